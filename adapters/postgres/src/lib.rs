@@ -1,0 +1,1 @@
+//! Source: PostgreSQL through logical replication.

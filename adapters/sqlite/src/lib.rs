@@ -1,0 +1,1 @@
+//! Source: SQLite through a change log filled by triggers.

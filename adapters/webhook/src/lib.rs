@@ -1,0 +1,1 @@
+//! Destination: signed HTTP POST of CloudEvents.

@@ -1,0 +1,2 @@
+//! The lighterman command.
+fn main() {}

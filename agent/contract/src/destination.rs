@@ -1,0 +1,190 @@
+//! The destination trait: what an adapter for an API does.
+//!
+//! An adapter speaks the API and reports exactly one [`Outcome`] for each event it was given. It
+//! never retries, never waits for a back-off and never decides about order: the engine does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::event::{EventKind, EventOp, EventType};
+use crate::finding::Finding;
+
+/// Most bytes of an API's answer that are kept.
+pub const ANSWER_BODY_BYTES_MAX: usize = 2_048;
+
+/// An event on its way out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outgoing {
+    /// Place in our outbox.
+    pub offset: i64,
+    /// Event id; the same on every attempt.
+    pub id: String,
+    /// Type.
+    pub event_type: EventType,
+    /// Key as one text.
+    pub key: String,
+    /// Upsert, delete, fact, correction.
+    pub op: EventOp,
+    /// What the receiver stores to recognise a repetition.
+    pub idempotency_key: String,
+    /// Tenant and source, for `ce-source`.
+    pub origin: String,
+    /// When it happened.
+    pub occurred_at: Timestamp,
+    /// This attempt's number, from 1.
+    pub attempt: u32,
+    /// The event's canonical JSON.
+    pub json: Bytes,
+}
+
+impl Outgoing {
+    /// State or fact.
+    pub fn kind(&self) -> EventKind {
+        self.event_type.kind()
+    }
+}
+
+/// What the API answered, kept for the operator. Never logged.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Answer {
+    /// Status code, where there is one.
+    pub status: Option<u16>,
+    /// The start of the body, at most [`ANSWER_BODY_BYTES_MAX`] bytes.
+    pub body: String,
+    /// Time from the first byte sent to the answer.
+    pub latency_ms: u64,
+}
+
+/// What became of one event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The API has it, in effect.
+    Applied(Answer),
+    /// The API took it and will apply it later.
+    Accepted {
+        /// How to ask about it.
+        ticket: String,
+        /// The answer.
+        answer: Answer,
+    },
+    /// Surely not applied; may work later.
+    Retry {
+        /// Not before this time has passed, when the API says so.
+        after: Option<Duration>,
+        /// Why.
+        cause: String,
+        /// The answer, if any.
+        answer: Answer,
+    },
+    /// Surely not applied and never will be as it is: a person must look.
+    Rejected {
+        /// Why.
+        cause: String,
+        /// The answer.
+        answer: Answer,
+    },
+    /// May or may not have been applied.
+    Unknown {
+        /// Why.
+        cause: String,
+    },
+}
+
+/// One outcome per event of a batch. An event the adapter forgot counts as unknown, never as
+/// success.
+#[derive(Debug)]
+pub struct Report(Vec<Option<Outcome>>);
+
+impl Report {
+    /// A report for a batch of `len` events.
+    pub fn new(len: usize) -> Self {
+        Self(vec![None; len])
+    }
+
+    /// The same outcome for every event.
+    pub fn all(len: usize, outcome: &Outcome) -> Self {
+        Self(vec![Some(outcome.clone()); len])
+    }
+
+    /// Sets the outcome of the batch's event at `index`; out of range is ignored.
+    pub fn set(&mut self, index: usize, outcome: Outcome) {
+        if let Some(slot) = self.0.get_mut(index) {
+            *slot = Some(outcome);
+        }
+    }
+
+    /// The outcomes, in batch order.
+    pub fn outcomes(self) -> Vec<Outcome> {
+        let forgotten = || Outcome::Unknown {
+            cause: "the adapter reported no outcome".to_owned(),
+        };
+        self.0
+            .into_iter()
+            .map(|outcome| outcome.unwrap_or_else(forgotten))
+            .collect()
+    }
+}
+
+/// What may be done with an event whose outcome is unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resend {
+    /// Sending again is safe: the API recognises the idempotency key, or sets absolute values.
+    Safe,
+    /// Sending again could do it twice: a person must decide.
+    Unsafe,
+}
+
+/// What the engine must know about an API before it sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DestinationTraits {
+    /// Most events in one request.
+    pub batch_events_max: usize,
+    /// Most bytes in one request, about; one event may exceed it.
+    pub batch_bytes_max: usize,
+    /// Most requests at once.
+    pub requests_max: usize,
+    /// What to do about unknown outcomes.
+    pub resend: Resend,
+    /// No request lives longer than this, from the first byte to the last.
+    pub request_timeout: Duration,
+}
+
+/// Builds a destination from checked settings and its name; made by an adapter's `read`.
+pub type BuildDestination = Arc<dyn Fn(&str) -> Result<Arc<dyn Destination>, String> + Send + Sync>;
+
+/// A system we write to.
+#[async_trait]
+pub trait Destination: Send + Sync {
+    /// Limits and habits; constant for the life of the value.
+    fn traits(&self) -> DestinationTraits;
+
+    /// Looks whether the API can be reached and accepts our credentials. Sends no event. Answers
+    /// within 20 seconds.
+    async fn check(&self) -> Vec<Finding>;
+
+    /// Sends a batch of at least one event, each of another key, and reports an outcome for each.
+    /// Called in parallel up to `requests_max`; returns within `request_timeout`. The same event
+    /// may come again after a crash, with the same id.
+    async fn deliver(&self, batch: &[Outgoing]) -> Report;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forgotten_event_is_unknown() {
+        let mut report = Report::new(2);
+        report.set(0, Outcome::Applied(Answer::default()));
+        report.set(7, Outcome::Applied(Answer::default()));
+        let outcomes = report.outcomes();
+        assert!(matches!(outcomes[0], Outcome::Applied(_)));
+        assert!(matches!(outcomes[1], Outcome::Unknown { .. }));
+        assert_eq!(outcomes.len(), 2);
+    }
+}

@@ -1,0 +1,112 @@
+//! What a check found, in words a person can act on.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// As it should be.
+    Pass,
+    /// Works, but a person should know.
+    Warn,
+    /// Will not work until a person acts.
+    Fail,
+}
+
+/// A place in a file, from 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Place {
+    /// File name as the user gave it.
+    pub file: String,
+    /// Line.
+    pub line: usize,
+    /// Column.
+    pub column: usize,
+}
+
+/// One result of a check: what, where, why, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How bad.
+    pub level: Level,
+    /// Where in a file, for findings about files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+    /// What was looked at: `source erp: replication slot`, or a dotted path in a file.
+    pub what: String,
+    /// What was found, a lower-case sentence without a final stop.
+    pub found: String,
+    /// What to do: a command, SQL, or the nearest allowed name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+}
+
+impl Finding {
+    /// A finding without place or fix.
+    pub fn new(level: Level, what: impl Into<String>, found: impl Into<String>) -> Self {
+        Self {
+            level,
+            place: None,
+            what: what.into(),
+            found: found.into(),
+            fix: None,
+        }
+    }
+
+    /// As it should be.
+    pub fn pass(what: impl Into<String>, found: impl Into<String>) -> Self {
+        Self::new(Level::Pass, what, found)
+    }
+
+    /// A warning.
+    pub fn warn(what: impl Into<String>, found: impl Into<String>) -> Self {
+        Self::new(Level::Warn, what, found)
+    }
+
+    /// A failure.
+    pub fn fail(what: impl Into<String>, found: impl Into<String>) -> Self {
+        Self::new(Level::Fail, what, found)
+    }
+
+    /// With what to do about it.
+    #[must_use]
+    pub fn fix(mut self, fix: impl Into<String>) -> Self {
+        self.fix = Some(fix.into());
+        self
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = &self.place {
+            write!(f, "{}:{}:{}: ", place.file, place.line, place.column)?;
+        }
+        write!(f, "{}: {}", self.what, self.found)?;
+        if let Some(fix) = &self.fix {
+            write!(f, "\n  hint: {fix}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The worst level among findings; [`Level::Pass`] when there are none.
+pub fn worst(findings: &[Finding]) -> Level {
+    findings
+        .iter()
+        .map(|f| f.level)
+        .max()
+        .unwrap_or(Level::Pass)
+}
+
+/// The allowed name nearest to a mistyped one, if any is near.
+pub fn nearest<'a>(name: &str, allowed: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    allowed
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len().max(name.len()) / 4)
+        .min()
+        .map(|(_, candidate)| candidate)
+}

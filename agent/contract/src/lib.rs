@@ -1,0 +1,41 @@
+//! The words every room of Lighterman shares.
+//!
+//! A [`Source`] yields [`RowChange`]s, each a [`Row`] of [`Value`]s at a [`Position`]. A mapping
+//! turns them into [`Event`]s. A [`Destination`] takes events and reports one [`Outcome`] for
+//! each, and [`delivery`] says what state that leads to. [`Finding`]s say what a check found.
+//!
+//! This crate does no I/O and knows no database, API, file format or runtime.
+
+pub mod body;
+pub mod change;
+pub mod clock;
+pub mod decimal;
+pub mod delivery;
+pub mod destination;
+pub mod event;
+pub mod finding;
+pub mod position;
+pub mod secret;
+pub mod section;
+pub mod source;
+pub mod value;
+
+pub use body::{Body, BodyError, BodySchema, FieldSchema, FieldType, FieldValue};
+pub use change::{Op, Row, RowChange, RowKey, TableName, TableShape};
+pub use clock::Clock;
+pub use decimal::{Decimal, DecimalError};
+pub use destination::{
+    Answer, BuildDestination, Destination, DestinationTraits, Outcome, Outgoing, Report, Resend,
+};
+pub use event::{
+    Envelope, Event, EventId, EventKey, EventKind, EventOp, EventType, MappingRef, Origin,
+};
+pub use finding::{Finding, Level, Place};
+pub use position::{LogPos, Position};
+pub use secret::{Secret, SecretPlace, Secrets};
+pub use section::{Key, Node, NodeKind, Problems, Section};
+pub use source::{
+    BuildSource, CapturedTable, ChangeBatch, ChangeStream, ChunkLimits, Preparation, Sees,
+    SnapshotChunk, SnapshotReader, Source, SourceContext, SourceError,
+};
+pub use value::Value;

@@ -1,0 +1,381 @@
+//! A read settings or mapping file as a tree with places, and a checked way to read it.
+//!
+//! The reader collects every problem instead of stopping at the first: unknown keys with the
+//! nearest allowed name, wrong types, missing values. It knows no file syntax; whoever parses
+//! TOML or YAML builds the [`Node`]s.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use crate::finding::{Finding, Place, nearest};
+use crate::secret::{Secret, SecretPlace, Secrets};
+
+/// A value in a file, with its place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column, from 1.
+    pub column: usize,
+    /// The value.
+    pub kind: NodeKind,
+}
+
+/// The value of a [`Node`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum NodeKind {
+    /// Nothing.
+    Null,
+    /// A truth value.
+    Bool(bool),
+    /// A number, as written.
+    Number(String),
+    /// Text.
+    Text(String),
+    /// A list.
+    List(Vec<Node>),
+    /// A table: keys with their own places, in file order.
+    Map(Vec<(Key, Node)>),
+}
+
+/// A key of a table, with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// The key.
+    pub name: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column, from 1.
+    pub column: usize,
+}
+
+impl Node {
+    /// The plain name of its type, for messages.
+    pub fn type_name(&self) -> &'static str {
+        match self.kind {
+            NodeKind::Null => "nothing",
+            NodeKind::Bool(_) => "true or false",
+            NodeKind::Number(_) => "a number",
+            NodeKind::Text(_) => "text",
+            NodeKind::List(_) => "a list",
+            NodeKind::Map(_) => "a table",
+        }
+    }
+}
+
+/// Problems of one file, shared by all sections read from it.
+#[derive(Debug, Clone)]
+pub struct Problems {
+    file: Rc<str>,
+    findings: Rc<RefCell<Vec<Finding>>>,
+}
+
+impl Problems {
+    /// No problems yet.
+    pub fn new(file: &str) -> Self {
+        Self {
+            file: Rc::from(file),
+            findings: Rc::default(),
+        }
+    }
+
+    /// The file's name as the user gave it.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// Adds a failure at a place.
+    pub fn add(&self, line: usize, column: usize, what: &str, found: String, fix: Option<String>) {
+        let mut finding = Finding::fail(what, found);
+        finding.place = Some(Place {
+            file: self.file.to_string(),
+            line,
+            column,
+        });
+        finding.fix = fix;
+        self.findings.borrow_mut().push(finding);
+    }
+
+    /// Adds any finding about a place.
+    pub fn push(&self, mut finding: Finding, line: usize, column: usize) {
+        finding.place = Some(Place {
+            file: self.file.to_string(),
+            line,
+            column,
+        });
+        self.findings.borrow_mut().push(finding);
+    }
+
+    /// All of them, in file order.
+    pub fn take(&self) -> Vec<Finding> {
+        let mut all = std::mem::take(&mut *self.findings.borrow_mut());
+        all.sort_by_key(|f| f.place.as_ref().map(|p| (p.line, p.column)));
+        all
+    }
+}
+
+/// A table being read. Every key asked for is an allowed key; [`Section::finish`] reports the
+/// others.
+#[derive(Debug)]
+pub struct Section<'a> {
+    node: Option<&'a Node>,
+    path: String,
+    problems: Problems,
+    asked: BTreeSet<&'static str>,
+}
+
+impl<'a> Section<'a> {
+    /// Reads `node`, which should be a table, under a dotted path for messages.
+    pub fn new(node: &'a Node, path: impl Into<String>, problems: &Problems) -> Self {
+        let path = path.into();
+        let node = if matches!(node.kind, NodeKind::Map(_)) {
+            Some(node)
+        } else {
+            let found = format!("expected a table, found {}", node.type_name());
+            problems.add(node.line, node.column, &path, found, None);
+            None
+        };
+        Self {
+            node,
+            path,
+            problems: problems.clone(),
+            asked: BTreeSet::new(),
+        }
+    }
+
+    /// The dotted path.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Where problems go.
+    pub fn problems(&self) -> &Problems {
+        &self.problems
+    }
+
+    /// The section's own place.
+    pub fn place(&self) -> (usize, usize) {
+        self.node.map_or((1, 1), |node| (node.line, node.column))
+    }
+
+    fn entries(&self) -> &'a [(Key, Node)] {
+        match self.node.map(|node| &node.kind) {
+            Some(NodeKind::Map(entries)) => entries,
+            _ => &[],
+        }
+    }
+
+    fn path_of(&self, key: &str) -> String {
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
+    }
+
+    /// A value, if it is there. Allows the key.
+    pub fn get(&mut self, key: &'static str) -> Option<&'a Node> {
+        self.asked.insert(key);
+        self.entries()
+            .iter()
+            .find(|(k, _)| k.name == key)
+            .map(|(_, node)| node)
+    }
+
+    /// All entries of a table with free keys (aliases, field names, dictionary entries).
+    pub fn free_entries(&mut self) -> &'a [(Key, Node)] {
+        let entries = self.entries();
+        self.node = None;
+        entries
+    }
+
+    /// Reports a problem with a key's value.
+    pub fn wrong(&self, key: &str, node: &Node, found: String, fix: Option<String>) {
+        self.problems
+            .add(node.line, node.column, &self.path_of(key), found, fix);
+    }
+
+    fn wrong_type(&self, key: &str, node: &Node, expected: &str) {
+        self.wrong(
+            key,
+            node,
+            format!("expected {expected}, found {}", node.type_name()),
+            None,
+        );
+    }
+
+    /// Reports a missing key, unless the section itself was no table.
+    pub fn missing(&self, key: &str, example: &str) {
+        if let Some(node) = self.node {
+            let found = format!("required key `{key}` is missing");
+            let what = if self.path.is_empty() {
+                "file"
+            } else {
+                &self.path
+            };
+            let fix = Some(format!("add {example}"));
+            self.problems.add(node.line, node.column, what, found, fix);
+        }
+    }
+
+    /// Text.
+    pub fn text(&mut self, key: &'static str) -> Option<&'a str> {
+        let node = self.get(key)?;
+        if let NodeKind::Text(text) = &node.kind {
+            return Some(text);
+        }
+        self.wrong_type(key, node, "text");
+        None
+    }
+
+    /// Text that must be there.
+    pub fn required_text(&mut self, key: &'static str, example: &str) -> Option<&'a str> {
+        if self.get(key).is_none() {
+            self.missing(key, example);
+            return None;
+        }
+        self.text(key)
+    }
+
+    /// One of a list of words.
+    pub fn word(&mut self, key: &'static str, allowed: &[&'static str]) -> Option<&'static str> {
+        let node = self.get(key)?;
+        let NodeKind::Text(text) = &node.kind else {
+            self.wrong_type(key, node, "text");
+            return None;
+        };
+        if let Some(word) = allowed.iter().find(|word| *word == text) {
+            return Some(word);
+        }
+        let fix = nearest(text, allowed.iter().copied()).map(|n| format!("did you mean `{n}`?"));
+        self.wrong(
+            key,
+            node,
+            format!("`{text}` is not one of {}", allowed.join(", ")),
+            fix,
+        );
+        None
+    }
+
+    /// A truth value.
+    pub fn flag(&mut self, key: &'static str) -> Option<bool> {
+        let node = self.get(key)?;
+        if let NodeKind::Bool(value) = node.kind {
+            return Some(value);
+        }
+        self.wrong_type(key, node, "true or false");
+        None
+    }
+
+    /// A whole number within a range.
+    pub fn number(&mut self, key: &'static str, min: u64, max: u64) -> Option<u64> {
+        let node = self.get(key)?;
+        let NodeKind::Number(text) = &node.kind else {
+            self.wrong_type(key, node, "a whole number");
+            return None;
+        };
+        match text.replace('_', "").parse::<u64>() {
+            Ok(value) if (min..=max).contains(&value) => Some(value),
+            _ => {
+                let found = format!("expected a whole number from {min} to {max}, found {text}");
+                self.wrong(key, node, found, None);
+                None
+            }
+        }
+    }
+
+    /// A list of texts.
+    pub fn texts(&mut self, key: &'static str) -> Option<Vec<&'a str>> {
+        let node = self.get(key)?;
+        let NodeKind::List(items) = &node.kind else {
+            self.wrong_type(key, node, "a list of texts");
+            return None;
+        };
+        let mut texts = Vec::with_capacity(items.len());
+        for item in items {
+            match &item.kind {
+                NodeKind::Text(text) => texts.push(text.as_str()),
+                _ => self.wrong_type(key, item, "text"),
+            }
+        }
+        Some(texts)
+    }
+
+    /// A secret: `{ env = "NAME" }`, `{ file = "path" }`, or inline text with a warning.
+    pub fn secret(&mut self, key: &'static str, secrets: &dyn Secrets) -> Option<Secret> {
+        let node = self.get(key)?;
+        if let NodeKind::Text(text) = &node.kind {
+            let finding = Finding::warn(self.path_of(key), "a secret stands in the file itself")
+                .fix(format!(
+                    "{key} = {{ env = \"NAME\" }} or {key} = {{ file = \"path\" }}"
+                ));
+            self.problems.push(finding, node.line, node.column);
+            return Some(Secret::new(text));
+        }
+        let mut section = self.section(key)?;
+        let place = match (section.text("env"), section.text("file")) {
+            (Some(name), None) => SecretPlace::Environment(name.to_owned()),
+            (None, Some(path)) => SecretPlace::File(path.to_owned()),
+            _ => {
+                let found = "expected exactly one of `env` and `file`".to_owned();
+                self.wrong(key, node, found, None);
+                return None;
+            }
+        };
+        section.finish();
+        match secrets.read(&place) {
+            Ok(secret) => Some(secret),
+            Err(found) => {
+                self.wrong(key, node, found, None);
+                None
+            }
+        }
+    }
+
+    /// A nested table.
+    pub fn section(&mut self, key: &'static str) -> Option<Section<'a>> {
+        let node = self.get(key)?;
+        Some(Section::new(node, self.path_of(key), &self.problems))
+    }
+
+    /// A list of tables.
+    pub fn sections(&mut self, key: &'static str) -> Vec<Section<'a>> {
+        let Some(node) = self.get(key) else {
+            return Vec::new();
+        };
+        let NodeKind::List(items) = &node.kind else {
+            self.wrong_type(key, node, "a list of tables");
+            return Vec::new();
+        };
+        items
+            .iter()
+            .enumerate()
+            .map(|(n, item)| {
+                Section::new(
+                    item,
+                    format!("{}[{}]", self.path_of(key), n + 1),
+                    &self.problems,
+                )
+            })
+            .collect()
+    }
+
+    /// Reports every key nobody asked for. Call last.
+    pub fn finish(self) {
+        for (key, _) in self.entries() {
+            if self.asked.contains(key.name.as_str()) {
+                continue;
+            }
+            let allowed: Vec<_> = self.asked.iter().copied().collect();
+            let fix = match nearest(&key.name, allowed.iter().copied()) {
+                Some(name) => format!("did you mean `{name}`?"),
+                None => format!("allowed here: {}", allowed.join(", ")),
+            };
+            let found = format!("unknown key `{}`", key.name);
+            let what = self.path_of(&key.name);
+            self.problems
+                .add(key.line, key.column, &what, found, Some(fix));
+        }
+    }
+}

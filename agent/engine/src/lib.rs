@@ -1,0 +1,1 @@
+//! The two loops: capture and deliver.

@@ -1,0 +1,1 @@
+//! Mapping files: rows in, canonical business events out.

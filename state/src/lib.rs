@@ -1,0 +1,1 @@
+//! The one local store: outbox, checkpoints, published state, held items.

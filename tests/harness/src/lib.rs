@@ -1,0 +1,1 @@
+//! Private servers, scratch folders, agent processes, receivers and conformance suites for tests.
