@@ -1,1 +1,62 @@
-//! The one local store: outbox, checkpoints, published state, held items.
+//! The one local store: outbox, checkpoints, published state, snapshot progress, held changes.
+//!
+//! One SQLite file in WAL mode with `synchronous=FULL`, one writer thread, group commit. The
+//! capture loop writes events and checkpoint in one transaction
+//! ([`Store::commit_capture`]); the deliver loop records outcomes and picks what may leave in
+//! another ([`Store::turn`]). No SQL stands outside this crate. It knows no source, mapping or
+//! API.
+
+mod capture;
+mod counter;
+mod delivery;
+mod error;
+mod folder;
+mod prune;
+mod published;
+mod snapshot;
+mod status;
+mod writer;
+
+use std::path::Path;
+
+use jiff::Timestamp;
+
+pub use capture::{
+    CaptureCommit, CaptureReport, ChunkDone, GuardEntry, Held, Item, Published, Route, Truncated,
+};
+pub use delivery::{Happened, PickLimits};
+pub use error::StoreError;
+pub use folder::{FILE_NAME, file_path, owner};
+pub use prune::Retention;
+pub use published::PublishedBody;
+pub use snapshot::{SnapshotProgress, SourceState};
+pub use status::{DestinationStatus, HeldItem, SourceStatus, StateReader};
+
+/// An open state folder; the only writer of its file. Dropping it finishes the last commit and
+/// gives the folder up.
+#[derive(Debug)]
+pub struct Store {
+    writer: writer::Writer,
+}
+
+impl Store {
+    /// Takes exclusive ownership of `folder`, checks the file's integrity and brings its schema up
+    /// to date. Blocks for as long as the check takes.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        Ok(Self {
+            writer: writer::Writer::start(folder)?,
+        })
+    }
+}
+
+/// Milliseconds since 1970 UTC, as stored.
+fn millis(moment: Timestamp) -> i64 {
+    moment.as_millisecond()
+}
+
+fn from_millis(millis: i64) -> Timestamp {
+    Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH)
+}

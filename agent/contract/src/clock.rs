@@ -26,3 +26,8 @@ pub fn after(moment: Timestamp, time: Duration) -> Timestamp {
 pub fn until(now: Timestamp, moment: Timestamp) -> Duration {
     Duration::try_from(moment.duration_since(now)).unwrap_or(Duration::ZERO)
 }
+
+/// `moment - time`, kept within what a timestamp can hold.
+pub fn minus(moment: Timestamp, time: jiff::SignedDuration) -> Timestamp {
+    moment.saturating_sub(time).unwrap_or(Timestamp::MIN)
+}

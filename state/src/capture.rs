@@ -1,0 +1,505 @@
+//! What the capture loop writes, in one transaction: events, held changes, snapshot progress,
+//! the guard and the checkpoint.
+
+use std::sync::Arc;
+
+use contract::event::digest;
+use contract::{
+    Envelope, Event, EventKey, EventKind, EventOp, EventType, MappingRef, Origin, Position,
+};
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::error::StoreError;
+use crate::{counter, millis};
+
+/// A destination and the event types it gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The destination's id in the store.
+    pub destination: i64,
+    /// Event types; empty = all.
+    pub event_types: Vec<EventType>,
+}
+
+impl Route {
+    fn takes(&self, event_type: EventType) -> bool {
+        self.event_types.is_empty() || self.event_types.contains(&event_type)
+    }
+}
+
+/// An event and the source row it came from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Published {
+    /// The event.
+    pub event: Event,
+    /// The source row's key, which resolves an older held change of the same rule and row.
+    pub row_key: String,
+}
+
+/// A change that waits for a person, with all a person needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// The rule.
+    pub rule: String,
+    /// The event it would have become.
+    pub event_type: EventType,
+    /// The table.
+    pub table: String,
+    /// The row.
+    pub row_key: String,
+    /// The event's key, where it could be worked out.
+    pub event_key: Option<String>,
+    /// Where in the log.
+    pub position: Position,
+    /// Why, in plain words.
+    pub reason: String,
+    /// The raw row, for the operator.
+    pub row_json: String,
+}
+
+/// A table that was emptied: every published key of the rule becomes a tombstone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Truncated {
+    /// Everything a tombstone's envelope needs but its key.
+    pub envelope: Envelope,
+}
+
+/// What the outbox is given, in log order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Item {
+    /// An event.
+    Event(Published),
+    /// A held change.
+    Held(Held),
+    /// An emptied table.
+    Truncated(Truncated),
+}
+
+/// A streamed change of a row in a table under snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuardEntry {
+    /// The table.
+    pub table: String,
+    /// The row.
+    pub row_key: String,
+    /// Where in the log.
+    pub position: Position,
+    /// The source's transaction.
+    pub transaction: u64,
+}
+
+/// Progress of one table's snapshot, stored with the chunk's events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChunkDone {
+    /// The table.
+    pub table: String,
+    /// Where to go on; `None` = done.
+    pub next: Option<String>,
+    /// Rows in this chunk.
+    pub rows: u64,
+}
+
+/// One commit of the capture loop.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CaptureCommit {
+    /// What to store, in log order.
+    pub items: Vec<Item>,
+    /// Where events go.
+    pub routes: Arc<[Route]>,
+    /// The new checkpoint; `None` for a snapshot chunk, which does not move it.
+    pub checkpoint: Option<Position>,
+    /// The newest commit time among the changes.
+    pub committed_at: Option<Timestamp>,
+    /// Streamed changes of tables under snapshot.
+    pub guard: Vec<GuardEntry>,
+    /// A snapshot chunk.
+    pub chunk: Option<ChunkDone>,
+    /// Row changes behind all this.
+    pub changes: u64,
+    /// Changes that mean nothing to any rule.
+    pub filtered: u64,
+}
+
+/// What became of a commit's items.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CaptureReport {
+    /// Events put in the outbox.
+    pub events: u64,
+    /// Events whose body was already published.
+    pub suppressed: u64,
+    /// Events older than what was published.
+    pub stale: u64,
+    /// Held changes.
+    pub held: u64,
+}
+
+impl crate::Store {
+    /// Stores a commit of `source`; durable when it returns.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; nothing of the commit is stored then.
+    pub async fn commit_capture(
+        &self,
+        source: i64,
+        commit: CaptureCommit,
+        now: Timestamp,
+    ) -> Result<CaptureReport, StoreError> {
+        self.writer
+            .run(move |db| write(db, source, &commit, now))
+            .await
+    }
+}
+
+fn write(
+    db: &Connection,
+    source: i64,
+    commit: &CaptureCommit,
+    now: Timestamp,
+) -> Result<CaptureReport, StoreError> {
+    let mut report = CaptureReport::default();
+    let mut held_open: bool = db
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM held WHERE source = ?1)")?
+        .query_row([source], |row| row.get(0))?;
+    for item in &commit.items {
+        match item {
+            Item::Event(published) => {
+                if held_open {
+                    db.prepare_cached(
+                        "DELETE FROM held WHERE source = ?1 AND rule = ?2 AND row_key = ?3",
+                    )?
+                    .execute(params![
+                        source,
+                        published.event.envelope.mapping.rule,
+                        published.row_key
+                    ])?;
+                }
+                publish(
+                    db,
+                    source,
+                    &published.event,
+                    &commit.routes,
+                    now,
+                    &mut report,
+                )?;
+            }
+            Item::Held(held) => {
+                held_open = true;
+                hold(db, source, held, now)?;
+                report.held += 1;
+            }
+            Item::Truncated(truncated) => {
+                truncate(db, source, truncated, &commit.routes, now, &mut report)?;
+            }
+        }
+    }
+    for entry in &commit.guard {
+        db.prepare_cached(
+            "INSERT INTO guard (source, table_name, row_key, position, transaction_id)
+             VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT DO UPDATE SET position = excluded.position,
+               transaction_id = excluded.transaction_id",
+        )?
+        .execute(params![
+            source,
+            entry.table,
+            entry.row_key,
+            entry.position.to_string(),
+            i64::try_from(entry.transaction).unwrap_or(i64::MAX)
+        ])?;
+    }
+    if let Some(chunk) = &commit.chunk {
+        crate::snapshot::chunk_done(db, source, chunk)?;
+    }
+    if let Some(checkpoint) = &commit.checkpoint {
+        let moved = db
+            .prepare_cached(
+                "UPDATE source SET checkpoint = ?2, updated_at = ?3,
+                   committed_at = coalesce(max(committed_at, ?4), committed_at, ?4)
+                 WHERE id = ?1 AND (checkpoint IS NULL OR checkpoint <= ?2)",
+            )?
+            .execute(params![
+                source,
+                checkpoint.to_string(),
+                millis(now),
+                commit.committed_at.map(millis)
+            ])?;
+        if moved != 1 {
+            return Err(StoreError::Invariant(format!(
+                "I1: checkpoint of source {source} would move back to {checkpoint}"
+            )));
+        }
+    }
+    let scope = scope(db, source)?;
+    for (name, value) in [
+        ("changes", commit.changes),
+        ("filtered", commit.filtered),
+        ("events", report.events),
+        ("suppressed", report.suppressed),
+        ("stale", report.stale),
+        ("held", report.held),
+    ] {
+        counter::add(db, &scope, name, value)?;
+    }
+    Ok(report)
+}
+
+fn scope(db: &Connection, source: i64) -> Result<String, StoreError> {
+    Ok(db
+        .prepare_cached("SELECT 'source:' || name FROM source WHERE id = ?1")?
+        .query_row([source], |row| row.get(0))?)
+}
+
+fn publish(
+    db: &Connection,
+    source: i64,
+    event: &Event,
+    routes: &[Route],
+    now: Timestamp,
+    report: &mut CaptureReport,
+) -> Result<(), StoreError> {
+    let envelope = &event.envelope;
+    let key = envelope.key.text();
+    let lane = match event.kind() {
+        EventKind::Fact => fact_lane(envelope.event_type, &key),
+        EventKind::State => {
+            let version = envelope.version.to_string();
+            let known: Option<(i64, String, String)> = db
+                .prepare_cached(
+                    "SELECT id, version, digest FROM published
+                     WHERE source = ?1 AND event_type = ?2 AND key = ?3",
+                )?
+                .query_row(params![source, envelope.event_type.name(), key], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                })
+                .optional()?;
+            if let Some((_, known_version, _)) = &known
+                && version <= *known_version
+            {
+                report.stale += 1;
+                return Ok(());
+            }
+            if let Some((id, _, known_digest)) = &known
+                && *known_digest == event.body_digest
+            {
+                db.prepare_cached(
+                    "UPDATE published SET version = ?2, rule = ?3, mapping_digest = ?4
+                     WHERE id = ?1",
+                )?
+                .execute(params![
+                    id,
+                    version,
+                    envelope.mapping.rule,
+                    envelope.mapping.digest
+                ])?;
+                report.suppressed += 1;
+                return Ok(());
+            }
+            db.prepare_cached(
+                "INSERT INTO published
+                   (source, event_type, key, rule, version, digest, mapping_digest, body)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                 ON CONFLICT (source, event_type, key) DO UPDATE SET rule = excluded.rule,
+                   version = excluded.version, digest = excluded.digest,
+                   mapping_digest = excluded.mapping_digest, body = excluded.body
+                 RETURNING id",
+            )?
+            .query_row(
+                params![
+                    source,
+                    envelope.event_type.name(),
+                    key,
+                    envelope.mapping.rule,
+                    version,
+                    event.body_digest,
+                    envelope.mapping.digest,
+                    event.body.as_ref().map(contract::Body::json)
+                ],
+                |row| row.get(0),
+            )?
+        }
+    };
+    enqueue(db, source, event, &key, lane, routes, now)?;
+    report.events += 1;
+    Ok(())
+}
+
+fn enqueue(
+    db: &Connection,
+    source: i64,
+    event: &Event,
+    key: &str,
+    lane: i64,
+    routes: &[Route],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let envelope = &event.envelope;
+    let json = event.json();
+    db.prepare_cached(
+        "INSERT INTO outbox (source, event_id, event_type, key, op, idempotency_key, tenant,
+           occurred_at, created_at, digest, json)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    )?
+    .execute(params![
+        source,
+        event.id.as_str(),
+        envelope.event_type.name(),
+        key,
+        envelope.op.name(),
+        event.idempotency_key(),
+        &*envelope.tenant,
+        millis(envelope.occurred_at),
+        millis(now),
+        digest(&[&json]),
+        json
+    ])?;
+    let offset = db.last_insert_rowid();
+    let tombstone = envelope.op == EventOp::Delete;
+    for route in routes
+        .iter()
+        .filter(|route| route.takes(envelope.event_type))
+    {
+        if event.kind() == EventKind::State {
+            // `delivery::next` on Newer: only what surely did not happen gives way, and a
+            // tombstone never does.
+            let superseded = db
+                .prepare_cached(
+                    "UPDATE delivery SET state = 'superseded', updated_at = ?3
+                     WHERE destination = ?1 AND lane = ?2 AND tombstone = 0
+                       AND state IN ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held')
+                       AND state IN ('queued', 'backoff', 'held')",
+                )?
+                .execute(params![route.destination, lane, millis(now)])?;
+            if superseded > 0 {
+                let scope = crate::delivery::scope(db, route.destination)?;
+                counter::add(db, &scope, "superseded", superseded as u64)?;
+            }
+        }
+        db.prepare_cached(
+            "INSERT INTO delivery (destination, offset, lane, state, tombstone, updated_at)
+             VALUES (?1, ?2, ?3, 'queued', ?4, ?5)",
+        )?
+        .execute(params![
+            route.destination,
+            offset,
+            lane,
+            tombstone,
+            millis(now)
+        ])?;
+    }
+    Ok(())
+}
+
+/// A fact's lane: negative, so that it never meets a `published.id`. Two facts on one lane by
+/// chance only wait for each other.
+fn fact_lane(event_type: EventType, key: &str) -> i64 {
+    let text = digest(&[event_type.name(), key]);
+    let head = u64::from_str_radix(text.get(..15).unwrap_or("0"), 16).unwrap_or(0);
+    -1 - i64::try_from(head).unwrap_or(0)
+}
+
+fn hold(db: &Connection, source: i64, held: &Held, now: Timestamp) -> Result<(), StoreError> {
+    // One open item per rule and row: a newer state of the row replaces the older. Rows without a
+    // key and facts each keep their own item.
+    if !held.row_key.is_empty() && held.event_type.kind() == EventKind::State {
+        db.prepare_cached("DELETE FROM held WHERE source = ?1 AND rule = ?2 AND row_key = ?3")?
+            .execute(params![source, held.rule, held.row_key])?;
+    }
+    db.prepare_cached(
+        "INSERT INTO held (source, rule, event_type, table_name, row_key, event_key, position,
+           reason, row_json, held_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    )?
+    .execute(params![
+        source,
+        held.rule,
+        held.event_type.name(),
+        held.table,
+        held.row_key,
+        held.event_key,
+        held.position.to_string(),
+        held.reason,
+        held.row_json,
+        millis(now)
+    ])?;
+    Ok(())
+}
+
+/// Keys turned into tombstones per step of a truncate: bounds memory, not the transaction.
+const TRUNCATE_STEP: i64 = 500;
+
+fn truncate(
+    db: &Connection,
+    source: i64,
+    truncated: &Truncated,
+    routes: &[Route],
+    now: Timestamp,
+    report: &mut CaptureReport,
+) -> Result<(), StoreError> {
+    let event_type = truncated.envelope.event_type;
+    let rule = &truncated.envelope.mapping.rule;
+    let mut after = 0_i64;
+    loop {
+        let step: Vec<(i64, String)> = db
+            .prepare_cached(
+                "SELECT id, key FROM published
+                 WHERE source = ?1 AND rule = ?2 AND body IS NOT NULL AND id > ?3
+                   AND event_type = ?4
+                 ORDER BY id LIMIT ?5",
+            )?
+            .query_map(
+                params![source, rule, after, event_type.name(), TRUNCATE_STEP],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )?
+            .collect::<Result<_, _>>()?;
+        let Some((last, _)) = step.last() else {
+            return Ok(());
+        };
+        after = *last;
+        for (_, key) in &step {
+            let key = EventKey::parse(event_type.schema(), key).ok_or_else(|| {
+                StoreError::Invariant("a published key does not fit its event type".to_owned())
+            })?;
+            let envelope = Envelope {
+                key,
+                ..truncated.envelope.clone()
+            };
+            publish(db, source, &Event::new(envelope, None), routes, now, report)?;
+        }
+    }
+}
+
+impl Truncated {
+    /// The tombstone template for one rule whose table was emptied at `version`.
+    #[expect(clippy::too_many_arguments, reason = "each is a field of the envelope")]
+    pub fn new(
+        tenant: Arc<str>,
+        source: Arc<str>,
+        event_type: EventType,
+        version: Position,
+        occurred_at: Option<Timestamp>,
+        read_at: Timestamp,
+        transaction: u64,
+        mapping: Arc<MappingRef>,
+    ) -> Self {
+        Self {
+            envelope: Envelope {
+                tenant,
+                source,
+                event_type,
+                key: EventKey::new(Vec::new()),
+                version,
+                op: EventOp::Delete,
+                origin: Origin::Live,
+                occurred_at: occurred_at.unwrap_or(read_at),
+                occurred_at_exact: occurred_at.is_some(),
+                read_at,
+                transaction,
+                mapping,
+                fact_key: None,
+                reason: Some("hard_delete"),
+                warnings: Vec::new(),
+            },
+        }
+    }
+}

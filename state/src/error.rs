@@ -1,0 +1,89 @@
+//! Why the store cannot do what it was asked, by what the caller can do about it.
+
+use std::path::PathBuf;
+
+/// A store error. Everything but [`StoreError::Busy`] stops the agent: a store in doubt is never
+/// written again.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another agent owns the state folder.
+    #[error("open state folder {folder}: another agent (process {pid}) is using it")]
+    Busy {
+        /// The folder.
+        folder: PathBuf,
+        /// The other agent's process id, or `?` when it cannot be read.
+        pid: String,
+    },
+    /// The file is damaged.
+    #[error("check state file {file}: {detail}")]
+    Corrupt {
+        /// The file.
+        file: PathBuf,
+        /// SQLite's words.
+        detail: String,
+    },
+    /// The file was written by a newer version.
+    #[error("open state file {file}: it has format {found}, this agent knows up to {known}")]
+    TooNew {
+        /// The file.
+        file: PathBuf,
+        /// Its format.
+        found: i64,
+        /// The newest format known here.
+        known: i64,
+    },
+    /// The disk is full.
+    #[error("write state file: the disk is full")]
+    Full,
+    /// The folder or file cannot be read or written.
+    #[error("{what}: {detail}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// Why it failed.
+        detail: String,
+    },
+    /// SQLite refused a statement.
+    #[error("state file: {0}")]
+    Sqlite(String),
+    /// Something that cannot happen happened: a bug. The invariant's name stands in the text.
+    #[error("state file: {0}")]
+    Invariant(String),
+    /// The writer has stopped after an earlier error.
+    #[error("the store has stopped after an earlier error")]
+    Stopped,
+}
+
+impl StoreError {
+    /// What a person can do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Busy { pid, .. } => Some(format!(
+                "stop the other agent (process {pid}) or use another state_folder"
+            )),
+            Self::Corrupt { .. } => Some(
+                "restore the state folder from a backup, or move it away and let the agent \
+                 snapshot again"
+                    .to_owned(),
+            ),
+            Self::TooNew { .. } => Some(
+                "run the newer agent, or restore the backup made before the upgrade".to_owned(),
+            ),
+            Self::Full => Some("free disk space; the agent goes on by itself".to_owned()),
+            Self::Io { .. } | Self::Sqlite(_) | Self::Invariant(_) | Self::Stopped => None,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => Self::Full,
+            Some(rusqlite::ErrorCode::SystemIoFailure) => Self::Io {
+                what: "write state file".to_owned(),
+                detail: error.to_string(),
+            },
+            _ => Self::Sqlite(error.to_string()),
+        }
+    }
+}

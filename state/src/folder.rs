@@ -1,0 +1,182 @@
+//! The state folder: who owns it, and opening the file in it.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::error::StoreError;
+
+/// The state file's name in the state folder.
+pub const FILE_NAME: &str = "lighterman.db";
+const LOCK_NAME: &str = "lighterman.lock";
+const PID_NAME: &str = "lighterman.pid";
+
+/// `LTRM`: tells our files from other SQLite databases.
+const APPLICATION_ID: i64 = 0x4c54_524d;
+
+/// The schema's versions, oldest first; the file's `user_version` counts how many were applied.
+const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+
+/// How long a statement waits for another process's lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Exclusive ownership of a state folder, until dropped.
+#[derive(Debug)]
+pub(crate) struct Ownership {
+    _lock: File,
+}
+
+impl Ownership {
+    /// Takes the folder, creating it if need be.
+    pub(crate) fn take(folder: &Path) -> Result<Self, StoreError> {
+        let io = |what: String| {
+            move |error: std::io::Error| StoreError::Io {
+                what,
+                detail: error.to_string(),
+            }
+        };
+        fs::create_dir_all(folder)
+            .map_err(io(format!("create state folder {}", folder.display())))?;
+        let path = folder.join(LOCK_NAME);
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(io(format!("open {}", path.display())))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let pid = fs::read_to_string(folder.join(PID_NAME)).unwrap_or_default();
+                let pid = if pid.trim().is_empty() {
+                    "?".to_owned()
+                } else {
+                    pid.trim().to_owned()
+                };
+                return Err(StoreError::Busy {
+                    folder: folder.to_owned(),
+                    pid,
+                });
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(io(format!("lock {}", path.display()))(error));
+            }
+        }
+        let pid_path = folder.join(PID_NAME);
+        fs::write(&pid_path, std::process::id().to_string())
+            .map_err(io(format!("write {}", pid_path.display())))?;
+        Ok(Self { _lock: lock })
+    }
+}
+
+/// The process id that last owned the folder, and whether it still does.
+pub fn owner(folder: &Path) -> Option<(u32, bool)> {
+    let pid = fs::read_to_string(folder.join(PID_NAME))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
+    let lock = OpenOptions::new()
+        .write(true)
+        .open(folder.join(LOCK_NAME))
+        .ok()?;
+    let owned = matches!(lock.try_lock(), Err(TryLockError::WouldBlock));
+    Some((pid, owned))
+}
+
+/// The state file's path.
+pub fn file_path(folder: &Path) -> PathBuf {
+    folder.join(FILE_NAME)
+}
+
+/// Opens the file for writing: durable settings, integrity, migrations.
+pub(crate) fn open_writer(folder: &Path) -> Result<Connection, StoreError> {
+    let file = file_path(folder);
+    let io = |error: rusqlite::Error| StoreError::Io {
+        what: format!("open state file {}", file.display()),
+        detail: error.to_string(),
+    };
+    let mut connection = Connection::open(&file).map_err(io)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let corrupt = |detail: String| StoreError::Corrupt {
+        file: file.clone(),
+        detail,
+    };
+    let fresh: bool = connection
+        .query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| {
+            row.get(0)
+        })
+        .map_err(|error| corrupt(error.to_string()))?;
+    if fresh {
+        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+        connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    } else {
+        let id: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+        if id != APPLICATION_ID {
+            return Err(corrupt("it is not a Lighterman state file".to_owned()));
+        }
+        let verdict: String = connection
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+            .map_err(|error| corrupt(error.to_string()))?;
+        if verdict != "ok" {
+            return Err(corrupt(verdict));
+        }
+    }
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", "OFF")?;
+    connection.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
+    connection.pragma_update(None, "cache_size", -8_192)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    migrate(&mut connection, &file)?;
+    Ok(connection)
+}
+
+/// Opens the file for reading only, beside a running agent. `None` when there is none yet.
+pub(crate) fn open_reader(folder: &Path) -> Result<Option<Connection>, StoreError> {
+    let file = file_path(folder);
+    if !file.exists() {
+        return Ok(None);
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(&file, flags).map_err(|error| StoreError::Io {
+        what: format!("open state file {}", file.display()),
+        detail: error.to_string(),
+    })?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found > known_version() {
+        return Err(StoreError::TooNew {
+            file,
+            found,
+            known: known_version(),
+        });
+    }
+    Ok((found > 0).then_some(connection))
+}
+
+fn known_version() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+}
+
+fn migrate(connection: &mut Connection, file: &Path) -> Result<(), StoreError> {
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let known = known_version();
+    if found > known {
+        return Err(StoreError::TooNew {
+            file: file.to_owned(),
+            found,
+            known,
+        });
+    }
+    let done = usize::try_from(found).unwrap_or(0);
+    for (n, sql) in MIGRATIONS.iter().enumerate().skip(done) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(sql)?;
+        transaction.pragma_update(None, "user_version", i64::try_from(n + 1).unwrap_or(known))?;
+        transaction.commit()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,181 @@
+//! Sources, their epoch and checkpoint, the progress of their snapshots, and the guard that keeps
+//! stale chunk rows out.
+
+use contract::Position;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::Store;
+use crate::capture::ChunkDone;
+use crate::error::StoreError;
+
+/// What the store knows of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceState {
+    /// The source's id in the store.
+    pub id: i64,
+    /// Life of its numbering.
+    pub epoch: u32,
+    /// Everything up to here is in the store; `None` before the first commit.
+    pub checkpoint: Option<Position>,
+}
+
+/// Progress of one table's snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotProgress {
+    /// The table.
+    pub table: String,
+    /// Whether it is done.
+    pub done: bool,
+    /// Where to go on.
+    pub cursor: Option<String>,
+    /// Rows so far.
+    pub rows: u64,
+}
+
+impl Store {
+    /// The source of that name, made if it is new.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn source(&self, name: &str) -> Result<SourceState, StoreError> {
+        let name = name.to_owned();
+        self.writer
+            .run(move |db| {
+                db.execute(
+                    "INSERT INTO source (name) VALUES (?1) ON CONFLICT DO NOTHING",
+                    [&name],
+                )?;
+                let (id, epoch, checkpoint): (i64, u32, Option<String>) = db.query_row(
+                    "SELECT id, epoch, checkpoint FROM source WHERE name = ?1",
+                    [&name],
+                    |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+                )?;
+                let checkpoint = checkpoint.map(|text| parse(&text)).transpose()?;
+                Ok(SourceState {
+                    id,
+                    epoch,
+                    checkpoint,
+                })
+            })
+            .await
+    }
+
+    /// Remembers why a source does not run, or that it runs again, for `status`.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn set_problem(
+        &self,
+        source: i64,
+        problem: Option<String>,
+    ) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| {
+                db.prepare_cached("UPDATE source SET problem = ?2 WHERE id = ?1")?
+                    .execute(params![source, problem])?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// The snapshot progress of a source's tables; tables not seen before are added as not begun.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn snapshots(
+        &self,
+        source: i64,
+        epoch: u32,
+        tables: Vec<String>,
+    ) -> Result<Vec<SnapshotProgress>, StoreError> {
+        self.writer
+            .run(move |db| {
+                let mut all = Vec::with_capacity(tables.len());
+                for table in tables {
+                    db.execute(
+                        "INSERT INTO snapshot (source, table_name, epoch) VALUES (?1, ?2, ?3)
+                         ON CONFLICT DO NOTHING",
+                        params![source, table, epoch],
+                    )?;
+                    all.push(db.query_row(
+                        "SELECT done, cursor, row_count FROM snapshot
+                         WHERE source = ?1 AND table_name = ?2",
+                        params![source, table],
+                        |row| {
+                            Ok(SnapshotProgress {
+                                table: table.clone(),
+                                done: row.get(0)?,
+                                cursor: row.get(1)?,
+                                rows: row.get::<_, i64>(2)?.unsigned_abs(),
+                            })
+                        },
+                    )?);
+                }
+                Ok(all)
+            })
+            .await
+    }
+
+    /// The last streamed change of each of these rows, if one came by during the snapshot.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn guard(
+        &self,
+        source: i64,
+        table: String,
+        keys: Vec<String>,
+    ) -> Result<Vec<Option<(Position, u64)>>, StoreError> {
+        self.writer
+            .run(move |db| {
+                let mut query = db.prepare_cached(
+                    "SELECT position, transaction_id FROM guard
+                     WHERE source = ?1 AND table_name = ?2 AND row_key = ?3",
+                )?;
+                let mut found = Vec::with_capacity(keys.len());
+                for key in &keys {
+                    let row: Option<(String, i64)> = query
+                        .query_row(params![source, table, key], |row| {
+                            Ok((row.get(0)?, row.get(1)?))
+                        })
+                        .optional()?;
+                    found.push(match row {
+                        Some((position, transaction)) => {
+                            Some((parse(&position)?, transaction.unsigned_abs()))
+                        }
+                        None => None,
+                    });
+                }
+                Ok(found)
+            })
+            .await
+    }
+}
+
+pub(crate) fn parse(text: &str) -> Result<Position, StoreError> {
+    text.parse()
+        .map_err(|_| StoreError::Invariant("a stored position does not parse".to_owned()))
+}
+
+pub(crate) fn chunk_done(
+    db: &Connection,
+    source: i64,
+    chunk: &ChunkDone,
+) -> Result<(), StoreError> {
+    db.prepare_cached(
+        "UPDATE snapshot SET cursor = ?3, done = ?4, row_count = row_count + ?5
+         WHERE source = ?1 AND table_name = ?2",
+    )?
+    .execute(params![
+        source,
+        chunk.table,
+        chunk.next,
+        chunk.next.is_none(),
+        i64::try_from(chunk.rows).unwrap_or(i64::MAX)
+    ])?;
+    if chunk.next.is_none() {
+        db.prepare_cached("DELETE FROM guard WHERE source = ?1 AND table_name = ?2")?
+            .execute(params![source, chunk.table])?;
+    }
+    Ok(())
+}

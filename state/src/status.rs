@@ -1,0 +1,277 @@
+//! Reading beside a running agent: what `status` and the demo show.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+use serde::Serialize;
+
+use crate::error::StoreError;
+use crate::{folder, from_millis};
+
+/// A read-only view of a state folder; works while the agent runs and when it does not.
+#[derive(Debug)]
+pub struct StateReader {
+    folder: PathBuf,
+    connection: Option<Connection>,
+}
+
+/// How one source stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SourceStatus {
+    /// Its name.
+    pub name: String,
+    /// Life of its numbering.
+    pub epoch: u32,
+    /// Everything up to here is in the store.
+    pub checkpoint: Option<String>,
+    /// Why the source does not run, in plain words.
+    pub problem: Option<String>,
+    /// When the checkpoint last moved.
+    pub updated_at: Option<Timestamp>,
+    /// Commit time of the newest change stored.
+    pub committed_at: Option<Timestamp>,
+    /// Tables whose snapshot is done, and all tables.
+    pub snapshot_done: u64,
+    /// Tables under snapshot or done.
+    pub snapshot_tables: u64,
+    /// Rows read by snapshots.
+    pub snapshot_rows: u64,
+    /// Row changes read.
+    pub changes: u64,
+    /// Events stored.
+    pub events: u64,
+    /// Events whose body was already published.
+    pub suppressed: u64,
+    /// Events older than what was published.
+    pub stale: u64,
+    /// Changes that mean nothing to any rule.
+    pub filtered: u64,
+    /// Changes held now, waiting for a person.
+    pub held: u64,
+}
+
+/// How one destination stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DestinationStatus {
+    /// Its name.
+    pub name: String,
+    /// Events not yet delivered, held ones apart.
+    pub backlog: u64,
+    /// Of those, requests out now.
+    pub sending: u64,
+    /// Of those, outcomes unknown.
+    pub unknown: u64,
+    /// Of those, waiting after a failure.
+    pub backoff: u64,
+    /// Deliveries held now.
+    pub held: u64,
+    /// When the oldest undelivered event happened.
+    pub oldest_undelivered_at: Option<Timestamp>,
+    /// Events delivered in all.
+    pub delivered: u64,
+    /// Events superseded in all.
+    pub superseded: u64,
+    /// Failed attempts in all.
+    pub retried: u64,
+    /// Why the newest failed attempt failed.
+    pub last_cause: Option<String>,
+}
+
+/// One held item.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HeldItem {
+    /// `mapping` or the destination's name.
+    pub by: String,
+    /// The rule or event type.
+    pub what: String,
+    /// The row or event key.
+    pub key: String,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+fn count(value: i64) -> u64 {
+    value.unsigned_abs()
+}
+
+impl StateReader {
+    /// Opens a state folder for reading.
+    ///
+    /// # Errors
+    /// See [`StoreError`]. A folder without a state file is an empty state.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        Ok(Self {
+            folder: folder.to_owned(),
+            connection: folder::open_reader(folder)?,
+        })
+    }
+
+    /// The process that owns the folder, if one does.
+    pub fn running(&self) -> Option<u32> {
+        folder::owner(&self.folder).and_then(|(pid, owned)| owned.then_some(pid))
+    }
+
+    /// Whether there is a state file.
+    pub fn exists(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// Every source.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn sources(&self) -> Result<Vec<SourceStatus>, StoreError> {
+        let Some(db) = &self.connection else {
+            return Ok(Vec::new());
+        };
+        let mut query = db.prepare_cached(
+            "SELECT s.name, s.epoch, s.checkpoint, s.updated_at, s.committed_at,
+               (SELECT count(*) FROM snapshot p WHERE p.source = s.id AND p.done = 1),
+               (SELECT count(*) FROM snapshot p WHERE p.source = s.id),
+               (SELECT coalesce(sum(row_count), 0) FROM snapshot p WHERE p.source = s.id),
+               (SELECT count(*) FROM held h WHERE h.source = s.id), s.problem
+             FROM source s ORDER BY s.name",
+        )?;
+        let rows = query.query_map([], |row| {
+            let updated: i64 = row.get(3)?;
+            Ok(SourceStatus {
+                name: row.get(0)?,
+                epoch: row.get(1)?,
+                checkpoint: row.get(2)?,
+                updated_at: (updated != 0).then(|| from_millis(updated)),
+                committed_at: row.get::<_, Option<i64>>(4)?.map(from_millis),
+                snapshot_done: count(row.get(5)?),
+                snapshot_tables: count(row.get(6)?),
+                snapshot_rows: count(row.get(7)?),
+                held: count(row.get(8)?),
+                problem: row.get(9)?,
+                changes: 0,
+                events: 0,
+                suppressed: 0,
+                stale: 0,
+                filtered: 0,
+            })
+        })?;
+        let mut all: Vec<SourceStatus> = rows.collect::<Result<_, _>>()?;
+        for source in &mut all {
+            let scope = format!("source:{}", source.name);
+            source.changes = self.counter(&scope, "changes")?;
+            source.events = self.counter(&scope, "events")?;
+            source.suppressed = self.counter(&scope, "suppressed")?;
+            source.stale = self.counter(&scope, "stale")?;
+            source.filtered = self.counter(&scope, "filtered")?;
+        }
+        Ok(all)
+    }
+
+    /// Every destination.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn destinations(&self) -> Result<Vec<DestinationStatus>, StoreError> {
+        let Some(db) = &self.connection else {
+            return Ok(Vec::new());
+        };
+        let mut query = db.prepare_cached(
+            "SELECT name,
+               (SELECT count(*) FROM delivery WHERE destination = d.id AND state = 'queued'),
+               (SELECT count(*) FROM delivery WHERE destination = d.id AND state = 'sending'
+                 AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')),
+               (SELECT count(*) FROM delivery WHERE destination = d.id AND state = 'unknown'
+                 AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')),
+               (SELECT count(*) FROM delivery WHERE destination = d.id AND state = 'backoff'
+                 AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')),
+               (SELECT count(*) FROM delivery WHERE destination = d.id AND state = 'accepted'
+                 AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')),
+               (SELECT count(*) FROM delivery WHERE destination = d.id AND state = 'held'
+                 AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')),
+               (SELECT o.occurred_at FROM outbox o WHERE o.offset = (
+                  SELECT min(offset) FROM delivery WHERE destination = d.id AND state IN
+                    ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held')
+                  AND state <> 'held')),
+               (SELECT cause FROM delivery WHERE destination = d.id AND cause IS NOT NULL
+                 AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')
+                 ORDER BY updated_at DESC LIMIT 1)
+             FROM destination d ORDER BY name",
+        )?;
+        let rows = query.query_map([], |row| {
+            let numbers: [i64; 6] = [
+                row.get(1)?,
+                row.get(2)?,
+                row.get(3)?,
+                row.get(4)?,
+                row.get(5)?,
+                row.get(6)?,
+            ];
+            let [queued, sending, unknown, backoff, accepted, held] = numbers.map(count);
+            Ok(DestinationStatus {
+                name: row.get(0)?,
+                backlog: queued + sending + unknown + backoff + accepted,
+                sending,
+                unknown,
+                backoff,
+                held,
+                oldest_undelivered_at: row.get::<_, Option<i64>>(7)?.map(from_millis),
+                last_cause: row.get(8)?,
+                delivered: 0,
+                superseded: 0,
+                retried: 0,
+            })
+        })?;
+        let mut all: Vec<DestinationStatus> = rows.collect::<Result<_, _>>()?;
+        for destination in &mut all {
+            let scope = format!("destination:{}", destination.name);
+            destination.delivered = self.counter(&scope, "delivered")?;
+            destination.superseded = self.counter(&scope, "superseded")?;
+            destination.retried = self.counter(&scope, "retried")?;
+        }
+        Ok(all)
+    }
+
+    /// The oldest held items, at most `limit`.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn held(&self, limit: u32) -> Result<Vec<HeldItem>, StoreError> {
+        let Some(db) = &self.connection else {
+            return Ok(Vec::new());
+        };
+        let mut query = db.prepare_cached(
+            "SELECT 'mapping', rule, coalesce(event_key, table_name || ' ' || row_key), reason,
+               held_at FROM held
+             UNION ALL
+             SELECT n.name, o.event_type, o.key,
+               coalesce(d.cause, d.held_cause, 'held'), d.updated_at
+             FROM delivery d JOIN outbox o ON o.offset = d.offset
+               JOIN destination n ON n.id = d.destination
+             WHERE d.state = 'held' AND d.state IN
+               ('sending', 'unknown', 'accepted', 'backoff', 'held')
+             ORDER BY 5 LIMIT ?1",
+        )?;
+        let rows = query.query_map(params![limit], |row| {
+            Ok(HeldItem {
+                by: row.get(0)?,
+                what: row.get(1)?,
+                key: row.get(2)?,
+                reason: row.get(3)?,
+                since: from_millis(row.get(4)?),
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    fn counter(&self, scope: &str, name: &str) -> Result<u64, StoreError> {
+        let Some(db) = &self.connection else {
+            return Ok(0);
+        };
+        let value: i64 = db
+            .prepare_cached(
+                "SELECT coalesce(sum(value), 0) FROM counter WHERE scope = ?1 AND name = ?2",
+            )?
+            .query_row(params![scope, name], |row| row.get(0))?;
+        Ok(count(value))
+    }
+}
