@@ -1,0 +1,161 @@
+//! What the store's tests share.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "tests"
+)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::{
+    Body, Envelope, Event, EventKey, EventOp, EventType, FieldValue, LogPos, MappingRef, Origin,
+    Outgoing, Position, Resend,
+};
+use jiff::Timestamp;
+use state::{CaptureCommit, Happened, Item, PickLimits, Published, Route, Store};
+
+pub const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+pub fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(seconds).unwrap()
+}
+
+pub fn position(number: u64) -> Position {
+    Position::border(1, LogPos::from_number(number))
+}
+
+pub fn mapping() -> Arc<MappingRef> {
+    Arc::new(MappingRef {
+        pack: "p".to_owned(),
+        version: "1".to_owned(),
+        digest: "d".to_owned(),
+        rule: "products".to_owned(),
+    })
+}
+
+pub fn envelope(event_type: EventType, sku: &str, version: u64, op: EventOp) -> Envelope {
+    let names = event_type.schema().key;
+    Envelope {
+        tenant: Arc::from("acme"),
+        source: Arc::from("erp"),
+        event_type,
+        key: EventKey::new(vec![
+            (names[0], "ACME".to_owned()),
+            (names[1], sku.to_owned()),
+        ]),
+        version: position(version),
+        op,
+        origin: Origin::Live,
+        occurred_at: NOW,
+        occurred_at_exact: true,
+        read_at: NOW,
+        transaction: 0,
+        mapping: mapping(),
+        fact_key: None,
+        reason: None,
+        warnings: Vec::new(),
+    }
+}
+
+/// A product event whose body differs by `name`.
+pub fn product(sku: &str, version: u64, name: &str) -> Item {
+    let mut body = Body::new(EventType::Product.schema());
+    let text = |value: &str| FieldValue::Text(value.to_owned());
+    body.set("name", text(name)).unwrap();
+    body.set("stock_uom", text("EA")).unwrap();
+    body.set("kind", text("stocked")).unwrap();
+    body.set("status", text("active")).unwrap();
+    let envelope = envelope(EventType::Product, sku, version, EventOp::Upsert);
+    Item::Event(Published {
+        event: Event::new(envelope, Some(body)),
+        row_key: sku.to_owned(),
+    })
+}
+
+pub fn tombstone(sku: &str, version: u64) -> Item {
+    let envelope = envelope(EventType::Product, sku, version, EventOp::Delete);
+    Item::Event(Published {
+        event: Event::new(envelope, None),
+        row_key: sku.to_owned(),
+    })
+}
+
+pub fn fact(id: &str, version: u64) -> Item {
+    let mut envelope = envelope(EventType::InventoryMovement, id, version, EventOp::Fact);
+    envelope.fact_key = Some(format!("ACME/main.movement/{id}"));
+    let body = Body::new(EventType::InventoryMovement.schema());
+    Item::Event(Published {
+        event: Event::new(envelope, Some(body)),
+        row_key: id.to_owned(),
+    })
+}
+
+pub struct World {
+    pub folder: tempfile::TempDir,
+    pub store: Store,
+    pub source: i64,
+    pub destination: i64,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        Self::open(tempfile::tempdir().unwrap()).await
+    }
+
+    pub async fn open(folder: tempfile::TempDir) -> Self {
+        let store = Store::open(folder.path()).unwrap();
+        let source = store.source("erp").await.unwrap().id;
+        let destination = store.destination("shop").await.unwrap();
+        Self {
+            folder,
+            store,
+            source,
+            destination,
+        }
+    }
+
+    /// Closes the store as a crash would find it: everything answered is in the file.
+    pub async fn reopen(self) -> Self {
+        drop(self.store);
+        Self::open(self.folder).await
+    }
+
+    pub fn routes(&self) -> Arc<[Route]> {
+        Arc::from([Route {
+            destination: self.destination,
+            event_types: Vec::new(),
+        }])
+    }
+
+    pub fn commit_of(&self, items: Vec<Item>, checkpoint: u64) -> CaptureCommit {
+        CaptureCommit {
+            items,
+            routes: self.routes(),
+            checkpoint: Some(position(checkpoint)),
+            ..CaptureCommit::default()
+        }
+    }
+
+    pub async fn commit(&self, items: Vec<Item>, checkpoint: u64) -> state::CaptureReport {
+        let commit = self.commit_of(items, checkpoint);
+        self.store
+            .commit_capture(self.source, commit, NOW)
+            .await
+            .unwrap()
+    }
+
+    pub async fn turn(&self, outcomes: Vec<Happened>, now: Timestamp) -> Vec<Outgoing> {
+        let limits = PickLimits {
+            events_max: 100,
+            bytes_max: 1_000_000,
+            request_timeout: Duration::from_secs(10),
+        };
+        self.store
+            .turn(self.destination, outcomes, Resend::Safe, Some(limits), now)
+            .await
+            .unwrap()
+    }
+}
