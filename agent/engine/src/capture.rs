@@ -1,0 +1,405 @@
+//! Loop 1: source to outbox.
+//!
+//! A session opens the stream at the checkpoint and repeats: take a batch, map it, store events
+//! and checkpoint in one transaction, and only then acknowledge. Snapshot chunks join in when the
+//! stream has reached their mark; rows that a newer streamed change has overtaken are left out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use contract::{
+    ChangeBatch, ChangeStream, Op, Origin, Position, RowChange, RowKey, SourceError, TableName,
+};
+use jiff::Timestamp;
+use mappings::Mapper;
+use state::{CaptureCommit, ChunkDone, GuardEntry, StoreError};
+
+use crate::snapshot::{self, Chunk, Pending, Reading};
+use crate::translate::{Translated, Translator};
+use crate::{Common, SourcePlan, SourceSetup, stopped};
+
+/// The guard's key for "the whole table was emptied". A single backslash before a letter cannot
+/// come from [`RowKey`], which doubles them.
+const WHOLE_TABLE: &str = "\\T";
+/// Batches without changes move the checkpoint at most this often.
+const QUIET_COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// Between two tries when a person must act.
+const DENIED_WAIT: Duration = Duration::from_secs(30);
+/// Between two tries to write to a full disk.
+const FULL_WAIT: Duration = Duration::from_secs(5);
+
+enum Ended {
+    Stop,
+    Reload,
+}
+
+enum Failed {
+    Source(SourceError),
+    Store(StoreError),
+}
+
+impl From<SourceError> for Failed {
+    fn from(error: SourceError) -> Self {
+        Self::Source(error)
+    }
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Runs one source until told to stop. Source errors are handled here; only store errors end it.
+pub(crate) async fn run(common: Arc<Common>, mut plan: SourcePlan) -> Result<(), StoreError> {
+    let reconnect = || {
+        ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(500))
+            .with_max_delay(Duration::from_secs(30))
+            .with_jitter()
+            .without_max_times()
+            .build()
+    };
+    let mut delays = reconnect();
+    let source_id = common.store.source(&plan.name).await?.id;
+    loop {
+        let setup = plan.setup.borrow_and_update().clone();
+        let mut moved = false;
+        let ended = session(&common, &mut plan, setup, &mut moved).await;
+        if moved {
+            delays = reconnect();
+        }
+        let error = match ended {
+            Ok(Ended::Stop) => return Ok(()),
+            Ok(Ended::Reload) => {
+                tracing::info!(source = plan.name, "mappings reloaded");
+                continue;
+            }
+            Err(Failed::Store(error)) => return Err(error),
+            Err(Failed::Source(error)) => error,
+        };
+        let problem = match error.hint() {
+            Some(hint) => format!("{error}; to mend it: {hint}"),
+            None => error.to_string(),
+        };
+        match common.store.set_problem(source_id, Some(problem)).await {
+            Ok(()) | Err(StoreError::Full) => {}
+            Err(error) => return Err(error),
+        }
+        let wait = match &error {
+            SourceError::Disconnected(_) => {
+                let wait = delays.next().unwrap_or(DENIED_WAIT);
+                tracing::warn!(source = plan.name, stage = "capture", error = %error,
+                    retry_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+                    "source is disconnected, connecting again");
+                Some(wait)
+            }
+            SourceError::Denied { hint, .. } | SourceError::SchemaChanged { hint, .. } => {
+                tracing::error!(source = plan.name, stage = "capture", error = %error, hint,
+                    "source waits for a person");
+                Some(DENIED_WAIT)
+            }
+            SourceError::PositionLost { hint, .. } => {
+                tracing::error!(source = plan.name, stage = "capture", error = %error, hint,
+                    "source stopped: its log no longer reaches back to our position");
+                None
+            }
+            SourceError::Malformed(_) => {
+                tracing::error!(source = plan.name, stage = "capture", error = %error,
+                    "source stopped: its log holds something this agent does not understand");
+                None
+            }
+        };
+        let mut stop = common.stop.clone();
+        let pause = async {
+            match wait {
+                Some(wait) => common.clock.sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = stopped(&mut stop) => return Ok(()),
+            // A reload may be what mends it; when nobody can reload, only the wait counts.
+            Ok(()) = plan.setup.changed() => {}
+            () = pause => {}
+        }
+    }
+}
+
+struct Session<'a> {
+    common: &'a Common,
+    name: &'a str,
+    source_id: i64,
+    translator: Translator,
+    /// Tables whose snapshot is not done: their streamed changes are remembered in the guard.
+    guarded: Vec<TableName>,
+    /// Where the stream stands, stored or not.
+    reached: Option<Position>,
+    quiet_commit_at: Timestamp,
+}
+
+async fn session(
+    common: &Common,
+    plan: &mut SourcePlan,
+    setup: SourceSetup,
+    moved: &mut bool,
+) -> Result<Ended, Failed> {
+    let state = common.store.source(&plan.name).await?;
+    let mut stream = {
+        let mut stop = common.stop.clone();
+        tokio::select! {
+            stream = setup.source.stream(state.epoch, state.checkpoint.as_ref()) => stream?,
+            () = stopped(&mut stop) => return Ok(Ended::Stop),
+        }
+    };
+    common.store.set_problem(state.id, None).await?;
+    let tables: Vec<TableName> = setup
+        .mapping
+        .tables()
+        .into_iter()
+        .map(|captured| captured.table)
+        .collect();
+    let names = tables.iter().map(ToString::to_string).collect();
+    let progress = common.store.snapshots(state.id, state.epoch, names).await?;
+    let pending: Vec<Pending> = tables
+        .iter()
+        .zip(progress)
+        .filter(|(_, progress)| !progress.done)
+        .map(|(table, progress)| Pending {
+            table: table.clone(),
+            cursor: progress.cursor,
+        })
+        .collect();
+    tracing::info!(
+        source = plan.name,
+        position = state.checkpoint.as_ref().map(tracing::field::display),
+        epoch = state.epoch,
+        snapshot_tables = pending.len(),
+        "capture started"
+    );
+    let mut session = Session {
+        common,
+        name: &plan.name,
+        source_id: state.id,
+        translator: Translator {
+            mapper: Mapper::new(Arc::clone(&setup.mapping)),
+            tenant: Arc::clone(&common.tenant),
+            source: Arc::from(plan.name.as_str()),
+            source_id: state.id,
+        },
+        guarded: pending
+            .iter()
+            .map(|pending| pending.table.clone())
+            .collect(),
+        reached: state.checkpoint,
+        quiet_commit_at: Timestamp::MIN,
+    };
+    let mut reading: Option<Reading> = (!pending.is_empty()).then(|| {
+        let (source, clock) = (Arc::clone(&setup.source), Arc::clone(&common.clock));
+        snapshot::start(source, clock, state.epoch, pending, plan.name.clone())
+    });
+    let mut waiting: Option<Chunk> = None;
+    let mut stop = common.stop.clone();
+    loop {
+        if let Some(chunk) = waiting.take_if(|chunk| session.has_reached(&chunk.chunk.mark)) {
+            session.chunk(chunk).await?;
+            *moved = true;
+        }
+        if session.guarded.is_empty() && reading.take().is_some() {
+            tracing::info!(source = session.name, "snapshot done");
+        }
+        tokio::select! {
+            biased;
+            () = stopped(&mut stop) => return Ok(Ended::Stop),
+            Ok(()) = plan.setup.changed() => {
+                plan.setup.mark_changed();
+                return Ok(Ended::Reload);
+            }
+            batch = stream.next() => {
+                session.batch(&mut *stream, batch?).await?;
+                *moved = true;
+            }
+            Some(chunk) = next_chunk(reading.as_mut()), if waiting.is_none() => {
+                waiting = Some(chunk);
+            }
+        }
+    }
+}
+
+async fn next_chunk(reading: Option<&mut Reading>) -> Option<Chunk> {
+    match reading {
+        Some(reading) => reading.chunks.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Session<'_> {
+    /// Whether the stream stands at or after a mark, at a transaction border.
+    fn has_reached(&self, mark: &Position) -> bool {
+        self.reached
+            .as_ref()
+            .is_some_and(|reached| reached.seq == 0 && reached >= mark)
+    }
+
+    async fn batch(
+        &mut self,
+        stream: &mut dyn ChangeStream,
+        batch: ChangeBatch,
+    ) -> Result<(), Failed> {
+        let now = self.common.clock.now();
+        self.reached = Some(batch.end.clone());
+        if batch.changes.is_empty() {
+            let due = contract::clock::after(self.quiet_commit_at, QUIET_COMMIT_EVERY);
+            if now < due && now >= self.quiet_commit_at {
+                return Ok(());
+            }
+        }
+        self.quiet_commit_at = now;
+        let mut translated = Translated::default();
+        let mut guard = Vec::new();
+        for change in &batch.changes {
+            self.translator
+                .change(
+                    &self.common.store,
+                    change,
+                    Origin::Live,
+                    now,
+                    &mut translated,
+                )
+                .await?;
+            self.remember(change, &mut guard);
+        }
+        let commit = CaptureCommit {
+            items: translated.items,
+            routes: Arc::clone(&self.common.routes),
+            checkpoint: Some(batch.end.clone()),
+            committed_at: batch
+                .changes
+                .iter()
+                .filter_map(|change| change.committed_at)
+                .max(),
+            guard,
+            chunk: None,
+            changes: batch.changes.len() as u64,
+            filtered: translated.filtered,
+        };
+        self.commit(commit, now).await?;
+        // I1: only now may the source forget.
+        stream.acknowledge(&batch.end).await?;
+        Ok(())
+    }
+
+    fn remember(&self, change: &RowChange, guard: &mut Vec<GuardEntry>) {
+        if !self.guarded.contains(change.table()) {
+            return;
+        }
+        let keys = match change.op {
+            Op::Truncate => vec![WHOLE_TABLE.to_owned()],
+            Op::Insert | Op::Update | Op::Delete | Op::Read => [change.key(), change.old_key()]
+                .into_iter()
+                .flatten()
+                .map(|key| key.as_str().to_owned())
+                .collect(),
+        };
+        guard.extend(keys.into_iter().map(|row_key| GuardEntry {
+            table: change.table().to_string(),
+            row_key,
+            position: change.position.clone(),
+            transaction: change.transaction,
+        }));
+    }
+
+    async fn chunk(&mut self, read: Chunk) -> Result<(), Failed> {
+        let now = self.common.clock.now();
+        let Chunk { table, chunk } = read;
+        let keys = chunk
+            .rows
+            .iter()
+            .map(|row| row.key().as_ref().map_or("", RowKey::as_str).to_owned())
+            .chain([WHOLE_TABLE.to_owned()])
+            .collect();
+        let mut guard = self
+            .common
+            .store
+            .guard(self.source_id, table.to_string(), keys)
+            .await?;
+        let whole = guard.pop().flatten();
+        let reflected = |seen: &Option<(Position, u64)>| {
+            seen.as_ref().is_none_or(|(position, transaction)| {
+                chunk.sees.reflects(&chunk.mark, position, *transaction)
+            })
+        };
+        let mut translated = Translated::default();
+        let fresh = reflected(&whole);
+        for (row, seen) in chunk.rows.iter().zip(&guard) {
+            if fresh && reflected(seen) {
+                self.translator
+                    .change(
+                        &self.common.store,
+                        row,
+                        Origin::Snapshot,
+                        now,
+                        &mut translated,
+                    )
+                    .await?;
+            }
+        }
+        let done = chunk.next.is_none();
+        let commit = CaptureCommit {
+            items: translated.items,
+            routes: Arc::clone(&self.common.routes),
+            chunk: Some(ChunkDone {
+                table: table.to_string(),
+                next: chunk.next,
+                rows: chunk.rows.len() as u64,
+            }),
+            filtered: translated.filtered,
+            ..CaptureCommit::default()
+        };
+        self.commit(commit, now).await?;
+        if done {
+            self.guarded.retain(|guarded| *guarded != table);
+            tracing::info!(source = self.name, table = %table, "snapshot of the table is done");
+        }
+        Ok(())
+    }
+
+    /// Stores a commit, waiting out a full disk: the batch stays here and unacknowledged.
+    async fn commit(&self, commit: CaptureCommit, now: Timestamp) -> Result<(), Failed> {
+        loop {
+            let stored = self
+                .common
+                .store
+                .commit_capture(self.source_id, commit.clone(), now)
+                .await;
+            let report = match stored {
+                Ok(report) => report,
+                Err(error @ StoreError::Full) => {
+                    tracing::error!(source = self.name, stage = "commit", error = %error,
+                        hint = error.hint(), "capture waits for disk space");
+                    if self.common.sleep(FULL_WAIT).await {
+                        return Err(Failed::Store(error));
+                    }
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            if report.held > 0 {
+                tracing::warn!(
+                    source = self.name,
+                    stage = "map",
+                    held = report.held,
+                    hint = "lighterman status",
+                    "changes are held for a person"
+                );
+            }
+            if report.events > 0 {
+                for wake in &self.common.stored {
+                    wake.notify_one();
+                }
+            }
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Row changes to outbox items: the mapping applied, and cells the log left out filled from what
+//! was published before.
+
+use std::sync::Arc;
+
+use contract::{EventOp, Origin, RowChange, RowKey};
+use jiff::Timestamp;
+use mappings::{Draft, HeldChange, MapContext, Mapper};
+use state::{Held, Item, Published, Store, StoreError, Truncated};
+
+/// Turns the changes of one source into items.
+pub(crate) struct Translator {
+    pub(crate) mapper: Mapper,
+    pub(crate) tenant: Arc<str>,
+    pub(crate) source: Arc<str>,
+    pub(crate) source_id: i64,
+}
+
+/// The items of a batch, in log order.
+#[derive(Default)]
+pub(crate) struct Translated {
+    pub(crate) items: Vec<Item>,
+    pub(crate) filtered: u64,
+}
+
+impl Translator {
+    pub(crate) async fn change(
+        &mut self,
+        store: &Store,
+        change: &RowChange,
+        origin: Origin,
+        read_at: Timestamp,
+        into: &mut Translated,
+    ) -> Result<(), StoreError> {
+        let context = MapContext {
+            tenant: Arc::clone(&self.tenant),
+            source: Arc::clone(&self.source),
+            read_at,
+            origin,
+        };
+        let mapped = self.mapper.apply(change, &context);
+        into.filtered += mapped.filtered as u64;
+        for truncated in mapped.truncated {
+            into.items.push(Item::Truncated(Truncated::new(
+                Arc::clone(&self.tenant),
+                Arc::clone(&self.source),
+                truncated.event_type,
+                change.position.clone(),
+                change.committed_at,
+                read_at,
+                change.transaction,
+                truncated.mapping,
+            )));
+        }
+        for draft in mapped.drafts {
+            let row_key = row_key(change, draft.envelope().op);
+            let item = match self.finish(store, draft, &row_key, into).await? {
+                Ok(event) => Item::Event(Published { event, row_key }),
+                Err(held) => Item::Held(to_held(*held, change)),
+            };
+            into.items.push(item);
+        }
+        into.items.extend(
+            mapped
+                .held
+                .into_iter()
+                .map(|held| Item::Held(to_held(held, change))),
+        );
+        Ok(())
+    }
+
+    async fn finish(
+        &self,
+        store: &Store,
+        draft: Draft,
+        row_key: &str,
+        so_far: &Translated,
+    ) -> Result<Result<contract::Event, Box<HeldChange>>, StoreError> {
+        if !draft.needs_previous() {
+            return Ok(draft.finish(None));
+        }
+        let envelope = draft.envelope();
+        let (event_type, key) = (envelope.event_type, envelope.key.text());
+        let rule = envelope.mapping.rule.clone();
+        // The newest item of the same row in this batch decides; only without one does the store.
+        for item in so_far.items.iter().rev() {
+            match item {
+                Item::Event(earlier)
+                    if earlier.event.envelope.event_type == event_type
+                        && earlier.event.envelope.key.text() == key =>
+                {
+                    let body = earlier.event.body.clone();
+                    return Ok(draft.finish(body.as_ref()));
+                }
+                Item::Held(earlier) if earlier.rule == rule && earlier.row_key == row_key => {
+                    return Ok(draft.finish(None));
+                }
+                Item::Truncated(earlier) if earlier.envelope.mapping.rule == rule => {
+                    return Ok(draft.finish(None));
+                }
+                Item::Event(_) | Item::Held(_) | Item::Truncated(_) => {}
+            }
+        }
+        let digest = envelope.mapping.digest.clone();
+        let known = store
+            .published(self.source_id, event_type, key, rule, row_key.to_owned())
+            .await?
+            // A body made by another mapping, or older than a held change, is no witness.
+            .filter(|known| !known.outdated && known.mapping_digest == digest);
+        Ok(draft.finish(known.as_ref().map(|known| &known.body)))
+    }
+}
+
+fn row_key(change: &RowChange, op: EventOp) -> String {
+    let key = match op {
+        EventOp::Delete => change.old_key().or_else(|| change.key()),
+        EventOp::Upsert | EventOp::Fact | EventOp::Correction => change.key(),
+    };
+    key.as_ref().map_or("", RowKey::as_str).to_owned()
+}
+
+fn to_held(held: HeldChange, change: &RowChange) -> Held {
+    Held {
+        rule: held.mapping.rule.clone(),
+        event_type: held.event_type,
+        table: held.table.to_string(),
+        row_key: held.row_key,
+        event_key: held.event_key,
+        position: change.position.clone(),
+        reason: held.reason,
+        row_json: held.row_json,
+    }
+}

@@ -1,0 +1,209 @@
+//! Seeded simulation: the real loops and the real store against a fake source, destination and
+//! clock. One seed is one run: changes, disconnects, lost answers, forgotten outcomes, snapshot
+//! chunks that do not see what the log already told, and crashes at random moments. Afterwards the
+//! faults end and the receiver must come to equal the source.
+//!
+//! `SIM_SEEDS=1000 cargo test -p engine --test sim` runs more; `SIM_SEED=7` runs one.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    clippy::unused_async,
+    unreachable_pub,
+    missing_docs,
+    reason = "tests"
+)]
+
+mod world;
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use engine::{DestinationPlan, Plan, RetryPolicy, SourcePlan, SourceSetup};
+use mappings::{Mapping, MappingSet};
+use state::{Retention, Store};
+use tokio::sync::{Notify, watch};
+use world::{Shared, SimDestination, SimSource, VirtualClock, World, lock};
+
+const MAPPING: &str = r#"
+mapping: 1
+pack: sim
+pack_version: "1"
+source: postgres
+company: ACME
+tables:
+  item: {name: item, key: [sku]}
+  move: {name: move, key: [id]}
+events:
+  - id: item
+    emit: product.v1
+    from: item
+    key: {sku: sku}
+    fields: {name: name, stock_uom: "'EA'", kind: "'stocked'", status: "'active'"}
+  - id: move
+    emit: inventory.movement.v1
+    from: move
+    key: {movement_id: id}
+    fields: {kind: "'adjustment'", sku: "'x'", location: "'x'", uom: "'EA'", quantity: qty}
+"#;
+
+/// A running agent; dropping it without `stop` is a crash: whatever was not durable is gone.
+struct Agent {
+    engine: tokio::task::JoinHandle<Result<(), engine::EngineError>>,
+    store: Arc<Store>,
+    _stop: watch::Sender<bool>,
+    _setup: watch::Sender<SourceSetup>,
+}
+
+fn start(
+    world: &Shared,
+    folder: &std::path::Path,
+    began: tokio::time::Instant,
+    batch: usize,
+) -> Agent {
+    let store = Arc::new(Store::open(folder).unwrap());
+    let mapping = Mapping::load("sim.yaml", MAPPING).unwrap();
+    let setup = SourceSetup {
+        source: Arc::new(SimSource(Arc::clone(world))),
+        mapping: Arc::new(MappingSet::new(vec![mapping]).unwrap()),
+    };
+    let (setup_sender, setup) = watch::channel(setup);
+    let (stop_sender, stop) = watch::channel(false);
+    let plan = Plan {
+        tenant: "t".to_owned(),
+        sources: vec![SourcePlan {
+            name: "erp".to_owned(),
+            setup,
+        }],
+        destinations: vec![DestinationPlan {
+            name: "shop".to_owned(),
+            destination: Arc::new(SimDestination {
+                world: Arc::clone(world),
+                batch_events_max: batch,
+            }),
+            event_types: Vec::new(),
+            retry: RetryPolicy {
+                first: Duration::from_millis(100),
+                max: Duration::from_secs(2),
+            },
+        }],
+        retention: Retention {
+            keep: Duration::from_mins(1),
+            rows_max: 100,
+        },
+    };
+    let clock = Arc::new(VirtualClock(began));
+    let run = engine::run(
+        plan,
+        Arc::clone(&store),
+        clock,
+        stop,
+        Duration::from_secs(2),
+    );
+    Agent {
+        engine: tokio::spawn(run),
+        store,
+        _stop: stop_sender,
+        _setup: setup_sender,
+    }
+}
+
+async fn crash(agent: Agent) {
+    agent.engine.abort();
+    let _ = agent.engine.await;
+    // Loops and their store handles end with their tasks; then the folder is free again.
+    let mut store = agent.store;
+    loop {
+        match Arc::try_unwrap(store) {
+            Ok(store) => break drop(store),
+            Err(shared) => store = shared,
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Lets virtual time pass, and the store's real thread keep up with it: virtual time stands still
+/// while a blocking task runs.
+async fn pass(time: Duration) {
+    tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_micros(500))).await.unwrap();
+    tokio::time::sleep(time).await;
+}
+
+async fn simulate(seed: u64) {
+    let world: Shared = Arc::new((Mutex::new(World::new(seed)), Notify::new()));
+    let folder = tempfile::tempdir().unwrap();
+    let began = tokio::time::Instant::now();
+    let (steps, batch) = {
+        let mut world = lock(&world);
+        world.seed_rows(10);
+        (200, if seed.is_multiple_of(2) { 1 } else { 5 })
+    };
+    let mut agent = start(&world, folder.path(), began, batch);
+    for _ in 0..steps {
+        let (pause, crashes) = {
+            let mut world = lock(&world);
+            world.commit();
+            (world.rng.random_millis(), world.chance(4))
+        };
+        world.1.notify_one();
+        pass(pause).await;
+        if crashes {
+            crash(agent).await;
+            agent = start(&world, folder.path(), began, batch);
+        }
+    }
+    {
+        let mut world = lock(&world);
+        world.faults = false;
+        world.settle(100);
+    }
+    world.1.notify_one();
+    // Ten virtual minutes: longer than any back-off or deadline.
+    for _ in 0..6_000 {
+        if lock(&world).differences().is_empty() || agent.engine.is_finished() {
+            break;
+        }
+        pass(Duration::from_millis(100)).await;
+    }
+    let differences = lock(&world).differences();
+    let ended = agent.engine.is_finished();
+    assert!(
+        differences.is_empty() && !ended,
+        "seed {seed}: SIM_SEED={seed} cargo test -p engine --test sim\nengine ended: {ended}\n{}",
+        differences.join("\n")
+    );
+    crash(agent).await;
+}
+
+trait RandomMillis {
+    fn random_millis(&mut self) -> Duration;
+}
+
+impl RandomMillis for rand::rngs::StdRng {
+    fn random_millis(&mut self) -> Duration {
+        use rand::RngExt;
+        Duration::from_millis(self.random_range(0..80))
+    }
+}
+
+#[test]
+fn receiver_comes_to_equal_the_source() {
+    let number = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .and_then(|text| text.parse::<u64>().ok())
+    };
+    let seeds = match number("SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SIM_SEEDS").unwrap_or(40),
+    };
+    for seed in seeds {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(simulate(seed));
+    }
+}

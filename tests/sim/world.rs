@@ -1,0 +1,539 @@
+//! The simulated outside: a source with a log, a receiver with faults, and what they must agree on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use contract::{
+    Answer, ChangeBatch, ChangeStream, ChunkLimits, Clock, Destination, DestinationTraits,
+    EventKind, Finding, LogPos, Op, Outcome, Outgoing, Position, Preparation, Report, Resend, Row,
+    RowChange, Sees, SnapshotChunk, SnapshotReader, Source, SourceError, TableName, TableShape,
+    Value,
+};
+use jiff::Timestamp;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::Notify;
+
+/// Virtual time: tokio's paused clock, which jumps when nothing is running.
+pub struct VirtualClock(pub tokio::time::Instant);
+
+#[async_trait]
+impl Clock for VirtualClock {
+    fn now(&self) -> Timestamp {
+        contract::clock::after(Timestamp::UNIX_EPOCH, self.0.elapsed())
+    }
+
+    async fn sleep(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+}
+
+/// One committed transaction in the source's log.
+struct Logged {
+    changes: Vec<RowChange>,
+    /// Log position of its end.
+    end: u64,
+}
+
+/// What a transaction does to rows: the new row, or none.
+type Effects = Vec<(String, Option<Row>)>;
+
+/// Everything outside the agent.
+pub struct World {
+    pub rng: StdRng,
+    log: Vec<Logged>,
+    /// Rows as readers see them: a transaction may stand in the log before it is visible here.
+    rows: BTreeMap<String, Row>,
+    /// In the log, not yet visible: transaction and what it did.
+    stalled: Vec<(u64, Effects)>,
+    next_transaction: u64,
+    next_position: u64,
+    /// Released by an acknowledgement: everything up to here is gone from the log.
+    released: u64,
+    pub faults: bool,
+    pub received: Received,
+    pub facts: BTreeSet<String>,
+}
+
+/// What the receiver holds, applying in arrival order.
+#[derive(Default)]
+pub struct Received {
+    pub state: BTreeMap<String, (Position, Option<String>)>,
+    pub facts: BTreeMap<String, usize>,
+    ids: BTreeMap<String, String>,
+    pub violations: Vec<String>,
+    pub arrivals: usize,
+}
+
+pub type Shared = Arc<(Mutex<World>, Notify)>;
+
+pub fn lock(world: &Shared) -> MutexGuard<'_, World> {
+    world.0.lock().unwrap()
+}
+
+pub fn item_shape() -> Arc<TableShape> {
+    Arc::new(TableShape {
+        table: TableName::new("public", "item"),
+        columns: vec!["sku".to_owned(), "name".to_owned()],
+        key: vec![0],
+    })
+}
+
+fn move_shape() -> Arc<TableShape> {
+    Arc::new(TableShape {
+        table: TableName::new("public", "move"),
+        columns: vec!["id".to_owned(), "qty".to_owned()],
+        key: vec![0],
+    })
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        Self {
+            rng: StdRng::seed_from_u64(seed),
+            log: Vec::new(),
+            rows: BTreeMap::new(),
+            stalled: Vec::new(),
+            next_transaction: 1,
+            next_position: 1,
+            released: 0,
+            faults: true,
+            received: Received::default(),
+            facts: BTreeSet::new(),
+        }
+    }
+
+    pub fn chance(&mut self, percent: u32) -> bool {
+        self.rng.random_range(0..100) < percent
+    }
+
+    /// Rows that were there before the agent: no log tells of them.
+    pub fn seed_rows(&mut self, count: u32) {
+        for n in 0..count {
+            let sku = format!("S{n}");
+            self.rows.insert(
+                sku.clone(),
+                vec![Value::Text(sku), Value::Text("seed".to_owned())],
+            );
+        }
+    }
+
+    /// Commits a random transaction; sometimes it is in the log before readers see it.
+    pub fn commit(&mut self) {
+        self.settle(50);
+        let transaction = self.next_transaction;
+        self.next_transaction += 1;
+        let start = self.next_position;
+        self.next_position += 2;
+        let mut effects: Effects = Vec::new();
+        let mut changes: Vec<RowChange> = Vec::new();
+        let busy: BTreeSet<String> = self
+            .stalled
+            .iter()
+            .flat_map(|(_, e)| e.iter().map(|(sku, _)| sku.clone()))
+            .collect();
+        for _ in 0..self.rng.random_range(1..6) {
+            let seq = u32::try_from(changes.len()).unwrap() + 1;
+            let position = Position {
+                epoch: 1,
+                pos: LogPos::from_number(start),
+                seq,
+            };
+            let make = |shape, op, before, after| RowChange {
+                shape,
+                op,
+                before,
+                after,
+                position: position.clone(),
+                committed_at: Some(Timestamp::UNIX_EPOCH),
+                transaction,
+            };
+            if self.chance(25) {
+                let id = format!("{transaction}-{seq}");
+                let row = vec![Value::Text(id.clone()), Value::Int(1)];
+                self.facts.insert(id);
+                changes.push(make(move_shape(), Op::Insert, None, Some(row)));
+                continue;
+            }
+            let sku = format!("S{}", self.rng.random_range(0..12));
+            // A row a stalled transaction still holds is locked for others.
+            if busy.contains(&sku) {
+                continue;
+            }
+            let now = effects
+                .iter()
+                .rev()
+                .find(|(known, _)| *known == sku)
+                .map_or_else(|| self.rows.get(&sku).cloned(), |(_, row)| row.clone());
+            let old = vec![Value::Text(sku.clone()), Value::Unchanged];
+            if now.is_some() && self.chance(20) {
+                changes.push(make(item_shape(), Op::Delete, Some(old), None));
+                effects.push((sku, None));
+            } else {
+                let name = format!("v{}", self.rng.random_range(0..1_000_000));
+                let row = vec![Value::Text(sku.clone()), Value::Text(name)];
+                let op = if now.is_some() {
+                    Op::Update
+                } else {
+                    Op::Insert
+                };
+                changes.push(make(item_shape(), op, None, Some(row.clone())));
+                effects.push((sku, Some(row)));
+            }
+        }
+        self.log.push(Logged {
+            changes,
+            end: start + 1,
+        });
+        self.stalled.push((transaction, effects));
+        self.settle(70);
+    }
+
+    /// Makes stalled transactions visible, each by chance.
+    pub fn settle(&mut self, percent: u32) {
+        let mut still = Vec::new();
+        for (transaction, effects) in std::mem::take(&mut self.stalled) {
+            if self.rng.random_range(0..100) >= percent {
+                still.push((transaction, effects));
+                continue;
+            }
+            for (sku, row) in effects {
+                match row {
+                    Some(row) => self.rows.insert(sku, row),
+                    None => self.rows.remove(&sku),
+                };
+            }
+        }
+        self.stalled = still;
+    }
+
+    /// What differs between source and receiver, in words.
+    pub fn differences(&self) -> Vec<String> {
+        let mut found = self.received.violations.clone();
+        for (sku, row) in &self.rows {
+            let name = row[1].text().unwrap();
+            let has = self.received.state.get(&format!("ACME|{sku}"));
+            let body = has
+                .and_then(|(_, body)| body.as_deref())
+                .unwrap_or("nothing");
+            if !body.contains(&format!("\"name\":\"{name}\"")) {
+                found.push(format!(
+                    "{sku} is {name} at the source, {body} at the receiver"
+                ));
+            }
+        }
+        for (key, (_, body)) in &self.received.state {
+            let sku = key.strip_prefix("ACME|").unwrap();
+            if body.is_some() && !self.rows.contains_key(sku) {
+                found.push(format!(
+                    "{sku} is gone at the source, still at the receiver"
+                ));
+            }
+        }
+        for id in &self.facts {
+            if !self.received.facts.contains_key(&format!("ACME|{id}")) {
+                found.push(format!("fact {id} is lost"));
+            }
+        }
+        found
+    }
+}
+
+pub struct SimSource(pub Shared);
+
+struct SimStream {
+    world: Shared,
+    epoch: u32,
+    /// Delivered up to here.
+    at: Position,
+    started: bool,
+}
+
+struct SimReader(Shared);
+
+#[async_trait]
+impl Source for SimSource {
+    async fn check(&self) -> Vec<Finding> {
+        Vec::new()
+    }
+
+    async fn prepare(&self, _: bool) -> Result<Preparation, SourceError> {
+        Ok(Preparation::default())
+    }
+
+    async fn stream(
+        &self,
+        epoch: u32,
+        after: Option<&Position>,
+    ) -> Result<Box<dyn ChangeStream>, SourceError> {
+        let released = lock(&self.0).released;
+        let at = after
+            .cloned()
+            .unwrap_or(Position::border(epoch, LogPos::from_number(0)));
+        if at.pos.number().unwrap() < released {
+            return Err(SourceError::PositionLost {
+                what: format!("the log was released up to {released}, the checkpoint is {at}"),
+                hint: String::new(),
+            });
+        }
+        Ok(Box::new(SimStream {
+            world: Arc::clone(&self.0),
+            epoch,
+            at,
+            started: false,
+        }))
+    }
+
+    async fn snapshot(&self, _: u32) -> Result<Box<dyn SnapshotReader>, SourceError> {
+        Ok(Box::new(SimReader(Arc::clone(&self.0))))
+    }
+}
+
+#[async_trait]
+impl ChangeStream for SimStream {
+    async fn next(&mut self) -> Result<ChangeBatch, SourceError> {
+        loop {
+            {
+                let mut world = lock(&self.world);
+                if world.faults && world.chance(2) {
+                    return Err(SourceError::Disconnected("simulated".to_owned()));
+                }
+                // Pieces of a transaction and several transactions per batch, both by chance.
+                let most = world.rng.random_range(1..8);
+                let mut changes: Vec<RowChange> = Vec::new();
+                let mut end = None;
+                for logged in &world.log {
+                    for change in &logged.changes {
+                        if change.position > self.at && changes.len() < most {
+                            changes.push(change.clone());
+                            end = Some(change.position.clone());
+                        }
+                    }
+                    let border = Position::border(self.epoch, LogPos::from_number(logged.end));
+                    let whole = logged.changes.last().is_none_or(|last| {
+                        last.position <= self.at || changes.last() == Some(last)
+                    });
+                    if !whole || changes.len() >= most {
+                        if whole && border > self.at {
+                            end = Some(border);
+                        }
+                        break;
+                    }
+                    if border > self.at {
+                        end = Some(border);
+                    }
+                }
+                if let Some(end) = end {
+                    self.at = end.clone();
+                    self.started = true;
+                    return Ok(ChangeBatch { changes, end });
+                }
+                if !self.started {
+                    self.started = true;
+                    return Ok(ChangeBatch {
+                        changes: Vec::new(),
+                        end: self.at.clone(),
+                    });
+                }
+            }
+            self.world.1.notified().await;
+        }
+    }
+
+    async fn acknowledge(&mut self, upto: &Position) -> Result<(), SourceError> {
+        if upto.seq == 0 {
+            let mut world = lock(&self.world);
+            let upto = upto.pos.number().unwrap();
+            world.released = world.released.max(upto);
+            world.log.retain(|logged| logged.end > upto);
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl SnapshotReader for SimReader {
+    async fn begin(&mut self) -> Result<(), SourceError> {
+        // As PostgreSQL: wait until every transaction that may be in the log is visible.
+        let before = lock(&self.0).next_transaction;
+        loop {
+            if lock(&self.0)
+                .stalled
+                .iter()
+                .all(|(transaction, _)| *transaction >= before)
+            {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            lock(&self.0).settle(50);
+        }
+    }
+
+    async fn chunk(
+        &mut self,
+        table: &TableName,
+        cursor: Option<&str>,
+        _: ChunkLimits,
+    ) -> Result<SnapshotChunk, SourceError> {
+        tokio::task::yield_now().await;
+        let mut world = lock(&self.0);
+        if world.faults && world.chance(10) {
+            return Err(SourceError::Disconnected("simulated".to_owned()));
+        }
+        let end = world.log.last().map_or(world.released, |logged| logged.end);
+        let mark = Position::border(1, LogPos::from_number(end));
+        let in_progress: Vec<u64> = world.stalled.iter().map(|(t, _)| *t).collect();
+        let sees = Sees::Transactions {
+            xmin: in_progress
+                .first()
+                .copied()
+                .unwrap_or(world.next_transaction),
+            xmax: world.next_transaction,
+            in_progress,
+        };
+        if table.name != "item" {
+            return Ok(SnapshotChunk {
+                rows: Vec::new(),
+                next: None,
+                mark,
+                sees,
+            });
+        }
+        let wanted: Vec<(String, Row)> = world
+            .rows
+            .iter()
+            .filter(|(sku, _)| cursor.is_none_or(|cursor| sku.as_str() > cursor))
+            .take(3)
+            .map(|(sku, row)| (sku.clone(), row.clone()))
+            .collect();
+        let next = (wanted.len() == 3).then(|| wanted[2].0.clone());
+        let shape = item_shape();
+        let rows = wanted
+            .into_iter()
+            .map(|(_, row)| RowChange {
+                shape: Arc::clone(&shape),
+                op: Op::Read,
+                before: None,
+                after: Some(row),
+                position: mark.clone(),
+                committed_at: None,
+                transaction: 0,
+            })
+            .collect();
+        Ok(SnapshotChunk {
+            rows,
+            next,
+            mark,
+            sees,
+        })
+    }
+}
+
+pub struct SimDestination {
+    pub world: Shared,
+    pub batch_events_max: usize,
+}
+
+#[async_trait]
+impl Destination for SimDestination {
+    fn traits(&self) -> DestinationTraits {
+        DestinationTraits {
+            batch_events_max: self.batch_events_max,
+            batch_bytes_max: 1 << 20,
+            requests_max: 4,
+            resend: Resend::Safe,
+            request_timeout: Duration::from_secs(2),
+        }
+    }
+
+    async fn check(&self) -> Vec<Finding> {
+        Vec::new()
+    }
+
+    async fn deliver(&self, batch: &[Outgoing]) -> Report {
+        let (before, after, fault) = {
+            let mut world = lock(&self.world);
+            let mut wait = || Duration::from_millis(world.rng.random_range(0..300));
+            let (before, after) = (wait(), wait());
+            let fault = if world.faults {
+                world.rng.random_range(0..100)
+            } else {
+                100
+            };
+            (before, after, fault)
+        };
+        tokio::time::sleep(before).await;
+        let answer = Answer::default;
+        if fault < 10 {
+            let cause = "simulated".to_owned();
+            return Report::all(
+                batch.len(),
+                &Outcome::Retry {
+                    after: None,
+                    cause,
+                    answer: answer(),
+                },
+            );
+        }
+        {
+            let mut world = lock(&self.world);
+            for outgoing in batch {
+                world.received.take(outgoing);
+            }
+        }
+        tokio::time::sleep(after).await;
+        if fault < 20 {
+            let cause = "the answer was lost".to_owned();
+            return Report::all(batch.len(), &Outcome::Unknown { cause });
+        }
+        let mut report = Report::new(batch.len());
+        for index in 0..batch.len() {
+            // Now and then the adapter forgets one: it must count as unknown.
+            if fault != 21 || index != 0 {
+                report.set(index, Outcome::Applied(answer()));
+            }
+        }
+        report
+    }
+}
+
+impl Received {
+    fn take(&mut self, outgoing: &Outgoing) {
+        self.arrivals += 1;
+        let json: serde_json::Value = serde_json::from_slice(&outgoing.json).unwrap();
+        let digest = json["body_digest"].to_string();
+        if let Some(known) = self.ids.insert(outgoing.id.clone(), digest.clone()) {
+            if known != digest {
+                self.violations
+                    .push(format!("I3: {} came with two bodies", outgoing.id));
+            }
+            // A repetition, recognised by its id: a receiver applies it once.
+            return;
+        }
+        if outgoing.kind() == EventKind::Fact {
+            *self.facts.entry(outgoing.key.clone()).or_default() += 1;
+            if self.facts[&outgoing.key] > 1 {
+                self.violations
+                    .push(format!("fact {} came with two ids", outgoing.key));
+            }
+            return;
+        }
+        let version = &json["version"];
+        let position = Position {
+            epoch: 1,
+            pos: LogPos::try_new(version["pos"].as_str().unwrap()).unwrap(),
+            seq: u32::try_from(version["seq"].as_u64().unwrap()).unwrap(),
+        };
+        if let Some((known, _)) = self.state.get(&outgoing.key)
+            && position <= *known
+        {
+            let key = &outgoing.key;
+            self.violations
+                .push(format!("I4: {key}: {position} came after {known}"));
+        }
+        let body = json.get("body").map(ToString::to_string);
+        self.state.insert(outgoing.key.clone(), (position, body));
+    }
+}
