@@ -65,7 +65,7 @@ fn start(
     let store = Arc::new(Store::open(folder).unwrap());
     let mapping = Mapping::load("sim.yaml", MAPPING).unwrap();
     let setup = SourceSetup {
-        source: Arc::new(SimSource(Arc::clone(world))),
+        source: Arc::new(SimSource(Arc::clone(world), folder.to_owned())),
         mapping: Arc::new(MappingSet::new(vec![mapping]).unwrap()),
     };
     let (setup_sender, setup) = watch::channel(setup);
@@ -126,7 +126,9 @@ async fn crash(agent: Agent) {
 /// Lets virtual time pass, and the store's real thread keep up with it: virtual time stands still
 /// while a blocking task runs.
 async fn pass(time: Duration) {
-    tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_micros(500))).await.unwrap();
+    tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_micros(500)))
+        .await
+        .unwrap();
     tokio::time::sleep(time).await;
 }
 
@@ -136,7 +138,7 @@ async fn simulate(seed: u64) {
     let began = tokio::time::Instant::now();
     let (steps, batch) = {
         let mut world = lock(&world);
-        world.seed_rows(10);
+        world.seed_rows();
         (200, if seed.is_multiple_of(2) { 1 } else { 5 })
     };
     let mut agent = start(&world, folder.path(), began, batch);

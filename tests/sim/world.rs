@@ -1,6 +1,7 @@
 //! The simulated outside: a source with a log, a receiver with faults, and what they must agree on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use contract::{
 use jiff::Timestamp;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use state::StateReader;
 use tokio::sync::Notify;
 
 /// Virtual time: tokio's paused clock, which jumps when nothing is running.
@@ -29,6 +31,9 @@ impl Clock for VirtualClock {
         tokio::time::sleep(time).await;
     }
 }
+
+/// Different rows that change.
+const KEYS: u32 = 30;
 
 /// One committed transaction in the source's log.
 struct Logged {
@@ -110,8 +115,8 @@ impl World {
     }
 
     /// Rows that were there before the agent: no log tells of them.
-    pub fn seed_rows(&mut self, count: u32) {
-        for n in 0..count {
+    pub fn seed_rows(&mut self) {
+        for n in 0..KEYS {
             let sku = format!("S{n}");
             self.rows.insert(
                 sku.clone(),
@@ -122,7 +127,7 @@ impl World {
 
     /// Commits a random transaction; sometimes it is in the log before readers see it.
     pub fn commit(&mut self) {
-        self.settle(50);
+        self.settle(30);
         let transaction = self.next_transaction;
         self.next_transaction += 1;
         let start = self.next_position;
@@ -157,7 +162,7 @@ impl World {
                 changes.push(make(move_shape(), Op::Insert, None, Some(row)));
                 continue;
             }
-            let sku = format!("S{}", self.rng.random_range(0..12));
+            let sku = format!("S{}", self.rng.random_range(0..KEYS));
             // A row a stalled transaction still holds is locked for others.
             if busy.contains(&sku) {
                 continue;
@@ -188,7 +193,7 @@ impl World {
             end: start + 1,
         });
         self.stalled.push((transaction, effects));
-        self.settle(70);
+        self.settle(40);
     }
 
     /// Makes stalled transactions visible, each by chance.
@@ -241,7 +246,8 @@ impl World {
     }
 }
 
-pub struct SimSource(pub Shared);
+/// A source, and the state folder in which it looks whether an acknowledgement is true.
+pub struct SimSource(pub Shared, pub PathBuf);
 
 struct SimStream {
     world: Shared,
@@ -249,6 +255,7 @@ struct SimStream {
     /// Delivered up to here.
     at: Position,
     started: bool,
+    folder: PathBuf,
 }
 
 struct SimReader(Shared);
@@ -283,6 +290,7 @@ impl Source for SimSource {
             epoch,
             at,
             started: false,
+            folder: self.1.clone(),
         }))
     }
 
@@ -343,6 +351,12 @@ impl ChangeStream for SimStream {
     }
 
     async fn acknowledge(&mut self, upto: &Position) -> Result<(), SourceError> {
+        let stored = StateReader::open(&self.folder).unwrap().sources().unwrap();
+        let checkpoint = stored[0].checkpoint.clone().unwrap_or_default();
+        if checkpoint < upto.to_string() {
+            let found = format!("I1: {upto} is acknowledged, the checkpoint is {checkpoint:?}");
+            lock(&self.world).received.violations.push(found);
+        }
         if upto.seq == 0 {
             let mut world = lock(&self.world);
             let upto = upto.pos.number().unwrap();
@@ -377,7 +391,8 @@ impl SnapshotReader for SimReader {
         cursor: Option<&str>,
         _: ChunkLimits,
     ) -> Result<SnapshotChunk, SourceError> {
-        tokio::task::yield_now().await;
+        let pause = lock(&self.0).rng.random_range(0..100);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
         let mut world = lock(&self.0);
         if world.faults && world.chance(10) {
             return Err(SourceError::Disconnected("simulated".to_owned()));
@@ -455,7 +470,7 @@ impl Destination for SimDestination {
     async fn deliver(&self, batch: &[Outgoing]) -> Report {
         let (before, after, fault) = {
             let mut world = lock(&self.world);
-            let mut wait = || Duration::from_millis(world.rng.random_range(0..300));
+            let mut wait = || Duration::from_millis(world.rng.random_range(0..1_500));
             let (before, after) = (wait(), wait());
             let fault = if world.faults {
                 world.rng.random_range(0..100)
@@ -464,9 +479,9 @@ impl Destination for SimDestination {
             };
             (before, after, fault)
         };
-        tokio::time::sleep(before).await;
         let answer = Answer::default;
         if fault < 10 {
+            tokio::time::sleep(before).await;
             let cause = "simulated".to_owned();
             return Report::all(
                 batch.len(),
@@ -477,13 +492,19 @@ impl Destination for SimDestination {
                 },
             );
         }
-        {
-            let mut world = lock(&self.world);
-            for outgoing in batch {
+        // The request is a thing of its own: it arrives though the agent crashes or gives up.
+        let (world, events) = (Arc::clone(&self.world), batch.to_vec());
+        let request = tokio::spawn(async move {
+            tokio::time::sleep(before).await;
+            let mut world = lock(&world);
+            for outgoing in &events {
                 world.received.take(outgoing);
             }
+        });
+        if fault >= 15 {
+            request.await.unwrap();
+            tokio::time::sleep(after).await;
         }
-        tokio::time::sleep(after).await;
         if fault < 20 {
             let cause = "the answer was lost".to_owned();
             return Report::all(batch.len(), &Outcome::Unknown { cause });
