@@ -1,1 +1,0 @@
-//! Source: PostgreSQL through logical replication.
