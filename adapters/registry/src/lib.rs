@@ -1,1 +1,39 @@
 //! The one list of sources and destinations.
+//!
+//! A new adapter is a folder under `adapters/`, a line here and a line in this crate's manifest.
+
+use contract::{BuildDestination, BuildSource, Secrets, Section};
+
+/// A kind of source.
+pub struct SourceKind {
+    /// Its `type` in the settings.
+    pub name: &'static str,
+    /// A commented settings block.
+    pub example: &'static str,
+    /// Reads its own settings.
+    pub read: fn(&mut Section<'_>, &dyn Secrets) -> Option<BuildSource>,
+}
+
+/// A kind of destination.
+pub struct DestinationKind {
+    /// Its `type` in the settings.
+    pub name: &'static str,
+    /// A commented settings block.
+    pub example: &'static str,
+    /// Reads its own settings.
+    pub read: fn(&mut Section<'_>, &dyn Secrets) -> Option<BuildDestination>,
+}
+
+/// Every kind of source.
+pub const SOURCES: &[SourceKind] = &[SourceKind {
+    name: source_sqlite::NAME,
+    example: source_sqlite::EXAMPLE,
+    read: source_sqlite::read,
+}];
+
+/// Every kind of destination.
+pub const DESTINATIONS: &[DestinationKind] = &[DestinationKind {
+    name: destination_webhook::NAME,
+    example: destination_webhook::EXAMPLE,
+    read: destination_webhook::read,
+}];

@@ -4,6 +4,10 @@
 //! that holds pages, not rows. Transactions are not told apart in the log, so every change is at
 //! a border of its own; batches keep together what was committed at once where it fits. TRUNCATE
 //! does not exist in SQLite: `DELETE` without `WHERE` fires the row triggers.
+//!
+//! Acknowledged log rows are removed in small writes. An application that reads before it writes
+//! in one deferred transaction can then get `SQLITE_BUSY`, as beside any other writer; `BEGIN
+//! IMMEDIATE` avoids it.
 
 mod check;
 mod database;

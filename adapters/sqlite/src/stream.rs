@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use contract::{
@@ -24,6 +24,8 @@ const CHANGES_MAX: usize = 2_000;
 const BYTES_MAX: usize = 1 << 20;
 /// Log rows removed per step: the application's writers wait for a step at most.
 const TRIM_STEP: u64 = 1_000;
+/// Fewer rows than a step are removed at most this often.
+const TRIM_EVERY: Duration = Duration::from_secs(5);
 
 /// Looks after a file event. The event is raised by the write to the `-wal` file, which comes
 /// before the commit is visible: one look at once can be too early, and no event follows.
@@ -75,6 +77,7 @@ pub(crate) fn open(
         epoch,
         at,
         trimmed: 0,
+        trimmed_at: None,
         acknowledged: Arc::clone(&acknowledged),
         shapes: HashMap::new(),
     };
@@ -137,6 +140,7 @@ struct Reader {
     epoch: u32,
     at: u64,
     trimmed: u64,
+    trimmed_at: Option<Instant>,
     acknowledged: Arc<AtomicU64>,
     shapes: HashMap<(String, i64), Option<Shape>>,
 }
@@ -356,8 +360,12 @@ impl Reader {
     }
 
     /// Removes acknowledged log rows in small steps. A locked database only postpones it.
+    ///
+    /// Every trim is a write beside the application's: one that reads before it writes in a
+    /// deferred transaction then gets `SQLITE_BUSY`. So small leftovers wait.
     fn trim(&mut self, idle: bool) {
         let upto = self.acknowledged.load(Ordering::Relaxed);
+        let idle = idle && self.trimmed_at.is_none_or(|at| at.elapsed() >= TRIM_EVERY);
         while upto > self.trimmed && (idle || upto - self.trimmed >= TRIM_STEP) {
             let step = upto.min(self.trimmed.max(self.oldest()) + TRIM_STEP);
             let sql = format!("DELETE FROM {LOG} WHERE seq <= ?1");
@@ -367,6 +375,7 @@ impl Reader {
                 return;
             }
             self.trimmed = step;
+            self.trimmed_at = Some(Instant::now());
         }
     }
 

@@ -375,7 +375,7 @@ async fn nothing_is_lost_beside_a_busy_writer() {
     let mut state = std::collections::BTreeMap::new();
     let mut inserts = 0;
     loop {
-        let batch = tokio::time::timeout(Duration::from_secs(60), stream.next())
+        let batch = tokio::time::timeout(Duration::from_mins(1), stream.next())
             .await
             .unwrap()
             .unwrap();

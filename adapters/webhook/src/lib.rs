@@ -1,1 +1,408 @@
-//! Destination: signed HTTP POST of CloudEvents.
+//! Destination: HTTP POST of CloudEvents, signed by Standard Webhooks rules.
+//!
+//! It speaks to any receiver that recognises a repeated `webhook-id`. It does not follow
+//! redirects, does not use a proxy, does not retry, and does not batch unless told to.
+
+mod cloudevent;
+mod outcome;
+mod signature;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use contract::destination::ANSWER_BODY_BYTES_MAX;
+use contract::{
+    Answer, BuildDestination, Destination, DestinationTraits, Finding, Outcome, Outgoing, Report,
+    Resend, Secret, Secrets, Section,
+};
+use jiff::Timestamp;
+use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::{Client, Url};
+
+/// The `type` in the settings.
+pub const NAME: &str = "webhook";
+
+/// A commented block for the settings file.
+pub const EXAMPLE: &str = r#"[[destination]]
+name = "shop"
+type = "webhook"
+url = "https://shop.example.com/hooks/stock"
+secret = { env = "SHOP_WEBHOOK_SECRET" }   # whsec_ and base64 of 24 to 64 random bytes
+# old_secret = { env = "SHOP_OLD_SECRET" } # signs too, while the receiver changes keys
+# mode = "batch"                 # only when the receiver asked for batches
+# batch_events_max = 100
+# requests_max = 8               # requests at once
+# timeout_seconds = 30
+"#;
+
+/// Most of an answer that is read.
+const ANSWER_READ_MAX: usize = 64 * 1024;
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[derive(Clone)]
+struct Settings {
+    url: Url,
+    keys: Vec<signature::Key>,
+    batch: bool,
+    traits: DestinationTraits,
+    connect_timeout: Duration,
+}
+
+/// Reads a destination's own settings; see [`EXAMPLE`].
+pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDestination> {
+    let url = url(section);
+    let mut keys = Vec::new();
+    for name in ["secret", "old_secret"] {
+        if let Some(secret) = section.secret(name, secrets) {
+            keys.extend(key(section, name, &secret));
+        }
+    }
+    if section.get("secret").is_none() {
+        let finding = Finding::warn(section.path().to_owned(), "requests are not signed")
+            .fix("add `secret = { env = \"NAME\" }` and verify it at the receiver");
+        let (line, column) = section.place();
+        section.problems().push(finding, line, column);
+    }
+    let batch = section.word("mode", &["structured", "batch"]) == Some("batch");
+    let events = section.number("batch_events_max", 1, 1_000);
+    if events.is_some()
+        && !batch
+        && let Some(node) = section.get("batch_events_max")
+    {
+        let found = "only means something with mode = \"batch\"".to_owned();
+        section.wrong(
+            "batch_events_max",
+            node,
+            found,
+            Some("add mode = \"batch\"".to_owned()),
+        );
+    }
+    let bytes = section
+        .number("batch_bytes_max", 1_024, 16 << 20)
+        .unwrap_or(256 << 10);
+    let requests = section.number("requests_max", 1, 64).unwrap_or(8);
+    let timeout = section.number("timeout_seconds", 1, 300).unwrap_or(30);
+    let connect = section
+        .number("connect_timeout_seconds", 1, 60)
+        .unwrap_or(10);
+    let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    let settings = Settings {
+        url: url?,
+        keys,
+        batch,
+        traits: DestinationTraits {
+            batch_events_max: if batch {
+                size(events.unwrap_or(100))
+            } else {
+                1
+            },
+            batch_bytes_max: size(bytes),
+            requests_max: size(requests),
+            resend: Resend::Safe,
+            request_timeout: Duration::from_secs(timeout),
+        },
+        connect_timeout: Duration::from_secs(connect.min(timeout)),
+    };
+    Some(Arc::new(move |name| {
+        let client = Client::builder()
+            .connect_timeout(settings.connect_timeout)
+            .timeout(settings.traits.request_timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .user_agent(concat!("lighterman/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| format!("set up the HTTP client: {error}"))?;
+        let (name, settings) = (name.to_owned(), settings.clone());
+        Ok(Arc::new(Webhook {
+            name,
+            settings,
+            client,
+        }) as Arc<dyn Destination>)
+    }))
+}
+
+fn key(section: &mut Section<'_>, name: &'static str, secret: &Secret) -> Option<signature::Key> {
+    match signature::Key::parse(secret) {
+        Ok(key) => Some(key),
+        Err(found) => {
+            if let Some(node) = section.get(name) {
+                let fix = "a secret is whsec_ and base64 of 24 to 64 random bytes".to_owned();
+                section.wrong(name, node, found.to_owned(), Some(fix));
+            }
+            None
+        }
+    }
+}
+
+fn url(section: &mut Section<'_>) -> Option<Url> {
+    let allowed = section.flag("allow_plain_http").unwrap_or(false);
+    let text = section.required_text("url", "`url = \"https://..\"`")?;
+    let node = section.get("url")?;
+    let url = match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => url,
+        _ => {
+            section.wrong(
+                "url",
+                node,
+                "is not an http or https address".to_owned(),
+                None,
+            );
+            return None;
+        }
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        let found = "must not hold a user or password".to_owned();
+        section.wrong("url", node, found, Some("use `secret`".to_owned()));
+        return None;
+    }
+    let loopback = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+    if url.scheme() == "http" && !loopback && !allowed {
+        let found = "would send events unencrypted".to_owned();
+        let fix = Some("use https, or set allow_plain_http = true".to_owned());
+        section.wrong("url", node, found, fix);
+        return None;
+    }
+    Some(url)
+}
+
+/// An HTTP receiver of CloudEvents.
+struct Webhook {
+    name: String,
+    settings: Settings,
+    client: Client,
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the attempt's own time is part of the wire format"
+)]
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+enum Sent {
+    /// An answer came; its body's start, for per-event results.
+    Answered(u16, Answer, Option<Duration>, Vec<u8>),
+    /// It surely was not applied.
+    Refused(String),
+    /// Nobody can tell.
+    Lost(String),
+}
+
+impl Webhook {
+    async fn post(
+        &self,
+        id: &str,
+        key: &str,
+        content_type: &'static str,
+        body: Vec<u8>,
+        limit: Duration,
+    ) -> Sent {
+        let timestamp = now().as_second();
+        let began = Instant::now();
+        let mut request = self
+            .client
+            .post(self.settings.url.clone())
+            .timeout(limit)
+            .header(CONTENT_TYPE, content_type)
+            .header("webhook-id", id)
+            .header("webhook-timestamp", timestamp);
+        // A structured-field string: printable ASCII, with quotes and backslashes escaped.
+        let printable = key
+            .bytes()
+            .all(|b| (0x20..0x7f).contains(&b) && b != b'"' && b != b'\\');
+        let key = if printable { key } else { id };
+        if let Ok(value) = HeaderValue::from_str(&format!("\"{key}\"")) {
+            request = request.header("idempotency-key", value);
+        }
+        if !self.settings.keys.is_empty() {
+            let signature = signature::header(&self.settings.keys, id, timestamp, &body);
+            request = request.header("webhook-signature", signature);
+        }
+        let mut response = match request.body(body).send().await {
+            Ok(response) => response,
+            Err(error) if error.is_connect() || error.is_builder() => {
+                return Sent::Refused(format!("connect: {}", root(&error)));
+            }
+            Err(error) if error.is_timeout() => {
+                return Sent::Lost("no answer within the timeout".to_owned());
+            }
+            Err(error) => return Sent::Lost(format!("the answer was lost: {}", root(&error))),
+        };
+        let status = response.status().as_u16();
+        let wait = response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|value| outcome::retry_after(value.to_str().ok()?, now()));
+        let mut read = Vec::new();
+        // The status stands before the body: a body that breaks off does not make it unsure.
+        while let Ok(Some(chunk)) = response.chunk().await {
+            let room = ANSWER_READ_MAX - read.len();
+            read.extend_from_slice(chunk.get(..room.min(chunk.len())).unwrap_or_default());
+            if read.len() >= ANSWER_READ_MAX {
+                break;
+            }
+        }
+        let kept = read
+            .get(..ANSWER_BODY_BYTES_MAX.min(read.len()))
+            .unwrap_or_default();
+        let mut text = String::from_utf8_lossy(kept).into_owned();
+        while text.len() > ANSWER_BODY_BYTES_MAX {
+            text.pop();
+        }
+        let latency_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Sent::Answered(
+            status,
+            Answer {
+                status: Some(status),
+                body: text,
+                latency_ms,
+            },
+            wait,
+            read,
+        )
+    }
+}
+
+/// The innermost cause, which names no URL.
+fn root(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+#[async_trait]
+impl Destination for Webhook {
+    fn traits(&self) -> DestinationTraits {
+        self.settings.traits
+    }
+
+    async fn check(&self) -> Vec<Finding> {
+        let what = format!("destination {}", self.name);
+        let probe = self
+            .client
+            .head(self.settings.url.clone())
+            .timeout(CHECK_TIMEOUT);
+        vec![match probe.send().await {
+            Ok(response) if matches!(response.status().as_u16(), 401 | 403) => {
+                Finding::warn(what, format!("answers HTTP {}", response.status().as_u16()))
+                    .fix("check what the receiver wants before it takes requests")
+            }
+            Ok(response) => Finding::pass(
+                what,
+                format!("answers (HTTP {})", response.status().as_u16()),
+            ),
+            Err(error) => Finding::fail(what, format!("does not answer: {}", root(&error)))
+                .fix("check url, name resolution, firewall and certificate"),
+        }]
+    }
+
+    async fn deliver(&self, batch: &[Outgoing]) -> Report {
+        let mut report = Report::new(batch.len());
+        let began = Instant::now();
+        // Parts of the batch still to be sent. A batch that is refused as a whole surely was not
+        // applied: halving it finds the one event that is at fault.
+        let mut parts = Vec::from([std::ops::Range {
+            start: 0,
+            end: batch.len(),
+        }]);
+        while let Some(range) = parts.pop() {
+            let Some(events) = batch.get(range.clone()) else {
+                continue;
+            };
+            let limit = self
+                .settings
+                .traits
+                .request_timeout
+                .saturating_sub(began.elapsed());
+            if limit.is_zero() {
+                let cause = "no time was left for this part of the batch".to_owned();
+                for index in range {
+                    let answer = Answer::default();
+                    report.set(
+                        index,
+                        Outcome::Retry {
+                            after: None,
+                            cause: cause.clone(),
+                            answer,
+                        },
+                    );
+                }
+                continue;
+            }
+            let sent = match events {
+                [event] if !self.settings.batch => {
+                    let body = cloudevent::structured(event);
+                    let key = &event.idempotency_key;
+                    self.post(&event.id, key, cloudevent::STRUCTURED, body, limit)
+                        .await
+                }
+                events => {
+                    let ids: Vec<&str> = events.iter().map(|event| event.id.as_str()).collect();
+                    let id = format!("batch_{}", contract::event::digest(&ids));
+                    let body = cloudevent::batch(events);
+                    self.post(&id, &id, cloudevent::BATCH, body, limit).await
+                }
+            };
+            let (status, answer, wait, body) = match sent {
+                Sent::Answered(status, answer, wait, body) => (status, answer, wait, body),
+                Sent::Refused(cause) => {
+                    for index in range {
+                        let (cause, answer) = (cause.clone(), Answer::default());
+                        report.set(
+                            index,
+                            Outcome::Retry {
+                                after: None,
+                                cause,
+                                answer,
+                            },
+                        );
+                    }
+                    continue;
+                }
+                Sent::Lost(cause) => {
+                    for index in range {
+                        report.set(
+                            index,
+                            Outcome::Unknown {
+                                cause: cause.clone(),
+                            },
+                        );
+                    }
+                    continue;
+                }
+            };
+            if events.len() > 1 && matches!(status, 400 | 413 | 422) {
+                let middle = range.start + events.len() / 2;
+                parts.push(middle..range.end);
+                parts.push(range.start..middle);
+                continue;
+            }
+            let ids: Vec<&str> = events.iter().map(|event| event.id.as_str()).collect();
+            let success = (200..300).contains(&status);
+            let listed = if self.settings.batch && success {
+                outcome::results(&body, &ids, &answer)
+            } else {
+                None
+            };
+            match listed {
+                Some(outcomes) => {
+                    for (index, outcome) in range.zip(outcomes) {
+                        if let Some(outcome) = outcome {
+                            report.set(index, outcome);
+                        }
+                    }
+                }
+                None => {
+                    for index in range {
+                        report.set(index, outcome::of(status, answer.clone(), wait));
+                    }
+                }
+            }
+        }
+        report
+    }
+}

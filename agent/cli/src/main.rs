@@ -1,2 +1,206 @@
-//! The lighterman command.
-fn main() {}
+//! The `lighterman` command.
+//!
+//! Exit codes: 0 done; 1 trouble was found (a check failed, the agent does not run, a demo did not
+//! match); 2 the settings or the command line are wrong; 3 the state folder cannot be used.
+
+mod check;
+mod config;
+mod demo;
+mod init;
+mod run;
+mod status;
+mod toml_node;
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use contract::{Finding, Level};
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Ok,
+    Trouble,
+    Settings,
+    State,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Ok => 0,
+            Exit::Trouble => 1,
+            Exit::Settings => 2,
+            Exit::State => 3,
+        })
+    }
+}
+
+/// Carries changes of an ERP or WMS database to sales channels and cloud systems.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// The settings file; paths in it are relative to its folder.
+    #[arg(long, default_value = "lighterman.toml", env = "LIGHTERMAN_CONFIG")]
+    config: PathBuf,
+    /// Print JSON for programs.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Plays a small warehouse against the real agent and shows stock arriving at a channel.
+    Demo(demo::Options),
+    /// Writes a settings file and a mapping to start from.
+    Init {
+        /// Where.
+        #[arg(long, default_value = ".")]
+        folder: PathBuf,
+        /// Kind of source.
+        #[arg(long, default_value = "sqlite")]
+        source: String,
+        /// Print JSON for programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Looks at settings, mappings, sources and destinations, and says what to do.
+    Check(Common),
+    /// Runs the agent until it is told to stop.
+    Run(Common),
+    /// Says whether stock is flowing, and if not, why.
+    Status(Common),
+    /// Sources.
+    #[command(subcommand)]
+    Source(SourceCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum SourceCommand {
+    /// Prints what must be done at the database before it can be captured, and the undo.
+    Prepare {
+        #[command(flatten)]
+        common: Common,
+        /// Do it.
+        #[arg(long)]
+        apply: bool,
+    },
+}
+
+/// Prints a line; a closed pipe is not worth an error.
+pub(crate) fn out(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Prints findings for people.
+pub(crate) fn say(findings: &[Finding]) {
+    for finding in findings {
+        let level = match finding.level {
+            Level::Pass => "ok  ",
+            Level::Warn => "WARN",
+            Level::Fail => "FAIL",
+        };
+        out(&format!("{level} {finding}"));
+    }
+}
+
+fn main() -> ExitCode {
+    // One crypto provider for the whole process, before anything can ask for one. A second
+    // installation is impossible here: nothing has run yet.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            out(&format!("start the runtime: {error}"));
+            return Exit::State.into();
+        }
+    };
+    let exit = runtime.block_on(command(cli.command));
+    // A blocked thread (a lock held by the application, say) must not hold up the exit.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    exit.into()
+}
+
+async fn command(command: Command) -> Exit {
+    match command {
+        Command::Demo(options) => demo::demo(options).await,
+        Command::Init {
+            folder,
+            source,
+            json,
+        } => init::init(&folder, &source, json),
+        Command::Check(common) => check::check(load(&common), common.json).await,
+        Command::Run(common) => {
+            logs(common.json);
+            match load(&common) {
+                Ok(config) => run::run(config).await,
+                Err(findings) => {
+                    for finding in &findings {
+                        tracing::error!(hint = finding.fix, "{finding}");
+                    }
+                    Exit::Settings
+                }
+            }
+        }
+        Command::Status(common) => match load(&common) {
+            Ok(config) => status::status(&config.state_folder, common.json),
+            Err(findings) => {
+                say(&findings);
+                Exit::Settings
+            }
+        },
+        Command::Source(SourceCommand::Prepare { common, apply }) => match load(&common) {
+            Ok(config) => check::prepare(&config, apply, common.json).await,
+            Err(findings) => {
+                say(&findings);
+                Exit::Settings
+            }
+        },
+    }
+}
+
+/// Loads the settings with their folder as the working folder.
+fn load(common: &Common) -> Result<config::Config, Vec<Finding>> {
+    let mut file = common.config.clone();
+    if let (Some(folder), Some(name)) = (file.parent(), file.file_name())
+        && !folder.as_os_str().is_empty()
+    {
+        let name = PathBuf::from(name);
+        std::env::set_current_dir(folder).map_err(|error| {
+            vec![Finding::fail(
+                format!("open folder {}", folder.display()),
+                error.to_string(),
+            )]
+        })?;
+        file = name;
+    }
+    config::load(&file)
+}
+
+/// Logs go to standard error, where a service manager keeps them.
+fn logs(json: bool) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("LIGHTERMAN_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let base = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
+    if json {
+        base.json().flatten_event(true).init();
+    } else {
+        base.init();
+    }
+}

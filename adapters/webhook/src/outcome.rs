@@ -1,0 +1,154 @@
+//! An HTTP answer to an outcome: pure.
+
+use std::time::Duration;
+
+use contract::{Answer, Outcome};
+use jiff::Timestamp;
+use serde_json::Value;
+
+/// Longest part of a problem's title in a cause.
+const TITLE_CHARS_MAX: usize = 200;
+/// The longest wait taken from a server.
+const WAIT_MAX: u64 = 24 * 3_600;
+
+/// What an answer says about one event.
+///
+/// | status | outcome |
+/// |---|---|
+/// | 2xx | applied |
+/// | 408, 425, 429, 5xx but 501 | retry, after what the server says |
+/// | 3xx | rejected: redirects are not followed |
+/// | 501 and other 4xx | rejected |
+pub(crate) fn of(status: u16, answer: Answer, wait: Option<Duration>) -> Outcome {
+    match status {
+        200..=299 => Outcome::Applied(answer),
+        300..=399 => Outcome::Rejected {
+            cause: format!("HTTP {status}: redirects are not followed; configure the final url"),
+            answer,
+        },
+        408 | 425 | 429 | 500 | 502..=599 => Outcome::Retry {
+            after: wait,
+            cause: describe(status, &answer),
+            answer,
+        },
+        _ => Outcome::Rejected {
+            cause: describe(status, &answer),
+            answer,
+        },
+    }
+}
+
+fn describe(status: u16, answer: &Answer) -> String {
+    // RFC 9457: the title is for people and holds no instance data.
+    let title = serde_json::from_str::<Value>(&answer.body)
+        .ok()
+        .and_then(|problem| Some(problem.get("title")?.as_str()?.to_owned()));
+    match title {
+        Some(title) => {
+            let title: String = title.chars().take(TITLE_CHARS_MAX).collect();
+            format!("HTTP {status}: {title}")
+        }
+        None => format!("HTTP {status}"),
+    }
+}
+
+/// The wait of a `Retry-After` header (seconds or an HTTP date, RFC 9110 section 10.2.3).
+pub(crate) fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
+    if let Ok(seconds) = text.trim().parse::<u64>() {
+        return Some(Duration::from_secs(seconds.min(WAIT_MAX)));
+    }
+    let date = Timestamp::try_from(httpdate::parse_http_date(text.trim()).ok()?).ok()?;
+    Some(contract::clock::until(now, date).min(Duration::from_secs(WAIT_MAX)))
+}
+
+/// The outcomes of a batch whose 2xx answer lists results per event:
+/// `{"results": [{"id": "evt_..", "status": 422, "error": ".."}]}`. `None` when it lists none.
+pub(crate) fn results(body: &[u8], ids: &[&str], answer: &Answer) -> Option<Vec<Option<Outcome>>> {
+    let json: Value = serde_json::from_slice(body).ok()?;
+    let listed = json.get("results")?.as_array()?;
+    Some(
+        ids.iter()
+            .map(|id| {
+                let result = listed
+                    .iter()
+                    .find(|r| r.get("id").and_then(Value::as_str) == Some(id))?;
+                let status = u16::try_from(result.get("status")?.as_u64()?).ok()?;
+                let error = result
+                    .get("error")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
+                let body = error.chars().take(TITLE_CHARS_MAX).collect();
+                let own = Answer {
+                    status: Some(status),
+                    body,
+                    latency_ms: answer.latency_ms,
+                };
+                Some(of(status, own, None))
+            })
+            .collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(status: u16) -> &'static str {
+        match of(status, Answer::default(), None) {
+            Outcome::Applied(_) => "applied",
+            Outcome::Retry { .. } => "retry",
+            Outcome::Rejected { .. } => "rejected",
+            Outcome::Accepted { .. } | Outcome::Unknown { .. } => "other",
+        }
+    }
+
+    #[test]
+    fn statuses_mean_what_the_table_says() {
+        for (status, expected) in [
+            (200, "applied"),
+            (204, "applied"),
+            (301, "rejected"),
+            (400, "rejected"),
+            (404, "rejected"),
+            (408, "retry"),
+            (410, "rejected"),
+            (422, "rejected"),
+            (425, "retry"),
+            (429, "retry"),
+            (500, "retry"),
+            (501, "rejected"),
+            (503, "retry"),
+        ] {
+            assert_eq!(kind(status), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn waits_are_read_in_both_forms_and_bounded() {
+        let now = "1994-11-06T08:49:07Z".parse().unwrap();
+        let cases = [
+            ("120", Some(120)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(30)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("999999999", Some(86_400)),
+            ("soon", None),
+        ];
+        for (text, seconds) in cases {
+            assert_eq!(
+                retry_after(text, now),
+                seconds.map(Duration::from_secs),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_event_missing_in_the_results_has_no_outcome() {
+        let body = br#"{"results":[{"id":"a","status":200},{"id":"b","status":422,"error":"no"}]}"#;
+        let found = results(body, &["a", "b", "c"], &Answer::default()).unwrap();
+        assert!(matches!(found[0], Some(Outcome::Applied(_))));
+        assert!(matches!(found[1], Some(Outcome::Rejected { .. })));
+        assert!(found[2].is_none());
+        assert!(results(b"ok", &["a"], &Answer::default()).is_none());
+    }
+}

@@ -1,0 +1,101 @@
+//! `lighterman check` and `lighterman source prepare`.
+
+use contract::finding::{Level, worst};
+use contract::{Finding, Preparation};
+
+use crate::config::Config;
+use crate::{Exit, out, say};
+
+/// Settings, mappings, sources and destinations, each with the reason and the fix.
+pub(crate) async fn check(loaded: Result<Config, Vec<Finding>>, json: bool) -> Exit {
+    let mut settings_bad = false;
+    let findings = match loaded {
+        Err(findings) => {
+            settings_bad = true;
+            findings
+        }
+        Ok(config) => {
+            let mut findings = config.warnings;
+            findings.push(Finding::pass("settings and mappings", "are complete"));
+            for source in &config.sources {
+                match source.setup() {
+                    Ok(setup) => findings.extend(setup.source.check().await),
+                    Err(more) => findings.extend(more),
+                }
+            }
+            for destination in &config.destinations {
+                match (destination.build)(&destination.name) {
+                    Ok(built) => findings.extend(built.check().await),
+                    Err(found) => findings.push(Finding::fail(&destination.name, found)),
+                }
+            }
+            findings
+        }
+    };
+    let level = worst(&findings);
+    if json {
+        out(&serde_json::json!({ "worst": level, "findings": findings }).to_string());
+    } else {
+        say(&findings);
+    }
+    match level {
+        Level::Fail if settings_bad => Exit::Settings,
+        Level::Fail => Exit::Trouble,
+        Level::Pass | Level::Warn => Exit::Ok,
+    }
+}
+
+/// Prints what must be done at each source, with the undo; does it only with `apply`.
+pub(crate) async fn prepare(config: &Config, apply: bool, json: bool) -> Exit {
+    let mut all = Vec::new();
+    let mut failed = false;
+    for source in &config.sources {
+        let prepared = match source.setup() {
+            Ok(setup) => setup.source.prepare(apply).await.map_err(|error| {
+                let finding = Finding::fail(format!("source {}", source.name), error.to_string());
+                vec![finding.fix(error.hint().unwrap_or("try again"))]
+            }),
+            Err(findings) => Err(findings),
+        };
+        match prepared {
+            Ok(preparation) => {
+                if !json {
+                    show(&source.name, &preparation);
+                }
+                all.push(serde_json::json!({ "source": source.name, "preparation": preparation }));
+            }
+            Err(findings) => {
+                failed = true;
+                if json {
+                    all.push(serde_json::json!({ "source": source.name, "findings": findings }));
+                } else {
+                    say(&findings);
+                }
+            }
+        }
+    }
+    if json {
+        out(&serde_json::Value::Array(all).to_string());
+    }
+    if failed { Exit::Trouble } else { Exit::Ok }
+}
+
+fn show(name: &str, preparation: &Preparation) {
+    if preparation.sql.is_empty() {
+        out(&format!("-- source {name}: nothing to do"));
+    } else {
+        let done = if preparation.applied {
+            "done"
+        } else {
+            "to do; --apply does it"
+        };
+        out(&format!("-- source {name}: {done}"));
+        for statement in &preparation.sql {
+            out(&format!("{statement};"));
+        }
+    }
+    out("-- to undo all of it:");
+    for statement in &preparation.undo {
+        out(&format!("-- {statement};"));
+    }
+}

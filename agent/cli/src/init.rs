@@ -1,0 +1,68 @@
+//! `lighterman init`: a settings file with every key explained, and a mapping to start from.
+
+use std::path::Path;
+
+use crate::{Exit, out};
+
+const HEAD: &str = r#"# Settings of the Lighterman agent. Paths are relative to this file.
+tenant = "my-company"
+state_folder = "state"           # positions, events on their way, what was published
+
+# [retention]                    # how long delivered events stay readable
+# keep_hours = 24
+# events_max = 100000
+"#;
+
+const MAPPING: &str = include_str!("../../../mappings/packs/demo-warehouse/demo-warehouse.yaml");
+
+/// The settings file `init` writes.
+pub(crate) fn settings(source: &str, destination: &str) -> Option<String> {
+    let source = registry::SOURCES.iter().find(|kind| kind.name == source)?;
+    let destination = registry::DESTINATIONS
+        .iter()
+        .find(|kind| kind.name == destination)?;
+    Some(format!(
+        "{HEAD}\n{}\n{}",
+        source.example, destination.example
+    ))
+}
+
+pub(crate) fn init(folder: &Path, source: &str, json: bool) -> Exit {
+    let Some(settings) = settings(source, "webhook") else {
+        let names: Vec<_> = registry::SOURCES.iter().map(|kind| kind.name).collect();
+        out(&format!(
+            "there is no source `{source}`; one of {}",
+            names.join(", ")
+        ));
+        return Exit::Settings;
+    };
+    let mut written = Vec::new();
+    for (name, text) in [
+        ("lighterman.toml", settings.as_str()),
+        ("mapping.yaml", MAPPING),
+    ] {
+        let path = folder.join(name);
+        if path.exists() {
+            out(&format!(
+                "{} exists already and is left alone",
+                path.display()
+            ));
+            continue;
+        }
+        let done = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, text));
+        if let Err(error) = done {
+            out(&format!("write {}: {error}", path.display()));
+            return Exit::Settings;
+        }
+        written.push(path.display().to_string());
+    }
+    if json {
+        out(&serde_json::json!({ "written": written }).to_string());
+    } else {
+        for path in written {
+            out(&format!("wrote {path}"));
+        }
+        out("Next: edit both, then lighterman check, lighterman source prepare, lighterman run.");
+    }
+    Exit::Ok
+}

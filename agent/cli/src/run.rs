@@ -1,0 +1,202 @@
+//! `lighterman run`: the agent itself, until it is told to stop.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::Finding;
+use engine::clock::SystemClock;
+use engine::{DestinationPlan, Plan, SourcePlan, SourceSetup};
+use notify::{RecursiveMode, Watcher};
+use state::Store;
+use tokio::sync::{mpsc, watch};
+
+use crate::config::{Config, SourceConfig};
+use crate::{Exit, say};
+
+/// Requests that are out get this long to end.
+const DRAIN_MAX: Duration = Duration::from_secs(8);
+/// An editor writes a file in several steps.
+const SETTLE: Duration = Duration::from_millis(300);
+
+pub(crate) async fn run(config: Config) -> Exit {
+    for warning in &config.warnings {
+        tracing::warn!(what = warning.what, hint = warning.fix, "{}", warning.found);
+    }
+    let folder = config.state_folder.clone();
+    let store = match tokio::task::spawn_blocking(move || Store::open(&folder)).await {
+        Ok(Ok(store)) => Arc::new(store),
+        Ok(Err(error)) => {
+            tracing::error!(error = %error, hint = error.hint(), "cannot open the state folder");
+            return Exit::State;
+        }
+        Err(error) => {
+            tracing::error!(error = %error, "cannot open the state folder");
+            return Exit::State;
+        }
+    };
+    let mut destinations = Vec::new();
+    for destination in config.destinations {
+        match (destination.build)(&destination.name) {
+            Ok(built) => destinations.push(DestinationPlan {
+                name: destination.name,
+                destination: built,
+                event_types: destination.event_types,
+                retry: destination.retry,
+            }),
+            Err(found) => {
+                say(&[Finding::fail(
+                    format!("destination {}", destination.name),
+                    found,
+                )]);
+                return Exit::Settings;
+            }
+        }
+    }
+    let mut sources = Vec::new();
+    let mut reloads = Vec::new();
+    for source in config.sources {
+        match source.setup() {
+            Ok(setup) => {
+                let (sender, setup) = watch::channel(setup);
+                sources.push(SourcePlan {
+                    name: source.name.clone(),
+                    setup,
+                });
+                reloads.push((source, sender));
+            }
+            Err(findings) => {
+                say(&findings);
+                return Exit::Settings;
+            }
+        }
+    }
+    let plan = Plan {
+        tenant: config.tenant,
+        sources,
+        destinations,
+        retention: config.retention,
+    };
+    let (stop_sender, stop) = watch::channel(false);
+    let reloading = tokio::spawn(reload(reloads));
+    tokio::spawn(async move {
+        told_to_stop().await;
+        tracing::info!("stopping: requests that are out may end");
+        let _ = stop_sender.send(true);
+        // The sender lives as long as the process.
+        std::future::pending::<()>().await;
+    });
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        pid = std::process::id(),
+        "agent started"
+    );
+    let ended = engine::run(plan, store, Arc::new(SystemClock), stop, DRAIN_MAX).await;
+    reloading.abort();
+    match ended {
+        Ok(()) => {
+            tracing::info!("agent stopped");
+            Exit::Ok
+        }
+        Err(error) => {
+            tracing::error!(error = %error, "agent stopped by itself");
+            Exit::State
+        }
+    }
+}
+
+#[cfg(unix)]
+async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut term) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+#[cfg(not(unix))]
+async fn told_to_stop() {
+    let _ = tokio::signal::ctrl_c().await;
+}
+
+/// Reloads mappings on SIGHUP and when a mapping file changes. A bad file is refused, loudly, and
+/// the mappings in force stay.
+async fn reload(sources: Vec<(SourceConfig, watch::Sender<SourceSetup>)>) {
+    let (wake, mut woken) = mpsc::channel::<()>(1);
+    let _watcher = watch_files(&sources, wake.clone());
+    let hangups = tokio::spawn(hangups(wake));
+    while woken.recv().await.is_some() {
+        tokio::time::sleep(SETTLE).await;
+        while woken.try_recv().is_ok() {}
+        for (source, sender) in &sources {
+            match source.setup() {
+                Ok(setup) if setup.mapping == sender.borrow().mapping => {}
+                Ok(setup) => {
+                    let _ = sender.send(setup);
+                }
+                Err(findings) => {
+                    for finding in findings {
+                        tracing::error!(
+                            source = source.name,
+                            hint = finding.fix,
+                            "a changed mapping is refused, the old one stays in force: {finding}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+    hangups.abort();
+}
+
+fn watch_files(
+    sources: &[(SourceConfig, watch::Sender<SourceSetup>)],
+    wake: mpsc::Sender<()>,
+) -> Option<notify::RecommendedWatcher> {
+    let files: Vec<PathBuf> = sources
+        .iter()
+        .flat_map(|(s, _)| s.mappings.clone())
+        .collect();
+    let names: Vec<_> = files
+        .iter()
+        .filter_map(|file| file.file_name().map(std::ffi::OsStr::to_owned))
+        .collect();
+    let handler = move |event: notify::Result<notify::Event>| {
+        let ours = |path: &PathBuf| {
+            path.file_name()
+                .is_some_and(|n| names.iter().any(|k| k == n))
+        };
+        if event.is_ok_and(|event| !event.kind.is_access() && event.paths.iter().any(ours)) {
+            let _ = wake.try_send(());
+        }
+    };
+    let mut watcher = notify::recommended_watcher(handler).ok()?;
+    for file in &files {
+        // The folder, not the file: editors replace files.
+        let folder = match file.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        if let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive) {
+            tracing::warn!(error = %error, "mapping files are not watched; send SIGHUP to reload");
+        }
+    }
+    Some(watcher)
+}
+
+#[cfg(unix)]
+async fn hangups(wake: mpsc::Sender<()>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        return;
+    };
+    while hangup.recv().await.is_some() {
+        let _ = wake.try_send(());
+    }
+}
+
+#[cfg(not(unix))]
+async fn hangups(_wake: mpsc::Sender<()>) {}

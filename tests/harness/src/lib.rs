@@ -1,1 +1,0 @@
-//! Private servers, scratch folders, agent processes, receivers and conformance suites for tests.

@@ -1,0 +1,73 @@
+//! What the tree itself must keep.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cargo_metadata::{DependencyKind, MetadataCommand};
+
+/// Which of our crates a crate may use. A source or destination may use the contract only.
+fn allowed(name: &str) -> Option<&'static [&'static str]> {
+    Some(match name {
+        "contract" => &[],
+        "mappings" | "state" => &["contract"],
+        "engine" => &["contract", "mappings", "state"],
+        "lighterman" => &["contract", "engine", "mappings", "registry", "state"],
+        // The registry is the one place that knows adapters.
+        "registry" => return None,
+        name if name.starts_with("source-") || name.starts_with("destination-") => &["contract"],
+        _ => return None,
+    })
+}
+
+#[test]
+fn crates_depend_in_one_direction_only() {
+    let metadata = MetadataCommand::new()
+        .no_deps()
+        .other_options(vec!["--offline".to_owned()])
+        .exec()
+        .unwrap();
+    let ours: BTreeMap<_, _> = metadata
+        .packages
+        .iter()
+        .map(|package| (package.name.to_string(), package))
+        .collect();
+    let names: BTreeSet<_> = ours.keys().cloned().collect();
+    let mut wrong = Vec::new();
+    for (name, package) in &ours {
+        for dependency in &package.dependencies {
+            if dependency.kind == DependencyKind::Development || !names.contains(&dependency.name) {
+                continue;
+            }
+            let adapter = dependency.name.starts_with("source-")
+                || dependency.name.starts_with("destination-");
+            let fine = allowed(name).map_or_else(
+                || name == "registry" && (adapter || dependency.name == "contract"),
+                |allowed| allowed.contains(&dependency.name.as_str()),
+            );
+            if !fine {
+                wrong.push(format!("{name} uses {}", dependency.name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn the_contract_has_no_runtime_and_no_io() {
+    let metadata = MetadataCommand::new()
+        .no_deps()
+        .other_options(vec!["--offline".to_owned()])
+        .exec()
+        .unwrap();
+    let contract = metadata
+        .packages
+        .iter()
+        .find(|p| p.name.as_str() == "contract")
+        .unwrap();
+    for banned in ["tokio", "rusqlite", "reqwest", "axum", "notify", "tracing"] {
+        assert!(
+            !contract.dependencies.iter().any(|d| d.name == banned),
+            "{banned}"
+        );
+    }
+}
