@@ -32,6 +32,8 @@ impl Clock for VirtualClock {
     }
 }
 
+/// Marks rows of table `move` among all rows.
+const MOVE: &str = "M:";
 /// Different rows that change.
 const KEYS: u32 = 30;
 
@@ -67,7 +69,7 @@ pub struct World {
 pub struct Received {
     pub state: BTreeMap<String, (Position, Option<String>)>,
     pub facts: BTreeMap<String, usize>,
-    ids: BTreeMap<String, String>,
+    ids: BTreeMap<String, (String, i64)>,
     pub violations: Vec<String>,
     pub arrivals: usize,
 }
@@ -158,8 +160,9 @@ impl World {
             if self.chance(25) {
                 let id = format!("{transaction}-{seq}");
                 let row = vec![Value::Text(id.clone()), Value::Int(1)];
-                self.facts.insert(id);
-                changes.push(make(move_shape(), Op::Insert, None, Some(row)));
+                self.facts.insert(id.clone());
+                changes.push(make(move_shape(), Op::Insert, None, Some(row.clone())));
+                effects.push((format!("{MOVE}{id}"), Some(row)));
                 continue;
             }
             let sku = format!("S{}", self.rng.random_range(0..KEYS));
@@ -217,7 +220,7 @@ impl World {
     /// What differs between source and receiver, in words.
     pub fn differences(&self) -> Vec<String> {
         let mut found = self.received.violations.clone();
-        for (sku, row) in &self.rows {
+        for (sku, row) in self.rows.iter().filter(|(sku, _)| !sku.starts_with(MOVE)) {
             let name = row[1].text().unwrap();
             let has = self.received.state.get(&format!("ACME|{sku}"));
             let body = has
@@ -408,23 +411,17 @@ impl SnapshotReader for SimReader {
             xmax: world.next_transaction,
             in_progress,
         };
-        if table.name != "item" {
-            return Ok(SnapshotChunk {
-                rows: Vec::new(),
-                next: None,
-                mark,
-                sees,
-            });
-        }
+        let moves = table.name == "move";
         let wanted: Vec<(String, Row)> = world
             .rows
             .iter()
+            .filter(|(sku, _)| sku.starts_with(MOVE) == moves)
             .filter(|(sku, _)| cursor.is_none_or(|cursor| sku.as_str() > cursor))
             .take(3)
             .map(|(sku, row)| (sku.clone(), row.clone()))
             .collect();
         let next = (wanted.len() == 3).then(|| wanted[2].0.clone());
-        let shape = item_shape();
+        let shape = if moves { move_shape() } else { item_shape() };
         let rows = wanted
             .into_iter()
             .map(|(_, row)| RowChange {
@@ -525,7 +522,12 @@ impl Received {
         self.arrivals += 1;
         let json: serde_json::Value = serde_json::from_slice(&outgoing.json).unwrap();
         let digest = json["body_digest"].to_string();
-        if let Some(known) = self.ids.insert(outgoing.id.clone(), digest.clone()) {
+        let arrived = (digest.clone(), outgoing.offset);
+        if let Some((known, offset)) = self.ids.insert(outgoing.id.clone(), arrived) {
+            if offset != outgoing.offset {
+                self.violations
+                    .push(format!("I2: {} stands in the outbox twice", outgoing.id));
+            }
             if known != digest {
                 self.violations
                     .push(format!("I3: {} came with two bodies", outgoing.id));

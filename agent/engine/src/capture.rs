@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use contract::{
-    ChangeBatch, ChangeStream, Op, Origin, Position, RowChange, RowKey, SourceError, TableName,
+    ChangeBatch, ChangeStream, EventKind, Op, Origin, Position, RowChange, RowKey, SourceError,
+    TableName,
 };
 use jiff::Timestamp;
 use mappings::Mapper;
-use state::{CaptureCommit, ChunkDone, GuardEntry, StoreError};
+use state::{CaptureCommit, ChunkDone, GuardEntry, Item, StoreError};
 
 use crate::snapshot::{self, Chunk, Pending, Reading};
 use crate::translate::{Translated, Translator};
@@ -333,16 +334,29 @@ impl Session<'_> {
         let mut translated = Translated::default();
         let fresh = reflected(&whole);
         for (row, seen) in chunk.rows.iter().zip(&guard) {
-            if fresh && reflected(seen) {
-                self.translator
-                    .change(
-                        &self.common.store,
-                        row,
-                        Origin::Snapshot,
-                        now,
-                        &mut translated,
-                    )
-                    .await?;
+            if !fresh || !reflected(seen) {
+                continue;
+            }
+            let from = translated.items.len();
+            self.translator
+                .change(
+                    &self.common.store,
+                    row,
+                    Origin::Snapshot,
+                    now,
+                    &mut translated,
+                )
+                .await?;
+            if seen.is_some() {
+                // The stream has told this row's facts already. A state told again is suppressed
+                // as unchanged, but a fact would stand in the outbox twice.
+                let told = |item: &Item| matches!(item, Item::Event(p) if p.event.kind() == EventKind::Fact);
+                let kept: Vec<Item> = translated
+                    .items
+                    .drain(from..)
+                    .filter(|item| !told(item))
+                    .collect();
+                translated.items.extend(kept);
             }
         }
         let done = chunk.next.is_none();
