@@ -1,5 +1,11 @@
 //! Mapping files through their public door: what loads, what is refused and where, what rows mean.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    missing_docs,
+    reason = "tests"
+)]
 
 use std::sync::Arc;
 
