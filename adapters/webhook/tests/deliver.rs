@@ -1,0 +1,232 @@
+//! The webhook destination against a real HTTP server.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
+
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use contract::section::Problems;
+use contract::{
+    Destination, EventOp, EventType, Key, Level, Node, NodeKind, Outcome, Outgoing, Secret,
+    SecretPlace, Secrets, Section,
+};
+
+struct Fixed;
+
+impl Secrets for Fixed {
+    fn read(&self, _: &SecretPlace) -> Result<Secret, String> {
+        Ok(Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"))
+    }
+}
+
+type Seen = Arc<Mutex<Vec<(HeaderMap, String)>>>;
+/// Answers by what stands in the body.
+type Answer = fn(&str) -> Response;
+
+async fn take(
+    State((seen, answer)): State<(Seen, Answer)>,
+    headers: HeaderMap,
+    body: String,
+) -> Response {
+    let response = answer(&body);
+    seen.lock().unwrap().push((headers, body));
+    response
+}
+
+async fn serve(answer: Answer) -> (String, Seen) {
+    let seen = Seen::default();
+    let app = Router::new()
+        .route("/", any(take))
+        .with_state((Arc::clone(&seen), answer));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    (url, seen)
+}
+
+fn node(kind: NodeKind) -> Node {
+    Node {
+        line: 1,
+        column: 1,
+        kind,
+    }
+}
+
+fn text(value: &str) -> Node {
+    node(NodeKind::Text(value.to_owned()))
+}
+
+fn destination(url: &str, more: Vec<(&str, Node)>) -> Arc<dyn Destination> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let key = |name: &str| Key {
+        name: name.to_owned(),
+        line: 1,
+        column: 1,
+    };
+    let secret = node(NodeKind::Map(vec![(key("env"), text("SECRET"))]));
+    let timeout = node(NodeKind::Number("2".to_owned()));
+    let mut settings = vec![
+        ("url", text(url)),
+        ("secret", secret),
+        ("timeout_seconds", timeout),
+    ];
+    settings.extend(more);
+    let map = node(NodeKind::Map(
+        settings.into_iter().map(|(k, v)| (key(k), v)).collect(),
+    ));
+    let problems = Problems::new("t");
+    let mut section = Section::new(&map, "destination", &problems);
+    let build = destination_webhook::read(&mut section, &Fixed).unwrap();
+    section.finish();
+    let findings = problems.take();
+    assert!(
+        findings.iter().all(|f| f.level != Level::Fail),
+        "{findings:?}"
+    );
+    build("shop").unwrap()
+}
+
+fn event(n: u32) -> Outgoing {
+    Outgoing {
+        offset: i64::from(n),
+        id: format!("evt_{n}"),
+        event_type: EventType::Product,
+        key: format!("ACME|\"{n}\""),
+        op: EventOp::Upsert,
+        idempotency_key: format!("evt_{n}"),
+        origin: "acme/my erp".to_owned(),
+        occurred_at: "2026-11-20T08:00:00Z".parse().unwrap(),
+        attempt: 1,
+        json: Bytes::from(format!(r#"{{"price":1.10,"n":"{n}"}}"#)),
+    }
+}
+
+fn status(code: u16) -> Response {
+    StatusCode::from_u16(code).unwrap().into_response()
+}
+
+async fn one(shop: &Arc<dyn Destination>, event: Outgoing) -> Outcome {
+    shop.deliver(&[event]).await.outcomes().remove(0)
+}
+
+#[tokio::test]
+async fn a_structured_request_is_signed_and_carries_the_event_byte_for_byte() {
+    let (url, seen) = serve(|_| status(204)).await;
+    let outcome = one(&destination(&url, vec![]), event(1)).await;
+    assert!(matches!(outcome, Outcome::Applied(answer) if answer.status == Some(204)));
+    let (headers, body) = seen.lock().unwrap()[0].clone();
+    assert_eq!(
+        body,
+        r#"{"specversion":"1.0","id":"evt_1","source":"/lighterman/acme/my%20erp","type":"product.v1","subject":"ACME|\"1\"","time":"2026-11-20T08:00:00Z","datacontenttype":"application/json","op":"upsert","idempotencykey":"evt_1","data":{"price":1.10,"n":"1"}}"#
+    );
+    assert_eq!(headers["content-type"], "application/cloudevents+json");
+    assert_eq!(headers["webhook-id"], "evt_1");
+    assert_eq!(headers["idempotency-key"], "\"evt_1\"");
+    assert!(
+        headers["webhook-signature"]
+            .to_str()
+            .unwrap()
+            .starts_with("v1,")
+    );
+    assert!(
+        headers["webhook-timestamp"]
+            .to_str()
+            .unwrap()
+            .parse::<i64>()
+            .is_ok()
+    );
+}
+
+#[tokio::test]
+async fn answers_become_outcomes() {
+    let (url, _) = serve(|body| {
+        if body.contains("evt_1") {
+            (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "7")]).into_response()
+        } else if body.contains("evt_2") {
+            let problem = r#"{"title":"SKU is not known","detail":"not for the cause"}"#;
+            (StatusCode::UNPROCESSABLE_ENTITY, problem).into_response()
+        } else {
+            (StatusCode::FOUND, [("location", "/elsewhere")]).into_response()
+        }
+    })
+    .await;
+    let shop = destination(&url, vec![]);
+    let outcome = one(&shop, event(1)).await;
+    assert!(matches!(outcome, Outcome::Retry { after: Some(wait), .. } if wait.as_secs() == 7));
+    let Outcome::Rejected { cause, .. } = one(&shop, event(2)).await else {
+        panic!("not rejected")
+    };
+    assert_eq!(cause, "HTTP 422: SKU is not known");
+    let outcome = one(&shop, event(3)).await;
+    assert!(matches!(outcome, Outcome::Rejected { cause, .. } if cause.contains("redirects")));
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_unknown_and_a_refused_connection_is_retried() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let shop = destination(&url, vec![]);
+    // Takes the request and closes without an answer.
+    let server = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        stream.readable().await.unwrap();
+    });
+    let outcome = one(&shop, event(1)).await;
+    assert!(matches!(outcome, Outcome::Unknown { .. }), "{outcome:?}");
+    server.await.unwrap();
+    let outcome = one(&shop, event(1)).await;
+    assert!(matches!(outcome, Outcome::Retry { .. }), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_hanging_api_is_left_within_the_timeout_as_unknown() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let outcome = one(&destination(&url, vec![]), event(1)).await;
+    assert!(matches!(&outcome, Outcome::Unknown { cause } if cause.contains("timeout")));
+}
+
+#[tokio::test]
+async fn a_refused_batch_is_halved_until_the_event_at_fault_is_found() {
+    let (url, seen) = serve(|body| status(if body.contains("evt_3") { 422 } else { 200 })).await;
+    let shop = destination(&url, vec![("mode", text("batch"))]);
+    let events: Vec<_> = (0..8).map(event).collect();
+    let outcomes = shop.deliver(&events).await.outcomes();
+    for (n, outcome) in outcomes.iter().enumerate() {
+        assert_eq!(
+            matches!(outcome, Outcome::Rejected { .. }),
+            n == 3,
+            "{n}: {outcome:?}"
+        );
+        assert_eq!(
+            matches!(outcome, Outcome::Applied(_)),
+            n != 3,
+            "{n}: {outcome:?}"
+        );
+    }
+    let seen = seen.lock().unwrap();
+    assert_eq!(
+        seen[0].0["content-type"],
+        "application/cloudevents-batch+json"
+    );
+    assert!(seen[0].1.starts_with('[') && seen[0].1.ends_with(']'));
+}
+
+#[tokio::test]
+async fn results_per_event_are_read_and_a_missing_one_is_unknown() {
+    let (url, _) = serve(|_| {
+        let results = r#"{"results":[{"id":"evt_0","status":200},{"id":"evt_1","status":503}]}"#;
+        results.into_response()
+    })
+    .await;
+    let shop = destination(&url, vec![("mode", text("batch"))]);
+    let events: Vec<_> = (0..3).map(event).collect();
+    let outcomes = shop.deliver(&events).await.outcomes();
+    assert!(matches!(outcomes[0], Outcome::Applied(_)));
+    assert!(matches!(outcomes[1], Outcome::Retry { .. }));
+    assert!(matches!(outcomes[2], Outcome::Unknown { .. }));
+}
