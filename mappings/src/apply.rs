@@ -1,136 +1,16 @@
 //! Rows to drafts of events: pure, and total over every row.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use contract::body::availability;
 use contract::{
-    Body, Envelope, Event, EventKey, EventKind, EventOp, EventType, FieldValue, MappingRef, Op,
-    Origin, Row, RowChange, RowKey, TableName, TableShape, Value,
+    Body, Envelope, EventKey, EventKind, EventOp, FieldValue, Op, Row, RowChange, RowKey,
+    TableShape, Value,
 };
-use jiff::Timestamp;
 
-use crate::convert::{Converted, convert};
+use crate::convert::{Cleaned, Converted, clean, convert, is_currency};
+use crate::draft::{Draft, Gap, HeldChange, MapContext, Mapped, Open, Truncated, complete};
 use crate::rule::{Currency, Field, MappingSet, Rule, Term};
-
-/// What a mapping may know beside the row.
-#[derive(Debug, Clone)]
-pub struct MapContext {
-    /// Our customer.
-    pub tenant: Arc<str>,
-    /// The source's name.
-    pub source: Arc<str>,
-    /// When the row was read.
-    pub read_at: Timestamp,
-    /// Why it was read.
-    pub origin: Origin,
-}
-
-/// A change that cannot become an event without guessing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeldChange {
-    /// The rule.
-    pub mapping: Arc<MappingRef>,
-    /// What it would have become.
-    pub event_type: EventType,
-    /// The table.
-    pub table: TableName,
-    /// The row's key, or empty.
-    pub row_key: String,
-    /// The event's key, where it could be worked out.
-    pub event_key: Option<String>,
-    /// Why: rule, field, column, types. Never the value.
-    pub reason: String,
-    /// The raw row, for the operator.
-    pub row_json: String,
-}
-
-/// The source table was emptied: every published key of the rule is gone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Truncated {
-    /// The rule.
-    pub mapping: Arc<MappingRef>,
-    /// What it publishes.
-    pub event_type: EventType,
-}
-
-/// What a change means.
-#[derive(Debug, Default)]
-pub struct Mapped {
-    /// Events, possibly still needing fields of what was published before.
-    pub drafts: Vec<Draft>,
-    /// What needs a person.
-    pub held: Vec<HeldChange>,
-    /// Emptied tables.
-    pub truncated: Vec<Truncated>,
-    /// Rules to which the change means nothing.
-    pub filtered: usize,
-}
-
-/// An event that may still need fields from what was published before.
-#[derive(Debug)]
-pub struct Draft {
-    envelope: Envelope,
-    body: Option<Body>,
-    /// Fields whose cells the log left out.
-    unchanged: Vec<&'static str>,
-    /// Who to name when it cannot be finished.
-    blame: Box<HeldChange>,
-}
-
-impl Draft {
-    /// Identity and provenance.
-    pub fn envelope(&self) -> &Envelope {
-        &self.envelope
-    }
-
-    /// Whether [`Draft::finish`] needs the last published body.
-    pub fn needs_previous(&self) -> bool {
-        !self.unchanged.is_empty()
-    }
-
-    /// The event.
-    ///
-    /// # Errors
-    /// When cells the log left out are not known from before, or a required field is missing.
-    pub fn finish(self, previous: Option<&Body>) -> Result<Event, Box<HeldChange>> {
-        let Self {
-            envelope,
-            body,
-            unchanged,
-            mut blame,
-        } = self;
-        let Some(mut body) = body else {
-            return Ok(Event::new(envelope, None));
-        };
-        let table = blame.table.clone();
-        let mut fail = |reason: String| {
-            blame.reason = reason;
-            Err(blame.clone())
-        };
-        for name in unchanged {
-            let Some(previous) = previous else {
-                return fail(format!(
-                    "field {name}: the log does not carry its unchanged column and no earlier \
-                     value is known; `alter table {table} replica identity full` makes it",
-                ));
-            };
-            if let Some(value) = previous.get(name)
-                && let Err(error) = body.set(name, value.clone())
-            {
-                return fail(error.to_string());
-            }
-        }
-        if envelope.event_type == EventType::InventoryAvailability
-            && let Err(error) = availability::derive(&mut body)
-        {
-            return fail(format!("working out availability: {error}"));
-        }
-        if let Err(error) = body.complete() {
-            return fail(error.to_string());
-        }
-        Ok(Event::new(envelope, Some(body)))
-    }
-}
 
 /// A rule bound to a table's columns: the rule's column n is the row's cell `cells[n]`.
 #[derive(Debug)]
@@ -188,9 +68,10 @@ fn bind(set: &MappingSet, shape: &TableShape) -> Vec<Bound> {
     rules
         .map(|rule| {
             let cell = |name: &String| {
-                shape
-                    .column(name)
-                    .ok_or_else(|| format!("column \"{name}\" is not in table {}", shape.table))
+                shape.column(name).ok_or_else(|| {
+                    let (rule, table) = (&rule.reference.rule, &shape.table);
+                    format!("rule {rule}: column \"{name}\" is not in table {table}")
+                })
             };
             Bound {
                 rule: Arc::clone(rule),
@@ -203,98 +84,139 @@ fn bind(set: &MappingSet, shape: &TableShape) -> Vec<Bound> {
 fn apply(bound: &Bound, change: &RowChange, context: &MapContext, mapped: &mut Mapped) {
     let rule = &bound.rule;
     let kind = rule.event_type.kind();
-    if change.op == Op::Truncate {
-        match kind {
-            EventKind::State => mapped.truncated.push(Truncated {
+    match (change.op, kind) {
+        (Op::Truncate, EventKind::State) => {
+            mapped.truncated.push(Truncated {
                 mapping: Arc::clone(&rule.reference),
                 event_type: rule.event_type,
-            }),
-            EventKind::Fact => mapped.filtered += 1,
+            });
+            return;
         }
-        return;
-    }
-    let hold = |reason: String, event_key: Option<String>| held(rule, change, reason, event_key);
-    let cells = match &bound.cells {
-        Ok(cells) => cells,
-        Err(reason) => return mapped.held.push(hold(reason.clone(), None)),
-    };
-    let key_of = |row: &Row| key(rule, cells, row);
-    let removed = match (change.op, kind) {
         // What happened stays happened, whoever tidies the ledger.
-        (Op::Delete, EventKind::Fact) => {
+        (Op::Truncate | Op::Delete, EventKind::Fact) => {
             mapped.filtered += 1;
             return;
         }
-        (Op::Delete, EventKind::State) => change.before.as_ref(),
-        _ => None,
-    };
-    if change.op == Op::Delete {
-        let Some(row) = removed else {
-            return mapped.held.push(hold(
-                "the log does not carry the removed row".to_owned(),
-                None,
-            ));
-        };
-        match key_of(row) {
-            Ok(key) => mapped.drafts.push(tombstone(rule, change, context, key)),
-            Err(reason) => mapped.held.push(hold(reason, None)),
-        }
-        return;
+        (Op::Delete, EventKind::State)
+        | (Op::Insert | Op::Update | Op::Read, EventKind::State | EventKind::Fact) => {}
     }
-    let Some(row) = change.after.as_ref() else {
-        return mapped
-            .held
-            .push(hold("the log does not carry the new row".to_owned(), None));
-    };
-    // Key cells the new row leaves unchanged are those of the old row.
-    let filled = filled(row, change.before.as_ref());
-    let key = match key_of(&filled) {
-        Ok(key) => key,
-        Err(reason) => return mapped.held.push(hold(reason, None)),
-    };
-    if kind == EventKind::State
-        && let Some(before) = &change.before
-        && let Ok(old) = key_of(before)
-        && old != key
-    {
-        mapped.drafts.push(tombstone(rule, change, context, old));
-    }
-    let event_key = key.text();
-    match fields(rule, cells, &filled) {
-        Ok((body, unchanged)) => {
-            let op = match (kind, change.op) {
-                (EventKind::State, _) => EventOp::Upsert,
-                (EventKind::Fact, Op::Update) => EventOp::Correction,
-                (EventKind::Fact, _) => EventOp::Fact,
-            };
-            let fact_key = match (kind, change.key()) {
-                (EventKind::State, _) => None,
-                (EventKind::Fact, Some(row_key)) => {
-                    let company = key.fields().first().map_or("", |(_, company)| company);
-                    Some(format!("{company}/{}/{}", change.table(), row_key.as_str()))
-                }
-                (EventKind::Fact, None) => {
-                    let reason = "a fact needs its row's key to be recognised again".to_owned();
-                    return mapped.held.push(hold(reason, Some(event_key)));
-                }
-            };
-            let mut envelope = envelope(rule, change, context, key, op);
-            envelope.fact_key = fact_key;
-            let blame = Box::new(hold(String::new(), Some(event_key)));
-            mapped.drafts.push(Draft {
-                envelope,
-                body: Some(body),
-                unchanged,
-                blame,
-            });
+    let cells = match &bound.cells {
+        Ok(cells) => cells,
+        Err(reason) => {
+            mapped.held.push(held(rule, change, reason.clone(), None));
+            return;
         }
-        Err(reason) => mapped.held.push(hold(reason, Some(event_key))),
+    };
+    let made = if change.op == Op::Delete {
+        removed(rule, cells, change, context)
+    } else {
+        written(rule, cells, change, context, mapped)
+    };
+    match made {
+        Ok(draft) => mapped.drafts.push(draft),
+        Err((reason, event_key)) => {
+            mapped.held.push(held(rule, change, reason, event_key));
+        }
     }
 }
 
-fn filled<'a>(row: &'a Row, before: Option<&Row>) -> std::borrow::Cow<'a, Row> {
+/// Why a change is held, and the event's key if it is known.
+type Hold = (String, Option<String>);
+
+fn removed(
+    rule: &Arc<Rule>,
+    cells: &[usize],
+    change: &RowChange,
+    context: &MapContext,
+) -> Result<Draft, Hold> {
+    let Some(row) = &change.before else {
+        let reason = format!(
+            "rule {}: the log does not carry the removed row",
+            rule.reference.rule
+        );
+        return Err((rule.with_hint(reason), None));
+    };
+    let key = key(rule, cells, row).map_err(|reason| (reason, None))?;
+    Ok(tombstone(rule, change, context, key))
+}
+
+fn written(
+    rule: &Arc<Rule>,
+    cells: &[usize],
+    change: &RowChange,
+    context: &MapContext,
+    mapped: &mut Mapped,
+) -> Result<Draft, Hold> {
+    let name = &rule.reference.rule;
+    let row = change.after.as_ref().ok_or_else(|| {
+        let reason = format!("rule {name}: the log does not carry the new row");
+        (reason, None)
+    })?;
+    // Cells the new row leaves unchanged are those of the old row, where that is known.
+    let row = filled(row, change.before.as_ref());
+    let key_now = key(rule, cells, &row).map_err(|reason| (reason, None))?;
+    let event_key = key_now.text();
+    let hold = |reason: String| (reason, Some(event_key.clone()));
+    let old_key = change
+        .before
+        .as_ref()
+        .and_then(|before| key(rule, cells, before).ok())
+        .filter(|old| *old != key_now);
+    let mut envelope = envelope(rule, change, context, key_now, EventOp::Upsert);
+    match rule.event_type.kind() {
+        EventKind::State => {
+            // Even if the new row is held, the old key is gone for sure.
+            if let Some(old) = old_key {
+                mapped.drafts.push(tombstone(rule, change, context, old));
+            }
+        }
+        EventKind::Fact => {
+            let row_key = RowKey::of(&change.shape, &row).ok_or_else(|| {
+                hold(format!(
+                    "rule {name}: a fact needs its row's key to be recognised again"
+                ))
+            })?;
+            let old_row_key = change
+                .before
+                .as_ref()
+                .and_then(|before| RowKey::of(&change.shape, before));
+            if old_key.is_some() || old_row_key.is_some_and(|old| old != row_key) {
+                return Err(hold(format!(
+                    "rule {name}: the key of a fact's row was changed; under its new key the \
+                     same fact would count twice"
+                )));
+            }
+            let company = envelope.key.fields().first();
+            let company = company.map_or("", |(_, company)| company);
+            envelope.fact_key = Some(format!("{company}/{}/{}", change.table(), row_key.as_str()));
+            envelope.op = match change.op {
+                Op::Update => EventOp::Correction,
+                Op::Insert | Op::Read | Op::Delete | Op::Truncate => EventOp::Fact,
+            };
+        }
+    }
+    let (mut body, gaps) = fields(rule, cells, &row).map_err(hold)?;
+    let open = if gaps.is_empty() {
+        complete(rule, &mut body).map_err(hold)?;
+        None
+    } else {
+        let blame = held(rule, change, String::new(), Some(event_key.clone()));
+        Some(Box::new(Open {
+            rule: Arc::clone(rule),
+            gaps,
+            blame,
+        }))
+    };
+    Ok(Draft {
+        envelope,
+        body: Some(body),
+        open,
+    })
+}
+
+fn filled<'a>(row: &'a Row, before: Option<&Row>) -> Cow<'a, Row> {
     let Some(before) = before.filter(|_| row.contains(&Value::Unchanged)) else {
-        return std::borrow::Cow::Borrowed(row);
+        return Cow::Borrowed(row);
     };
     let mut full = row.clone();
     for (cell, old) in full.iter_mut().zip(before) {
@@ -302,7 +224,7 @@ fn filled<'a>(row: &'a Row, before: Option<&Row>) -> std::borrow::Cow<'a, Row> {
             *cell = old.clone();
         }
     }
-    std::borrow::Cow::Owned(full)
+    Cow::Owned(full)
 }
 
 fn envelope(
@@ -332,14 +254,12 @@ fn envelope(
 }
 
 fn tombstone(rule: &Rule, change: &RowChange, context: &MapContext, key: EventKey) -> Draft {
-    let blame = Box::new(held(rule, change, String::new(), Some(key.text())));
     let mut envelope = envelope(rule, change, context, key, EventOp::Delete);
     envelope.reason = Some("hard_delete");
     Draft {
         envelope,
         body: None,
-        unchanged: Vec::new(),
-        blame,
+        open: None,
     }
 }
 
@@ -383,106 +303,106 @@ fn row_json(change: &RowChange) -> String {
 fn key(rule: &Rule, cells: &[usize], row: &Row) -> Result<EventKey, String> {
     let mut key = Vec::with_capacity(rule.key.len());
     for field in &rule.key {
-        let place = || describe(rule, field);
-        match value(field, cells, row).map_err(|reason| format!("{}: {reason}", place()))? {
-            Converted::Value(FieldValue::Text(text)) => key.push((field.name, text)),
-            Converted::Value(_) | Converted::Null => {
-                return Err(format!("{}: a key field must not be null", place()));
+        let reason = match value(field, cells, row) {
+            Ok(Got::Value(FieldValue::Text(text))) => {
+                key.push((field.name, text));
+                continue;
             }
-            Converted::Unchanged => {
-                return Err(format!(
-                    "{}: the log does not carry this key column; `alter table {} replica identity \
-                     full` makes it",
-                    place(),
-                    rule.table.table
-                ));
-            }
-        }
+            Ok(Got::Value(_) | Got::Null) => "a key field must not be null".to_owned(),
+            Ok(Got::Gap(_)) => rule.with_hint("the log does not carry this key column".to_owned()),
+            Err(reason) => reason,
+        };
+        return Err(format!("{}: {reason}", rule.describe(field)));
     }
     Ok(EventKey::new(key))
 }
 
-type Fields = (Body, Vec<&'static str>);
+/// A body, and what the log left out of the rule's fields.
+type Fields = (Body, Vec<(usize, Gap)>);
 
 fn fields(rule: &Rule, cells: &[usize], row: &Row) -> Result<Fields, String> {
     let mut body = Body::new(rule.event_type.schema());
-    let mut unchanged = Vec::new();
-    for field in &rule.fields {
-        let place = || describe(rule, field);
-        match value(field, cells, row).map_err(|reason| format!("{}: {reason}", place()))? {
-            Converted::Value(value) => {
-                body.set_at(field.index, value)
-                    .map_err(|error| format!("{}: {error}", place()))?;
+    let mut gaps = Vec::new();
+    for (n, field) in rule.fields.iter().enumerate() {
+        let set = match value(field, cells, row) {
+            Ok(Got::Value(value)) => body
+                .set_at(field.index, value)
+                .map_err(|error| error.to_string()),
+            Ok(Got::Null) if field.required => Err("a required field must not be null".to_owned()),
+            Ok(Got::Null) => Ok(()),
+            Ok(Got::Gap(gap)) => {
+                gaps.push((n, gap));
+                Ok(())
             }
-            Converted::Null if field.required => {
-                return Err(format!("{}: a required field must not be null", place()));
-            }
-            Converted::Null => {}
-            Converted::Unchanged => unchanged.push(field.name),
-        }
+            Err(reason) => Err(reason),
+        };
+        set.map_err(|reason| format!("{}: {reason}", rule.describe(field)))?;
     }
-    Ok((body, unchanged))
+    Ok((body, gaps))
 }
 
-fn describe(rule: &Rule, field: &Field) -> String {
-    let column = match &field.term {
-        Term::Column(n) | Term::NullCase { column: n, .. } => rule.columns.get(*n),
-        Term::Text(_) | Term::Number(_) | Term::Bool(_) => None,
-    };
-    match column {
-        Some(column) => {
-            format!(
-                "rule {}, field {}, column \"{column}\"",
-                rule.reference.rule, field.name
-            )
-        }
-        None => format!("rule {}, field {}", rule.reference.rule, field.name),
-    }
+/// What a row says about a field.
+enum Got {
+    Value(FieldValue),
+    Null,
+    Gap(Gap),
 }
 
-fn value(field: &Field, cells: &[usize], row: &Row) -> Result<Converted, String> {
+fn value(field: &Field, cells: &[usize], row: &Row) -> Result<Got, String> {
     let cell = |n: usize| {
         let index = cells.get(n).copied().unwrap_or(usize::MAX);
         row.get(index)
             .ok_or_else(|| "the row is shorter than its table's columns".to_owned())
     };
-    let constant;
-    let source = match &field.term {
-        Term::Column(n) => cell(*n)?,
+    let converted = match &field.term {
+        Term::Constant(value) => Converted::Value(value.clone()),
+        Term::Column(n) => convert(cell(*n)?, field)?,
         Term::NullCase {
             column,
             when_null,
             when_set,
-        } => {
-            let chosen = match cell(*column)? {
-                Value::Unchanged => return Ok(Converted::Unchanged),
-                Value::Null => when_null,
-                Value::Text(text) if field.blank_is_null && text.trim().is_empty() => when_null,
-                _ => when_set,
-            };
-            constant = Value::Text(chosen.clone());
-            &constant
-        }
-        Term::Text(text) => {
-            constant = Value::Text(text.clone());
-            &constant
-        }
-        Term::Number(number) => {
-            constant = Value::Decimal(*number);
-            &constant
-        }
-        Term::Bool(value) => {
-            constant = Value::Bool(*value);
-            &constant
-        }
-    };
-    let currency = match &field.currency {
-        None => None,
-        Some(Currency::Fixed(code)) => Some(code.clone()),
-        Some(Currency::Column(n)) => match cell(*n)? {
-            Value::Unchanged => return Ok(Converted::Unchanged),
-            cell => cell.text().map(|code| code.trim().to_owned()),
+        } => match clean(cell(*column)?, field)? {
+            Cleaned::Unchanged => Converted::Unchanged,
+            Cleaned::Null => Converted::Value(when_null.clone()),
+            Cleaned::Cell(_) => Converted::Value(when_set.clone()),
         },
     };
-    convert(source, field, currency)
+    let (source, converted) = match (&field.currency, converted) {
+        (_, Converted::Null) => return Ok(Got::Null),
+        (None, Converted::Value(value)) => return Ok(Got::Value(value)),
+        (None, Converted::Unchanged) => return Ok(Got::Gap(Gap::Whole)),
+        (Some(source), converted) => (source, converted),
+    };
+    let (currency, currency_known) = match source {
+        Currency::Fixed(code) => (Some(code.clone()), true),
+        Currency::Column(n) => match cell(*n)? {
+            Value::Unchanged => (None, false),
+            cell => (currency_code(cell)?, true),
+        },
+    };
+    Ok(match converted {
+        Converted::Value(FieldValue::Decimal(amount)) => match (currency, currency_known) {
+            (Some(currency), _) => Got::Value(FieldValue::Money { amount, currency }),
+            (None, false) => Got::Gap(Gap::Currency { amount }),
+            (None, true) => return Err("its currency is null".to_owned()),
+        },
+        Converted::Value(_) | Converted::Null => {
+            return Err("its amount is no decimal".to_owned());
+        }
+        Converted::Unchanged if currency_known => Got::Gap(Gap::Amount { currency }),
+        Converted::Unchanged => Got::Gap(Gap::Whole),
+    })
+}
+
+/// The currency in a cell; padding is no part of a code.
+fn currency_code(cell: &Value) -> Result<Option<String>, String> {
+    let text = cell.text().unwrap_or_default();
+    let code = text.trim();
+    if code.is_empty() {
+        return Ok(None);
+    }
+    if is_currency(code) {
+        return Ok(Some(code.to_owned()));
+    }
+    Err("its currency is not three capital letters".to_owned())
 }

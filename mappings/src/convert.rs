@@ -1,5 +1,7 @@
 //! One cell to one field value, or a plain reason why not. Nothing is guessed or rounded unasked.
 
+use std::borrow::Cow;
+
 use contract::{Decimal, FieldType, FieldValue, Value};
 use jiff::civil;
 
@@ -14,77 +16,93 @@ pub(crate) enum Converted {
     Unchanged,
 }
 
-/// Converts a cell; `currency` is the resolved currency for money fields.
+/// A cell as the mapping's cleaning rules see it.
+pub(crate) enum Cleaned<'a> {
+    Cell(Cow<'a, Value>),
+    Null,
+    Unchanged,
+}
+
+/// Trims, and finds what counts as null.
 ///
-/// The reason names types and what was expected, never the value.
-pub(crate) fn convert(
-    cell: &Value,
-    field: &Field,
-    currency: Option<String>,
-) -> Result<Converted, String> {
-    let cleaned;
-    let cell = match cell {
-        Value::Unchanged => return Ok(Converted::Unchanged),
-        Value::Invalid(_) => {
+/// # Errors
+/// When the source holds what no type here can hold, and no null value names it.
+pub(crate) fn clean<'a>(cell: &'a Value, field: &Field) -> Result<Cleaned<'a>, String> {
+    let is_null = |text: &String| field.null_values.contains(text);
+    Ok(match cell {
+        Value::Unchanged => Cleaned::Unchanged,
+        Value::Null => Cleaned::Null,
+        Value::Invalid(raw) => {
+            if is_null(raw) || field.null_dates.contains(raw) {
+                return Ok(Cleaned::Null);
+            }
             return Err("the source holds a value that no type here can hold".to_owned());
         }
         Value::Text(text) => {
-            cleaned = clean_text(text, field);
-            &cleaned
-        }
-        other => other,
-    };
-    let is_null = matches!(cell, Value::Null)
-        || (!field.null_values.is_empty()
-            && cell
-                .text()
-                .is_some_and(|text| field.null_values.contains(&text)));
-    let default;
-    let cell = if is_null {
-        let Some(text) = &field.default else {
-            return Ok(Converted::Null);
-        };
-        default = Value::Text(text.clone());
-        &default
-    } else {
-        cell
-    };
-    let word;
-    let cell = match &field.dictionary {
-        Some(dictionary) if !is_null => {
-            let code = cell.text().unwrap_or_default();
-            let meaning = dictionary
-                .words
-                .get(&code)
-                .or(dictionary.otherwise.as_ref());
-            let Some(meaning) = meaning else {
-                return Err(format!(
-                    "its code is not in dictionary `{}`",
-                    dictionary.name
-                ));
+            let trimmed = match field.trim {
+                Trim::None => text,
+                Trim::Left => text.trim_start(),
+                Trim::Right => text.trim_end(),
+                Trim::Both => text.trim(),
             };
-            word = Value::Text(meaning.clone());
-            &word
+            let blank = field.blank_is_null && trimmed.trim().is_empty();
+            if blank || field.null_values.iter().any(|null| null == trimmed) {
+                Cleaned::Null
+            } else if trimmed.len() == text.len() {
+                Cleaned::Cell(Cow::Borrowed(cell))
+            } else {
+                Cleaned::Cell(Cow::Owned(Value::Text(trimmed.to_owned())))
+            }
         }
-        _ => cell,
-    };
-    typed(cell, field, currency).map(Converted::Value)
+        _ if !field.null_values.is_empty() && cell.text().is_some_and(|text| is_null(&text)) => {
+            Cleaned::Null
+        }
+        Value::Date(date) if is_null_date(*date, field) => Cleaned::Null,
+        // A date column that is stored as a datetime holds its "no date" at midnight.
+        Value::DateTime(local)
+            if local.time() == civil::Time::midnight() && is_null_date(local.date(), field) =>
+        {
+            Cleaned::Null
+        }
+        other => Cleaned::Cell(Cow::Borrowed(other)),
+    })
 }
 
-fn clean_text(text: &str, field: &Field) -> Value {
-    let trimmed = match field.trim {
-        Trim::None => text,
-        Trim::Left => text.trim_start(),
-        Trim::Right => text.trim_end(),
-        Trim::Both => text.trim(),
+fn is_null_date(date: civil::Date, field: &Field) -> bool {
+    !field.null_dates.is_empty() && field.null_dates.contains(&date.to_string())
+}
+
+/// Converts a cell. An amount of money comes back as a decimal; its currency is another cell.
+///
+/// # Errors
+/// The reason names types and what was expected, never the value.
+pub(crate) fn convert(cell: &Value, field: &Field) -> Result<Converted, String> {
+    let null = || match &field.default {
+        Some(default) => Converted::Value(default.clone()),
+        None => Converted::Null,
     };
-    if field.blank_is_null && trimmed.trim().is_empty() {
-        return Value::Null;
+    let cell = match clean(cell, field)? {
+        Cleaned::Cell(cell) => cell,
+        Cleaned::Null => return Ok(null()),
+        Cleaned::Unchanged => return Ok(Converted::Unchanged),
+    };
+    if let Some(lookup) = &field.lookup {
+        let code = cell.text().unwrap_or_default();
+        let value = lookup.values.get(&code).or(lookup.otherwise.as_ref());
+        return match value {
+            Some(value) => Ok(Converted::Value(value.clone())),
+            None => Err(format!("its code is not in dictionary `{}`", lookup.name)),
+        };
     }
-    Value::Text(trimmed.to_owned())
+    let value = typed(&cell, field)?;
+    // A date written as text or number is known to be the "no date" only now.
+    match &value {
+        FieldValue::Date(date) if is_null_date(*date, field) => Ok(null()),
+        _ => Ok(Converted::Value(value)),
+    }
 }
 
-fn typed(cell: &Value, field: &Field, currency: Option<String>) -> Result<FieldValue, String> {
+fn typed(cell: &Value, field: &Field) -> Result<FieldValue, String> {
     let wrong = || {
         format!(
             "a value of type {} cannot become {}",
@@ -95,6 +113,7 @@ fn typed(cell: &Value, field: &Field, currency: Option<String>) -> Result<FieldV
     Ok(match field.field_type {
         FieldType::Text => match cell {
             Value::Bytes(_) | Value::Float(_) => return Err(wrong()),
+            Value::Text(text) => FieldValue::Text(text.clone()),
             other => FieldValue::Text(other.text().ok_or_else(wrong)?),
         },
         FieldType::Word(words) => {
@@ -107,20 +126,15 @@ fn typed(cell: &Value, field: &Field, currency: Option<String>) -> Result<FieldV
             }
             FieldValue::Text(text)
         }
-        FieldType::Decimal => FieldValue::Decimal(decimal(cell, field)?),
-        FieldType::Money => FieldValue::Money {
-            amount: decimal(cell, field)?,
-            currency: currency.ok_or("its currency is null")?,
-        },
+        FieldType::Decimal | FieldType::Money => FieldValue::Decimal(decimal(cell, field)?),
         FieldType::Bool => FieldValue::Bool(match cell {
             Value::Bool(value) => *value,
             Value::Int(0) => false,
             Value::Int(1) => true,
-            Value::Text(text) if text == "true" => true,
-            Value::Text(text) if text == "false" => false,
+            Value::Int(_) => return Err("a whole number other than 0 and 1 is no bool".to_owned()),
             _ => return Err(format!("{}; a dictionary to true and false can", wrong())),
         }),
-        FieldType::Date => FieldValue::Date(date(cell, field.date).ok_or_else(wrong)?),
+        FieldType::Date => FieldValue::Date(date(cell, field.date)?),
         FieldType::Timestamp => match cell {
             Value::Timestamp(moment) => FieldValue::Timestamp(*moment),
             Value::DateTime(local) => {
@@ -151,11 +165,7 @@ fn decimal(cell: &Value, field: &Field) -> Result<Decimal, String> {
             let Some(places) = field.round else {
                 return Err("a binary float needs `round` to become a decimal".to_owned());
             };
-            let exact: Decimal = value
-                .to_string()
-                .parse()
-                .map_err(|error| format!("its float has {error}"))?;
-            round(exact, places)?
+            float(*value, places)?
         }
         other => {
             return Err(format!(
@@ -173,6 +183,21 @@ fn decimal(cell: &Value, field: &Field) -> Result<Decimal, String> {
         .map_err(|error| error.to_string())
 }
 
+/// A float's shortest decimal text (what databases print for it), cut behind the digit that
+/// decides the rounding: further digits cannot change it, but may be more than a decimal holds.
+fn float(value: f64, places: u32) -> Result<Decimal, String> {
+    if !value.is_finite() {
+        return Err("the float is infinite or not a number".to_owned());
+    }
+    let text = value.to_string();
+    let kept = match text.find('.') {
+        Some(point) => text.get(..point + 2 + places as usize).unwrap_or(&text),
+        None => &text,
+    };
+    kept.parse()
+        .map_err(|error| format!("its float cannot become a decimal: {error}"))
+}
+
 /// Half away from zero, as invoices do.
 fn round(number: Decimal, places: u32) -> Result<Decimal, String> {
     if number.scale() <= places {
@@ -180,7 +205,8 @@ fn round(number: Decimal, places: u32) -> Result<Decimal, String> {
     }
     let unit = 10_i128.pow(number.scale() - places);
     let (whole, rest) = (number.coefficient() / unit, number.coefficient() % unit);
-    let up = if rest.abs() * 2 >= unit {
+    // `rest >= unit / 2`, written so that it cannot leave 128 bits.
+    let up = if rest.abs() >= unit - rest.abs() {
         rest.signum()
     } else {
         0
@@ -188,40 +214,66 @@ fn round(number: Decimal, places: u32) -> Result<Decimal, String> {
     Decimal::try_new(whole + up, places).map_err(|error| error.to_string())
 }
 
-fn date(cell: &Value, form: DateForm) -> Option<civil::Date> {
-    if let Value::Date(date) = cell {
-        return Some(*date);
-    }
+fn date(cell: &Value, form: DateForm) -> Result<civil::Date, String> {
     let text = match cell {
-        Value::Text(_) | Value::Int(_) | Value::Decimal(_) => cell.text()?,
-        _ => return None,
-    };
-    let number = |part: &str| -> Option<i16> {
-        part.bytes()
-            .all(|b| b.is_ascii_digit())
-            .then(|| part.parse().ok())
-            .flatten()
-    };
-    match form {
-        DateForm::Iso => {
-            let iso = text.len() == 10 && text.is_ascii();
-            iso.then(|| text.parse().ok()).flatten()
+        Value::Date(date) => return Ok(*date),
+        Value::Text(_) | Value::Int(_) | Value::Decimal(_) => cell.text().unwrap_or_default(),
+        other => {
+            let found = other.type_name();
+            return Err(format!("a value of type {found} cannot become date"));
         }
-        DateForm::Ymd if text.len() == 8 && text.is_ascii() => civil::Date::new(
-            number(&text[..4])?,
-            number(&text[4..6])?.try_into().ok()?,
-            number(&text[6..])?.try_into().ok()?,
-        )
-        .ok(),
-        DateForm::Cyyddd if (4..=6).contains(&text.len()) && text.is_ascii() => {
-            let (years, day) = text.split_at(text.len() - 3);
-            let first = civil::Date::new(1900 + number(years)?, 1, 1).ok()?;
-            let day = number(day)?;
-            (1..=first.days_in_year()).contains(&day).then_some(())?;
-            first
-                .checked_add(jiff::Span::new().days(i64::from(day) - 1))
-                .ok()
-        }
-        DateForm::Ymd | DateForm::Cyyddd => None,
+    };
+    let (date, expected) = match form {
+        DateForm::Iso => (iso(&text), "YYYY-MM-DD"),
+        DateForm::Ymd => (ymd(&text), "YYYYMMDD"),
+        DateForm::Cyyddd => (cyyddd(&text), "CYYDDD"),
+    };
+    date.ok_or_else(|| format!("its {} is no date {expected}", cell.type_name()))
+}
+
+/// A number of digits only: no sign, no blank.
+fn digits(part: &str) -> Option<i16> {
+    let only = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    only.then(|| part.parse().ok()).flatten()
+}
+
+/// `2026-11-20` and nothing else.
+pub(crate) fn iso(text: &str) -> Option<civil::Date> {
+    let mut parts = text.split('-');
+    let mut part = |width: usize| parts.next().filter(|p| p.len() == width).and_then(digits);
+    let (year, month, day) = (part(4)?, part(2)?, part(2)?);
+    if parts.next().is_some() {
+        return None;
     }
+    civil::Date::new(year, month.try_into().ok()?, day.try_into().ok()?).ok()
+}
+
+fn ymd(text: &str) -> Option<civil::Date> {
+    if text.len() != 8 {
+        return None;
+    }
+    let part = |from: usize, to: usize| text.get(from..to).and_then(digits);
+    let (year, month, day) = (part(0, 4)?, part(4, 6)?, part(6, 8)?);
+    civil::Date::new(year, month.try_into().ok()?, day.try_into().ok()?).ok()
+}
+
+fn cyyddd(text: &str) -> Option<civil::Date> {
+    // 1999-12-31 is 99365: the century's leading zeros are not written.
+    if !(4..=6).contains(&text.len()) {
+        return None;
+    }
+    let (years, day) = text.split_at_checked(text.len() - 3)?;
+    let first = civil::Date::new(1900 + digits(years)?, 1, 1).ok()?;
+    let day = digits(day)?;
+    if !(1..=first.days_in_year()).contains(&day) {
+        return None;
+    }
+    first
+        .checked_add(jiff::Span::new().days(i64::from(day) - 1))
+        .ok()
+}
+
+/// Whether a text has the form of an ISO 4217 code.
+pub(crate) fn is_currency(code: &str) -> bool {
+    code.len() == 3 && code.bytes().all(|b| b.is_ascii_uppercase())
 }

@@ -9,10 +9,14 @@
 
 mod apply;
 mod convert;
+mod draft;
+mod expression;
+mod field;
 mod load;
 mod rule;
 mod yaml;
 
-pub use apply::{Draft, HeldChange, MapContext, Mapped, Mapper, Truncated};
+pub use apply::Mapper;
+pub use draft::{Draft, HeldChange, MapContext, Mapped, Truncated};
 pub use rule::{Mapping, MappingSet, RuleInfo};
 pub use yaml::parse_yaml;

@@ -5,19 +5,21 @@ use std::sync::Arc;
 
 use contract::body::availability;
 use contract::event::digest;
-use contract::finding::{Level, nearest};
+use contract::finding::Level;
 use contract::section::{Key, Problems};
 use contract::{
-    CapturedTable, Decimal, EventType, FieldSchema, FieldType, Finding, MappingRef, Node, NodeKind,
-    Section, TableName,
+    CapturedTable, EventKind, EventType, FieldSchema, FieldType, FieldValue, Finding, MappingRef,
+    Node, NodeKind, Section, TableName,
 };
-use jiff::tz::{TimeZone, TimeZoneDatabase};
 
-use crate::rule::{Currency, DateForm, Dictionary, Field, Mapping, Rule, Term, Trim};
-use crate::yaml::parse_yaml;
+use crate::field::{Clean, Dictionary, Scope, Word, did_you_mean, trim, zone};
+use crate::rule::{Field, Mapping, Rule, Term};
+use crate::yaml::{FINDINGS_MAX, parse_yaml};
 
 /// Blocks of the full language that this form does not have yet.
-const LATER: &[&str] = &["settings", "companies", "tests"];
+const LATER: &[&str] = &["settings", "companies", "tests", "extends"];
+const LATER_IN_CLEAN: &[&str] = &["keys", "flags"];
+const LATER_IN_DATES: &[&str] = &["date_only"];
 const LATER_IN_EVENTS: &[&str] = &[
     "where",
     "join",
@@ -41,79 +43,54 @@ impl Mapping {
         let root = parse_yaml(file, text)?;
         let problems = Problems::new(file);
         let mapping = Loader::new(&root, &problems, digest(&[text])).load();
-        let findings = problems.take();
-        if findings.iter().any(|finding| finding.level == Level::Fail) {
-            return Err(findings);
+        let mut findings = problems.take();
+        // Two fields that use one dictionary find the same mistake in it.
+        findings.dedup();
+        let failed = findings.iter().any(|finding| finding.level == Level::Fail);
+        if failed {
+            // A warning about a broken file is mostly an echo of what is broken.
+            findings.retain(|finding| finding.level == Level::Fail);
         }
-        mapping.ok_or(findings)
+        findings.truncate(FINDINGS_MAX);
+        match mapping {
+            Some(mapping) if !failed => Ok(Self {
+                warnings: findings,
+                ..mapping
+            }),
+            _ => Err(findings),
+        }
     }
-}
-
-#[derive(Default)]
-struct Clean {
-    trim: Trim,
-    blank_is_null: bool,
-    date_null_values: Vec<String>,
-    zone: Option<TimeZone>,
 }
 
 struct Loader<'a> {
+    root: &'a Node,
     top: Section<'a>,
     problems: Problems,
     digest: String,
+    source: Option<&'static str>,
     clean: Clean,
     tables: BTreeMap<String, CapturedTable>,
-    dictionaries: BTreeMap<String, Arc<Dictionary>>,
-    company: Option<Term>,
-}
-
-/// A rule under construction: collects the columns its terms name.
-struct Columns<'l> {
-    alias: &'l str,
-    names: Vec<String>,
-}
-
-impl Columns<'_> {
-    /// The index of `alias.column` or `column`; the error says what is wrong with the name.
-    fn index(&mut self, text: &str) -> Result<usize, String> {
-        let name = match text.split_once('.') {
-            Some((alias, column)) if alias == self.alias => column,
-            Some((alias, _)) => {
-                return Err(format!(
-                    "`{alias}` is not the event's table `{}`; joining tables is not supported yet",
-                    self.alias
-                ));
-            }
-            None => text,
-        };
-        let name = name.trim().trim_matches('"');
-        let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | ' ' | '$' | '#');
-        if name.is_empty() || !name.chars().all(plain) {
-            return Err(format!(
-                "`{text}` is no column; write a column, 'a text', or case when .. is null then .."
-            ));
-        }
-        Ok(self
-            .names
-            .iter()
-            .position(|known| known == name)
-            .unwrap_or_else(|| {
-                self.names.push(name.to_owned());
-                self.names.len() - 1
-            }))
-    }
+    dictionaries: BTreeMap<String, Dictionary>,
+    company: Option<String>,
+    /// Names that something refers to.
+    used_tables: Vec<String>,
+    used_dictionaries: Vec<String>,
 }
 
 impl<'a> Loader<'a> {
     fn new(root: &'a Node, problems: &Problems, digest: String) -> Self {
         Self {
+            root,
             top: Section::new(root, "", problems),
             problems: problems.clone(),
             digest,
+            source: None,
             clean: Clean::default(),
             tables: BTreeMap::new(),
             dictionaries: BTreeMap::new(),
             company: None,
+            used_tables: Vec::new(),
+            used_dictionaries: Vec::new(),
         }
     }
 
@@ -128,85 +105,86 @@ impl<'a> Loader<'a> {
         let version = self
             .top
             .required_text("pack_version", "`pack_version: \"1.0.0\"`");
-        let source = self.top.word("source", &["postgres", "sqlite"]);
-        let default_schema = if source == Some("sqlite") {
-            "main"
-        } else {
-            "public"
-        };
-        for key in LATER {
-            refuse_later(&mut self.top, key);
-        }
+        self.source = self.top.word("source", &["postgres", "sqlite"]);
+        refuse_later(&mut self.top, Some(self.root), LATER);
         self.load_clean();
-        self.load_dictionaries();
-        self.load_tables(default_schema);
-        if let Some(node) = self.top.get("company") {
-            match &node.kind {
-                NodeKind::Text(company) => self.company = Some(Term::Text(company.clone())),
-                _ => self
-                    .top
-                    .wrong("company", node, "expected text".to_owned(), None),
-            }
-        }
+        let dictionary_places = self.load_dictionaries();
+        let table_places = self.load_tables();
+        self.load_company();
         let reference = MappingRef {
             pack: pack.unwrap_or_default().to_owned(),
             version: version.unwrap_or_default().to_owned(),
             digest: self.digest.clone(),
             rule: String::new(),
         };
-        let mut rules: Vec<Arc<Rule>> = Vec::new();
-        if self.top.get("events").is_none() {
-            self.top.missing("events", "an `events:` list");
-        }
-        for event in self.top.sections("events") {
-            let (line, column) = event.place();
-            let Some(rule) = self.load_event(event, &reference) else {
-                continue;
-            };
-            let id = &rule.reference.rule;
-            if rules.iter().any(|known| known.reference.rule == *id) {
-                let found = format!("another event has the id `{id}`");
-                self.problems.add(line, column, "events", found, None);
-            }
-            rules.push(Arc::new(rule));
-        }
+        let rules = self.load_events(&reference);
+        self.warn_unused("tables", table_places, &self.used_tables);
+        self.warn_unused("dictionaries", dictionary_places, &self.used_dictionaries);
         self.top.finish();
         Some(Mapping {
             pack: pack?.to_owned(),
             digest: self.digest,
             rules,
+            warnings: Vec::new(),
         })
+    }
+
+    fn load_company(&mut self) {
+        let Some(node) = self.top.get("company") else {
+            return;
+        };
+        // A stand-in for a wrong one, so that not every event complains again.
+        self.company = Some(String::new());
+        match &node.kind {
+            NodeKind::Text(company) if !company.trim().is_empty() => {
+                self.company = Some(company.clone());
+            }
+            NodeKind::Text(_) => self.top.wrong("company", node, "is blank".to_owned(), None),
+            NodeKind::Number(text) => {
+                let found = format!("expected text, found the number {text}");
+                let fix = Some(format!("\"{text}\""));
+                self.top.wrong("company", node, found, fix);
+            }
+            NodeKind::Null | NodeKind::Bool(_) | NodeKind::List(_) | NodeKind::Map(_) => {
+                let found = format!("expected text, found {}", node.type_name());
+                let fix = "a company that stands in a column belongs into each event's key: \
+                           `key: {company: \"alias.column\", ..}`";
+                self.top.wrong("company", node, found, Some(fix.to_owned()));
+            }
+        }
     }
 
     fn load_clean(&mut self) {
         let Some(mut clean) = self.top.section("clean") else {
             return;
         };
+        refuse_later(&mut clean, self.top.get("clean"), LATER_IN_CLEAN);
         if let Some(mut text) = clean.section("text") {
             self.clean.trim = trim(&mut text).unwrap_or_default();
             self.clean.blank_is_null = text.flag("blank_is_null").unwrap_or_default();
             text.finish();
         }
         if let Some(mut dates) = clean.section("dates") {
+            refuse_later(&mut dates, clean.get("dates"), LATER_IN_DATES);
             let values = dates.texts("null_values").unwrap_or_default();
-            self.clean.date_null_values = values.into_iter().map(str::to_owned).collect();
+            self.clean.null_dates = values.into_iter().map(str::to_owned).collect();
             self.clean.zone = zone(&mut dates);
             dates.finish();
         }
         clean.finish();
     }
 
-    fn load_dictionaries(&mut self) {
+    fn load_dictionaries(&mut self) -> &'a [(Key, Node)] {
         let Some(mut section) = self.top.section("dictionaries") else {
-            return;
+            return &[];
         };
-        for (key, node) in section.free_entries() {
+        let entries = section.free_entries();
+        for (key, node) in entries {
             let path = format!("dictionaries.{}", key.name);
-            let mut entries = Section::new(node, path.clone(), &self.problems);
-            let mut words = BTreeMap::new();
-            let mut otherwise = None;
-            for (code, word) in entries.free_entries() {
-                let text = match &word.kind {
+            let mut section = Section::new(node, path.clone(), &self.problems);
+            let mut dictionary = Dictionary::default();
+            for (code, word) in section.free_entries() {
+                let meaning = match &word.kind {
                     NodeKind::Text(text) | NodeKind::Number(text) => text.clone(),
                     NodeKind::Bool(value) => value.to_string(),
                     NodeKind::Null | NodeKind::List(_) | NodeKind::Map(_) => {
@@ -216,29 +194,36 @@ impl<'a> Loader<'a> {
                         continue;
                     }
                 };
-                if code.name == "else" {
-                    otherwise = (text != "hold").then_some(text);
-                } else {
-                    words.insert(code.name.clone(), text);
+                let hold = meaning == "hold";
+                let word = Word {
+                    code: code.name.clone(),
+                    meaning,
+                    line: word.line,
+                    column: word.column,
+                };
+                if code.name != "else" {
+                    dictionary.words.push(word);
+                } else if !hold {
+                    dictionary.otherwise = Some(word);
                 }
             }
-            let name = key.name.clone();
-            let dictionary = Dictionary {
-                name: name.clone(),
-                words,
-                otherwise,
-            };
-            self.dictionaries.insert(name, Arc::new(dictionary));
+            self.dictionaries.insert(key.name.clone(), dictionary);
         }
+        entries
     }
 
-    fn load_tables(&mut self, default_schema: &str) {
+    fn load_tables(&mut self) -> &'a [(Key, Node)] {
+        let default_schema = match self.source {
+            Some("sqlite") => "main",
+            _ => "public",
+        };
         let Some(mut section) = self.top.section("tables") else {
             self.top
                 .missing("tables", "`tables: {stock: {name: \"stock\", key: [sku]}}`");
-            return;
+            return &[];
         };
-        for (alias, node) in section.free_entries() {
+        let entries = section.free_entries();
+        for (alias, node) in entries {
             let path = format!("tables.{}", alias.name);
             let mut table = Section::new(node, path, &self.problems);
             let name = table.required_text("name", "`name: \"schema.table\"`");
@@ -249,19 +234,11 @@ impl<'a> Loader<'a> {
                     "`key: [column, ..]`, the columns that identify a row",
                 );
             }
-            let key: Vec<String> = match table.texts("key") {
-                Some(key) if key.is_empty() => {
-                    let (line, column) = table.place();
-                    let found = "`key` names no column".to_owned();
-                    self.problems.add(line, column, table.path(), found, None);
-                    Vec::new()
-                }
-                key => key
-                    .unwrap_or_default()
-                    .into_iter()
-                    .map(str::to_owned)
-                    .collect(),
-            };
+            let key = table.texts("key");
+            if let (Some([]), Some(node)) = (key.as_deref(), table.get("key")) {
+                let fix = Some("the columns that identify a row".to_owned());
+                table.wrong("key", node, "names no column".to_owned(), fix);
+            }
             table.finish();
             let Some(name) = name else { continue };
             let table = match (schema, name.split_once('.')) {
@@ -269,95 +246,122 @@ impl<'a> Loader<'a> {
                 (None, Some((schema, name))) => TableName::new(schema, name),
                 (None, None) => TableName::new(default_schema, name),
             };
+            let key = key.unwrap_or_default();
             let captured = CapturedTable {
                 table,
-                key,
+                key: key.into_iter().map(str::to_owned).collect(),
                 columns: Vec::new(),
             };
+            self.same_key(alias, node, &captured);
             self.tables.insert(alias.name.clone(), captured);
+        }
+        entries
+    }
+
+    /// Two aliases of one table must agree about its key.
+    fn same_key(&self, alias: &Key, node: &Node, table: &CapturedTable) {
+        let other = self
+            .tables
+            .iter()
+            .find(|(_, known)| known.table == table.table && known.key != table.key);
+        if let Some((other, _)) = other {
+            let path = format!("tables.{}", alias.name);
+            let found = format!(
+                "`{other}` is the same table, {}, with another key",
+                table.table
+            );
+            self.problems
+                .add(node.line, node.column, &path, found, None);
         }
     }
 
-    fn load_event(&self, mut event: Section<'a>, reference: &MappingRef) -> Option<Rule> {
-        for key in LATER_IN_EVENTS {
-            refuse_later(&mut event, key);
+    fn load_events(&mut self, reference: &MappingRef) -> Vec<Arc<Rule>> {
+        let mut rules: Vec<Arc<Rule>> = Vec::new();
+        let node = self.top.get("events");
+        let events = self.top.sections("events");
+        let items = match node.map(|node| &node.kind) {
+            Some(NodeKind::List(items)) => items.as_slice(),
+            _ => &[],
+        };
+        match node {
+            None => self.top.missing("events", "an `events:` list"),
+            Some(node) if items.is_empty() && matches!(node.kind, NodeKind::List(_)) => {
+                self.top
+                    .wrong("events", node, "lists no event".to_owned(), None);
+            }
+            Some(_) => {}
         }
+        let mut ids: Vec<&str> = Vec::new();
+        for (mut event, item) in events.into_iter().zip(items) {
+            if let Some(node) = event.get("id")
+                && let NodeKind::Text(id) = &node.kind
+            {
+                if ids.contains(&id.as_str()) {
+                    let found = format!("another event has the id `{id}`");
+                    event.wrong("id", node, found, None);
+                }
+                ids.push(id);
+            }
+            if let Some(rule) = self.load_event(event, item, reference) {
+                rules.push(Arc::new(rule));
+            }
+        }
+        rules
+    }
+
+    fn load_event(
+        &mut self,
+        mut event: Section<'a>,
+        node: &Node,
+        reference: &MappingRef,
+    ) -> Option<Rule> {
+        refuse_later(&mut event, Some(node), LATER_IN_EVENTS);
         let id = event.required_text("id", "`id: stock`");
-        event.word("on_delete", &["tombstone"]);
+        on_delete(&mut event);
         event.word("emit_when", &["fields_changed"]);
         let event_type = event_type(&mut event);
         let alias = event.required_text("from", "`from: <an alias of tables>`");
-        let table = alias.and_then(|alias| {
-            let found = self.tables.get(alias);
-            if found.is_none()
-                && let Some(node) = event.get("from")
-            {
-                let fix = nearest(alias, self.tables.keys().map(String::as_str));
-                let fix = fix.map(|name| format!("did you mean `{name}`?"));
-                event.wrong("from", node, format!("`{alias}` is not one of tables"), fix);
-            }
-            found
-        });
+        let table = alias.and_then(|alias| self.table(alias, &mut event));
+        let (key_node, field_node) = (event.get("key"), event.get("fields"));
         let mut key_section = event.section("key");
         let mut field_section = event.section("fields");
-        if key_section.is_none() {
+        if key_node.is_none() {
             event.missing("key", "`key: {sku: \"alias.column\", ..}`");
         }
-        if field_section.is_none() {
+        if field_node.is_none() {
             event.missing("fields", "`fields: {..}`");
         }
-        let place = event.place();
+        let at = |node: Option<&Node>| node.map_or(event.place(), |node| (node.line, node.column));
+        let (key_place, field_place) = (at(key_node), at(field_node));
         let path = event.path().to_owned();
         event.finish();
-        let (event_type, table, alias) = (event_type?, table?, alias?);
-        let schema = event_type.schema();
-        let mut columns = Columns {
-            alias,
-            names: Vec::new(),
+        let keys = key_section.as_mut().map(Section::free_entries);
+        let fields = field_section.as_mut().map(Section::free_entries);
+        let event_type = event_type?;
+        let mut scope = Scope {
+            problems: &self.problems,
+            clean: &self.clean,
+            dictionaries: &self.dictionaries,
+            tables: &self.tables,
+            // Without a known table every alias is taken, so that one mistake is said once.
+            alias: table.is_some().then_some(alias).flatten(),
+            columns: Vec::new(),
+            used: Vec::new(),
         };
-        let mut key = Vec::new();
-        let entries = key_section.as_mut().map_or(&[][..], Section::free_entries);
-        for name in schema.key {
-            let field = FieldSchema {
-                name,
-                field_type: FieldType::Text,
-                required: true,
-                meaning: "key",
-            };
-            let index = key.len();
-            if let Some((_, node)) = entries.iter().find(|(entry, _)| entry.name == *name) {
-                key.extend(self.field(&field, index, node, &path, &mut columns));
-            } else if *name == "company" && self.company.is_some() {
-                let term = self.company.clone().unwrap_or(Term::Bool(false));
-                key.push(self.plain(&field, index, term));
-            } else {
-                let found = format!(
-                    "key field `{name}` of {schema} is not mapped",
-                    schema = schema.name
-                );
-                self.problems.add(place.0, place.1, &path, found, None);
-            }
+        let company = self.company.as_deref();
+        let key = keys
+            .map(|entries| load_key(&mut scope, event_type, entries, company, key_place, &path));
+        let read_by_key = scope.columns.len();
+        let fields =
+            fields.map(|entries| load_fields(&mut scope, event_type, entries, field_place, &path));
+        let Scope { columns, used, .. } = scope;
+        if let Some(table) = &table {
+            let key_columns = columns.get(..read_by_key).unwrap_or_default();
+            self.warn_key(table, event_type, key_columns, key_place, &path);
         }
-        self.unknown(entries, schema.key, &format!("{path}.key"));
-        let mut fields = Vec::new();
-        let entries = field_section
-            .as_mut()
-            .map_or(&[][..], Section::free_entries);
-        let names: Vec<&str> = schema.fields.iter().map(|field| field.name).collect();
-        self.unknown(entries, &names, &format!("{path}.fields"));
-        let derived = match event_type {
-            EventType::InventoryAvailability => availability::DERIVED,
-            EventType::InventoryMovement | EventType::Product | EventType::Order => &[],
-        };
-        for (index, field) in schema.fields.iter().enumerate() {
-            if let Some((_, node)) = entries.iter().find(|(entry, _)| entry.name == field.name) {
-                fields.extend(self.field(field, index, node, &path, &mut columns));
-            } else if field.required && !derived.contains(&field.name) {
-                let found = format!("required field `{}` is not mapped", field.name);
-                let fix = Some(format!("{}: {}", field.name, field.meaning));
-                self.problems.add(place.0, place.1, &path, found, fix);
-            }
-        }
+        self.used_dictionaries.extend(used);
+        self.used_tables.extend(alias.map(str::to_owned));
+        let table = table?;
         let reference = MappingRef {
             rule: id?.to_owned(),
             ..reference.clone()
@@ -365,234 +369,158 @@ impl<'a> Loader<'a> {
         Some(Rule {
             reference: Arc::new(reference),
             event_type,
-            table: table.clone(),
-            columns: columns.names,
-            key,
-            fields,
+            whole_rows_hint: self.whole_rows_hint(&table.table),
+            table,
+            columns,
+            key: key?,
+            fields: fields?,
         })
     }
 
-    fn unknown(&self, entries: &[(Key, Node)], allowed: &[&str], path: &str) {
-        for (key, _) in entries
-            .iter()
-            .filter(|(key, _)| !allowed.contains(&key.name.as_str()))
+    fn table(&self, alias: &str, event: &mut Section<'a>) -> Option<CapturedTable> {
+        let found = self.tables.get(alias);
+        if found.is_none()
+            && let Some(node) = event.get("from")
         {
-            let fix = nearest(&key.name, allowed.iter().copied()).map_or_else(
-                || format!("one of {}", allowed.join(", ")),
-                |name| format!("did you mean `{name}`?"),
-            );
-            let found = format!("unknown field `{}`", key.name);
-            self.problems
-                .add(key.line, key.column, path, found, Some(fix));
+            let fix = did_you_mean(alias, self.tables.keys().map(String::as_str));
+            event.wrong("from", node, format!("`{alias}` is not one of tables"), fix);
         }
+        found.cloned()
     }
 
-    fn plain(&self, schema: &FieldSchema, index: usize, term: Term) -> Field {
-        let is_date = matches!(schema.field_type, FieldType::Date | FieldType::Timestamp);
-        let null_values = if is_date {
-            self.clean.date_null_values.clone()
-        } else {
-            Vec::new()
-        };
-        Field {
-            name: schema.name,
-            index,
-            field_type: schema.field_type,
-            required: schema.required,
-            term,
-            trim: self.clean.trim,
-            blank_is_null: self.clean.blank_is_null,
-            null_values,
-            default: None,
-            dictionary: None,
-            implied_decimals: 0,
-            round: None,
-            date: DateForm::Iso,
-            zone: self.clean.zone.clone(),
-            currency: None,
-        }
-    }
-
-    fn field(
-        &self,
-        schema: &FieldSchema,
-        index: usize,
-        node: &Node,
-        path: &str,
-        columns: &mut Columns<'_>,
-    ) -> Option<Field> {
-        let path = format!("{path}.{}", schema.name);
-        let wrong = |node: &Node, found: String| {
-            self.problems
-                .add(node.line, node.column, &path, found, None);
-        };
-        if matches!(schema.field_type, FieldType::List(_) | FieldType::Object(_)) {
-            wrong(
-                node,
-                format!("a {} cannot be mapped yet", schema.field_type.name()),
-            );
+    /// The statement that makes the log carry whole rows, where the source has one.
+    fn whole_rows_hint(&self, table: &TableName) -> Option<String> {
+        if self.source == Some("sqlite") {
             return None;
         }
-        let term = |node: &Node, columns: &mut Columns<'_>| match parse_term(node, columns) {
-            Ok(term) => Some(term),
-            Err(found) => {
-                wrong(node, found);
-                None
-            }
-        };
-        let field = if matches!(node.kind, NodeKind::Map(_)) {
-            let mut section = Section::new(node, path.clone(), &self.problems);
-            let from = match (section.get("column"), section.get("const")) {
-                (Some(column), None) => term(column, columns),
-                (None, Some(constant)) => self.constant(constant, &path),
-                _ => {
-                    wrong(
-                        node,
-                        "expected exactly one of `column` and `const`".to_owned(),
-                    );
-                    None
-                }
-            };
-            let mut field = self.plain(schema, index, from.unwrap_or(Term::Bool(false)));
-            if let Some(value) = trim(&mut section) {
-                field.trim = value;
-            }
-            if let Some(values) = section.texts("null_values") {
-                field.null_values = values.into_iter().map(str::to_owned).collect();
-            }
-            field.default = match section.get("default").map(|node| &node.kind) {
-                Some(NodeKind::Text(text) | NodeKind::Number(text)) => Some(text.clone()),
-                Some(NodeKind::Bool(value)) => Some(value.to_string()),
-                _ => None,
-            };
-            if let Some(places) = section.number("implied_decimals", 0, 18) {
-                field.implied_decimals = u32::try_from(places).unwrap_or(0);
-            }
-            field.round = section
-                .number("round", 0, 18)
-                .map(|places| u32::try_from(places).unwrap_or(0));
-            field.date = match section.word("date", &["iso", "ymd", "cyyddd"]) {
-                Some("ymd") => DateForm::Ymd,
-                Some("cyyddd") => DateForm::Cyyddd,
-                _ => DateForm::Iso,
-            };
-            if section.get("zone").is_some() {
-                field.zone = zone(&mut section);
-            }
-            if let Some(node) = section.get("currency") {
-                field.currency = self.currency(node, &path, columns);
-            }
-            if let Some(name) = section.text("dictionary") {
-                field.dictionary = self.dictionaries.get(name).cloned();
-                if field.dictionary.is_none()
-                    && let Some(node) = section.get("dictionary")
-                {
-                    let fix = nearest(name, self.dictionaries.keys().map(String::as_str))
-                        .map(|name| format!("did you mean `{name}`?"));
-                    let found = format!("there is no dictionary `{name}`");
-                    self.problems.add(node.line, node.column, &path, found, fix);
-                }
-            }
-            section.finish();
-            field
-        } else {
-            self.plain(schema, index, term(node, columns)?)
-        };
-        self.check(&field, node, &path);
-        Some(field)
-    }
-
-    fn constant(&self, node: &Node, path: &str) -> Option<Term> {
-        match &node.kind {
-            NodeKind::Text(text) => Some(Term::Text(text.clone())),
-            NodeKind::Number(text) => text.parse::<Decimal>().ok().map(Term::Number),
-            NodeKind::Bool(value) => Some(Term::Bool(*value)),
-            NodeKind::Null | NodeKind::List(_) | NodeKind::Map(_) => {
-                let found = format!("expected a constant, found {}", node.type_name());
-                self.problems.add(node.line, node.column, path, found, None);
-                None
-            }
-        }
-    }
-
-    fn currency(&self, node: &Node, path: &str, columns: &mut Columns<'_>) -> Option<Currency> {
-        match &node.kind {
-            NodeKind::Text(code)
-                if code.len() == 3 && code.bytes().all(|b| b.is_ascii_uppercase()) =>
-            {
-                Some(Currency::Fixed(code.clone()))
-            }
-            NodeKind::Map(_) => {
-                let mut section = Section::new(node, format!("{path}.currency"), &self.problems);
-                let name = section.required_text("column", "`column: currency_code`");
-                section.finish();
-                match columns.index(name?) {
-                    Ok(index) => Some(Currency::Column(index)),
-                    Err(found) => {
-                        self.problems.add(node.line, node.column, path, found, None);
-                        None
-                    }
-                }
-            }
-            _ => {
-                let found = "expected a code such as \"USD\", or {column: ..}".to_owned();
-                self.problems.add(node.line, node.column, path, found, None);
-                None
-            }
-        }
-    }
-
-    /// What can be known to be wrong before any row is seen.
-    fn check(&self, field: &Field, node: &Node, path: &str) {
-        let wrong = |found: String| {
-            self.problems.add(node.line, node.column, path, found, None);
-        };
-        if field.field_type == FieldType::Money && field.currency.is_none() {
-            wrong("an amount of money needs `currency`".to_owned());
-        }
-        if field.field_type != FieldType::Money && field.currency.is_some() {
-            wrong("only an amount of money has a `currency`".to_owned());
-        }
-        if let FieldType::Word(words) = field.field_type {
-            let mut possible: Vec<&str> = Vec::new();
-            if let Some(dictionary) = &field.dictionary {
-                possible.extend(dictionary.words.values().map(String::as_str));
-                possible.extend(dictionary.otherwise.as_deref());
+        let part = |name: &str| {
+            let plain = name
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+            if plain {
+                name.to_owned()
             } else {
-                match &field.term {
-                    Term::Text(text) => possible.push(text),
-                    Term::NullCase {
-                        when_null,
-                        when_set,
-                        ..
-                    } => {
-                        possible.extend([when_null.as_str(), when_set]);
-                    }
-                    Term::Number(_) | Term::Bool(_) => wrong("expected a word".to_owned()),
-                    Term::Column(_) => {}
-                }
+                format!("\"{}\"", name.replace('"', "\"\""))
             }
-            possible.extend(field.default.as_deref());
-            for word in possible.into_iter().filter(|word| !words.contains(word)) {
-                let fix = nearest(word, words.iter().copied())
-                    .map_or_else(|| words.join(", "), str::to_owned);
-                wrong(format!(
-                    "`{word}` is not a word of this field; perhaps {fix}"
-                ));
-            }
-        }
-        let fits = match (&field.term, field.field_type) {
-            (Term::Bool(_), FieldType::Bool)
-            | (Term::Number(_), FieldType::Decimal | FieldType::Money | FieldType::Text)
-            | (Term::Text(_) | Term::Column(_) | Term::NullCase { .. }, _) => true,
-            (Term::Bool(_) | Term::Number(_), other) => matches!(other, FieldType::Word(_)),
         };
-        if !fits {
-            wrong(format!(
-                "the constant is not of type {}",
-                field.field_type.name()
-            ));
+        let (schema, name) = (part(&table.schema), part(&table.name));
+        Some(format!("alter table {schema}.{name} replica identity full"))
+    }
+
+    /// A key that reads other columns than the table's key needs whole old rows from the log:
+    /// otherwise deletes are held, and nobody sees that the key changed.
+    fn warn_key(
+        &self,
+        table: &CapturedTable,
+        event_type: EventType,
+        columns: &[String],
+        place: (usize, usize),
+        path: &str,
+    ) {
+        let other = columns.iter().find(|column| !table.key.contains(column));
+        let (Some(column), EventKind::State) = (other, event_type.kind()) else {
+            return;
+        };
+        let Some(hint) = self.whole_rows_hint(&table.table) else {
+            return;
+        };
+        let found = format!(
+            "column \"{column}\" is part of the event's key but not of the table's key [{}]: \
+             without the whole old row, deletes are held and a change of it is not noticed",
+            table.key.join(", ")
+        );
+        let finding = Finding::warn(format!("{path}.key"), found).fix(hint);
+        self.problems.push(finding, place.0, place.1);
+    }
+
+    fn warn_unused(&self, block: &str, entries: &[(Key, Node)], used: &[String]) {
+        for (key, _) in entries {
+            if !used.contains(&key.name) {
+                let what = format!("{block}.{}", key.name);
+                let finding = Finding::warn(what, "nothing uses it");
+                self.problems.push(finding, key.line, key.column);
+            }
         }
+    }
+}
+
+fn load_key(
+    scope: &mut Scope<'_>,
+    event_type: EventType,
+    entries: &[(Key, Node)],
+    company: Option<&str>,
+    place: (usize, usize),
+    path: &str,
+) -> Vec<Field> {
+    let path = format!("{path}.key");
+    let names = event_type.schema().key;
+    let mut key = Vec::new();
+    for name in names {
+        let field = FieldSchema {
+            name,
+            field_type: FieldType::Text,
+            required: true,
+            meaning: "key",
+        };
+        let index = key.len();
+        let entry = entries.iter().find(|(entry, _)| entry.name == *name);
+        match (entry, company) {
+            (Some((_, node)), _) => key.extend(scope.field(&field, index, node, &path)),
+            (None, Some(company)) if *name == "company" => {
+                let term = Term::Constant(FieldValue::Text(company.to_owned()));
+                key.push(scope.plain(&field, index, term));
+            }
+            (None, _) => {
+                let found = format!("key field `{name}` of {event_type} is not mapped");
+                let fix = (*name == "company")
+                    .then(|| "`company: MY-COMPANY` at the top of the file".to_owned());
+                scope.problems.add(place.0, place.1, &path, found, fix);
+            }
+        }
+    }
+    unknown(scope.problems, entries, names, &path);
+    key
+}
+
+fn load_fields(
+    scope: &mut Scope<'_>,
+    event_type: EventType,
+    entries: &[(Key, Node)],
+    place: (usize, usize),
+    path: &str,
+) -> Vec<Field> {
+    let path = format!("{path}.fields");
+    let derived = match event_type {
+        EventType::InventoryAvailability => availability::DERIVED,
+        EventType::InventoryMovement | EventType::Product | EventType::Order => &[],
+    };
+    let schema = event_type.schema();
+    let mut fields = Vec::new();
+    for (index, field) in schema.fields.iter().enumerate() {
+        let entry = entries.iter().find(|(entry, _)| entry.name == field.name);
+        if let Some((_, node)) = entry {
+            fields.extend(scope.field(field, index, node, &path));
+        } else if field.required && !derived.contains(&field.name) {
+            let found = format!("required field `{}` is not mapped", field.name);
+            let fix = Some(format!("add `{}: ..`: {}", field.name, field.meaning));
+            scope.problems.add(place.0, place.1, &path, found, fix);
+        }
+    }
+    let names: Vec<&str> = schema.fields.iter().map(|field| field.name).collect();
+    unknown(scope.problems, entries, &names, &path);
+    fields
+}
+
+fn unknown(problems: &Problems, entries: &[(Key, Node)], allowed: &[&str], path: &str) {
+    let unknown = entries
+        .iter()
+        .filter(|(key, _)| !allowed.contains(&key.name.as_str()))
+        .take(FINDINGS_MAX);
+    for (key, _) in unknown {
+        let fix = did_you_mean(&key.name, allowed.iter().copied())
+            .unwrap_or_else(|| format!("one of {}", allowed.join(", ")));
+        let found = format!("unknown field `{}`", key.name);
+        problems.add(key.line, key.column, path, found, Some(fix));
     }
 }
 
@@ -601,111 +529,40 @@ fn event_type(event: &mut Section<'_>) -> Option<EventType> {
     if let Ok(event_type) = name.parse() {
         return Some(event_type);
     }
-    let fix = nearest(name, EventType::ALL.into_iter().map(EventType::name));
-    let fix = fix.map_or_else(
-        || format!("one of {}", EventType::ALL.map(EventType::name).join(", ")),
-        |name| format!("did you mean `{name}`?"),
-    );
+    let all = EventType::ALL.map(EventType::name);
+    let fix = did_you_mean(name, all).unwrap_or_else(|| format!("one of {}", all.join(", ")));
     if let Some(node) = event.get("emit") {
-        event.wrong(
-            "emit",
-            node,
-            format!("`{name}` is not an event type"),
-            Some(fix),
-        );
+        let found = format!("`{name}` is not an event type");
+        event.wrong("emit", node, found, Some(fix));
     }
     None
 }
 
-fn refuse_later(section: &mut Section<'_>, key: &'static str) {
-    if let Some(node) = section.get(key) {
-        section.wrong(key, node, format!("`{key}` is not supported yet"), None);
-    }
-}
-
-fn trim(section: &mut Section<'_>) -> Option<Trim> {
-    Some(
-        match section.word("trim", &["none", "left", "right", "both"])? {
-            "left" => Trim::Left,
-            "right" => Trim::Right,
-            "both" => Trim::Both,
-            _ => Trim::None,
-        },
-    )
-}
-
-/// Zones come from the database inside the binary: a mapping means the same on every machine.
-fn zone(section: &mut Section<'_>) -> Option<TimeZone> {
-    let name = section.text("zone")?;
-    let zone = TimeZoneDatabase::bundled().get(name);
-    if zone.is_err()
-        && let Some(node) = section.get("zone")
+fn on_delete(event: &mut Section<'_>) {
+    if let Some(node) = event.get("on_delete")
+        && matches!(&node.kind, NodeKind::Text(text) if text == "zero_then_tombstone")
     {
-        let fix = Some("a name such as Europe/Berlin or America/Chicago".to_owned());
-        section.wrong("zone", node, format!("there is no time zone `{name}`"), fix);
+        let found = "not yet supported: `zero_then_tombstone`".to_owned();
+        let fix = Some("`tombstone`, or leave it out".to_owned());
+        event.wrong("on_delete", node, found, fix);
+        return;
     }
-    zone.ok()
+    event.word("on_delete", &["tombstone"]);
 }
 
-fn parse_term(node: &Node, columns: &mut Columns<'_>) -> Result<Term, String> {
-    match &node.kind {
-        NodeKind::Bool(value) => Ok(Term::Bool(*value)),
-        NodeKind::Number(text) => text
-            .parse()
-            .map(Term::Number)
-            .map_err(|error| format!("`{text}` has {error}")),
-        NodeKind::Text(text) => parse_text(text.trim(), columns),
-        NodeKind::Null | NodeKind::List(_) | NodeKind::Map(_) => Err(format!(
-            "expected a column or a constant, found {}",
-            node.type_name()
-        )),
-    }
-}
-
-/// The part of the expression language that this form has: a column, a text, and
-/// `case when c is [not] null then 'a' else 'b' end`.
-fn parse_text(text: &str, columns: &mut Columns<'_>) -> Result<Term, String> {
-    if let Some(literal) = literal(text) {
-        return Ok(Term::Text(literal));
-    }
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let is = |at: usize, word: &str| words.get(at).is_some_and(|w| w.eq_ignore_ascii_case(word));
-    if is(0, "case") {
-        let negated = is(4, "not");
-        let at = if negated { 5 } else { 4 };
-        let shape = is(1, "when")
-            && is(3, "is")
-            && is(at, "null")
-            && is(at + 1, "then")
-            && is(at + 3, "else")
-            && is(at + 5, "end")
-            && words.len() == at + 6;
-        let words_at = |at: usize| words.get(at).copied().and_then(literal);
-        if let (true, Some(column), Some(then), Some(other)) =
-            (shape, words.get(2), words_at(at + 2), words_at(at + 4))
-        {
-            let column = columns.index(column)?;
-            let (when_null, when_set) = if negated {
-                (other, then)
-            } else {
-                (then, other)
-            };
-            return Ok(Term::NullCase {
-                column,
-                when_null,
-                when_set,
-            });
+/// Refuses keys of the full language by name; a key that is not there is not offered either.
+fn refuse_later(section: &mut Section<'_>, node: Option<&Node>, keys: &[&'static str]) {
+    let Some(NodeKind::Map(entries)) = node.map(|node| &node.kind) else {
+        return;
+    };
+    for key in keys {
+        if !entries.iter().any(|(entry, _)| entry.name == *key) {
+            continue;
         }
-        return Err(
-            "only `case when c is [not] null then 'a' else 'b' end` is supported yet".to_owned(),
-        );
+        if let Some(node) = section.get(key) {
+            let found = format!("not yet supported: `{key}`");
+            let fix = "this version of the language maps one table to one event, field by field";
+            section.wrong(key, node, found, Some(fix.to_owned()));
+        }
     }
-    columns.index(text).map(Term::Column)
-}
-
-/// The text of an SQL string literal.
-fn literal(text: &str) -> Option<String> {
-    let inner = text.strip_prefix('\'')?.strip_suffix('\'')?;
-    let unescaped = inner.replace("''", "\u{0}");
-    (!unescaped.contains('\'')).then(|| unescaped.replace('\u{0}', "'"))
 }

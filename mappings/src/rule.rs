@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use contract::{CapturedTable, Decimal, EventType, FieldType, MappingRef, TableName};
+use contract::{CapturedTable, EventType, FieldType, FieldValue, Finding, MappingRef, TableName};
 use jiff::tz::TimeZone;
 
 /// Which blanks text loses.
@@ -16,13 +16,13 @@ pub(crate) enum Trim {
     Both,
 }
 
-/// Codes and the words they mean.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Dictionary {
+/// A dictionary as one field uses it: codes and their values, already of the field's type.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Lookup {
     pub(crate) name: String,
-    pub(crate) words: BTreeMap<String, String>,
+    pub(crate) values: BTreeMap<String, FieldValue>,
     /// What unknown codes mean; `None` = hold.
-    pub(crate) otherwise: Option<String>,
+    pub(crate) otherwise: Option<FieldValue>,
 }
 
 /// How a text or number is a date.
@@ -47,16 +47,15 @@ pub(crate) enum Currency {
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Term {
-    Text(String),
-    Number(Decimal),
-    Bool(bool),
+    /// A constant, already of the field's type (an amount of money without its currency).
+    Constant(FieldValue),
     /// Index into the rule's columns.
     Column(usize),
     /// `case when column is [not] null then 'a' else 'b' end`
     NullCase {
         column: usize,
-        when_null: String,
-        when_set: String,
+        when_null: FieldValue,
+        when_set: FieldValue,
     },
 }
 
@@ -71,9 +70,13 @@ pub(crate) struct Field {
     pub(crate) term: Term,
     pub(crate) trim: Trim,
     pub(crate) blank_is_null: bool,
+    /// Texts that are null for this field.
     pub(crate) null_values: Vec<String>,
-    pub(crate) default: Option<String>,
-    pub(crate) dictionary: Option<Arc<Dictionary>>,
+    /// Dates that are null in the whole file.
+    pub(crate) null_dates: Arc<[String]>,
+    /// Instead of null.
+    pub(crate) default: Option<FieldValue>,
+    pub(crate) lookup: Option<Lookup>,
     pub(crate) implied_decimals: u32,
     pub(crate) round: Option<u32>,
     pub(crate) date: DateForm,
@@ -91,6 +94,31 @@ pub(crate) struct Rule {
     pub(crate) columns: Vec<String>,
     pub(crate) key: Vec<Field>,
     pub(crate) fields: Vec<Field>,
+    /// How the log is made to carry whole rows, where that is one statement.
+    pub(crate) whole_rows_hint: Option<String>,
+}
+
+impl Rule {
+    /// Names a field of the rule and its column, for reasons.
+    pub(crate) fn describe(&self, field: &Field) -> String {
+        let column = match &field.term {
+            Term::Column(n) | Term::NullCase { column: n, .. } => self.columns.get(*n),
+            Term::Constant(_) => None,
+        };
+        let (rule, name) = (&self.reference.rule, field.name);
+        match column {
+            Some(column) => format!("rule {rule}, field {name}, column \"{column}\""),
+            None => format!("rule {rule}, field {name}"),
+        }
+    }
+
+    /// `reason`, and how the log can be made to carry whole rows.
+    pub(crate) fn with_hint(&self, reason: String) -> String {
+        match &self.whole_rows_hint {
+            Some(hint) => format!("{reason}; `{hint}` makes it carry whole rows"),
+            None => reason,
+        }
+    }
 }
 
 /// One mapping file, checked and compiled.
@@ -99,6 +127,7 @@ pub struct Mapping {
     pub(crate) pack: String,
     pub(crate) digest: String,
     pub(crate) rules: Vec<Arc<Rule>>,
+    pub(crate) warnings: Vec<Finding>,
 }
 
 impl Mapping {
@@ -110,6 +139,11 @@ impl Mapping {
     /// Digest of the file's text.
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// What loads but a person should know, with its place.
+    pub fn warnings(&self) -> &[Finding] {
+        &self.warnings
     }
 }
 
@@ -135,24 +169,30 @@ impl MappingSet {
     ///
     /// # Errors
     /// When two rules have one id, or two files give one table different keys.
-    pub fn new(mappings: Vec<Mapping>) -> Result<Self, Vec<contract::Finding>> {
+    pub fn new(mappings: Vec<Mapping>) -> Result<Self, Vec<Finding>> {
         let mut findings = Vec::new();
         let mut rules: Vec<Arc<Rule>> = Vec::new();
         for rule in mappings.into_iter().flat_map(|mapping| mapping.rules) {
             let id = &rule.reference.rule;
-            if rules.iter().any(|known| known.reference.rule == *id) {
-                let what = format!("rule {id}");
-                findings.push(contract::Finding::fail(what, "two mapping files define it"));
+            if let Some(known) = rules.iter().find(|known| known.reference.rule == *id) {
+                let found = format!(
+                    "pack {} and pack {} both define it",
+                    known.reference.pack, rule.reference.pack
+                );
+                let fix = "give one of them another `id`";
+                findings.push(Finding::fail(format!("rule {id}"), found).fix(fix));
             }
             let other = rules.iter().find(|known| {
                 known.table.table == rule.table.table && known.table.key != rule.table.key
             });
-            if other.is_some() {
-                let what = format!("table {}", rule.table.table);
-                findings.push(contract::Finding::fail(
-                    what,
-                    "two rules give it different keys",
-                ));
+            if let Some(other) = other {
+                let found = format!(
+                    "rule {} says its key is [{}], rule {id} says [{}]",
+                    other.reference.rule,
+                    other.table.key.join(", "),
+                    rule.table.key.join(", ")
+                );
+                findings.push(Finding::fail(format!("table {}", rule.table.table), found));
             }
             rules.push(rule);
         }
@@ -167,7 +207,6 @@ impl MappingSet {
     pub fn tables(&self) -> Vec<CapturedTable> {
         let mut tables: Vec<CapturedTable> = Vec::new();
         for rule in &self.rules {
-            let wanted = rule.table.key.iter().chain(&rule.columns);
             let known = tables
                 .iter()
                 .position(|known| known.table == rule.table.table);
@@ -183,7 +222,7 @@ impl MappingSet {
             let Some(table) = tables.get_mut(at) else {
                 continue;
             };
-            for column in wanted {
+            for column in rule.table.key.iter().chain(&rule.columns) {
                 if !table.columns.contains(column) {
                     table.columns.push(column.clone());
                 }

@@ -1,5 +1,7 @@
 //! YAML 1.2 core to a tree with places; what readers disagree about is refused.
 
+use std::collections::HashSet;
+
 use contract::{Finding, Key, Node, NodeKind, Problems};
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
@@ -7,6 +9,8 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 const BYTES_MAX: usize = 1 << 20;
 /// Deepest nesting.
 const DEPTH_MAX: usize = 32;
+/// Findings reported about one file at most: more than a person reads at once.
+pub(crate) const FINDINGS_MAX: usize = 100;
 
 /// Reads one YAML document. Anchors, aliases, tags, duplicate keys and further documents are
 /// refused, because readers and people disagree about what they mean.
@@ -31,7 +35,8 @@ pub fn parse_yaml(file: &str, text: &str) -> Result<Node, Vec<Finding>> {
         }
         .document()
     };
-    let findings = problems.take();
+    let mut findings = problems.take();
+    findings.truncate(FINDINGS_MAX);
     match root {
         Some(root) if findings.is_empty() => Ok(root),
         _ => Err(findings),
@@ -127,21 +132,34 @@ impl<'a> Reader<'a, '_> {
             }
             Event::MappingStart(..) => {
                 let mut entries: Vec<(Key, Node)> = Vec::new();
+                let mut names: HashSet<String> = HashSet::new();
                 loop {
                     let (event, span) = match self.next()? {
                         (Event::MappingEnd, _) => break NodeKind::Map(entries),
                         next => next,
                     };
+                    // Only `true` and `false` themselves are the codes of a truth value; other
+                    // spellings might be meant as text.
+                    let odd_bool = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, ..)
+                        if text.to_ascii_lowercase() != **text);
                     let key = self.node(event, &span, depth + 1)?;
                     let name = match key.kind {
                         NodeKind::Text(name) | NodeKind::Number(name) => name,
+                        NodeKind::Bool(_) if odd_bool => {
+                            self.refuse(&span, "a key that looks like a truth value needs quotes");
+                            return None;
+                        }
                         NodeKind::Bool(value) => value.to_string(),
-                        NodeKind::Null | NodeKind::List(_) | NodeKind::Map(_) => {
+                        NodeKind::Null => {
+                            self.refuse(&span, "a key must be text; in quotes if it is meant so");
+                            return None;
+                        }
+                        NodeKind::List(_) | NodeKind::Map(_) => {
                             self.refuse(&span, "a key must be text");
                             return None;
                         }
                     };
-                    if entries.iter().any(|(known, _)| known.name == name) {
+                    if !names.insert(name.clone()) {
                         self.refuse(&span, &format!("key `{name}` stands here twice"));
                     }
                     let (event, span) = self.next()?;

@@ -1,0 +1,250 @@
+//! What loads, and what is said about files that do not.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
+
+mod common;
+
+use std::fmt::Write as _;
+
+use common::*;
+use contract::Level;
+use mappings::{Mapping, MappingSet, parse_yaml};
+
+/// Edits that break the shared file: what is replaced, and by what.
+const BROKEN: &[(&str, &str)] = &[
+    // the file as a whole
+    ("mapping: 1", "mapping: 2"),
+    ("mapping: 1\n", ""),
+    ("pack: shop", "pakc: shop"),
+    ("pack_version: \"1.0.0\"", "pack_version: 1.0"),
+    ("source: postgres", "source: oracle"),
+    ("company: ACME", "company: \" \""),
+    ("company: ACME", "company: {column: co}"),
+    ("company: ACME\n", ""),
+    ("pack: shop", "pack: [shop"),
+    ("pack: shop", "pack: shop\npack: shop2"),
+    ("pack: shop", "pack: &name shop"),
+    ("pack: shop", "pack: !!str shop"),
+    ("pack: shop", "pack: *name"),
+    ("\nevents:", "\n---\nevents:"),
+    ("pack: shop", "\tpack: shop"),
+    // cleaning rules, tables, dictionaries
+    ("trim: right", "trim: rihgt"),
+    ("blank_is_null: true", "blank_is_null: yes"),
+    ("zone: Europe/Berlin", "zone: Europe/Berln"),
+    ("[\"1900-01-01\"]", "[0]"),
+    ("{name: item, key: [sku]}", "{name: item, key: []}"),
+    ("{name: item, key: [sku]}", "{name: item}"),
+    ("{name: item, key: [sku]}", "{name: item, kye: [sku]}"),
+    ("{name: sale, key: [id]}", "{name: item, key: [id]}"),
+    ("{A: active, D", "{A: [active], D"),
+    ("{A: active, D", "{A: activ, D"),
+    ("{A: active, D", "{A: active, TRUE: active, D"),
+    ("else: other", "else: something"),
+    // events
+    ("- id: move", "- id: item"),
+    ("- id: item", "- name: item"),
+    ("emit: product.v1", "emit: produkt.v1"),
+    ("emit: product.v1", "emit: invoice.v1"),
+    ("from: item", "from: itme"),
+    ("    key: {sku: item.sku}\n", ""),
+    ("key: {sku: item.sku}", "key: {}"),
+    (
+        "key: {sku: item.sku}",
+        "key: {sku: item.sku, location: item.loc}",
+    ),
+    ("on_delete: tombstone", "on_delete: zero_then_tombstone"),
+    ("on_delete: tombstone", "on_delete: ignore"),
+    // fields
+    ("      name: item.name\n", ""),
+    ("name: item.name", "name: sale.name"),
+    ("name: item.name", "name: itm.name"),
+    ("name: item.name", "name: item.name + 1"),
+    ("name: item.name", "name: upper(item.name)"),
+    ("name: item.name", "name: long name"),
+    ("name: item.name", "name: \"'Bolt\""),
+    ("name: item.name", "name: \"null\""),
+    ("name: item.name", "name: 5"),
+    ("name: item.name", "name: [item.name]"),
+    ("name: item.name", "name: {colunm: item.name}"),
+    ("name: item.name", "name: {column: item.name, const: x}"),
+    ("name: item.name", "name: {column: \"'x'\"}"),
+    ("name: item.name", "name: {column: item.name, round: 2}"),
+    ("name: item.name", "name: {const: x, trim: left}"),
+    ("hazardous: item.hazardous", "hazardos: item.hazardous"),
+    ("hazardous: item.hazardous", "hazardous: 1"),
+    ("kind: \"'stocked'\"", "kind: \"'stoked'\""),
+    (
+        "kind: \"'stocked'\"",
+        "kind: \"case when a is null then 'kit' else 'x' end\"",
+    ),
+    ("dictionary: status}", "dictionary: stats}"),
+    ("implied_decimals: 3", "implied_decimals: 99"),
+    ("implied_decimals: 3", "implied_decimals: 3, round: 2"),
+    ("implied_decimals: 3", "default: heavy"),
+    ("implied_decimals: 3", "date: ymd"),
+    ("date: ymd", "date: dmy"),
+    (", currency: {column: cur}}", "}"),
+    (", currency: {column: cur}}", ", currency: usd}"),
+    (", currency: {column: cur}}", ", currency: {colum: cur}}"),
+    ("default: MAIN", "currency: USD"),
+    ("archived: {const: false}", "lines: sale.lines"),
+    ("archived: {const: false}", "archived: {const: \"no\"}"),
+    // blocks of the full language
+    ("pack: shop", "pack: shop\nsettings: {}"),
+    ("pack: shop", "pack: shop\ncompanies: {split: column}"),
+    ("    from: item\n", "    from: item\n    where: \"x = 1\"\n"),
+    ("    from: item\n", "    from: item\n    join: {}\n"),
+    ("    from: item\n", "    from: item\n    fact: true\n"),
+    ("trim: right,", "trim: right, charset: latin1,"),
+    ("clean:\n", "clean:\n  keys: {compare: exact}\n"),
+    ("zone: Europe/Berlin", "date_only: true"),
+    ("zone: Europe/Berlin", "zone: setting.time_zone"),
+];
+
+#[test]
+fn broken_files_are_refused_with_place_and_suggestion() {
+    let mut all = String::new();
+    for (from, to) in BROKEN {
+        let broken = SHOP.replacen(from, to, 1);
+        assert_ne!(broken, SHOP, "{from}");
+        let Err(findings) = Mapping::load("shop.yaml", &broken) else {
+            panic!("{to:?} in place of {from:?} loads")
+        };
+        writeln!(all, "### {from:?} -> {to:?}\n{}\n", said(&findings)).unwrap();
+    }
+    golden("broken_files.txt", all.trim_end());
+}
+
+#[test]
+fn all_mistakes_of_a_file_are_said_at_once_in_file_order() {
+    let broken = SHOP
+        .replacen("trim: right", "trim: rihgt", 1)
+        .replacen("from: item", "from: itme", 1)
+        .replacen("name: item.name", "nmae: item.name", 1)
+        .replacen("date: cyyddd", "date: julian", 1)
+        .replacen("currency: {column: cur}", "currency: 3", 1);
+    let findings = Mapping::load("shop.yaml", &broken).unwrap_err();
+    let lines: Vec<usize> = findings
+        .iter()
+        .map(|finding| finding.place.as_ref().unwrap().line)
+        .collect();
+    assert_eq!(lines.len(), 6, "{}", said(&findings));
+    assert!(lines.is_sorted());
+}
+
+#[test]
+fn a_good_file_has_no_warnings_and_a_digest_of_its_text() {
+    let mapping = load(SHOP);
+    assert_eq!(mapping.warnings(), &[]);
+    assert_eq!(mapping.pack(), "shop");
+    assert_eq!(mapping.digest(), load(SHOP).digest());
+    assert_ne!(mapping.digest(), load(&format!("{SHOP}\n")).digest());
+}
+
+#[test]
+fn what_works_but_surprises_is_warned_about() {
+    let odd = SHOP
+        .replacen(
+            "tables:\n",
+            "tables:\n  spare: {name: spare, key: [id]}\n",
+            1,
+        )
+        .replacen("dictionaries:\n", "dictionaries:\n  old: {A: b}\n", 1)
+        .replacen("{order_id: id}", "{order_id: number}", 1);
+    let mapping = load(&odd);
+    assert!(mapping.warnings().iter().all(|w| w.level == Level::Warn));
+    golden("warnings.txt", &said(mapping.warnings()));
+    // SQLite's change log always carries the whole old row.
+    let mapping = load(&odd.replacen("postgres", "sqlite", 1));
+    assert_eq!(mapping.warnings().len(), 2);
+}
+
+#[test]
+fn tables_name_every_column_a_rule_reads() {
+    let more = "mapping: 1\npack: more\npack_version: \"1\"\ncompany: ACME\n\
+        tables: {i: {name: public.item, key: [sku]}}\n\
+        events:\n  - id: more\n    emit: product.v1\n    from: i\n    key: {sku: sku}\n    \
+        fields: {name: short_name, stock_uom: uom, kind: \"'kit'\", status: \"'active'\"}\n";
+    let set = MappingSet::new(vec![load(SHOP), load(more)]).unwrap();
+    let tables = set.tables();
+    let names: Vec<String> = tables.iter().map(|t| t.table.to_string()).collect();
+    assert_eq!(
+        names,
+        ["public.item", "wms.move", "public.sale", "public.stock"]
+    );
+    let columns = [
+        "sku",
+        "name",
+        "long_text",
+        "status",
+        "grams",
+        "min_qty",
+        "hazardous",
+        "short_name",
+        "uom",
+    ];
+    let mut found = tables[0].columns.clone();
+    found.sort();
+    let mut expected = columns.map(str::to_owned);
+    expected.sort();
+    assert_eq!(found, expected);
+    assert_eq!(tables[2].columns.len(), 7);
+    assert_eq!(tables[2].columns[0], "id");
+    assert_eq!(set.rules().count(), 5);
+}
+
+#[test]
+fn two_files_must_not_disagree() {
+    let findings = MappingSet::new(vec![load(SHOP), load(SHOP)]).unwrap_err();
+    assert!(
+        said(&findings).contains("rule item: pack shop and pack shop both define it"),
+        "{}",
+        said(&findings)
+    );
+    let other = SHOP
+        .replace("{name: item, key: [sku]}", "{name: item, key: [sku, co]}")
+        .replace("- id: ", "- id: other-");
+    let findings = MappingSet::new(vec![load(SHOP), load(&other)]).unwrap_err();
+    assert_eq!(
+        said(&findings),
+        "table public.item: rule item says its key is [sku], rule other-item says [sku, co]"
+    );
+}
+
+#[test]
+fn names_without_schema_take_the_source_s_default() {
+    let table = |file: &str| {
+        let set = MappingSet::new(vec![load(file)]).unwrap();
+        set.tables()[0].table.to_string()
+    };
+    assert_eq!(table(SHOP), "public.item");
+    assert_eq!(
+        table(&SHOP.replacen("source: postgres\n", "", 1)),
+        "public.item"
+    );
+    assert_eq!(table(&SHOP.replacen("postgres", "sqlite", 1)), "main.item");
+    let named = SHOP.replacen("{name: item,", "{name: item, schema: erp,", 1);
+    assert_eq!(table(&named), "erp.item");
+    let dotted = SHOP.replacen("{name: item,", "{name: a.b, schema: erp,", 1);
+    assert_eq!(table(&dotted), "erp.a.b");
+}
+
+#[test]
+fn huge_and_deep_files_end_in_findings_and_quickly() {
+    let nested = "[".repeat(500_000);
+    assert!(parse_yaml("f", &nested).is_err());
+    let nested = "- ".repeat(300_000);
+    assert!(parse_yaml("f", &nested).is_err());
+    let nested = "{a: ".repeat(200_000);
+    assert!(parse_yaml("f", &nested).is_err());
+    let big = format!("a: {}", "x".repeat(1 << 20));
+    let findings = parse_yaml("f", &big).unwrap_err();
+    assert!(said(&findings).contains("larger than"));
+    let mut wide = String::from(SHOP);
+    wide.push_str("    extra:\n");
+    for n in 0..50_000 {
+        writeln!(wide, "k{n}: {n}").unwrap();
+    }
+    let findings = Mapping::load("shop.yaml", &wide).unwrap_err();
+    assert!(findings.len() <= 100);
+}
