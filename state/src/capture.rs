@@ -364,7 +364,8 @@ fn enqueue(
             // tombstone never does.
             let superseded = db
                 .prepare_cached(
-                    "UPDATE delivery SET state = 'superseded', updated_at = ?3
+                    "UPDATE delivery INDEXED BY delivery_lane
+                     SET state = 'superseded', updated_at = ?3
                      WHERE destination = ?1 AND lane = ?2 AND tombstone = 0
                        AND state IN ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held')
                        AND state IN ('queued', 'backoff', 'held')",

@@ -1,5 +1,8 @@
 //! What the deliver loop reads and writes: which deliveries may leave, and what became of them.
 //!
+//! Statements name their index: without statistics SQLite would take the primary key and walk the
+//! whole backlog; a name it cannot use is an error at once.
+//!
 //! The lane rule lives in one query: only the oldest unfinished delivery of a lane may leave. The
 //! states follow `contract::delivery::next`, so a step that machine does not allow is refused.
 
@@ -119,11 +122,13 @@ impl Store {
                 let due: Option<i64> = db
                     .prepare_cached(
                         "SELECT min(due) FROM (
-                           SELECT min(due_at) AS due FROM delivery
-                             WHERE destination = ?1 AND state = 'backoff'
+                           SELECT min(due_at) AS due FROM delivery INDEXED BY delivery_waiting
+                             WHERE destination = ?1 AND state = 'backoff' AND state IN
+                               ('sending', 'unknown', 'accepted', 'backoff', 'held')
                            UNION ALL
-                           SELECT min(due_at) FROM delivery
-                             WHERE destination = ?1 AND state = 'unknown')",
+                           SELECT min(due_at) FROM delivery INDEXED BY delivery_waiting
+                             WHERE destination = ?1 AND state = 'unknown' AND state IN
+                               ('sending', 'unknown', 'accepted', 'backoff', 'held'))",
                     )?
                     .query_row([destination], |row| row.get(0))?;
                 Ok(due.map(from_millis))
@@ -148,7 +153,8 @@ fn offsets_in(
 ) -> Result<Vec<i64>, StoreError> {
     let any_time = limit == i64::MAX;
     let mut query = db.prepare_cached(
-        "SELECT offset FROM delivery WHERE destination = ?1 AND state = ?2
+        "SELECT offset FROM delivery INDEXED BY delivery_waiting
+         WHERE destination = ?1 AND state = ?2
            AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')
            AND (?5 OR due_at <= ?3) ORDER BY due_at LIMIT ?4",
     )?;
@@ -317,8 +323,8 @@ fn newer_waits(
 ) -> Result<bool, StoreError> {
     Ok(db
         .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM delivery
-               WHERE destination = ?1 AND lane = ?2 AND offset > ?3 AND lane >= 0
+            "SELECT EXISTS (SELECT 1 FROM delivery INDEXED BY delivery_lane
+               WHERE destination = ?1 AND lane = ?2 AND offset > ?3 AND ?2 >= 0
                  AND state IN ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held'))",
         )?
         .query_row(params![destination, lane, happened.offset], |row| {
@@ -346,9 +352,10 @@ fn pick(
     let mut heads = db.prepare_cached(
         "SELECT d.offset, d.attempt, o.event_id, o.event_type, o.key, o.op, o.idempotency_key,
            o.tenant, o.occurred_at, o.digest, o.json, s.name AS source
-         FROM delivery d JOIN outbox o ON o.offset = d.offset JOIN source s ON s.id = o.source
+         FROM delivery d INDEXED BY delivery_queued
+           CROSS JOIN outbox o ON o.offset = d.offset JOIN source s ON s.id = o.source
          WHERE d.destination = ?1 AND d.state = 'queued' AND NOT EXISTS (
-           SELECT 1 FROM delivery e
+           SELECT 1 FROM delivery e INDEXED BY delivery_lane
            WHERE e.destination = d.destination AND e.lane = d.lane AND e.offset < d.offset
              AND e.state IN ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held'))
          ORDER BY d.offset LIMIT ?2",

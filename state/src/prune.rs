@@ -28,49 +28,63 @@ impl Default for Retention {
     }
 }
 
-/// Events removed per step: a step holds the writer for a few milliseconds.
-const STEP: i64 = 500;
+/// Events looked at per step: a step holds the writer for a few milliseconds.
+const STEP: i64 = 1_000;
 /// Pages given back to the file system per step.
 const PAGES: i64 = 200;
 
 impl Store {
-    /// One small step. Returns whether another one is worth taking at once.
+    /// One small step over the events after the offset `after` (0 = from the oldest). Returns where
+    /// to go on, or `None` when every event that may leave has been looked at.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn prune(&self, retention: Retention, now: Timestamp) -> Result<bool, StoreError> {
+    pub async fn prune(
+        &self,
+        retention: Retention,
+        after: i64,
+        now: Timestamp,
+    ) -> Result<Option<i64>, StoreError> {
         let keep = SignedDuration::try_from(retention.keep).unwrap_or(SignedDuration::MAX);
         let before = clock::minus(now, keep);
         let rows_max = i64::try_from(retention.rows_max).unwrap_or(i64::MAX);
-        let removed = self
+        let next = self
             .writer
             .run(move |db| {
                 // Offsets are dense but for pruned ones, so "the newest n" is a range.
                 let newest: Option<i64> =
                     db.query_row("SELECT max(offset) FROM outbox", [], |row| row.get(0))?;
                 let over = newest.unwrap_or(0).saturating_sub(rows_max);
-                let removed = db
+                let looked: Vec<(i64, bool, bool)> = db
                     .prepare_cached(
-                        "DELETE FROM outbox WHERE offset IN (
-                           SELECT o.offset FROM outbox o
-                           WHERE (o.created_at < ?1 OR o.offset <= ?2) AND NOT EXISTS (
-                             SELECT 1 FROM delivery d WHERE d.offset = o.offset AND d.state IN
-                               ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held'))
-                           ORDER BY o.offset LIMIT ?3)
-                         RETURNING offset",
+                        "SELECT o.offset, o.created_at < ?1 OR o.offset <= ?2, EXISTS (
+                           SELECT 1 FROM delivery d INDEXED BY delivery_open
+                           WHERE d.offset = o.offset AND d.state IN
+                             ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held'))
+                         FROM outbox o WHERE o.offset > ?3 ORDER BY o.offset LIMIT ?4",
                     )?
-                    .query_map(params![millis(before), over, STEP], |row| {
-                        row.get::<_, i64>(0)
+                    .query_map(params![millis(before), over, after, STEP], |row| {
+                        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
                     })?
-                    .collect::<Result<Vec<_>, _>>()?;
-                let mut delete = db.prepare_cached(
+                    .collect::<Result<_, _>>()?;
+                let mut outbox = db.prepare_cached("DELETE FROM outbox WHERE offset = ?1")?;
+                let mut deliveries = db.prepare_cached(
                     "DELETE FROM delivery WHERE offset = ?1 AND destination IN
                        (SELECT id FROM destination)",
                 )?;
-                for offset in &removed {
-                    delete.execute([offset])?;
+                let mut next = None;
+                for (offset, may_leave, open) in &looked {
+                    if !may_leave {
+                        // Everything after it is younger.
+                        return Ok(None);
+                    }
+                    if !open {
+                        outbox.execute([offset])?;
+                        deliveries.execute([offset])?;
+                    }
+                    next = Some(*offset);
                 }
-                Ok(removed.len())
+                Ok(next)
             })
             .await?;
         self.writer
@@ -82,6 +96,6 @@ impl Store {
                 Ok(())
             })
             .await?;
-        Ok(removed == usize::try_from(STEP).unwrap_or(usize::MAX))
+        Ok(next)
     }
 }

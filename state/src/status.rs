@@ -177,19 +177,26 @@ impl StateReader {
         };
         let mut query = db.prepare_cached(
             "SELECT name,
-               (SELECT count(*) FROM delivery WHERE destination = d.id AND state = 'queued'),
-               (SELECT count(*) FROM delivery WHERE destination = d.id AND state = 'sending'
+               (SELECT count(*) FROM delivery INDEXED BY delivery_queued
+                 WHERE destination = d.id AND state = 'queued'),
+               (SELECT count(*) FROM delivery INDEXED BY delivery_waiting
+                 WHERE destination = d.id AND state = 'sending'
                  AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')),
-               (SELECT count(*) FROM delivery WHERE destination = d.id AND state = 'unknown'
+               (SELECT count(*) FROM delivery INDEXED BY delivery_waiting
+                 WHERE destination = d.id AND state = 'unknown'
                  AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')),
-               (SELECT count(*) FROM delivery WHERE destination = d.id AND state = 'backoff'
+               (SELECT count(*) FROM delivery INDEXED BY delivery_waiting
+                 WHERE destination = d.id AND state = 'backoff'
                  AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')),
-               (SELECT count(*) FROM delivery WHERE destination = d.id AND state = 'accepted'
+               (SELECT count(*) FROM delivery INDEXED BY delivery_waiting
+                 WHERE destination = d.id AND state = 'accepted'
                  AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')),
-               (SELECT count(*) FROM delivery WHERE destination = d.id AND state = 'held'
+               (SELECT count(*) FROM delivery INDEXED BY delivery_waiting
+                 WHERE destination = d.id AND state = 'held'
                  AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')),
                (SELECT o.occurred_at FROM outbox o WHERE o.offset = (
-                  SELECT min(offset) FROM delivery WHERE destination = d.id AND state IN
+                  SELECT min(offset) FROM delivery INDEXED BY delivery_open
+                  WHERE destination = d.id AND state IN
                     ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held')
                   AND state <> 'held')),
                (SELECT cause FROM delivery WHERE destination = d.id AND cause IS NOT NULL

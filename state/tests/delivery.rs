@@ -192,7 +192,7 @@ async fn finished_events_are_pruned_and_offsets_never_used_again() {
         keep: Duration::ZERO,
         rows_max: 0,
     };
-    world.store.prune(none, at(100)).await.unwrap();
+    world.store.prune(none, 0, at(100)).await.unwrap();
     let waiting = StateReader::open(world.folder.path())
         .unwrap()
         .destinations()
@@ -205,7 +205,7 @@ async fn finished_events_are_pruned_and_offsets_never_used_again() {
     world
         .turn(vec![happened(&picked[1], DeliveryEvent::Applied)], NOW)
         .await;
-    world.store.prune(none, at(100)).await.unwrap();
+    world.store.prune(none, 0, at(100)).await.unwrap();
     let world = world.reopen().await;
     world.commit(vec![fact("3", 3)], 3).await;
     let next = world.turn(vec![], NOW).await;

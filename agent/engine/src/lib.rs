@@ -192,11 +192,16 @@ async fn prune(common: &Common, retention: Retention) -> Result<(), StoreError> 
         if common.sleep(PRUNE_EVERY).await {
             return Ok(());
         }
+        let mut after = 0;
         loop {
-            match common.store.prune(retention, common.clock.now()).await {
-                Ok(true) => {}
+            match common
+                .store
+                .prune(retention, after, common.clock.now())
+                .await
+            {
+                Ok(Some(next)) => after = next,
                 // A full disk is said by whoever must write; pruning waits for its next turn.
-                Ok(false) | Err(StoreError::Full) => break,
+                Ok(None) | Err(StoreError::Full) => break,
                 Err(error) => return Err(error),
             }
             if *common.stop.borrow() {
