@@ -25,11 +25,18 @@ pub struct DestinationKind {
 }
 
 /// Every kind of source.
-pub const SOURCES: &[SourceKind] = &[SourceKind {
-    name: source_sqlite::NAME,
-    example: source_sqlite::EXAMPLE,
-    read: source_sqlite::read,
-}];
+pub const SOURCES: &[SourceKind] = &[
+    SourceKind {
+        name: source_postgres::NAME,
+        example: source_postgres::EXAMPLE,
+        read: source_postgres::read,
+    },
+    SourceKind {
+        name: source_sqlite::NAME,
+        example: source_sqlite::EXAMPLE,
+        read: source_sqlite::read,
+    },
+];
 
 /// Every kind of destination.
 pub const DESTINATIONS: &[DestinationKind] = &[DestinationKind {

@@ -97,9 +97,9 @@ pub(crate) fn open(
 fn start(db: &Connection, after: Option<&Position>) -> Result<u64, SourceError> {
     let lost = |what: String| SourceError::PositionLost {
         what,
-        hint: "the changes in between cannot be read any more: use a new state folder, which \
-               reads every table again"
-            .to_owned(),
+        hint:
+            "stop the agent; lighterman source resync; start the agent: it reads every table again"
+                .to_owned(),
     };
     if !database::has_table(db, LOG).map_err(failed)? {
         return Err(match after {

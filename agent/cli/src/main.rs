@@ -7,6 +7,7 @@ mod check;
 mod config;
 mod demo;
 mod init;
+mod resync;
 mod run;
 mod status;
 mod toml_node;
@@ -93,6 +94,14 @@ enum SourceCommand {
         #[arg(long)]
         apply: bool,
     },
+    /// Forgets where a source stood, so that the agent reads every table again. The agent must not
+    /// run. Deletes made in between are not seen.
+    Resync {
+        #[command(flatten)]
+        common: Common,
+        /// The source's name; may be left out when there is only one.
+        name: Option<String>,
+    },
 }
 
 /// Prints a line; a closed pipe is not worth an error.
@@ -156,6 +165,13 @@ async fn command(command: Command) -> Exit {
         }
         Command::Status(common) => match load(&common) {
             Ok(config) => status::status(&config.state_folder, common.json),
+            Err(findings) => {
+                say(&findings);
+                Exit::Settings
+            }
+        },
+        Command::Source(SourceCommand::Resync { common, name }) => match load(&common) {
+            Ok(config) => resync::resync(&config, name, common.json).await,
             Err(findings) => {
                 say(&findings);
                 Exit::Settings

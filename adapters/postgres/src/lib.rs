@@ -1,0 +1,103 @@
+//! Source: PostgreSQL 14 and newer, captured through logical replication.
+//!
+//! It reads `pgoutput` from a slot and a publication that `source prepare` makes, and tables for
+//! snapshots over a second connection. It writes nothing to the database otherwise: no triggers,
+//! no tables, no heartbeat. It does not follow a slot to a standby, does not capture views, and
+//! does not tell of DDL (a changed table is met with its new columns at its next change).
+//!
+//! A change's position is the start of its transaction's commit record and its ordinal in the
+//! transaction; a finished transaction ends at a border, the end of its commit record. Transaction
+//! ids are PostgreSQL's 64-bit ones: the log has their lower 32 bits, and the upper are those that
+//! bring the id nearest to one known in full (the server's own, read when the stream starts, then
+//! the newest met). `values` lists the types; whatever is not in the list is text as PostgreSQL
+//! writes it.
+
+mod catalogue;
+mod check;
+mod connect;
+mod decode;
+mod gather;
+mod lsn;
+mod prepare;
+mod settings;
+mod snapshot;
+mod start;
+mod stream;
+mod tls;
+mod values;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use contract::{
+    BuildSource, ChangeStream, Finding, Position, Preparation, Secrets, Section, SnapshotReader,
+    Source, SourceContext, SourceError,
+};
+
+use settings::Settings;
+
+/// The `type` in the settings.
+pub const NAME: &str = "postgres";
+
+/// A commented block for the settings file.
+pub const EXAMPLE: &str = r#"[[source]]
+name = "erp"
+type = "postgres"
+host = "127.0.0.1"               # the primary server; a folder = its Unix socket
+port = 5432
+database = "erp"
+user = "lighterman"              # needs REPLICATION, and SELECT on the captured tables
+password = { env = "ERP_PASSWORD" }
+# tls = "verify-full"            # disable | require | verify-full; the default, except on this machine
+# ca_file = "erp-ca.pem"         # beside the system's certificate authorities
+# slot = "lighterman_erp"        # made by `lighterman source prepare --apply`
+# publication = "lighterman_erp"
+mappings = ["mapping.yaml"]
+"#;
+
+/// Reads a source's own settings: `host`, `port`, `database`, `user`, `password`, `tls`,
+/// `ca_file`, `slot`, `publication`.
+pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildSource> {
+    let unnamed = settings::read(section, secrets)?;
+    Some(Arc::new(move |context: SourceContext| {
+        Ok(Arc::new(PostgresSource {
+            settings: unnamed.named(&context.name),
+            context,
+        }) as Arc<dyn Source>)
+    }))
+}
+
+/// A PostgreSQL database we capture.
+#[derive(Debug, Clone)]
+pub struct PostgresSource {
+    settings: Settings,
+    context: SourceContext,
+}
+
+#[async_trait]
+impl Source for PostgresSource {
+    async fn check(&self) -> Vec<Finding> {
+        check::check(&self.context.name, &self.settings, &self.context.tables).await
+    }
+
+    async fn prepare(&self, apply: bool) -> Result<Preparation, SourceError> {
+        prepare::prepare(&self.settings, &self.context.tables, apply).await
+    }
+
+    async fn stream(
+        &self,
+        epoch: u32,
+        after: Option<&Position>,
+    ) -> Result<Box<dyn ChangeStream>, SourceError> {
+        let tables = &self.context.tables;
+        Ok(Box::new(
+            stream::open(&self.settings, tables, epoch, after).await?,
+        ))
+    }
+
+    async fn snapshot(&self, epoch: u32) -> Result<Box<dyn SnapshotReader>, SourceError> {
+        let tables = &self.context.tables;
+        let reader = snapshot::TableReader::open(&self.settings, tables, epoch).await?;
+        Ok(Box::new(reader))
+    }
+}

@@ -1,0 +1,500 @@
+//! Reads tables in key order, chunk by chunk.
+//!
+//! What a chunk reflects is told by the snapshot it is read in, not by the log: a commit stands in
+//! the log before readers see it. Each chunk is one repeatable-read transaction whose snapshot
+//! ([`Sees::Transactions`]) is noted first, and the log's end after it; every transaction the
+//! snapshot sees has its commit record before that end, the chunk's mark.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use contract::{
+    CapturedTable, ChunkLimits, Op, Position, Row, RowChange, Sees, SnapshotChunk, SnapshotReader,
+    SourceError, TableName,
+};
+use tokio::time::Instant;
+use tokio_postgres::{Client, SimpleQueryRow};
+
+use crate::catalogue::{Publication, Table, shape};
+use crate::connect::{self, Rights, literal, name, rows};
+use crate::lsn;
+use crate::settings::Settings;
+use crate::values::{Kind, Kinds, not_utf8, value};
+
+/// Between two looks whether old transactions have ended.
+const POLL: Duration = Duration::from_millis(100);
+/// After so long we say what we wait for.
+const SAY_AFTER: Duration = Duration::from_secs(5);
+/// Rows of a chunk's first fetch, before the size of rows is known, and the most of a later one.
+const FETCH_FIRST: usize = 16;
+const FETCH_MAX: usize = 500;
+
+/// Reads the captured tables.
+pub(crate) struct TableReader {
+    settings: Settings,
+    tables: Vec<CapturedTable>,
+    epoch: u32,
+    /// Taken while a chunk is read: an interrupted chunk leaves a transaction open, and its
+    /// connection must not be used again.
+    client: Option<Client>,
+    kinds: Kinds,
+}
+
+/// How a table is read.
+struct Reading {
+    columns: Vec<String>,
+    kinds: Vec<Kind>,
+    /// Places in `columns`.
+    paging: Vec<usize>,
+    /// Of the paging columns, as SQL.
+    types: Vec<String>,
+    /// Where the comparison of the paging columns is looked up. A type from an extension brings
+    /// its own (citext compares without case); with another than the index has, rows would fall
+    /// between two chunks.
+    search_path: String,
+    only: bool,
+}
+
+impl TableReader {
+    pub(crate) async fn open(
+        settings: &Settings,
+        tables: &[CapturedTable],
+        epoch: u32,
+    ) -> Result<Self, SourceError> {
+        let client = connect::connect(settings, Rights::Read).await?;
+        Ok(Self {
+            settings: settings.clone(),
+            tables: tables.to_vec(),
+            epoch,
+            client: Some(client),
+            kinds: Kinds::default(),
+        })
+    }
+
+    async fn client(&mut self) -> Result<Client, SourceError> {
+        match self.client.take().filter(|client| !client.is_closed()) {
+            Some(client) => Ok(client),
+            None => connect::connect(&self.settings, Rights::Read).await,
+        }
+    }
+
+    /// How to read a table, and the shape of its rows: the same as the log's.
+    async fn reading(
+        &mut self,
+        client: &Client,
+        table: &TableName,
+    ) -> Result<(Reading, std::sync::Arc<contract::TableShape>), SourceError> {
+        let captured = self.tables.iter().find(|captured| captured.table == *table);
+        let found = match captured {
+            Some(captured) => Table::read(client, table).await?.map(|now| (now, captured)),
+            None => None,
+        };
+        let Some((now, captured)) = found else {
+            return Err(SourceError::SchemaChanged {
+                what: format!("read table {table}: it does not exist or is not captured"),
+                hint: "correct the table's name in the mapping".to_owned(),
+            });
+        };
+        let key = now.key(captured);
+        let Some(paging) = now.paging(captured).filter(|_| !key.is_empty()) else {
+            return Err(no_key(&now, captured));
+        };
+        let published = Publication::read(client, &self.settings.publication).await?;
+        let published = published
+            .as_ref()
+            .and_then(|publication| publication.table(table)?.columns.clone());
+        let told = |name: &str| {
+            published
+                .as_ref()
+                .is_none_or(|p| p.iter().any(|c| c == name))
+        };
+        let columns: Vec<_> = now
+            .columns
+            .iter()
+            .filter(|column| !column.generated && told(&column.name))
+            .collect();
+        let oids: Vec<u32> = columns.iter().map(|column| column.type_oid).collect();
+        let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
+        let place = |name: &String| names.iter().position(|column| column == name);
+        let places: Option<Vec<usize>> = paging.iter().map(place).collect();
+        let Some(places) = places else {
+            return Err(no_key(&now, captured));
+        };
+        let types = places
+            .iter()
+            .filter_map(|at| columns.get(*at))
+            .map(|column| column.type_sql.clone())
+            .collect();
+        self.kinds.learn(client, &oids).await?;
+        let paging_oids: Vec<u32> = places
+            .iter()
+            .filter_map(|at| oids.get(*at).copied())
+            .collect();
+        let reading = Reading {
+            kinds: oids.iter().map(|oid| self.kinds.of(*oid)).collect(),
+            paging: places,
+            types,
+            search_path: search_path(client, &paging_oids).await?,
+            only: !now.partitioned,
+            columns: names.clone(),
+        };
+        Ok((reading, shape(table, names, &key)?))
+    }
+}
+
+/// The schemas that hold these types and their operators.
+async fn search_path(client: &Client, types: &[u32]) -> Result<String, SourceError> {
+    let found = client
+        .query(
+            "WITH RECURSIVE chain(typnamespace, typbasetype) AS (
+                 SELECT t.typnamespace, t.typbasetype FROM pg_type t WHERE t.oid = ANY ($1)
+                 UNION
+                 SELECT t.typnamespace, t.typbasetype FROM chain JOIN pg_type t
+                     ON t.oid = chain.typbasetype)
+             SELECT DISTINCT n.nspname FROM chain JOIN pg_namespace n ON n.oid = typnamespace
+              WHERE n.nspname <> 'pg_catalog' ORDER BY 1",
+            &[&types],
+        )
+        .await
+        .map_err(|error| connect::classify("read types of key columns", &error))?;
+    let mut path = "pg_catalog".to_owned();
+    for row in found {
+        let _ = write!(path, ", {}", name(row.get(0)));
+    }
+    Ok(path)
+}
+
+fn no_key(table: &Table, captured: &CapturedTable) -> SourceError {
+    let name = &table.name;
+    let columns: Vec<String> = captured.key.iter().map(|c| connect::name(c)).collect();
+    let hint = if columns.is_empty() {
+        "name the key's columns in the mapping".to_owned()
+    } else {
+        format!(
+            "CREATE UNIQUE INDEX CONCURRENTLY ON {} ({})",
+            connect::table(name),
+            columns.join(", ")
+        )
+    };
+    SourceError::SchemaChanged {
+        what: format!(
+            "read table {name}: it has no primary key and no unique index to read it in order by"
+        ),
+        hint,
+    }
+}
+
+impl Reading {
+    /// The statement that reads on after `cursor`.
+    fn sql(
+        &self,
+        table: &TableName,
+        cursor: Option<&str>,
+        rows_max: usize,
+    ) -> Result<String, SourceError> {
+        let columns: Vec<String> = self.columns.iter().map(|column| name(column)).collect();
+        let paging: Vec<&str> = self
+            .paging
+            .iter()
+            .filter_map(|at| columns.get(*at).map(String::as_str))
+            .collect();
+        let only = if self.only { "ONLY " } else { "" };
+        let mut sql = format!(
+            "SET LOCAL search_path = {}; \
+             DECLARE lighterman_chunk NO SCROLL CURSOR FOR SELECT {} FROM {only}{}",
+            self.search_path,
+            columns.join(", "),
+            connect::table(table)
+        );
+        // Rows of a nullable unique index whose key is null have no place in its order.
+        let mut conditions: Vec<String> = paging
+            .iter()
+            .map(|column| format!("{column} IS NOT NULL"))
+            .collect();
+        if let Some(cursor) = cursor {
+            let texts: Vec<String> = serde_json::from_str(cursor).unwrap_or_default();
+            if texts.len() != paging.len() {
+                return Err(SourceError::SchemaChanged {
+                    what: format!(
+                        "read table {table}: its key has other columns than when its snapshot began"
+                    ),
+                    hint: connect::RESYNC.to_owned(),
+                });
+            }
+            let values: Vec<String> = texts
+                .iter()
+                .zip(&self.types)
+                .map(|(text, type_sql)| format!("{}::{type_sql}", literal(text)))
+                .collect();
+            conditions.push(format!("({}) > ({})", paging.join(", "), values.join(", ")));
+        }
+        let _ = write!(
+            sql,
+            " WHERE {} ORDER BY {} LIMIT {rows_max}; SET LOCAL search_path = pg_catalog",
+            conditions.join(" AND "),
+            paging.join(", ")
+        );
+        Ok(sql)
+    }
+
+    fn row(&self, row: &SimpleQueryRow) -> Row {
+        let cell = |(n, kind): (usize, &Kind)| match row.try_get(n) {
+            Ok(Some(text)) => value(*kind, text),
+            Ok(None) => contract::Value::Null,
+            Err(_) => not_utf8(),
+        };
+        self.kinds.iter().enumerate().map(cell).collect()
+    }
+
+    fn cursor(&self, table: &TableName, row: &SimpleQueryRow) -> Result<String, SourceError> {
+        let texts: Vec<&str> = self
+            .paging
+            .iter()
+            .filter_map(|at| row.try_get(*at).ok().flatten())
+            .collect();
+        if texts.len() != self.paging.len() {
+            let found = format!("read table {table}: a key is not UTF-8");
+            return Err(SourceError::Malformed(found));
+        }
+        serde_json::to_string(&texts)
+            .map_err(|error| SourceError::Malformed(format!("read table {table}: {error}")))
+    }
+}
+
+/// Reads `xmin:xmax:running,running`.
+fn sees(text: &str) -> Option<Sees> {
+    let mut parts = text.split(':');
+    let xmin = parts.next()?.parse().ok()?;
+    let xmax = parts.next()?.parse().ok()?;
+    let running = parts.next()?;
+    let in_progress = running
+        .split(',')
+        .filter(|id| !id.is_empty())
+        .map(|id| id.parse().ok())
+        .collect::<Option<_>>()?;
+    Some(Sees::Transactions {
+        xmin,
+        xmax,
+        in_progress,
+    })
+}
+
+/// The text of a statement's only row and column.
+fn text_at(rows: &[SimpleQueryRow], at: usize, doing: &str) -> Result<String, SourceError> {
+    let text = rows.get(at).and_then(|row| row.try_get(0).ok().flatten());
+    text.map(str::to_owned)
+        .ok_or_else(|| SourceError::Malformed(format!("{doing}: the server gives no answer")))
+}
+
+fn number_at(rows: &[SimpleQueryRow], at: usize, doing: &str) -> Result<u64, SourceError> {
+    let text = text_at(rows, at, doing)?;
+    text.parse()
+        .map_err(|_| SourceError::Malformed(format!("{doing}: the server gives no number")))
+}
+
+#[async_trait]
+impl SnapshotReader for TableReader {
+    /// Waits until every transaction that may have its commit record in the log already is seen.
+    ///
+    /// Such a transaction still holds the lock on its own id: that is given up after it became
+    /// visible. `pg_snapshot_xmax` alone does not cover it: it is the id after the last *finished*
+    /// transaction, so the newest running one is not below it.
+    async fn begin(&mut self) -> Result<(), SourceError> {
+        let doing = "wait for running transactions";
+        let client = self.client().await?;
+        let started = Instant::now();
+        // The circle of 32-bit ids is unrolled around the snapshot's own 64-bit one; ids in use
+        // are never half a circle apart.
+        let found = rows(
+            &client,
+            "SELECT greatest(near.xmax, (
+                        SELECT max(near.xmax
+                                   + ((((l.transactionid::text::int8 - near.xmax % 4294967296)
+                                       + 6442450944) % 4294967296) - 2147483648) + 1)
+                          FROM pg_catalog.pg_locks l
+                         WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock'
+                           AND l.granted))
+               FROM (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::int8 AS xmax) near",
+            doing,
+        )
+        .await?;
+        let bound = number_at(&found, 0, doing)?;
+        let mut said = false;
+        loop {
+            let now = rows(
+                &client,
+                "SELECT pg_snapshot_xmin(pg_current_snapshot())::text",
+                doing,
+            )
+            .await?;
+            if number_at(&now, 0, doing)? >= bound {
+                self.client = Some(client);
+                return Ok(());
+            }
+            if !said && started.elapsed() >= SAY_AFTER {
+                said = true;
+                say(&client, doing).await?;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn chunk(
+        &mut self,
+        table: &TableName,
+        cursor: Option<&str>,
+        limits: ChunkLimits,
+    ) -> Result<SnapshotChunk, SourceError> {
+        let doing = format!("read table {table}");
+        let client = self.client().await?;
+        let opened = rows(
+            &client,
+            "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; \
+             SELECT pg_current_snapshot()::text; \
+             SELECT pg_current_wal_insert_lsn()::text; \
+             SELECT current_setting('wal_block_size'); \
+             SELECT pg_size_bytes(current_setting('wal_segment_size'))",
+            &doing,
+        )
+        .await?;
+        let unreadable = || SourceError::Malformed(format!("{doing}: its snapshot is unreadable"));
+        let sees = sees(&text_at(&opened, 0, &doing)?).ok_or_else(unreadable)?;
+        let end = lsn::parse(&text_at(&opened, 1, &doing)?).ok_or_else(unreadable)?;
+        let block = number_at(&opened, 2, &doing)?;
+        let segment = number_at(&opened, 3, &doing)?;
+        let mark = lsn::border(self.epoch, lsn::record_end(end, block, segment));
+        let (reading, shape) = self.reading(&client, table).await?;
+        let rows_max = limits.rows_max.max(1);
+        client
+            .batch_execute(&reading.sql(table, cursor, rows_max)?)
+            .await
+            .map_err(|error| connect::classify(&doing, &error))?;
+        let mut read: Vec<RowChange> = Vec::new();
+        let mut bytes = 0;
+        let mut next = None;
+        let mut ask = FETCH_FIRST.min(rows_max);
+        loop {
+            let fetched = rows(
+                &client,
+                &format!("FETCH {ask} FROM lighterman_chunk"),
+                &doing,
+            )
+            .await?;
+            for row in &fetched {
+                let change = change(&shape, reading.row(row), &mark);
+                bytes += change.bytes();
+                read.push(change);
+            }
+            let Some(last) = fetched.last().filter(|_| fetched.len() == ask) else {
+                // The statement gave all it has: the table's end, unless that was its limit.
+                if let Some(last) = fetched.last().filter(|_| read.len() >= rows_max) {
+                    next = Some(reading.cursor(table, last)?);
+                }
+                break;
+            };
+            if read.len() >= rows_max || bytes >= limits.bytes_max {
+                next = Some(reading.cursor(table, last)?);
+                break;
+            }
+            // As many as fit by the size seen so far.
+            let each = (bytes / read.len().max(1)).max(1);
+            let fit = (limits.bytes_max - bytes) / each;
+            ask = fit.clamp(1, FETCH_MAX).min(rows_max - read.len());
+        }
+        rows(&client, "COMMIT", &doing).await?;
+        self.client = Some(client);
+        Ok(SnapshotChunk {
+            rows: read,
+            next,
+            mark,
+            sees,
+        })
+    }
+}
+
+fn change(shape: &std::sync::Arc<contract::TableShape>, row: Row, mark: &Position) -> RowChange {
+    RowChange {
+        shape: std::sync::Arc::clone(shape),
+        op: Op::Read,
+        before: None,
+        after: Some(row),
+        position: mark.clone(),
+        committed_at: None,
+        transaction: 0,
+    }
+}
+
+/// Names the oldest running transaction, once.
+async fn say(client: &Client, doing: &str) -> Result<(), SourceError> {
+    let found = rows(
+        client,
+        "SELECT a.pid, a.application_name
+           FROM pg_catalog.pg_stat_activity a WHERE a.backend_xid IS NOT NULL
+          ORDER BY age(a.backend_xid) DESC LIMIT 1",
+        doing,
+    )
+    .await?;
+    let oldest = found.first();
+    tracing::info!(
+        stage = "snapshot",
+        server_process = oldest.and_then(|row| row.try_get(0).ok().flatten()),
+        application = oldest.and_then(|row| row.try_get(1).ok().flatten()),
+        "snapshot waits for transactions that began before it"
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_a_snapshots_text() {
+        assert_eq!(
+            sees("10:20:10,14,15"),
+            Some(Sees::Transactions {
+                xmin: 10,
+                xmax: 20,
+                in_progress: vec![10, 14, 15]
+            })
+        );
+        assert_eq!(
+            sees("10:10:"),
+            Some(Sees::Transactions {
+                xmin: 10,
+                xmax: 10,
+                in_progress: vec![]
+            })
+        );
+        for text in ["", "1", "1:2", "1:2:x", "a:2:"] {
+            assert_eq!(sees(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_and_values_in_sql_are_quoted() {
+        let reading = Reading {
+            columns: vec!["a\"b".to_owned(), "c".to_owned()],
+            kinds: vec![Kind::Text, Kind::Int],
+            paging: vec![1, 0],
+            types: vec![
+                "\"pg_catalog\".\"int4\"".to_owned(),
+                "\"s\".\"t\"".to_owned(),
+            ],
+            search_path: "pg_catalog, \"s\"".to_owned(),
+            only: true,
+        };
+        let table = TableName::new("s", "t");
+        let sql = reading.sql(&table, Some(r#"["5","it's \\"]"#), 7).unwrap();
+        assert_eq!(
+            sql,
+            "SET LOCAL search_path = pg_catalog, \"s\"; DECLARE lighterman_chunk NO SCROLL CURSOR FOR SELECT \"a\"\"b\", \"c\" FROM ONLY \
+             \"s\".\"t\" WHERE \"c\" IS NOT NULL AND \"a\"\"b\" IS NOT NULL AND (\"c\", \"a\"\"b\") \
+             > ('5'::\"pg_catalog\".\"int4\", E'it''s \\\\'::\"s\".\"t\") ORDER BY \"c\", \
+             \"a\"\"b\" LIMIT 7; SET LOCAL search_path = pg_catalog"
+        );
+        assert!(reading.sql(&table, Some("[\"5\"]"), 7).is_err());
+        assert!(reading.sql(&table, Some("nonsense"), 7).is_err());
+    }
+}

@@ -1,0 +1,10 @@
+//! What the tests share: private servers, suites, oracles. Never part of the product.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "test support: a broken environment fails the test"
+)]
+
+pub mod agent;
+pub mod postgres;
+pub mod receiver;
