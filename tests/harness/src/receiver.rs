@@ -28,6 +28,12 @@ pub struct Faults {
     pub too_late: u32,
 }
 
+/// A free loopback port on which nothing listens.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
 /// What the receiver holds.
 #[derive(Debug, Default)]
 pub struct Held {
@@ -40,6 +46,8 @@ pub struct Held {
     pub arrivals: u64,
     /// Repetitions.
     pub repeated: u64,
+    /// Keys answered 422.
+    pub rejected: Vec<String>,
     /// What must never happen.
     pub violations: Vec<String>,
     rng: Option<StdRng>,
@@ -68,13 +76,20 @@ fn lock(shared: &Shared) -> MutexGuard<'_, Held> {
 impl Receiver {
     /// Starts one; `seed` decides which requests fail.
     pub async fn start(seed: u64, faults: Faults) -> Self {
+        Self::start_on(0, seed, faults).await
+    }
+
+    /// Starts one on a port of 127.0.0.1; 0 = any.
+    pub async fn start_on(port: u16, seed: u64, faults: Faults) -> Self {
         let held = Held {
             rng: Some(StdRng::seed_from_u64(seed)),
             faults,
             ..Held::default()
         };
         let shared = Arc::new((Mutex::new(held), Notify::new()));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", port))
+            .await
+            .unwrap();
         let url = format!("http://{}/events", listener.local_addr().unwrap());
         let app = Router::new()
             .route("/events", post(take))
@@ -132,6 +147,14 @@ async fn take(State(shared): State<Shared>, headers: HeaderMap, body: String) ->
     let Ok(json) = serde_json::from_str::<Value>(&body) else {
         return StatusCode::BAD_REQUEST;
     };
+    let subject = json
+        .get("subject")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let refused = lock(&shared).rejected.iter().any(|key| key == subject);
+    if refused {
+        return StatusCode::UNPROCESSABLE_ENTITY;
+    }
     let kind = headers
         .get("content-type")
         .and_then(|value| value.to_str().ok());
