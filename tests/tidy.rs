@@ -9,7 +9,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 fn allowed(name: &str) -> Option<&'static [&'static str]> {
     Some(match name {
         "contract" => &[],
-        "mappings" | "state" => &["contract"],
+        "mappings" | "state" | "harness" => &["contract"],
         "engine" => &["contract", "mappings", "state"],
         "lighterman" => &["contract", "engine", "mappings", "registry", "state"],
         // The registry is the one place that knows adapters.

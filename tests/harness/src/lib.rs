@@ -2,9 +2,12 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
     reason = "test support: a broken environment fails the test"
 )]
 
 pub mod agent;
 pub mod postgres;
 pub mod receiver;
+pub mod suite;

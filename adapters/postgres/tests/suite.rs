@@ -1,0 +1,36 @@
+//! PostgreSQL passes the suite of every source.
+#![allow(missing_docs, reason = "tests")]
+
+mod common;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use common::World;
+use contract::{Source, TableName};
+use harness::suite::source::{SourceBackend, run};
+
+struct Backend(World);
+
+#[async_trait]
+impl SourceBackend for Backend {
+    fn table(&self) -> TableName {
+        TableName::new("public", "suite")
+    }
+
+    fn source(&self) -> Arc<dyn Source> {
+        self.0.source()
+    }
+
+    async fn commit(&self, statements: &[&str]) {
+        self.0
+            .run(&format!("BEGIN; {}; COMMIT", statements.join("; ")))
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn passes_the_suite() {
+    let sql = "CREATE TABLE suite (sku TEXT PRIMARY KEY, qty NUMERIC(18,4), note TEXT)";
+    run(&Backend(World::prepared(sql, &["suite"]).await)).await;
+}

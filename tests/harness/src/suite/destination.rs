@@ -1,0 +1,150 @@
+//! What every destination must do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use contract::{Destination, EventOp, EventType, Outcome, Outgoing, Resend};
+
+/// How the API fails at its next request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Refuses for good, because of what the request holds.
+    Reject,
+    /// Is busy and says for how many seconds.
+    Throttle(u64),
+    /// Fails without taking the request.
+    Unavailable,
+    /// Takes the request and closes the connection without an answer.
+    LoseAnswer,
+    /// Takes the request and answers nothing for longer than any timeout.
+    Hang,
+}
+
+/// A private API and the destination that speaks to it, with a request timeout of a second or two.
+#[async_trait]
+pub trait DestinationBackend: Send + Sync {
+    /// The destination.
+    fn destination(&self) -> Arc<dyn Destination>;
+
+    /// The API's next request fails like this.
+    fn fail_next(&self, fault: Fault);
+
+    /// How often the API took an event in effect; a recognised repetition does not count.
+    fn effects(&self, id: &str) -> usize;
+
+    /// A destination for which nothing listens.
+    fn nobody(&self) -> Arc<dyn Destination>;
+}
+
+fn event(n: u32) -> Outgoing {
+    Outgoing {
+        offset: i64::from(n),
+        id: format!("evt_{n:032}"),
+        event_type: EventType::Product,
+        key: format!("ACME|S{n}"),
+        op: EventOp::Upsert,
+        idempotency_key: format!("evt_{n:032}"),
+        origin: "acme/erp".to_owned(),
+        occurred_at: jiff::Timestamp::UNIX_EPOCH,
+        attempt: 1,
+        json: Bytes::from(format!(
+            r#"{{"id":"evt_{n:032}","body":{{"name":"ä \" {n}"}}}}"#
+        )),
+    }
+}
+
+async fn one(destination: &Arc<dyn Destination>, event: &Outgoing) -> Outcome {
+    let limit = destination.traits().request_timeout + Duration::from_secs(5);
+    let report = tokio::time::timeout(limit, destination.deliver(std::slice::from_ref(event)));
+    let mut outcomes = report
+        .await
+        .expect("deliver returns within its timeout")
+        .outcomes();
+    assert_eq!(outcomes.len(), 1, "one outcome per event");
+    outcomes.remove(0)
+}
+
+/// Runs the whole suite.
+///
+/// # Panics
+/// When the destination does not do what it must; the message says what.
+pub async fn run(backend: &dyn DestinationBackend) {
+    let destination = backend.destination();
+    let traits = destination.traits();
+    assert!(
+        traits.batch_events_max >= 1 && traits.requests_max >= 1,
+        "it can send at all"
+    );
+
+    let first = event(1);
+    let outcome = one(&destination, &first).await;
+    assert!(
+        matches!(outcome, Outcome::Applied(_)),
+        "a good event is applied: {outcome:?}"
+    );
+    assert_eq!(backend.effects(&first.id), 1, "and is there");
+
+    backend.fail_next(Fault::Reject);
+    let outcome = one(&destination, &event(2)).await;
+    assert!(
+        matches!(outcome, Outcome::Rejected { .. }),
+        "a refusal is final: {outcome:?}"
+    );
+
+    backend.fail_next(Fault::Throttle(7));
+    let outcome = one(&destination, &event(3)).await;
+    let told =
+        matches!(&outcome, Outcome::Retry { after: Some(after), .. } if after.as_secs() == 7);
+    assert!(told, "a busy API's wait is passed on: {outcome:?}");
+
+    backend.fail_next(Fault::Unavailable);
+    let outcome = one(&destination, &event(4)).await;
+    assert!(
+        matches!(outcome, Outcome::Retry { .. }),
+        "a failure is tried again: {outcome:?}"
+    );
+
+    for (n, fault) in [(5, Fault::LoseAnswer), (6, Fault::Hang)] {
+        backend.fail_next(fault);
+        let lost = event(n);
+        let outcome = one(&destination, &lost).await;
+        assert!(
+            matches!(outcome, Outcome::Unknown { .. }),
+            "{fault:?} is unknown: {outcome:?}"
+        );
+        if traits.resend == Resend::Safe {
+            let again = Outgoing {
+                attempt: 2,
+                ..lost.clone()
+            };
+            let outcome = one(&destination, &again).await;
+            assert!(
+                matches!(outcome, Outcome::Applied(_)),
+                "sent again: {outcome:?}"
+            );
+            assert_eq!(backend.effects(&lost.id), 1, "{fault:?}: once in effect");
+        }
+    }
+
+    let outcome = one(&backend.nobody(), &event(7)).await;
+    assert!(
+        matches!(outcome, Outcome::Retry { .. }),
+        "not sent, so tried again: {outcome:?}"
+    );
+
+    let batch: Vec<_> = (10..10 + u32::try_from(traits.batch_events_max.min(20)).unwrap())
+        .map(event)
+        .collect();
+    let outcomes = destination.deliver(&batch).await.outcomes();
+    assert_eq!(
+        outcomes.len(),
+        batch.len(),
+        "one outcome per event of a batch"
+    );
+    for (event, outcome) in batch.iter().zip(&outcomes) {
+        assert!(matches!(outcome, Outcome::Applied(_)), "{outcome:?}");
+        assert_eq!(backend.effects(&event.id), 1);
+    }
+}
