@@ -8,6 +8,9 @@ fn lighterman(folder: &Path, words: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_lighterman"))
         .current_dir(folder)
         .args(words)
+        // A bare machine: without a single certificate authority.
+        .env("SSL_CERT_FILE", "/dev/null")
+        .env("SSL_CERT_DIR", "/dev/null")
         .output()
         .unwrap()
 }
@@ -49,24 +52,37 @@ fn the_demo_survives_kill_9() {
 }
 
 #[test]
-fn init_writes_settings_that_check_reads() {
+fn init_writes_what_check_reads_for_every_source() {
+    for (words, mapping) in [
+        (vec!["init"], "source: postgres\n"),
+        (vec!["init", "--source", "postgres"], "source: postgres\n"),
+        (vec!["init", "--source", "sqlite"], "source: sqlite\n"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(lighterman(folder.path(), &words).status.success());
+        let written = std::fs::read_to_string(folder.path().join("mapping.yaml")).unwrap();
+        assert!(written.contains(mapping), "{written}");
+        // The examples' secrets are references that are not set here: nothing else is wrong.
+        let output = lighterman(folder.path(), &["check"]);
+        assert_eq!(output.status.code(), Some(2));
+        let shown = stdout(&output);
+        for line in shown.lines().filter(|line| line.starts_with("FAIL")) {
+            assert!(line.contains("environment variable"), "{shown}");
+        }
+        assert!(shown.contains("SHOP_WEBHOOK_SECRET is not set"), "{shown}");
+        let again = lighterman(folder.path(), &["init", "--json"]);
+        let again: serde_json::Value = serde_json::from_str(&stdout(&again)).unwrap();
+        assert_eq!(again["written"].as_array().map(Vec::len), Some(0));
+        assert_eq!(again["kept"].as_array().map(Vec::len), Some(2));
+    }
     let folder = tempfile::tempdir().unwrap();
-    assert!(lighterman(folder.path(), &["init"]).status.success());
-    // The example's secret is a reference that is not set here: that, and nothing else, is wrong.
-    let output = lighterman(folder.path(), &["check"]);
+    let output = lighterman(folder.path(), &["init", "--source", "oracle"]);
     assert_eq!(output.status.code(), Some(2));
-    let shown = stdout(&output);
-    let lines: Vec<_> = shown
-        .lines()
-        .filter(|line| line.starts_with("FAIL"))
-        .collect();
-    assert_eq!(lines.len(), 1, "{shown}");
     assert!(
-        lines[0].contains("environment variable SHOP_WEBHOOK_SECRET is not set"),
-        "{shown}"
+        stdout(&output).contains("one of postgres, sqlite"),
+        "{}",
+        stdout(&output)
     );
-    let again = lighterman(folder.path(), &["init", "--json"]);
-    assert_eq!(stdout(&again).lines().last(), Some(r#"{"written":[]}"#));
 }
 
 /// Broken settings and what is said about them, all at once and each with its place.
@@ -94,10 +110,44 @@ fn broken_settings_are_refused_with_place_and_suggestion() {
     std::fs::write(folder.path().join("lighterman.toml"), "tenant = \n").unwrap();
     let shown = stdout(&lighterman(folder.path(), &["check"]));
     assert!(shown.contains("FAIL lighterman.toml:1:"), "{shown}");
+    for words in [
+        &["check"][..],
+        &["status"],
+        &["source", "prepare"],
+        &["source", "resync"],
+    ] {
+        let words: Vec<_> = words.iter().copied().chain(["--json"]).collect();
+        let refused = stdout(&lighterman(folder.path(), &words));
+        let refused: serde_json::Value = serde_json::from_str(&refused).unwrap();
+        assert_eq!(refused["findings"][0]["level"], "fail", "{words:?}");
+        assert_eq!(refused["findings"][0]["place"]["line"], 1, "{words:?}");
+    }
     let missing = lighterman(folder.path(), &["status", "--config", "nowhere.toml"]);
     assert!(
         stdout(&missing).contains("read nowhere.toml"),
         "{}",
         stdout(&missing)
     );
+}
+
+#[test]
+fn check_says_what_loads_but_should_be_known() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(
+        lighterman(folder.path(), &["init", "--source", "sqlite"])
+            .status
+            .success()
+    );
+    let file = folder.path().join("mapping.yaml");
+    let mapping = std::fs::read_to_string(&file).unwrap();
+    let mapping = mapping.replace("events:\n", "  spare: {name: spare, key: [id]}\nevents:\n");
+    std::fs::write(&file, mapping).unwrap();
+    let settings = folder.path().join("lighterman.toml");
+    let text = std::fs::read_to_string(&settings).unwrap();
+    std::fs::write(&settings, text.replace("secret = {", "# secret = {")).unwrap();
+    let shown = stdout(&lighterman(folder.path(), &["check"]));
+    let warned = shown
+        .lines()
+        .any(|line| line.starts_with("WARN mapping.yaml:") && line.contains("spare"));
+    assert!(warned, "{shown}");
 }

@@ -1,62 +1,20 @@
 //! Encrypted connections, both kinds.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    missing_docs,
-    reason = "tests"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use common::{World, changes, secret, text};
 use contract::{Level, NodeKind, SourceError, TableName};
+use harness::certificates::Certificates;
 use harness::postgres::{PostgresOptions, PostgresServer};
-
-fn openssl(folder: &Path, arguments: &str) {
-    let output = Command::new("openssl")
-        .args(arguments.split_whitespace())
-        .current_dir(folder)
-        .output()
-        .expect("openssl is installed (apt-get install -y openssl)");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-}
-
-/// An authority, and a server certificate it signed for `localhost` and 127.0.0.1.
-fn certificates(folder: &Path) {
-    openssl(
-        folder,
-        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout ca.key -out ca.crt",
-    );
-    openssl(
-        folder,
-        "req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout server.key -out server.csr",
-    );
-    fs::write(
-        folder.join("names"),
-        "subjectAltName=DNS:localhost,IP:127.0.0.1\n",
-    )
-    .unwrap();
-    openssl(
-        folder,
-        "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.crt",
-    );
-}
 
 #[tokio::test]
 async fn both_connections_are_encrypted_and_verified() {
-    let folder = tempfile::tempdir().unwrap();
-    certificates(folder.path());
-    let file = |name: &str| (name.to_owned(), fs::read(folder.path().join(name)).unwrap());
+    let certificates = Certificates::new();
+    let file = |name: &str| (name.to_owned(), fs::read(certificates.file(name)).unwrap());
     let server = Arc::new(PostgresServer::start(PostgresOptions {
         settings: vec![
             "ssl=on".to_owned(),
@@ -78,7 +36,7 @@ async fn both_connections_are_encrypted_and_verified() {
     )
     .await;
     world.source().prepare(true).await.unwrap();
-    let authority = text(folder.path().join("ca.crt").display().to_string());
+    let authority = text(certificates.file("ca.crt").display().to_string());
     let with = |more: &[(&'static str, NodeKind)]| {
         let mut settings = vec![("user", text("clerk")), ("password", secret("pw-clerk"))];
         settings.extend(more.iter().cloned());

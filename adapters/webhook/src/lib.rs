@@ -7,6 +7,7 @@ mod cloudevent;
 mod outcome;
 mod signature;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use contract::{
 };
 use jiff::Timestamp;
 use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, Url};
+use reqwest::{Certificate, Client, Url};
 
 /// The `type` in the settings.
 pub const NAME: &str = "webhook";
@@ -29,6 +30,7 @@ name = "shop"
 type = "webhook"
 url = "https://shop.example.com/hooks/stock"
 secret = { env = "SHOP_WEBHOOK_SECRET" }   # whsec_ and base64 of 24 to 64 random bytes
+# ca_file = "shop-ca.pem"        # beside the system's certificate authorities
 # old_secret = { env = "SHOP_OLD_SECRET" } # signs too, while the receiver changes keys
 # mode = "batch"                 # only when the receiver asked for batches
 # batch_events_max = 100
@@ -47,6 +49,7 @@ struct Settings {
     batch: bool,
     traits: DestinationTraits,
     connect_timeout: Duration,
+    ca_file: Option<PathBuf>,
 }
 
 /// Reads a destination's own settings; see [`EXAMPLE`].
@@ -64,7 +67,14 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDes
         let (line, column) = section.place();
         section.problems().push(finding, line, column);
     }
+    let ca_file = section.text("ca_file").map(PathBuf::from);
     let batch = section.word("mode", &["structured", "batch"]) == Some("batch");
+    if url.as_ref().is_some_and(|url| url.scheme() == "http")
+        && let Some(node) = section.get("ca_file")
+    {
+        let found = "only means something with an https address".to_owned();
+        section.wrong("ca_file", node, found, None);
+    }
     let events = section.number("batch_events_max", 1, 1_000);
     if events.is_some()
         && !batch
@@ -103,16 +113,10 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDes
             request_timeout: Duration::from_secs(timeout),
         },
         connect_timeout: Duration::from_secs(connect.min(timeout)),
+        ca_file,
     };
     Some(Arc::new(move |name| {
-        let client = Client::builder()
-            .connect_timeout(settings.connect_timeout)
-            .timeout(settings.traits.request_timeout)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .user_agent(concat!("lighterman/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| format!("set up the HTTP client: {error}"))?;
+        let client = client(&settings)?;
         let (name, settings) = (name.to_owned(), settings.clone());
         Ok(Arc::new(Webhook {
             name,
@@ -120,6 +124,38 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDes
             client,
         }) as Arc<dyn Destination>)
     }))
+}
+
+fn client(settings: &Settings) -> Result<Client, String> {
+    let mut builder = Client::builder()
+        .connect_timeout(settings.connect_timeout)
+        .timeout(settings.traits.request_timeout)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .user_agent(concat!("lighterman/", env!("CARGO_PKG_VERSION")));
+    if settings.url.scheme() == "http" {
+        // Nothing is encrypted, so a machine without any authorities will do.
+        builder = builder.tls_certs_only([]);
+    } else if let Some(file) = &settings.ca_file {
+        let pem = std::fs::read(file)
+            .map_err(|error| format!("read ca_file {}: {error}", file.display()))?;
+        let authorities = Certificate::from_pem_bundle(&pem)
+            .map_err(|error| format!("read ca_file {}: {}", file.display(), root(&error)))?;
+        if authorities.is_empty() {
+            return Err(format!(
+                "ca_file {}: there is no certificate in it",
+                file.display()
+            ));
+        }
+        builder = builder.tls_certs_merge(authorities);
+    }
+    builder.build().map_err(|error| {
+        format!(
+            "set up the HTTP client: {} (does this machine have certificate authorities? \
+             Install ca-certificates, or set ca_file)",
+            root(&error)
+        )
+    })
 }
 
 fn key(section: &mut Section<'_>, name: &'static str, secret: &Secret) -> Option<signature::Key> {

@@ -1,6 +1,7 @@
 //! The webhook destination against a real HTTP server.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -14,6 +15,12 @@ use contract::{
     Destination, EventOp, EventType, Key, Level, Node, NodeKind, Outcome, Outgoing, Secret,
     SecretPlace, Secrets, Section,
 };
+use harness::certificates::Certificates;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 struct Fixed;
 
@@ -37,12 +44,16 @@ async fn take(
     response
 }
 
+fn app(seen: &Seen, answer: Answer) -> Router {
+    Router::new()
+        .route("/", any(take))
+        .with_state((Arc::clone(seen), answer))
+}
+
 async fn serve(answer: Answer) -> (String, Seen) {
     let seen = Seen::default();
-    let app = Router::new()
-        .route("/", any(take))
-        .with_state((Arc::clone(&seen), answer));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let app = app(&seen, answer);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, app).await });
     (url, seen)
@@ -167,7 +178,7 @@ async fn answers_become_outcomes() {
 
 #[tokio::test]
 async fn a_lost_answer_is_unknown_and_a_refused_connection_is_retried() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let shop = destination(&url, vec![]);
     // Takes the request and closes without an answer.
@@ -184,7 +195,7 @@ async fn a_lost_answer_is_unknown_and_a_refused_connection_is_retried() {
 
 #[tokio::test]
 async fn a_hanging_api_is_left_within_the_timeout_as_unknown() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let outcome = one(&destination(&url, vec![]), event(1)).await;
     assert!(matches!(&outcome, Outcome::Unknown { cause } if cause.contains("timeout")));
@@ -229,4 +240,65 @@ async fn results_per_event_are_read_and_a_missing_one_is_unknown() {
     assert!(matches!(outcomes[0], Outcome::Applied(_)));
     assert!(matches!(outcomes[1], Outcome::Retry { .. }));
     assert!(matches!(outcomes[2], Outcome::Unknown { .. }));
+}
+
+/// Connections that are encrypted with a certificate nobody knows but its authority.
+struct TlsListener(TcpListener, TlsAcceptor);
+
+impl axum::serve::Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (connection, from) = self.0.accept().await.unwrap();
+            if let Ok(encrypted) = self.1.accept(connection).await {
+                return (encrypted, from);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.0.local_addr()
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_prove_its_name_gets_nothing() {
+    let certificates = Certificates::new();
+    let chain = CertificateDer::from_pem_file(certificates.file("server.crt")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(certificates.file("server.key")).unwrap();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![chain], key)
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let listener = TlsListener(listener, TlsAcceptor::from(Arc::new(config)));
+    let seen = Seen::default();
+    let app = app(&seen, |_| status(204));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+
+    let ca_file = || {
+        let file = certificates.file("ca.crt").display().to_string();
+        vec![("ca_file", text(&file))]
+    };
+    let url = format!("https://127.0.0.1:{port}/");
+    let outcome = one(&destination(&url, ca_file()), event(1)).await;
+    assert!(matches!(outcome, Outcome::Applied(_)), "{outcome:?}");
+    // Its authority is not known.
+    let stranger = Certificates::new();
+    let stranger_file = stranger.file("ca.crt").display().to_string();
+    let unknown = destination(&url, vec![("ca_file", text(&stranger_file))]);
+    let outcome = one(&unknown, event(2)).await;
+    let Outcome::Retry { cause, .. } = &outcome else {
+        panic!("{outcome:?}");
+    };
+    assert!(cause.contains("certificate"), "{cause}");
+    // Its name is another: the certificate is for 127.0.0.1 and localhost.
+    let wrong_name = destination(&format!("https://127.0.0.2:{port}/"), ca_file());
+    let outcome = one(&wrong_name, event(3)).await;
+    assert!(matches!(outcome, Outcome::Retry { .. }), "{outcome:?}");
+    assert_eq!(seen.lock().unwrap().len(), 1);
 }

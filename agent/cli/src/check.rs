@@ -19,7 +19,7 @@ pub(crate) async fn check(loaded: Result<Config, Vec<Finding>>, json: bool) -> E
             findings.push(Finding::pass("settings and mappings", "are complete"));
             for source in &config.sources {
                 match source.setup() {
-                    Ok(setup) => findings.extend(setup.source.check().await),
+                    Ok((setup, _)) => findings.extend(setup.source.check().await),
                     Err(more) => findings.extend(more),
                 }
             }
@@ -51,7 +51,7 @@ pub(crate) async fn prepare(config: &Config, apply: bool, json: bool) -> Exit {
     let mut failed = false;
     for source in &config.sources {
         let prepared = match source.setup() {
-            Ok(setup) => setup.source.prepare(apply).await.map_err(|error| {
+            Ok((setup, _)) => setup.source.prepare(apply).await.map_err(|error| {
                 let finding = Finding::fail(format!("source {}", source.name), error.to_string());
                 vec![finding.fix(error.hint().unwrap_or("try again"))]
             }),

@@ -76,8 +76,8 @@ pub(crate) fn load(file: &Path) -> Result<Config, Vec<Finding>> {
     let mut findings = problems.take();
     if let Some(config) = &config {
         for source in &config.sources {
-            if let Err(more) = source.setup() {
-                findings.extend(more);
+            match source.setup() {
+                Ok((_, more)) | Err(more) => findings.extend(more),
             }
         }
     }
@@ -238,9 +238,10 @@ fn read_destination(mut section: Section<'_>) -> Option<DestinationConfig> {
 }
 
 impl SourceConfig {
-    /// The source as its settings and mapping files are now.
-    pub(crate) fn setup(&self) -> Result<SourceSetup, Vec<Finding>> {
+    /// The source as its settings and mapping files are now, and what loads but should be known.
+    pub(crate) fn setup(&self) -> Result<(SourceSetup, Vec<Finding>), Vec<Finding>> {
         let mut findings = Vec::new();
+        let mut warnings = Vec::new();
         let mut mappings = Vec::new();
         for path in &self.mappings {
             let shown = path.display().to_string();
@@ -252,7 +253,10 @@ impl SourceConfig {
                 )]),
             };
             match loaded {
-                Ok(mapping) => mappings.push(mapping),
+                Ok(mapping) => {
+                    warnings.extend_from_slice(mapping.warnings());
+                    mappings.push(mapping);
+                }
                 Err(more) => findings.extend(more),
             }
         }
@@ -266,6 +270,6 @@ impl SourceConfig {
         };
         let source = (self.build)(context)
             .map_err(|found| vec![Finding::fail(format!("source {}", self.name), found)])?;
-        Ok(SourceSetup { source, mapping })
+        Ok((SourceSetup { source, mapping }, warnings))
     }
 }

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use crate::{Exit, out};
+use contract::Finding;
+
+use crate::{Exit, out, refuse};
 
 const HEAD: &str = r#"# Settings of the Lighterman agent. Paths are relative to this file.
 tenant = "my-company"
@@ -13,7 +15,8 @@ state_folder = "state"           # positions, events on their way, what was publ
 # events_max = 100000
 "#;
 
-const MAPPING: &str = include_str!("../../../mappings/packs/demo-warehouse/demo-warehouse.yaml");
+/// Written for PostgreSQL; `source:` is its only word about the kind of database.
+const MAPPING: &str = include_str!("../../../mappings/packs/starter/starter.yaml");
 
 /// The settings file `init` writes.
 pub(crate) fn settings(source: &str, destination: &str) -> Option<String> {
@@ -30,35 +33,35 @@ pub(crate) fn settings(source: &str, destination: &str) -> Option<String> {
 pub(crate) fn init(folder: &Path, source: &str, json: bool) -> Exit {
     let Some(settings) = settings(source, "webhook") else {
         let names: Vec<_> = registry::SOURCES.iter().map(|kind| kind.name).collect();
-        out(&format!(
-            "there is no source `{source}`; one of {}",
-            names.join(", ")
-        ));
-        return Exit::Settings;
+        let finding = Finding::fail("--source", format!("there is no source `{source}`"))
+            .fix(format!("one of {}", names.join(", ")));
+        return refuse(&[finding], json);
     };
+    let mapping = MAPPING.replace("source: postgres", &format!("source: {source}"));
     let mut written = Vec::new();
+    let mut kept = Vec::new();
     for (name, text) in [
         ("lighterman.toml", settings.as_str()),
-        ("mapping.yaml", MAPPING),
+        ("mapping.yaml", mapping.as_str()),
     ] {
         let path = folder.join(name);
         if path.exists() {
-            out(&format!(
-                "{} exists already and is left alone",
-                path.display()
-            ));
+            kept.push(path.display().to_string());
             continue;
         }
         let done = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, text));
         if let Err(error) = done {
-            out(&format!("write {}: {error}", path.display()));
-            return Exit::Settings;
+            let what = format!("write {}", path.display());
+            return refuse(&[Finding::fail(what, error.to_string())], json);
         }
         written.push(path.display().to_string());
     }
     if json {
-        out(&serde_json::json!({ "written": written }).to_string());
+        out(&serde_json::json!({ "written": written, "kept": kept }).to_string());
     } else {
+        for path in kept {
+            out(&format!("{path} exists already and is left alone"));
+        }
         for path in written {
             out(&format!("wrote {path}"));
         }

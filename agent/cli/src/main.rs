@@ -66,8 +66,8 @@ enum Command {
         /// Where.
         #[arg(long, default_value = ".")]
         folder: PathBuf,
-        /// Kind of source.
-        #[arg(long, default_value = "sqlite")]
+        /// Kind of source: postgres or sqlite.
+        #[arg(long, default_value = "postgres")]
         source: String,
         /// Print JSON for programs.
         #[arg(long)]
@@ -165,26 +165,27 @@ async fn command(command: Command) -> Exit {
         }
         Command::Status(common) => match load(&common) {
             Ok(config) => status::status(&config.state_folder, common.json),
-            Err(findings) => {
-                say(&findings);
-                Exit::Settings
-            }
+            Err(findings) => refuse(&findings, common.json),
         },
         Command::Source(SourceCommand::Resync { common, name }) => match load(&common) {
             Ok(config) => resync::resync(&config, name, common.json).await,
-            Err(findings) => {
-                say(&findings);
-                Exit::Settings
-            }
+            Err(findings) => refuse(&findings, common.json),
         },
         Command::Source(SourceCommand::Prepare { common, apply }) => match load(&common) {
             Ok(config) => check::prepare(&config, apply, common.json).await,
-            Err(findings) => {
-                say(&findings);
-                Exit::Settings
-            }
+            Err(findings) => refuse(&findings, common.json),
         },
     }
+}
+
+/// Says why a command cannot begin.
+pub(crate) fn refuse(findings: &[Finding], json: bool) -> Exit {
+    if json {
+        out(&serde_json::json!({ "findings": findings }).to_string());
+    } else {
+        say(findings);
+    }
+    Exit::Settings
 }
 
 /// Loads the settings with their folder as the working folder.

@@ -1,9 +1,11 @@
 //! `lighterman source resync`: the way out when a source's log no longer reaches back.
 
+use contract::Finding;
 use state::{Store, StoreError};
 
 use crate::config::Config;
-use crate::{Exit, out};
+use crate::status::state_refused;
+use crate::{Exit, out, refuse};
 
 pub(crate) async fn resync(config: &Config, name: Option<String>, json: bool) -> Exit {
     let known: Vec<&str> = config
@@ -15,8 +17,8 @@ pub(crate) async fn resync(config: &Config, name: Option<String>, json: bool) ->
         (Some(name), _) if known.contains(&name.as_str()) => name.clone(),
         (None, [only]) => (*only).to_owned(),
         _ => {
-            out(&format!("name one of the sources: {}", known.join(", ")));
-            return Exit::Settings;
+            let found = format!("name one of the sources: {}", known.join(", "));
+            return refuse(&[Finding::fail("resync", found)], json);
         }
     };
     let folder = config.state_folder.clone();
@@ -39,12 +41,6 @@ pub(crate) async fn resync(config: &Config, name: Option<String>, json: bool) ->
             }
             Exit::Ok
         }
-        Err(error) => {
-            out(&error.to_string());
-            if let Some(hint) = error.hint() {
-                out(&format!("  hint: {hint}"));
-            }
-            Exit::State
-        }
+        Err(error) => state_refused("open the state folder", &error, json),
     }
 }

@@ -11,8 +11,8 @@ use notify::{RecursiveMode, Watcher};
 use state::Store;
 use tokio::sync::{mpsc, watch};
 
+use crate::Exit;
 use crate::config::{Config, SourceConfig};
-use crate::{Exit, say};
 
 /// Requests that are out get this long to end.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
@@ -20,9 +20,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(8);
 const SETTLE: Duration = Duration::from_millis(300);
 
 pub(crate) async fn run(config: Config) -> Exit {
-    for warning in &config.warnings {
-        tracing::warn!(what = warning.what, hint = warning.fix, "{}", warning.found);
-    }
+    warn(&config.warnings);
     let folder = config.state_folder.clone();
     let store = match tokio::task::spawn_blocking(move || Store::open(&folder)).await {
         Ok(Ok(store)) => Arc::new(store),
@@ -45,10 +43,7 @@ pub(crate) async fn run(config: Config) -> Exit {
                 retry: destination.retry,
             }),
             Err(found) => {
-                say(&[Finding::fail(
-                    format!("destination {}", destination.name),
-                    found,
-                )]);
+                tracing::error!(destination = destination.name, "{found}");
                 return Exit::Settings;
             }
         }
@@ -57,7 +52,7 @@ pub(crate) async fn run(config: Config) -> Exit {
     let mut reloads = Vec::new();
     for source in config.sources {
         match source.setup() {
-            Ok(setup) => {
+            Ok((setup, _)) => {
                 let (sender, setup) = watch::channel(setup);
                 sources.push(SourcePlan {
                     name: source.name.clone(),
@@ -66,7 +61,9 @@ pub(crate) async fn run(config: Config) -> Exit {
                 reloads.push((source, sender));
             }
             Err(findings) => {
-                say(&findings);
+                for finding in findings {
+                    tracing::error!(source = source.name, hint = finding.fix, "{finding}");
+                }
                 return Exit::Settings;
             }
         }
@@ -105,6 +102,20 @@ pub(crate) async fn run(config: Config) -> Exit {
     }
 }
 
+/// Says what works but should be known.
+fn warn(findings: &[Finding]) {
+    for finding in findings {
+        let place = finding.place.as_ref().map(ToString::to_string);
+        tracing::warn!(
+            place,
+            what = finding.what,
+            hint = finding.fix,
+            "{}",
+            finding.found
+        );
+    }
+}
+
 #[cfg(unix)]
 async fn told_to_stop() {
     use tokio::signal::unix::{SignalKind, signal};
@@ -133,8 +144,9 @@ async fn reload(sources: Vec<(SourceConfig, watch::Sender<SourceSetup>)>) {
         while woken.try_recv().is_ok() {}
         for (source, sender) in &sources {
             match source.setup() {
-                Ok(setup) if setup.mapping == sender.borrow().mapping => {}
-                Ok(setup) => {
+                Ok((setup, _)) if setup.mapping == sender.borrow().mapping => {}
+                Ok((setup, warnings)) => {
+                    warn(&warnings);
                     let _ = sender.send(setup);
                 }
                 Err(findings) => {

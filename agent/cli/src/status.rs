@@ -2,19 +2,16 @@
 
 use std::path::Path;
 
-use contract::Clock;
+use contract::{Clock, Finding};
 use engine::clock::SystemClock;
 use state::{StateReader, StoreError};
 
-use crate::{Exit, out};
+use crate::{Exit, out, refuse};
 
 pub(crate) fn status(folder: &Path, json: bool) -> Exit {
     match show(folder, json) {
         Ok(exit) => exit,
-        Err(error) => {
-            out(&format!("cannot read the state folder: {error}"));
-            Exit::State
-        }
+        Err(error) => state_refused("read the state folder", &error, json),
     }
 }
 
@@ -105,6 +102,14 @@ fn show(folder: &Path, json: bool) -> Result<Exit, StoreError> {
     }
     let trouble = running.is_none() || sources.iter().any(|source| source.problem.is_some());
     Ok(if trouble { Exit::Trouble } else { Exit::Ok })
+}
+
+/// Says why the state folder cannot be used.
+pub(crate) fn state_refused(what: &str, error: &StoreError, json: bool) -> Exit {
+    let mut finding = Finding::fail(what, error.to_string());
+    finding.fix = error.hint();
+    refuse(&[finding], json);
+    Exit::State
 }
 
 fn seconds(time: jiff::SignedDuration) -> String {

@@ -8,6 +8,7 @@
 )]
 
 pub mod agent;
+pub mod certificates;
 pub mod postgres;
 pub mod receiver;
 pub mod suite;
