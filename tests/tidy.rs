@@ -71,3 +71,42 @@ fn the_contract_has_no_runtime_and_no_io() {
         );
     }
 }
+
+/// Documents name files and tests; a renamed one must not leave them lying.
+#[test]
+fn what_the_documents_name_exists() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut wrong = Vec::new();
+    for document in ["ARCHITECTURE.md", "README.md", "adapters/README.md"] {
+        let text = std::fs::read_to_string(root.join(document)).unwrap();
+        let mut file = String::new();
+        for word in text.split('`').skip(1).step_by(2) {
+            let path = word.split([' ', '*']).next().unwrap_or("");
+            let ours = [
+                "agent/",
+                "adapters/",
+                "mappings/",
+                "state/",
+                "tests/",
+                "docs/",
+            ];
+            if ours.iter().any(|folder| path.starts_with(folder)) {
+                let at = root.join(path.trim_end_matches('/'));
+                if !at.exists() {
+                    wrong.push(format!("{document}: {path}"));
+                }
+                file = std::fs::read_to_string(at).unwrap_or_default();
+            } else if word.matches('_').count() > 2
+                && word
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b == b'_' || b.is_ascii_digit())
+                && !file.contains(&format!("fn {word}()"))
+            {
+                wrong.push(format!(
+                    "{document}: test {word} is not in the file before it"
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
