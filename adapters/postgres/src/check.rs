@@ -36,7 +36,11 @@ pub(crate) async fn check(
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
             let mut finding = Finding::fail(what, error.to_string());
-            finding.fix = error.hint().map(str::to_owned);
+            let fix = error.hint().unwrap_or(
+                "see that the server runs, and that host, port, name resolution and firewall are \
+                 right",
+            );
+            finding.fix = Some(fix.to_owned());
             looking.findings.push(finding);
         }
         Err(_) => {

@@ -37,7 +37,10 @@ async fn run(client: &Client, sql: &str) -> Result<(), SourceError> {
     Err(match code {
         "42501" => SourceError::Denied {
             what: classify("prepare", &error).to_string(),
-            hint: format!("run as the tables' owner or as a superuser: {sql}"),
+            hint: format!(
+                "pipe what `lighterman source prepare` prints to psql as the tables' owner or a \
+                 superuser, beginning with: {sql}"
+            ),
         },
         // A new slot waits for every transaction that runs at that moment.
         "57014" => SourceError::Disconnected(format!(

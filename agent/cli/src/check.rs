@@ -53,7 +53,7 @@ pub(crate) async fn prepare(config: &Config, apply: bool, json: bool) -> Exit {
         let prepared = match source.setup() {
             Ok((setup, _)) => setup.source.prepare(apply).await.map_err(|error| {
                 let finding = Finding::fail(format!("source {}", source.name), error.to_string());
-                vec![finding.fix(error.hint().unwrap_or("try again"))]
+                vec![finding.fix(error.hint().unwrap_or("lighterman check says more"))]
             }),
             Err(findings) => Err(findings),
         };

@@ -40,10 +40,15 @@ fn show(folder: &Path, json: bool) -> Result<Exit, StoreError> {
             None if reader.exists() => out("The agent does NOT run. Start it: lighterman run"),
             None => out("The agent has never run here. Start it: lighterman run"),
         }
+        for source in &sources {
+            if let Some(problem) = &source.problem {
+                out(&format!("Source {} does NOT run: {problem}", source.name));
+            }
+        }
         for destination in &destinations {
             let oldest = destination.oldest_undelivered_at;
             out(&match oldest {
-                None => format!("{} has everything.", destination.name),
+                None => format!("{} has everything that was captured.", destination.name),
                 Some(oldest) => format!(
                     "{} is {} behind: {} events wait.",
                     destination.name,
@@ -53,11 +58,6 @@ fn show(folder: &Path, json: bool) -> Result<Exit, StoreError> {
             });
             if let Some(cause) = &destination.last_cause {
                 out(&format!("  last trouble: {cause}"));
-            }
-        }
-        for source in &sources {
-            if let Some(problem) = &source.problem {
-                out(&format!("Source {} does NOT run: {problem}", source.name));
             }
         }
         if held_count > 0 {

@@ -2,10 +2,10 @@
 //! process of its own, and a channel that takes its events. Everything is made in a temporary
 //! folder and removed at the end.
 
+mod picture;
 mod play;
 mod receiver;
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use serde_json::json;
 use state::StateReader;
 
 use crate::{Exit, out};
+use picture::Picture;
 use play::Warehouse;
 use receiver::{Shared, lock};
 
@@ -152,6 +153,7 @@ async fn play(options: &Options) -> Result<Exit, Failure> {
     let mut kills = 0_u64;
     let mut killed_at = began;
     let mut picture_at = began;
+    let mut picture = Picture::new();
     let interrupted = tokio::signal::ctrl_c();
     tokio::pin!(interrupted);
     let ends_at = options
@@ -172,7 +174,7 @@ async fn play(options: &Options) -> Result<Exit, Failure> {
             return Err(format!("the agent ended by itself ({ended}):\n{log}").into());
         }
         if !options.json && picture_at.elapsed() >= PICTURE {
-            picture(&warehouse, &shop, began, kills)?;
+            picture.show(&warehouse, &shop, kills)?;
             picture_at = Instant::now();
         }
         tokio::select! {
@@ -215,7 +217,7 @@ async fn play(options: &Options) -> Result<Exit, Failure> {
     if options.json {
         out(&summary.to_string());
     } else {
-        picture(&warehouse, &shop, began, kills)?;
+        picture.show(&warehouse, &shop, kills)?;
         out(&format!(
             "\n{} changes in the warehouse, {delivered} events at the channel, {kills} kills; \
              caught up {} ms after the last change.\nLost: {lost}. Mismatched: {mismatched}. \
@@ -251,67 +253,4 @@ fn compare(warehouse: &Warehouse, shop: &Shared) -> Result<(u64, u64), Failure> 
     };
     let mismatched = expected.iter().filter(differs).count();
     Ok((lost as u64, mismatched as u64))
-}
-
-/// What a warehouse manager wants to see: the same numbers on both sides.
-fn picture(
-    warehouse: &Warehouse,
-    shop: &Shared,
-    began: Instant,
-    kills: u64,
-) -> Result<(), Failure> {
-    const ROWS: usize = 15;
-    let expected = warehouse.expected()?;
-    let shop = lock(shop);
-    let stock: Vec<_> = expected
-        .iter()
-        .filter(|row| row.field == "on_hand")
-        .collect();
-    let behind = stock
-        .iter()
-        .filter(|row| {
-            let known = shop.state.get(&(row.kind.to_owned(), row.key.clone()));
-            !known
-                .and_then(|(_, b)| b.as_ref()?.get("on_hand")?.as_str())
-                .is_some_and(|v| row.equals(v))
-        })
-        .count();
-    if std::io::stdout().is_terminal() {
-        out("\x1b[2J\x1b[H");
-    }
-    out(&format!(
-        "{:<10} {:<10} {:>14} {:>14}",
-        "SKU", "WAREHOUSE", "IN WAREHOUSE", "AT CHANNEL"
-    ));
-    // Every 40th row: a spread of items that stays the same from picture to picture.
-    for row in stock.iter().step_by(40).take(ROWS) {
-        let known = shop.state.get(&(row.kind.to_owned(), row.key.clone()));
-        let value = known.and_then(|(_, body)| body.as_ref()?.get("on_hand")?.as_str());
-        let mut parts = row.key.split('|').skip(1);
-        let exact = row
-            .value
-            .parse::<contract::Decimal>()
-            .map(|n| n.to_string());
-        out(&format!(
-            "{:<10} {:<10} {:>14} {:>14} {}",
-            parts.next().unwrap_or_default(),
-            parts.next().unwrap_or_default(),
-            exact.unwrap_or_default(),
-            value.unwrap_or("-"),
-            if value.is_some_and(|value| row.equals(value)) {
-                ""
-            } else {
-                "<- on its way"
-            },
-        ));
-    }
-    let seconds = began.elapsed().as_secs().max(1);
-    out(&format!(
-        "{} changes, {} delivered ({} a second), {behind} of {} stock rows on their way, {kills} kills",
-        warehouse.changes,
-        shop.delivered,
-        shop.delivered / seconds,
-        stock.len(),
-    ));
-    Ok(())
 }

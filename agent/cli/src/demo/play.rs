@@ -1,7 +1,8 @@
 //! The demo's warehouse: a small database, and the people who work in it.
 
+use std::collections::HashMap;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use rusqlite::{Connection, TransactionBehavior, params};
@@ -16,6 +17,8 @@ pub(crate) struct Warehouse {
     db: Connection,
     /// Rows changed while playing.
     pub(crate) changes: u64,
+    /// When stock last changed, by event key.
+    pub(crate) changed_at: HashMap<String, Instant>,
     movements: i64,
     orders: i64,
 }
@@ -66,6 +69,7 @@ impl Warehouse {
         Ok(Self {
             db,
             changes: 0,
+            changed_at: HashMap::new(),
             movements: 0,
             orders: i64::from(ORDERS),
         })
@@ -82,13 +86,14 @@ impl Warehouse {
                 .unwrap_or("NORTH")
         };
         let from = rng.random_range(0..WAREHOUSES.len());
-        let amount = rng.random_range(1..40_000);
+        let amount = rng.random_range(1..=4) * 10_000;
+        let mut touched = Vec::new();
         let choice = rng.random_range(0..100);
         // As an application beside other writers must: take the lock before reading.
         let transaction = self
             .db
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut book = |warehouse: &str, kind: &str, units_moved: i64| -> rusqlite::Result<()> {
+        let mut book = |warehouse: &str, kind: &str, moved: i64| -> rusqlite::Result<()> {
             self.movements += 1;
             self.changes += 2;
             let text: String = transaction.query_row(
@@ -96,14 +101,22 @@ impl Warehouse {
                 params![item, warehouse],
                 |row| row.get(0),
             )?;
+            let there = units(&text);
+            // Nobody picks from an empty shelf: goods come in instead.
+            let (kind, moved) = if there + moved < 0 {
+                ("R", 50 * 10_000)
+            } else {
+                (kind, moved)
+            };
             transaction.execute(
                 "UPDATE stock SET on_hand = ?3 WHERE sku = ?1 AND warehouse = ?2",
-                params![item, warehouse, quantity(units(&text) + units_moved)],
+                params![item, warehouse, quantity(there + moved)],
             )?;
             transaction.execute(
                 "INSERT INTO movement VALUES (?1, ?2, ?3, ?4, ?5, date('now'), 'DEMO')",
-                params![self.movements, item, warehouse, kind, quantity(units_moved)],
+                params![self.movements, item, warehouse, kind, quantity(moved)],
             )?;
+            touched.push(format!("DEMO|{item}|{warehouse}"));
             Ok(())
         };
         match choice {
@@ -127,7 +140,11 @@ impl Warehouse {
                 )? as u64;
             }
         }
-        transaction.commit()
+        transaction.commit()?;
+        let now = Instant::now();
+        self.changed_at
+            .extend(touched.into_iter().map(|key| (key, now)));
+        Ok(())
     }
 
     /// Every row a channel should know: event type, key, and the fields to compare.

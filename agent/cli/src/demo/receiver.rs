@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::State;
@@ -14,6 +15,8 @@ use serde_json::Value;
 pub(crate) struct Shop {
     /// By event type and key: version and body (`None` = gone).
     pub(crate) state: HashMap<(String, String), (String, Option<Value>)>,
+    /// When a key's state came last.
+    pub(crate) came_at: HashMap<String, Instant>,
     /// Facts seen, by key.
     pub(crate) facts: HashSet<String>,
     seen: HashSet<String>,
@@ -58,6 +61,7 @@ impl Shop {
             self.out_of_order += 1;
             return Some(());
         }
+        self.came_at.insert(key.clone(), Instant::now());
         self.state
             .insert((kind, key), (version, data.get("body").cloned()));
         Some(())
