@@ -211,3 +211,41 @@ async fn finished_events_are_pruned_and_offsets_never_used_again() {
     let next = world.turn(vec![], NOW).await;
     assert!(next[0].offset > picked[1].offset);
 }
+
+#[tokio::test]
+async fn pruned_events_give_their_space_back() {
+    const FACTS: u64 = 3_000;
+    let size = |world: &World| {
+        let files = std::fs::read_dir(world.folder.path()).unwrap();
+        files
+            .map(|file| file.unwrap().metadata().unwrap().len())
+            .sum::<u64>()
+    };
+    let world = World::new().await;
+    let facts = (1..=FACTS).map(|n| fact(&n.to_string(), n)).collect();
+    world.commit(facts, FACTS).await;
+    let mut outcomes = Vec::new();
+    loop {
+        let picked = world.turn(outcomes, NOW).await;
+        if picked.is_empty() {
+            break;
+        }
+        outcomes = picked
+            .iter()
+            .map(|event| happened(event, DeliveryEvent::Applied))
+            .collect();
+    }
+    let world = world.reopen().await;
+    let full = size(&world);
+    let all = Retention {
+        keep: Duration::ZERO,
+        rows_max: 0,
+    };
+    let mut after = Some(0);
+    while let Some(from) = after {
+        after = world.store.prune(all, from, at(100)).await.unwrap();
+    }
+    let world = world.reopen().await;
+    let empty = size(&world);
+    assert!(empty * 2 < full, "{full} bytes full, {empty} bytes empty");
+}
