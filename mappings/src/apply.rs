@@ -3,14 +3,16 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use contract::event::{HARD_DELETE, OUT_OF_SCOPE};
 use contract::{
     Body, Envelope, EventKey, EventKind, EventOp, FieldValue, Op, Row, RowChange, RowKey,
     TableShape, Value,
 };
 
-use crate::convert::{Cleaned, Converted, clean, convert, is_currency};
+use crate::convert::{Converted, convert, is_currency};
 use crate::draft::{Draft, Gap, HeldChange, MapContext, Mapped, Open, Truncated, complete};
 use crate::rule::{Currency, Field, MappingSet, Rule, Term};
+use crate::sql::Stop;
 
 /// A rule bound to a table's columns: the rule's column n is the row's cell `cells[n]`.
 #[derive(Debug)]
@@ -113,7 +115,8 @@ fn apply(bound: &Bound, change: &RowChange, context: &MapContext, mapped: &mut M
         written(rule, cells, change, context, mapped)
     };
     match made {
-        Ok(draft) => mapped.drafts.push(draft),
+        Ok(Some(draft)) => mapped.drafts.push(draft),
+        Ok(None) => mapped.filtered += 1,
         Err((reason, event_key)) => {
             mapped.held.push(held(rule, change, reason, event_key));
         }
@@ -128,7 +131,7 @@ fn removed(
     cells: &[usize],
     change: &RowChange,
     context: &MapContext,
-) -> Result<Draft, Hold> {
+) -> Result<Option<Draft>, Hold> {
     let Some(row) = &change.before else {
         let reason = format!(
             "rule {}: the log does not carry the removed row",
@@ -136,8 +139,13 @@ fn removed(
         );
         return Err((rule.with_hint(reason), None));
     };
+    // A row that was left out was never told, so its end is nothing either. Where the log tells
+    // too little to know, one tombstone too many is better than one too few.
+    if let Ok(false) = in_scope(rule, cells, row) {
+        return Ok(None);
+    }
     let key = key(rule, cells, row).map_err(|reason| (reason, None))?;
-    Ok(tombstone(rule, change, context, key))
+    Ok(Some(tombstone(rule, change, context, key, HARD_DELETE)))
 }
 
 fn written(
@@ -146,7 +154,7 @@ fn written(
     change: &RowChange,
     context: &MapContext,
     mapped: &mut Mapped,
-) -> Result<Draft, Hold> {
+) -> Result<Option<Draft>, Hold> {
     let name = &rule.reference.rule;
     let row = change.after.as_ref().ok_or_else(|| {
         let reason = format!("rule {name}: the log does not carry the new row");
@@ -154,12 +162,26 @@ fn written(
     })?;
     // Cells the new row leaves unchanged are those of the old row, where that is known.
     let row = filled(row, change.before.as_ref());
+    let told = in_scope(rule, cells, &row).map_err(|stop| {
+        let reason = match stop {
+            Stop::Wrong(reason) => reason,
+            Stop::Unchanged => {
+                rule.with_hint("the log does not carry a column it needs".to_owned())
+            }
+        };
+        let known = key(rule, cells, &row).ok().map(|key| key.text());
+        (format!("rule {name}, where: {reason}"), known)
+    })?;
+    if !told {
+        return Ok(left_out(rule, cells, change, context, &row));
+    }
     let key_now = key(rule, cells, &row).map_err(|reason| (reason, None))?;
     let event_key = key_now.text();
     let hold = |reason: String| (reason, Some(event_key.clone()));
     let old_key = change
         .before
         .as_ref()
+        .filter(|before| in_scope(rule, cells, before) != Ok(false))
         .and_then(|before| key(rule, cells, before).ok())
         .filter(|old| *old != key_now);
     let mut envelope = envelope(rule, change, context, key_now, EventOp::Upsert);
@@ -167,7 +189,9 @@ fn written(
         EventKind::State => {
             // Even if the new row is held, the old key is gone for sure.
             if let Some(old) = old_key {
-                mapped.drafts.push(tombstone(rule, change, context, old));
+                mapped
+                    .drafts
+                    .push(tombstone(rule, change, context, old, HARD_DELETE));
             }
         }
         EventKind::Fact => {
@@ -207,11 +231,40 @@ fn written(
             blame,
         }))
     };
-    Ok(Draft {
+    Ok(Some(Draft {
         envelope,
         body: Some(body),
         open,
-    })
+    }))
+}
+
+/// Whether `where` takes a row; unknown does not.
+fn in_scope(rule: &Rule, cells: &[usize], row: &Row) -> Result<bool, Stop> {
+    match &rule.filter {
+        None => Ok(true),
+        Some(filter) => Ok(filter.expr.truth(&rule.cells(cells, row))? == Some(true)),
+    }
+}
+
+/// What a row means that `where` does not take: the end of what it may have told before. A key
+/// that was never published gets no tombstone; the store knows.
+fn left_out(
+    rule: &Arc<Rule>,
+    cells: &[usize],
+    change: &RowChange,
+    context: &MapContext,
+    row: &Row,
+) -> Option<Draft> {
+    if rule.event_type.kind() == EventKind::Fact || change.op == Op::Insert {
+        return None;
+    }
+    let before = match &change.before {
+        Some(before) if in_scope(rule, cells, before) == Ok(false) => return None,
+        Some(before) => key(rule, cells, before).ok(),
+        None => None,
+    };
+    let key = before.or_else(|| key(rule, cells, row).ok())?;
+    Some(tombstone(rule, change, context, key, OUT_OF_SCOPE))
 }
 
 fn filled<'a>(row: &'a Row, before: Option<&Row>) -> Cow<'a, Row> {
@@ -253,9 +306,15 @@ fn envelope(
     }
 }
 
-fn tombstone(rule: &Rule, change: &RowChange, context: &MapContext, key: EventKey) -> Draft {
+fn tombstone(
+    rule: &Rule,
+    change: &RowChange,
+    context: &MapContext,
+    key: EventKey,
+    reason: &'static str,
+) -> Draft {
     let mut envelope = envelope(rule, change, context, key, EventOp::Delete);
-    envelope.reason = Some("hard_delete");
+    envelope.reason = Some(reason);
     Draft {
         envelope,
         body: None,
@@ -303,7 +362,7 @@ fn row_json(change: &RowChange) -> String {
 fn key(rule: &Rule, cells: &[usize], row: &Row) -> Result<EventKey, String> {
     let mut key = Vec::with_capacity(rule.key.len());
     for field in &rule.key {
-        let reason = match value(field, cells, row) {
+        let reason = match value(rule, field, cells, row) {
             Ok(Got::Value(FieldValue::Text(text))) => {
                 key.push((field.name, text));
                 continue;
@@ -324,7 +383,7 @@ fn fields(rule: &Rule, cells: &[usize], row: &Row) -> Result<Fields, String> {
     let mut body = Body::new(rule.event_type.schema());
     let mut gaps = Vec::new();
     for (n, field) in rule.fields.iter().enumerate() {
-        let set = match value(field, cells, row) {
+        let set = match value(rule, field, cells, row) {
             Ok(Got::Value(value)) => body
                 .set_at(field.index, value)
                 .map_err(|error| error.to_string()),
@@ -348,7 +407,7 @@ enum Got {
     Gap(Gap),
 }
 
-fn value(field: &Field, cells: &[usize], row: &Row) -> Result<Got, String> {
+fn value(rule: &Rule, field: &Field, cells: &[usize], row: &Row) -> Result<Got, String> {
     let cell = |n: usize| {
         let index = cells.get(n).copied().unwrap_or(usize::MAX);
         row.get(index)
@@ -357,14 +416,10 @@ fn value(field: &Field, cells: &[usize], row: &Row) -> Result<Got, String> {
     let converted = match &field.term {
         Term::Constant(value) => Converted::Value(value.clone()),
         Term::Column(n) => convert(cell(*n)?, field)?,
-        Term::NullCase {
-            column,
-            when_null,
-            when_set,
-        } => match clean(cell(*column)?, field)? {
-            Cleaned::Unchanged => Converted::Unchanged,
-            Cleaned::Null => Converted::Value(when_null.clone()),
-            Cleaned::Cell(_) => Converted::Value(when_set.clone()),
+        Term::Expression(formula) => match formula.expr.value(&rule.cells(cells, row)) {
+            Ok(value) => convert(&value, field)?,
+            Err(Stop::Unchanged) => Converted::Unchanged,
+            Err(Stop::Wrong(reason)) => return Err(reason),
         },
     };
     let (source, converted) = match (&field.currency, converted) {

@@ -1,11 +1,23 @@
 //! One cell to one field value, or a plain reason why not. Nothing is guessed or rounded unasked.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use contract::{Decimal, FieldType, FieldValue, Value};
 use jiff::civil;
 
 use crate::rule::{DateForm, Field, Trim};
+
+/// What is cut off, and what counts as null.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Cleaning {
+    pub(crate) trim: Trim,
+    pub(crate) blank_is_null: bool,
+    /// Texts that are null.
+    pub(crate) null_values: Vec<String>,
+    /// Dates that are null.
+    pub(crate) null_dates: Arc<[String]>,
+}
 
 /// A field's value from a cell.
 pub(crate) enum Converted {
@@ -27,26 +39,26 @@ pub(crate) enum Cleaned<'a> {
 ///
 /// # Errors
 /// When the source holds what no type here can hold, and no null value names it.
-pub(crate) fn clean<'a>(cell: &'a Value, field: &Field) -> Result<Cleaned<'a>, String> {
-    let is_null = |text: &String| field.null_values.contains(text);
+pub(crate) fn clean<'a>(cell: &'a Value, rules: &Cleaning) -> Result<Cleaned<'a>, String> {
+    let is_null = |text: &String| rules.null_values.contains(text);
     Ok(match cell {
         Value::Unchanged => Cleaned::Unchanged,
         Value::Null => Cleaned::Null,
         Value::Invalid(raw) => {
-            if is_null(raw) || field.null_dates.contains(raw) {
+            if is_null(raw) || rules.null_dates.contains(raw) {
                 return Ok(Cleaned::Null);
             }
             return Err("the source holds a value that no type here can hold".to_owned());
         }
         Value::Text(text) => {
-            let trimmed = match field.trim {
+            let trimmed = match rules.trim {
                 Trim::None => text,
                 Trim::Left => text.trim_start(),
                 Trim::Right => text.trim_end(),
                 Trim::Both => text.trim(),
             };
-            let blank = field.blank_is_null && trimmed.trim().is_empty();
-            if blank || field.null_values.iter().any(|null| null == trimmed) {
+            let blank = rules.blank_is_null && trimmed.trim().is_empty();
+            if blank || rules.null_values.iter().any(|null| null == trimmed) {
                 Cleaned::Null
             } else if trimmed.len() == text.len() {
                 Cleaned::Cell(Cow::Borrowed(cell))
@@ -54,13 +66,13 @@ pub(crate) fn clean<'a>(cell: &'a Value, field: &Field) -> Result<Cleaned<'a>, S
                 Cleaned::Cell(Cow::Owned(Value::Text(trimmed.to_owned())))
             }
         }
-        _ if !field.null_values.is_empty() && cell.text().is_some_and(|text| is_null(&text)) => {
+        _ if !rules.null_values.is_empty() && cell.text().is_some_and(|text| is_null(&text)) => {
             Cleaned::Null
         }
-        Value::Date(date) if is_null_date(*date, field) => Cleaned::Null,
+        Value::Date(date) if is_null_date(*date, rules) => Cleaned::Null,
         // A date column that is stored as a datetime holds its "no date" at midnight.
         Value::DateTime(local)
-            if local.time() == civil::Time::midnight() && is_null_date(local.date(), field) =>
+            if local.time() == civil::Time::midnight() && is_null_date(local.date(), rules) =>
         {
             Cleaned::Null
         }
@@ -68,8 +80,8 @@ pub(crate) fn clean<'a>(cell: &'a Value, field: &Field) -> Result<Cleaned<'a>, S
     })
 }
 
-fn is_null_date(date: civil::Date, field: &Field) -> bool {
-    !field.null_dates.is_empty() && field.null_dates.contains(&date.to_string())
+fn is_null_date(date: civil::Date, rules: &Cleaning) -> bool {
+    !rules.null_dates.is_empty() && rules.null_dates.contains(&date.to_string())
 }
 
 /// Converts a cell. An amount of money comes back as a decimal; its currency is another cell.
@@ -81,7 +93,7 @@ pub(crate) fn convert(cell: &Value, field: &Field) -> Result<Converted, String> 
         Some(default) => Converted::Value(default.clone()),
         None => Converted::Null,
     };
-    let cell = match clean(cell, field)? {
+    let cell = match clean(cell, &field.cleaning)? {
         Cleaned::Cell(cell) => cell,
         Cleaned::Null => return Ok(null()),
         Cleaned::Unchanged => return Ok(Converted::Unchanged),
@@ -97,7 +109,7 @@ pub(crate) fn convert(cell: &Value, field: &Field) -> Result<Converted, String> 
     let value = typed(&cell, field)?;
     // A date written as text or number is known to be the "no date" only now.
     match &value {
-        FieldValue::Date(date) if is_null_date(*date, field) => Ok(null()),
+        FieldValue::Date(date) if is_null_date(*date, &field.cleaning) => Ok(null()),
         _ => Ok(Converted::Value(value)),
     }
 }
@@ -175,7 +187,9 @@ fn decimal(cell: &Value, field: &Field) -> Result<Decimal, String> {
         }
     };
     let number = match field.round {
-        Some(places) => round(number, places)?,
+        Some(places) => number
+            .try_round(places)
+            .map_err(|error| error.to_string())?,
         None => number,
     };
     number
@@ -185,7 +199,7 @@ fn decimal(cell: &Value, field: &Field) -> Result<Decimal, String> {
 
 /// A float's shortest decimal text (what databases print for it), cut behind the digit that
 /// decides the rounding: further digits cannot change it, but may be more than a decimal holds.
-fn float(value: f64, places: u32) -> Result<Decimal, String> {
+pub(crate) fn float(value: f64, places: u32) -> Result<Decimal, String> {
     if !value.is_finite() {
         return Err("the float is infinite or not a number".to_owned());
     }
@@ -196,22 +210,6 @@ fn float(value: f64, places: u32) -> Result<Decimal, String> {
     };
     kept.parse()
         .map_err(|error| format!("its float cannot become a decimal: {error}"))
-}
-
-/// Half away from zero, as invoices do.
-fn round(number: Decimal, places: u32) -> Result<Decimal, String> {
-    if number.scale() <= places {
-        return Ok(number);
-    }
-    let unit = 10_i128.pow(number.scale() - places);
-    let (whole, rest) = (number.coefficient() / unit, number.coefficient() % unit);
-    // `rest >= unit / 2`, written so that it cannot leave 128 bits.
-    let up = if rest.abs() >= unit - rest.abs() {
-        rest.signum()
-    } else {
-        0
-    };
-    Decimal::try_new(whole + up, places).map_err(|error| error.to_string())
 }
 
 fn date(cell: &Value, form: DateForm) -> Result<civil::Date, String> {
@@ -248,7 +246,7 @@ pub(crate) fn iso(text: &str) -> Option<civil::Date> {
     civil::Date::new(year, month.try_into().ok()?, day.try_into().ok()?).ok()
 }
 
-fn ymd(text: &str) -> Option<civil::Date> {
+pub(crate) fn ymd(text: &str) -> Option<civil::Date> {
     if text.len() != 8 {
         return None;
     }
@@ -257,7 +255,7 @@ fn ymd(text: &str) -> Option<civil::Date> {
     civil::Date::new(year, month.try_into().ok()?, day.try_into().ok()?).ok()
 }
 
-fn cyyddd(text: &str) -> Option<civil::Date> {
+pub(crate) fn cyyddd(text: &str) -> Option<civil::Date> {
     // 1999-12-31 is 99365: the century's leading zeros are not written.
     if !(4..=6).contains(&text.len()) {
         return None;

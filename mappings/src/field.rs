@@ -2,19 +2,16 @@
 //! before any row is seen.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use contract::finding::nearest;
 use contract::section::Problems;
-use contract::{CapturedTable, FieldSchema, FieldType, FieldValue, Node, NodeKind, Section};
+use contract::{CapturedTable, FieldSchema, FieldType, FieldValue, Node, NodeKind, Section, Value};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
 use crate::convert;
-use crate::expression::{self, Expression, Name};
-use crate::rule::{Currency, DateForm, Field, Lookup, Term, Trim};
-
-/// What is wrong, and what to write instead.
-type Wrong = (String, Option<String>);
+use crate::convert::Cleaning;
+use crate::rule::{Currency, DateForm, Field, Formula, Lookup, Term, Trim};
+use crate::sql::{self, Codes, Expr, Names, Type, Wrong};
 
 /// A word of a dictionary, with its place.
 #[derive(Debug, Clone)]
@@ -36,9 +33,7 @@ pub(crate) struct Dictionary {
 /// The file's cleaning rules.
 #[derive(Debug, Default)]
 pub(crate) struct Clean {
-    pub(crate) trim: Trim,
-    pub(crate) blank_is_null: bool,
-    pub(crate) null_dates: Arc<[String]>,
+    pub(crate) cleaning: Cleaning,
     pub(crate) zone: Option<TimeZone>,
 }
 
@@ -65,10 +60,7 @@ impl Scope<'_> {
             field_type: schema.field_type,
             required: schema.required,
             term,
-            trim: self.clean.trim,
-            blank_is_null: self.clean.blank_is_null,
-            null_values: Vec::new(),
-            null_dates: Arc::clone(&self.clean.null_dates),
+            cleaning: self.clean.cleaning.clone(),
             default: None,
             lookup: None,
             implied_decimals: 0,
@@ -137,19 +129,23 @@ impl Scope<'_> {
         let field_type = schema.field_type;
         let path = section.path().to_owned();
         let (column, constant) = (section.get("column"), section.get("const"));
-        let term = match (column, constant) {
-            (Some(node), None) => {
+        let term = match (column, constant, section.get("value")) {
+            (None, None, Some(node)) => {
+                let term = self.term(node, field_type);
+                self.report(term, node, &format!("{path}.value"))
+            }
+            (Some(node), None, None) => {
                 let index = self.column(node);
                 self.report(index, node, &format!("{path}.column"))
                     .map(Term::Column)
             }
-            (None, Some(node)) => {
+            (None, Some(node), None) => {
                 let value = constant_of(node, field_type);
                 self.report(value, node, &format!("{path}.const"))
                     .map(Term::Constant)
             }
             _ => {
-                let found = "expected exactly one of `column` and `const`".to_owned();
+                let found = "expected exactly one of `column`, `value` and `const`".to_owned();
                 self.problems
                     .add(node.line, node.column, &path, found, None);
                 None
@@ -159,13 +155,13 @@ impl Scope<'_> {
         // Go on with a stand-in, to report everything else that is wrong here.
         let mut field = self.plain(schema, index, term.unwrap_or(Term::Column(0)));
         if let Some(value) = trim(&mut section) {
-            field.trim = value;
+            field.cleaning.trim = value;
         }
         if let Some(values) = section.texts("null_values") {
-            field.null_values = values.into_iter().map(str::to_owned).collect();
+            field.cleaning.null_values = values.into_iter().map(str::to_owned).collect();
             // For a date, the field's own list stands instead of the file's.
             if matches!(field_type, FieldType::Date | FieldType::Timestamp) {
-                field.null_dates = field.null_values.clone().into();
+                field.cleaning.null_dates = field.cleaning.null_values.clone().into();
             }
         }
         if let Some(node) = section.get("default") {
@@ -194,7 +190,8 @@ impl Scope<'_> {
         if let Some(name) = section.text("dictionary") {
             field.lookup = self.lookup(name, schema, &mut section);
         }
-        no_effect(&mut section, field_type, constant.is_some());
+        let fixed = constant.is_some() || matches!(field.term, Term::Constant(_));
+        no_effect(&mut section, field_type, fixed);
         section.finish();
         (!broken).then_some(field)
     }
@@ -213,22 +210,61 @@ impl Scope<'_> {
                 return Err((found, None));
             }
         };
-        Ok(match expression::parse(text)? {
-            Expression::Text(text) => Term::Constant(constant(Scalar::Text(&text), field_type)?),
-            Expression::Number(text) => {
-                Term::Constant(constant(Scalar::Number(&text), field_type)?)
+        self.formula(text, field_type)
+    }
+
+    /// An expression as a field's term.
+    fn formula(&mut self, text: &str, field_type: FieldType) -> Result<Term, Wrong> {
+        let (expr, kind) = sql::compile(text, self)?;
+        Ok(match expr {
+            Expr::Column(column) => Term::Column(column),
+            Expr::Constant(Value::Text(text)) => {
+                Term::Constant(constant(Scalar::Text(&text), field_type)?)
             }
-            Expression::Column(name) => Term::Column(self.index(name)?),
-            Expression::NullCase {
-                column,
-                when_null,
-                when_set,
-            } => Term::NullCase {
-                column: self.index(column)?,
-                when_null: constant(Scalar::Text(&when_null), field_type)?,
-                when_set: constant(Scalar::Text(&when_set), field_type)?,
-            },
+            Expr::Constant(Value::Decimal(number)) => {
+                Term::Constant(constant(Scalar::Number(&number.to_string()), field_type)?)
+            }
+            Expr::Constant(Value::Bool(value)) => {
+                Term::Constant(constant(Scalar::Bool(value), field_type)?)
+            }
+            Expr::Constant(Value::Null) => {
+                let fix = "leave the field out; if it is a column, \"\\\"null\\\"\"";
+                return Err(("is always null".to_owned(), Some(fix.to_owned())));
+            }
+            expr => {
+                fits(kind, field_type)?;
+                if let FieldType::Word(_) = field_type {
+                    for text in expr.known_texts() {
+                        constant(Scalar::Text(text), field_type)?;
+                    }
+                }
+                Term::Expression(Formula {
+                    text: text.to_owned(),
+                    expr,
+                })
+            }
         })
+    }
+
+    /// A condition on rows.
+    pub(crate) fn condition(&mut self, node: &Node, path: &str) -> Option<Formula> {
+        let NodeKind::Text(text) = &node.kind else {
+            let found = format!("expected a condition, found {}", node.type_name());
+            let fix = Some("such as \"stock.kind = 2\"".to_owned());
+            self.problems.add(node.line, node.column, path, found, fix);
+            return None;
+        };
+        let made = sql::compile(text, self).and_then(|(expr, kind)| match kind {
+            Type::Bool | Type::Any => Ok(Formula {
+                text: text.clone(),
+                expr,
+            }),
+            other => Err((
+                format!("expected a condition, found {}", other.name()),
+                Some("compare it with something".to_owned()),
+            )),
+        });
+        self.report(made, node, path)
     }
 
     /// The index of the one column a node names.
@@ -237,38 +273,17 @@ impl Scope<'_> {
             let found = format!("expected a column, found {}", node.type_name());
             return Err((found, None));
         };
-        match expression::parse(text)? {
-            Expression::Column(name) => self.index(name),
-            Expression::Text(_) | Expression::Number(_) => Err((
+        match sql::compile(text, self)?.0 {
+            Expr::Column(column) => Ok(column),
+            Expr::Constant(_) => Err((
                 "expected a column, found a constant".to_owned(),
                 Some("write it under `const`".to_owned()),
             )),
-            Expression::NullCase { .. } => Err((
+            _ => Err((
                 "expected a column, found an expression".to_owned(),
-                Some("write the expression as the field's whole value".to_owned()),
+                Some("write the expression under `value`".to_owned()),
             )),
         }
-    }
-
-    fn index(&mut self, name: Name) -> Result<usize, Wrong> {
-        if let (Some(alias), Some(own)) = (&name.alias, self.alias)
-            && alias != own
-        {
-            if self.tables.contains_key(alias) {
-                let found = format!(
-                    "not yet supported: `{alias}` is not the table of this event, `{own}`; one \
-                     event reads one table"
-                );
-                return Err((found, None));
-            }
-            let found = format!("`{alias}` is not one of tables");
-            return Err((found, did_you_mean(alias, [own])));
-        }
-        let known = self.columns.iter().position(|known| *known == name.column);
-        Ok(known.unwrap_or_else(|| {
-            self.columns.push(name.column);
-            self.columns.len() - 1
-        }))
     }
 
     fn currency(&mut self, node: &Node, path: &str) -> Option<Currency> {
@@ -333,6 +348,71 @@ impl Scope<'_> {
             otherwise: dictionary.otherwise.as_ref().and_then(value),
         })
     }
+}
+
+impl Names for Scope<'_> {
+    fn column(&mut self, alias: Option<&str>, column: &str) -> Result<usize, Wrong> {
+        if let (Some(alias), Some(own)) = (alias, self.alias)
+            && alias != own
+        {
+            if self.tables.contains_key(alias) {
+                let found = format!(
+                    "not yet supported: `{alias}` is not the table of this event, `{own}`; one \
+                     event reads one table"
+                );
+                return Err((found, None));
+            }
+            let found = format!("`{alias}` is not one of tables");
+            return Err((found, did_you_mean(alias, [own])));
+        }
+        let known = self.columns.iter().position(|known| known == column);
+        Ok(known.unwrap_or_else(|| {
+            self.columns.push(column.to_owned());
+            self.columns.len() - 1
+        }))
+    }
+
+    fn dictionary(&mut self, name: &str) -> Result<Codes, Wrong> {
+        let Some(dictionary) = self.dictionaries.get(name) else {
+            let fix = did_you_mean(name, self.dictionaries.keys().map(String::as_str));
+            return Err((format!("there is no dictionary `{name}`"), fix));
+        };
+        self.used.push(name.to_owned());
+        let meaning = |word: &Word| word.meaning.clone();
+        let words = dictionary.words.iter();
+        Ok(Codes {
+            name: name.to_owned(),
+            values: words
+                .map(|word| (word.code.clone(), meaning(word)))
+                .collect(),
+            otherwise: dictionary.otherwise.as_ref().map(meaning),
+        })
+    }
+
+    fn has_zone(&self) -> bool {
+        self.clean.zone.is_some()
+    }
+}
+
+/// Whether an expression's type can become a field's at all.
+fn fits(kind: Type, field_type: FieldType) -> Result<(), Wrong> {
+    let fine = match field_type {
+        FieldType::Text | FieldType::Word(_) => true,
+        FieldType::Decimal | FieldType::Money => matches!(kind, Type::Number | Type::Text),
+        FieldType::Bool => matches!(kind, Type::Bool | Type::Number | Type::Text),
+        FieldType::Date => matches!(kind, Type::Date | Type::Text | Type::Number),
+        FieldType::Timestamp => matches!(kind, Type::Timestamp | Type::DateTime),
+        FieldType::List(_) | FieldType::Object(_) => false,
+    };
+    if fine || matches!(kind, Type::Any | Type::Null) {
+        return Ok(());
+    }
+    let found = format!(
+        "the expression is {}, the field is of type {}",
+        kind.name(),
+        field_type.name()
+    );
+    Err((found, None))
 }
 
 /// Reports conversions that would silently do nothing.

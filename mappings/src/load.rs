@@ -21,7 +21,6 @@ const LATER: &[&str] = &["settings", "companies", "tests", "extends"];
 const LATER_IN_CLEAN: &[&str] = &["keys", "flags"];
 const LATER_IN_DATES: &[&str] = &["date_only"];
 const LATER_IN_EVENTS: &[&str] = &[
-    "where",
     "join",
     "add",
     "group",
@@ -160,14 +159,14 @@ impl<'a> Loader<'a> {
         };
         refuse_later(&mut clean, self.top.get("clean"), LATER_IN_CLEAN);
         if let Some(mut text) = clean.section("text") {
-            self.clean.trim = trim(&mut text).unwrap_or_default();
-            self.clean.blank_is_null = text.flag("blank_is_null").unwrap_or_default();
+            self.clean.cleaning.trim = trim(&mut text).unwrap_or_default();
+            self.clean.cleaning.blank_is_null = text.flag("blank_is_null").unwrap_or_default();
             text.finish();
         }
         if let Some(mut dates) = clean.section("dates") {
             refuse_later(&mut dates, clean.get("dates"), LATER_IN_DATES);
             let values = dates.texts("null_values").unwrap_or_default();
-            self.clean.null_dates = values.into_iter().map(str::to_owned).collect();
+            self.clean.cleaning.null_dates = values.into_iter().map(str::to_owned).collect();
             self.clean.zone = zone(&mut dates);
             dates.finish();
         }
@@ -334,6 +333,7 @@ impl<'a> Loader<'a> {
         let at = |node: Option<&Node>| node.map_or(event.place(), |node| (node.line, node.column));
         let (key_place, field_place) = (at(key_node), at(field_node));
         let path = event.path().to_owned();
+        let filter_node = event.get("where");
         event.finish();
         let keys = key_section.as_mut().map(Section::free_entries);
         let fields = field_section.as_mut().map(Section::free_entries);
@@ -352,6 +352,7 @@ impl<'a> Loader<'a> {
         let key = keys
             .map(|entries| load_key(&mut scope, event_type, entries, company, key_place, &path));
         let read_by_key = scope.columns.len();
+        let filter = filter_node.and_then(|node| scope.condition(node, &format!("{path}.where")));
         let fields =
             fields.map(|entries| load_fields(&mut scope, event_type, entries, field_place, &path));
         let Scope { columns, used, .. } = scope;
@@ -372,6 +373,9 @@ impl<'a> Loader<'a> {
             whole_rows_hint: self.whole_rows_hint(&table.table),
             table,
             columns,
+            filter,
+            cleaning: self.clean.cleaning.clone(),
+            zone: self.clean.zone.clone(),
             key: key?,
             fields: fields?,
         })

@@ -3,8 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use contract::{CapturedTable, EventType, FieldType, FieldValue, Finding, MappingRef, TableName};
+use contract::{
+    CapturedTable, EventType, FieldType, FieldValue, Finding, MappingRef, TableName, Value,
+};
 use jiff::tz::TimeZone;
+
+use crate::convert::Cleaning;
+use crate::sql::{Cells, Expr};
 
 /// Which blanks text loses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,12 +56,27 @@ pub(crate) enum Term {
     Constant(FieldValue),
     /// Index into the rule's columns.
     Column(usize),
-    /// `case when column is [not] null then 'a' else 'b' end`
-    NullCase {
-        column: usize,
-        when_null: FieldValue,
-        when_set: FieldValue,
-    },
+    /// Worked out from the row.
+    Expression(Formula),
+}
+
+/// An expression and how its author wrote it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Formula {
+    pub(crate) text: String,
+    pub(crate) expr: Expr,
+}
+
+impl Formula {
+    /// On one line and not too long, for reasons.
+    pub(crate) fn shown(&self) -> String {
+        let words: Vec<&str> = self.text.split_whitespace().collect();
+        let text = words.join(" ");
+        match text.char_indices().nth(120) {
+            Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+            None => text,
+        }
+    }
 }
 
 /// A key or body field.
@@ -68,12 +88,7 @@ pub(crate) struct Field {
     pub(crate) field_type: FieldType,
     pub(crate) required: bool,
     pub(crate) term: Term,
-    pub(crate) trim: Trim,
-    pub(crate) blank_is_null: bool,
-    /// Texts that are null for this field.
-    pub(crate) null_values: Vec<String>,
-    /// Dates that are null in the whole file.
-    pub(crate) null_dates: Arc<[String]>,
+    pub(crate) cleaning: Cleaning,
     /// Instead of null.
     pub(crate) default: Option<FieldValue>,
     pub(crate) lookup: Option<Lookup>,
@@ -94,6 +109,11 @@ pub(crate) struct Rule {
     pub(crate) columns: Vec<String>,
     pub(crate) key: Vec<Field>,
     pub(crate) fields: Vec<Field>,
+    /// The rows it is about; all, if there is none.
+    pub(crate) filter: Option<Formula>,
+    /// The file's cleaning rules and zone, for expressions.
+    pub(crate) cleaning: Cleaning,
+    pub(crate) zone: Option<TimeZone>,
     /// How the log is made to carry whole rows, where that is one statement.
     pub(crate) whole_rows_hint: Option<String>,
 }
@@ -102,13 +122,26 @@ impl Rule {
     /// Names a field of the rule and its column, for reasons.
     pub(crate) fn describe(&self, field: &Field) -> String {
         let column = match &field.term {
-            Term::Column(n) | Term::NullCase { column: n, .. } => self.columns.get(*n),
-            Term::Constant(_) => None,
+            Term::Column(n) => self.columns.get(*n),
+            Term::Constant(_) | Term::Expression(_) => None,
         };
         let (rule, name) = (&self.reference.rule, field.name);
+        if let Term::Expression(formula) = &field.term {
+            return format!("rule {rule}, field {name}, `{}`", formula.shown());
+        }
         match column {
             Some(column) => format!("rule {rule}, field {name}, column \"{column}\""),
             None => format!("rule {rule}, field {name}"),
+        }
+    }
+
+    /// A row as the rule's expressions see it.
+    pub(crate) fn cells<'r>(&'r self, at: &'r [usize], row: &'r [Value]) -> Cells<'r> {
+        Cells {
+            row,
+            at,
+            cleaning: &self.cleaning,
+            zone: self.zone.as_ref(),
         }
     }
 

@@ -55,7 +55,9 @@ fn becomes_with(
     let mapped = map(&file(event_type, field, spec), &change);
     if let Some(held) = mapped.held.first() {
         let place = format!("rule r, field {field}, column \"x\": ");
-        return format!("held: {}", held.reason.replace(&place, ""));
+        let formula = format!("rule r, field {field}, `{}`: ", spec.trim_matches('"'));
+        let reason = held.reason.replace(&place, "").replace(&formula, "");
+        return format!("held: {reason}");
     }
     let events = events(mapped);
     let form: serde_json::Value = serde_json::from_str(&body(&events[0])).unwrap();

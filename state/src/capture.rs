@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use contract::event::OUT_OF_SCOPE;
 use contract::event::digest;
 use contract::{
     Envelope, Event, EventKey, EventKind, EventOp, EventType, MappingRef, Origin, Position,
@@ -277,6 +278,11 @@ fn publish(
                 && version <= *known_version
             {
                 report.stale += 1;
+                return Ok(());
+            }
+            // Its row left the mapping's scope, and nobody was ever told of it.
+            if known.is_none() && envelope.reason == Some(OUT_OF_SCOPE) {
+                report.suppressed += 1;
                 return Ok(());
             }
             if let Some((id, _, known_digest)) = &known

@@ -103,6 +103,25 @@ fn held(row_key: &str, version: u64) -> Item {
 }
 
 #[tokio::test]
+async fn a_row_leaving_the_scope_ends_only_what_was_published() {
+    let world = World::new().await;
+    let left = |sku: &str, version: u64| {
+        let Item::Event(mut published) = tombstone(sku, version) else {
+            unreachable!("a tombstone is an event");
+        };
+        published.event.envelope.reason = Some(contract::event::OUT_OF_SCOPE);
+        Item::Event(published)
+    };
+    let report = world.commit(vec![left("NEW", 1)], 1).await;
+    assert_eq!((report.events, report.suppressed), (0, 1));
+    world.commit(vec![product("A", 2, "a")], 2).await;
+    let report = world.commit(vec![left("A", 3)], 3).await;
+    assert_eq!(report.events, 1);
+    let report = world.commit(vec![left("A", 4)], 4).await;
+    assert_eq!((report.events, report.suppressed), (0, 1), "once");
+}
+
+#[tokio::test]
 async fn a_held_change_is_replaced_by_the_rows_next_state_only() {
     let world = World::new().await;
     world

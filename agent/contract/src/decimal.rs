@@ -33,6 +33,12 @@ pub enum DecimalError {
     /// More than 38 significant digits or decimal places.
     #[error("more than 38 digits")]
     TooManyDigits,
+    /// A division by zero.
+    #[error("division by zero")]
+    DivisionByZero,
+    /// The quotient has no end, such as 1 / 3.
+    #[error("the quotient has endless digits")]
+    Endless,
 }
 
 impl Decimal {
@@ -101,6 +107,163 @@ impl Decimal {
             coefficient: -other.coefficient,
             scale: other.scale,
         })
+    }
+
+    /// Exact product.
+    ///
+    /// # Errors
+    /// [`DecimalError::TooManyDigits`] when the product needs more than 38 digits.
+    pub fn try_mul(self, other: Self) -> Result<Self, DecimalError> {
+        let product = self.coefficient.checked_mul(other.coefficient);
+        Self::try_new(
+            product.ok_or(DecimalError::TooManyDigits)?,
+            self.scale() + other.scale(),
+        )
+    }
+
+    /// Exact quotient. Nothing is rounded: a quotient without end is an error.
+    ///
+    /// # Errors
+    /// [`DecimalError::DivisionByZero`], [`DecimalError::Endless`],
+    /// [`DecimalError::TooManyDigits`].
+    pub fn try_div(self, other: Self) -> Result<Self, DecimalError> {
+        let (numerator, divisor) = self.fraction(other)?;
+        // Only a divisor of twos and fives ends.
+        let (mut rest, mut twos, mut fives) = (divisor, 0_u32, 0_u32);
+        while rest % 2 == 0 {
+            (rest, twos) = (rest / 2, twos + 1);
+        }
+        while rest % 5 == 0 {
+            (rest, fives) = (rest / 5, fives + 1);
+        }
+        if rest != 1 {
+            return Err(DecimalError::Endless);
+        }
+        let places = twos.max(fives);
+        let tens = 10_i128.checked_pow(places);
+        let coefficient = tens.and_then(|tens| numerator.checked_mul(tens / divisor));
+        let coefficient = coefficient.ok_or(DecimalError::TooManyDigits)?;
+        Self::scaled(
+            coefficient,
+            i64::from(places) + i64::from(self.scale) - i64::from(other.scale),
+        )
+    }
+
+    /// The quotient rounded to `places` decimal places, half away from zero.
+    ///
+    /// # Errors
+    /// [`DecimalError::DivisionByZero`], [`DecimalError::TooManyDigits`].
+    pub fn try_div_round(self, other: Self, places: u32) -> Result<Self, DecimalError> {
+        let (quotient, rest, divisor) = self.divide(other, places)?;
+        // `rest >= divisor / 2`, written so that it cannot leave 128 bits.
+        let up = if rest.abs() >= divisor - rest.abs() {
+            rest.signum()
+        } else {
+            0
+        };
+        Self::try_new(quotient + up, places)
+    }
+
+    /// The largest integer not above the quotient.
+    ///
+    /// # Errors
+    /// [`DecimalError::DivisionByZero`], [`DecimalError::TooManyDigits`].
+    pub fn try_div_floor(self, other: Self) -> Result<Self, DecimalError> {
+        let (quotient, rest, _) = self.divide(other, 0)?;
+        Self::try_new(quotient - i128::from(rest < 0), 0)
+    }
+
+    /// What a division to whole numbers leaves, with the sign of `self`, as SQL's `%`.
+    ///
+    /// # Errors
+    /// [`DecimalError::DivisionByZero`], [`DecimalError::TooManyDigits`].
+    pub fn try_rem(self, other: Self) -> Result<Self, DecimalError> {
+        let scale = self.scale.max(other.scale);
+        let left = self.rescaled(scale).ok_or(DecimalError::TooManyDigits)?;
+        let right = other.rescaled(scale).ok_or(DecimalError::TooManyDigits)?;
+        let rest = left.checked_rem(right);
+        Self::try_new(rest.ok_or(DecimalError::DivisionByZero)?, u32::from(scale))
+    }
+
+    /// Rounded to `places` decimal places, half away from zero, as invoices do.
+    ///
+    /// # Errors
+    /// [`DecimalError::TooManyDigits`] when rounding up needs a 39th digit.
+    pub fn try_round(self, places: u32) -> Result<Self, DecimalError> {
+        if self.scale() <= places {
+            return Ok(self);
+        }
+        let unit = 10_i128.pow(self.scale() - places);
+        let (whole, rest) = (self.coefficient / unit, self.coefficient % unit);
+        // `rest >= unit / 2`, written so that it cannot leave 128 bits.
+        let up = if rest.abs() >= unit - rest.abs() {
+            rest.signum()
+        } else {
+            0
+        };
+        Self::try_new(whole + up, places)
+    }
+
+    /// Without its sign.
+    #[must_use]
+    pub fn abs(self) -> Self {
+        Self {
+            coefficient: self.coefficient.abs(),
+            scale: self.scale,
+        }
+    }
+
+    /// With the other sign.
+    #[must_use]
+    pub fn negated(self) -> Self {
+        Self {
+            coefficient: -self.coefficient,
+            scale: self.scale,
+        }
+    }
+
+    /// The smallest integer not below the number.
+    #[must_use]
+    pub fn ceil(self) -> Self {
+        self.negated().floor().negated()
+    }
+
+    /// `self / other` as coefficients in lowest terms, the divisor above zero; the scales apart.
+    fn fraction(self, other: Self) -> Result<(i128, i128), DecimalError> {
+        if other.coefficient == 0 {
+            return Err(DecimalError::DivisionByZero);
+        }
+        let (mut a, mut b) = (self.coefficient.abs(), other.coefficient.abs());
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        let sign = other.coefficient.signum();
+        Ok((sign * self.coefficient / a, sign * other.coefficient / a))
+    }
+
+    /// Quotient of `self * 10^places / other` without its decimal places, the rest, and what was
+    /// divided by.
+    fn divide(self, other: Self, places: u32) -> Result<(i128, i128, i128), DecimalError> {
+        let (mut numerator, mut divisor) = self.fraction(other)?;
+        let up = i64::from(other.scale) + i64::from(places) - i64::from(self.scale);
+        let tens = u32::try_from(up.unsigned_abs())
+            .ok()
+            .and_then(|up| 10_i128.checked_pow(up));
+        let tens = tens.ok_or(DecimalError::TooManyDigits)?;
+        let side = if up < 0 { &mut divisor } else { &mut numerator };
+        *side = side.checked_mul(tens).ok_or(DecimalError::TooManyDigits)?;
+        Ok((numerator / divisor, numerator % divisor, divisor))
+    }
+
+    /// `coefficient / 10^scale`, where the scale may be below zero.
+    fn scaled(coefficient: i128, scale: i64) -> Result<Self, DecimalError> {
+        let places = u32::try_from(scale.unsigned_abs()).unwrap_or(u32::MAX);
+        if scale >= 0 {
+            return Self::try_new(coefficient, places);
+        }
+        let tens = 10_i128.checked_pow(places);
+        let whole = tens.and_then(|tens| coefficient.checked_mul(tens));
+        Self::try_new(whole.ok_or(DecimalError::TooManyDigits)?, 0)
     }
 
     /// The number divided by `10^places`: implied decimals such as JD Edwards' `LIPQOH`.
@@ -340,7 +503,68 @@ mod tests {
         }
     }
 
+    #[test]
+    fn divides_exactly_or_says_so() {
+        for (a, b, expected) in [
+            ("1", "8", "0.125"),
+            ("10", "-4", "-2.5"),
+            ("0", "7", "0"),
+            ("6", "0.003", "2000"),
+            ("21", "7", "3"),
+            ("1e37", "1e-1", "1e38 is too large"),
+            ("1e37", "1e36", "10"),
+            ("1", "3", "endless"),
+            ("2", "0", "zero"),
+        ] {
+            let got = match decimal(a).try_div(decimal(b)) {
+                Ok(value) => value.to_string(),
+                Err(DecimalError::Endless) => "endless".to_owned(),
+                Err(DecimalError::DivisionByZero) => "zero".to_owned(),
+                Err(_) => "1e38 is too large".to_owned(),
+            };
+            assert_eq!(got, expected, "{a} / {b}");
+        }
+        let third = decimal("1").try_div_round(decimal("3"), 4).unwrap();
+        assert_eq!(third.to_string(), "0.3333");
+        let half = decimal("-1").try_div_round(decimal("8"), 2).unwrap();
+        assert_eq!(half.to_string(), "-0.13");
+        let floor = decimal("-7").try_div_floor(decimal("2")).unwrap();
+        assert_eq!(floor.to_string(), "-4");
+        assert_eq!(
+            decimal("-7.5").try_rem(decimal("2")).unwrap().to_string(),
+            "-1.5"
+        );
+        assert_eq!(decimal("2.345").try_round(2).unwrap().to_string(), "2.35");
+        assert_eq!(decimal("-2.345").try_round(2).unwrap().to_string(), "-2.35");
+        assert_eq!(decimal("2.1").ceil().to_string(), "3");
+    }
+
     proptest! {
+        #[test]
+        fn a_quotient_times_its_divisor_is_the_number(a in -1_000_000_i64..1_000_000,
+                b in 1_i64..10_000, sa in 0_u32..8, sb in 0_u32..8) {
+            let a = Decimal::try_new(a.into(), sa).unwrap();
+            let b = Decimal::try_new(b.into(), sb).unwrap();
+            let near = a.try_div_round(b, 6).unwrap();
+            if let Ok(exact) = a.try_div(b) {
+                prop_assert_eq!(exact.try_mul(b).unwrap(), a);
+                prop_assert_eq!(exact.try_round(6).unwrap(), near);
+                prop_assert_eq!(exact.floor(), a.try_div_floor(b).unwrap());
+            }
+            let error = near.try_mul(b).unwrap().try_sub(a).unwrap().abs();
+            let half = b.try_mul(Decimal::try_new(5, 7).unwrap()).unwrap();
+            prop_assert!(error <= half);
+        }
+
+        #[test]
+        fn arithmetic_never_panics(a in -COEFFICIENT_MAX..=COEFFICIENT_MAX, sa in 0u32..=38,
+                b in -COEFFICIENT_MAX..=COEFFICIENT_MAX, sb in 0u32..=38, places in 0u32..=38) {
+            let a = Decimal::try_new(a, sa).unwrap();
+            let b = Decimal::try_new(b, sb).unwrap();
+            let _ = (a.try_add(b), a.try_mul(b), a.try_div(b), a.try_rem(b), a.try_div_floor(b));
+            let _ = (a.try_div_round(b, places), a.try_round(places), a.ceil(), a.floor());
+        }
+
         #[test]
         fn text_round_trips(coefficient in -COEFFICIENT_MAX..=COEFFICIENT_MAX, scale in 0u32..=38) {
             let value = Decimal::try_new(coefficient, scale).unwrap();

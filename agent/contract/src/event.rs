@@ -27,6 +27,11 @@ pub enum EventType {
     Order,
 }
 
+/// A tombstone's reason: the source's row is gone.
+pub const HARD_DELETE: &str = "hard_delete";
+/// A tombstone's reason: the row is there, but the mapping no longer takes it.
+pub const OUT_OF_SCOPE: &str = "out_of_scope";
+
 /// Whether the latest event of a key replaces older ones, or each counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventKind {

@@ -1,0 +1,183 @@
+//! The language's expressions: a total part of SQL's scalar expressions without side effects.
+//!
+//! `parse` turns a text into an [`Expr`] and checks what can be known before any row is seen,
+//! `functions` is the fixed list of functions, `eval` works an expression out for a row. Numbers
+//! are exact decimals, null has SQL's three values, and nothing is rounded, cut or guessed: what
+//! has no exact result stops, so that the row is held.
+
+mod eval;
+mod functions;
+mod parse;
+
+use std::collections::BTreeMap;
+
+use contract::Value;
+
+pub(crate) use eval::{Cells, Stop};
+pub use functions::{FUNCTIONS, FunctionInfo};
+pub(crate) use parse::{Names, compile};
+
+use functions::Call;
+
+/// What is wrong with an expression, and what to write instead.
+pub(crate) type Wrong = (String, Option<String>);
+
+/// What is known about an expression's value when the file is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Type {
+    /// Known only when a row comes: a column, most often.
+    Any,
+    /// Always null.
+    Null,
+    /// A truth value.
+    Bool,
+    /// An exact number.
+    Number,
+    /// Text.
+    Text,
+    /// A date.
+    Date,
+    /// A time of day.
+    Time,
+    /// Date and time without zone.
+    DateTime,
+    /// A moment.
+    Timestamp,
+}
+
+impl Type {
+    /// The plain name, for messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Any => "any type",
+            Self::Null => "null",
+            Self::Bool => "a truth value",
+            Self::Number => "a number",
+            Self::Text => "text",
+            Self::Date => "a date",
+            Self::Time => "a time",
+            Self::DateTime => "a datetime",
+            Self::Timestamp => "a timestamp",
+        }
+    }
+
+    /// Whether a value of this type may stand where `wanted` is expected.
+    pub(crate) fn fits(self, wanted: Self) -> bool {
+        self == wanted || matches!(self, Self::Any | Self::Null) || wanted == Self::Any
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arithmetic {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    Remainder,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Comparison {
+    Equal,
+    Unequal,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+/// How a quotient becomes a number where it has no end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Round(u32),
+    Floor,
+    Ceil,
+}
+
+/// What `cast` makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    Number,
+    Whole,
+    Text,
+    Date,
+}
+
+/// The pieces of a LIKE pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Piece {
+    /// `%`
+    Any,
+    /// `_`
+    One,
+    Char(char),
+}
+
+/// A dictionary as an expression uses it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Codes {
+    pub(crate) name: String,
+    pub(crate) values: BTreeMap<String, String>,
+    /// What unknown codes mean; `None` = hold.
+    pub(crate) otherwise: Option<String>,
+}
+
+/// An expression, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Expr {
+    Constant(Value),
+    /// Index into the rule's columns.
+    Column(usize),
+    Not(Box<Expr>),
+    Negate(Box<Expr>),
+    And(Box<Expr>, Box<Expr>),
+    Or(Box<Expr>, Box<Expr>),
+    Arithmetic(Arithmetic, Box<Expr>, Box<Expr>),
+    /// A division whose rounding is asked for: `round(a / b, n)`, `floor(a / b)`, `ceil(a / b)`.
+    Quotient(Ending, Box<Expr>, Box<Expr>),
+    Compare(Comparison, Box<Expr>, Box<Expr>),
+    Concat(Box<Expr>, Box<Expr>),
+    IsNull(Box<Expr>),
+    /// `is true`, `is false`
+    IsTruth(Box<Expr>, bool),
+    /// `is not distinct from`
+    Same(Box<Expr>, Box<Expr>),
+    In(Box<Expr>, Vec<Expr>),
+    Between(Box<Expr>, Box<Expr>, Box<Expr>),
+    Like(Box<Expr>, Vec<Piece>),
+    /// The first arm whose condition is true.
+    Case(Vec<(Expr, Expr)>, Box<Expr>),
+    /// The first arm whose value equals the operand: `case a when 1 then ..`.
+    Choice(Box<Expr>, Vec<(Expr, Expr)>, Box<Expr>),
+    Cast(Box<Expr>, Target),
+    Call(Call, Vec<Expr>),
+    Dictionary(Box<Codes>, Vec<Expr>),
+}
+
+impl Expr {
+    /// Every text that the expression is known to give when it gives one of its constants.
+    pub(crate) fn known_texts(&self) -> Vec<&str> {
+        match self {
+            Self::Constant(Value::Text(text)) => vec![text],
+            Self::Case(arms, otherwise) | Self::Choice(_, arms, otherwise) => arms
+                .iter()
+                .map(|(_, value)| value)
+                .chain([&**otherwise])
+                .flat_map(Self::known_texts)
+                .collect(),
+            Self::Call(Call::Coalesce, arguments) => {
+                arguments.iter().flat_map(Self::known_texts).collect()
+            }
+            Self::Dictionary(codes, _) => codes
+                .values
+                .values()
+                .chain(&codes.otherwise)
+                .map(String::as_str)
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

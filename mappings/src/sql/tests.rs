@@ -1,0 +1,397 @@
+use contract::Value;
+use jiff::civil;
+use jiff::tz::TimeZone;
+use proptest::prelude::*;
+
+use super::*;
+use crate::convert::Cleaning;
+
+/// Columns are numbered as they are met; `codes` is the one dictionary.
+#[derive(Default)]
+struct Known(Vec<String>);
+
+impl Names for Known {
+    fn column(&mut self, _: Option<&str>, column: &str) -> Result<usize, Wrong> {
+        let known = self.0.iter().position(|name| name == column);
+        Ok(known.unwrap_or_else(|| {
+            self.0.push(column.to_owned());
+            self.0.len() - 1
+        }))
+    }
+
+    fn dictionary(&mut self, name: &str) -> Result<Codes, Wrong> {
+        let entry = |code: &str, meaning: &str| (code.to_owned(), meaning.to_owned());
+        match name {
+            "codes" => Ok(Codes {
+                name: name.to_owned(),
+                values: [entry("N/O", "open"), entry("1", "one")].into(),
+                otherwise: None,
+            }),
+            _ => Err((format!("there is no dictionary `{name}`"), None)),
+        }
+    }
+
+    fn has_zone(&self) -> bool {
+        true
+    }
+}
+
+/// The columns rows of these tests have.
+fn column(name: &str) -> Value {
+    match name {
+        "n" => Value::Null,
+        "u" => Value::Unchanged,
+        "two" => Value::Int(2),
+        "qty" => Value::Decimal("12.50".parse().unwrap()),
+        "text" => Value::Text("Each ".to_owned()),
+        "digits" => Value::Text("7.5".to_owned()),
+        "yes" => Value::Bool(true),
+        "float" => Value::Float(2.675),
+        "day" => Value::Date(civil::date(2026, 11, 20)),
+        "at" => Value::DateTime(civil::date(2026, 11, 20).at(8, 5, 0, 0)),
+        "gap" => Value::DateTime(civil::date(2026, 3, 29).at(2, 30, 0, 0)),
+        "blob" => Value::Bytes(vec![1]),
+        other => panic!("no column {other}"),
+    }
+}
+
+fn work_out(text: &str) -> String {
+    let mut names = Known::default();
+    let expr = match compile(text, &mut names) {
+        Ok((expr, _)) => expr,
+        Err((found, _)) => return format!("refused: {found}"),
+    };
+    let row: Vec<Value> = names.0.iter().map(|name| column(name)).collect();
+    let at: Vec<usize> = (0..row.len()).collect();
+    let zone = TimeZone::get("Europe/Berlin").unwrap();
+    let cells = Cells {
+        row: &row,
+        at: &at,
+        cleaning: &Cleaning::default(),
+        zone: Some(&zone),
+    };
+    match expr.value(&cells) {
+        Ok(value) => value.text().unwrap_or_else(|| "null".to_owned()),
+        Err(Stop::Unchanged) => "unchanged".to_owned(),
+        Err(Stop::Wrong(reason)) => format!("held: {reason}"),
+    }
+}
+
+fn all(cases: &[(&str, &str)]) {
+    for (text, expected) in cases {
+        assert_eq!(work_out(text), *expected, "{text}");
+    }
+}
+
+#[test]
+fn every_functions_example_is_true() {
+    for info in FUNCTIONS {
+        let (text, expected) = info.example;
+        assert_eq!(work_out(text), expected, "{text}");
+    }
+    let names: Vec<_> = FUNCTIONS.iter().map(|info| info.name).collect();
+    let mut sorted = names.clone();
+    sorted.sort_unstable();
+    assert_eq!(names, sorted);
+}
+
+#[test]
+fn numbers_are_exact_and_never_rounded_unasked() {
+    all(&[
+        ("0.1 + 0.2", "0.3"),
+        ("qty * two - 1", "24"),
+        ("qty / two", "6.25"),
+        ("-qty % 5", "-2.5"),
+        ("2 + 3 * 4", "14"),
+        ("(2 + 3) * 4", "20"),
+        (
+            "1 / 3",
+            "held: `/`: the quotient has endless digits; round(a / b, places) says how many to keep",
+        ),
+        ("round(1 / 3, 4)", "0.3333"),
+        ("round((two / 3), 2)", "0.67"),
+        ("floor(-7 / 2)", "-4"),
+        ("ceil(-7 / 2)", "-3"),
+        ("qty / 0", "held: `/`: division by zero"),
+        ("round(qty / 0, 2)", "held: `/`: division by zero"),
+        (
+            "99999999999999999999999999999999999999 + 1",
+            "held: `+`: more than 38 digits",
+        ),
+        (
+            "float + 1",
+            "held: a binary float is no exact number; round(column, places) makes it one",
+        ),
+        ("round(float, 2)", "2.68"),
+        (
+            "text + 1",
+            "held: a value of type text is no number; cast(.. as decimal) reads one from text",
+        ),
+        ("cast(digits as decimal) + 1", "8.5"),
+        (
+            "cast(digits as int)",
+            "held: cast to int: the number has decimal places; floor or round it",
+        ),
+        (
+            "cast(text as decimal)",
+            "held: cast to a number: its text is not a decimal number",
+        ),
+        ("greatest(qty - 20, 0)", "0"),
+    ]);
+}
+
+#[test]
+fn null_has_three_values() {
+    all(&[
+        ("n + 1", "null"),
+        ("n = n", "null"),
+        ("n is null", "true"),
+        ("qty is not null", "true"),
+        ("n = 1 or true", "true"),
+        ("n = 1 and false", "false"),
+        ("n = 1 or false", "null"),
+        ("not (n = 1)", "null"),
+        ("(n = 1) is true", "false"),
+        ("(n = 1) is not true", "true"),
+        ("2 in (1, n)", "null"),
+        ("2 in (2, n)", "true"),
+        ("2 not in (1, 3)", "true"),
+        ("two between 1 and n", "null"),
+        ("two between 3 and n", "false"),
+        ("two not between 3 and 4", "true"),
+        ("n is distinct from 1", "true"),
+        ("n is not distinct from null", "true"),
+        ("coalesce(n, n, 5)", "5"),
+        ("case when n = 1 then 'a' else 'b' end", "b"),
+        ("case two when 1 then 'one' when 2 then 'two' end", "two"),
+        ("case two when 5 then 'x' end", "null"),
+        ("'a' || n", "null"),
+        ("concat('a', n, qty)", "a12.5"),
+        ("nullif(two, 2)", "null"),
+        ("substr(text, n)", "null"),
+    ]);
+}
+
+#[test]
+fn unlike_things_are_not_compared() {
+    all(&[
+        ("text = 'Each '", "true"),
+        ("text = 'Each'", "false"),
+        ("trim(text) = 'Each'", "true"),
+        ("text like 'E%h_'", "true"),
+        ("text not like '%x%'", "true"),
+        (
+            "text = 1",
+            "held: a value of type text cannot be compared with one of type decimal",
+        ),
+        ("day >= '2026-11-01'", "true"),
+        (
+            "day < '20261101'",
+            "held: a value of type date cannot be compared with one of type text",
+        ),
+        ("at > day", "true"),
+        ("at = '2026-11-20T08:05:00'", "true"),
+        ("day = date '2026-11-20'", "true"),
+        ("yes = 1", "true"),
+        (
+            "yes = two",
+            "held: a value of type bool cannot be compared with one of type int",
+        ),
+        (
+            "blob = blob",
+            "held: a value of type bytes cannot be compared with one of type bytes",
+        ),
+        (
+            "blob || 'x'",
+            "held: a value of type bytes has no exact text",
+        ),
+        (
+            "case when two then 'a' end",
+            "held: a value of type int is no truth value; compare it, or truthy(..)",
+        ),
+    ]);
+}
+
+#[test]
+fn codes_and_times_are_read_or_held() {
+    all(&[
+        ("dict(codes, N'N', 'O')", "open"),
+        ("digits::decimal", "7.5"),
+        ("substring(text from 2 for 2)", "ac"),
+        ("dict(codes, 1)", "one"),
+        ("dict(codes, n)", "null"),
+        (
+            "dict(codes, 'X')",
+            "held: its code is not in dictionary `codes`",
+        ),
+        ("truthy('N')", "false"),
+        (
+            "truthy('maybe')",
+            "held: truthy: its code is neither yes nor no",
+        ),
+        ("date_ymd(0)", "null"),
+        ("date_ymd('20261301')", "held: its text is no date YYYYMMDD"),
+        ("time_hhmm(1435)", "14:35:00"),
+        ("time_hhmm(2460)", "held: its decimal is no time HHMM"),
+        ("local_datetime(at)", "2026-11-20T07:05:00Z"),
+        (
+            "local_datetime(gap)",
+            "held: the local time falls into a clock change of its zone",
+        ),
+    ]);
+}
+
+#[test]
+fn what_the_log_left_out_is_not_null() {
+    all(&[
+        ("u", "unchanged"),
+        ("u + 1", "unchanged"),
+        ("u is null", "unchanged"),
+        ("coalesce(u, 1)", "unchanged"),
+        ("coalesce(1, u)", "1"),
+        ("u = 1 and false", "false"),
+        ("false and u = 1", "false"),
+        ("u = 1 or true", "true"),
+        ("u = 1 and true", "unchanged"),
+        ("case when true then 1 else u end", "1"),
+    ]);
+}
+
+#[test]
+fn mistakes_are_found_before_any_row() {
+    for (text, found) in [
+        ("", "is empty"),
+        ("a b", "`b` stands after a whole expression (character 3)"),
+        (
+            "a +",
+            "is no expression: expected: an expression, found its end",
+        ),
+        ("'EA", "is no expression: unterminated string literal"),
+        ("colaesce(a, b)", "there is no function `colaesce`"),
+        ("upper(a, b)", "`upper` takes 1 values, found 2"),
+        ("round()", "`round` takes 1 to 2 values, found 0"),
+        ("upper(1)", "`upper` needs text, but `1` is a number"),
+        ("'a' + 1", "`+` needs a number, but `'a'` is text"),
+        ("not 'a'", "not needs a truth value, but `'a'` is text"),
+        ("1 and true", "and needs a truth value, but `1` is a number"),
+        ("1 = 'a'", "`=` compares `1`, a number, with `'a'`, text"),
+        (
+            "1 in (1, 'a')",
+            "in compares `1`, a number, with `'a'`, text",
+        ),
+        ("date_ymd(a) > 'soon'", "`'soon'` is no date YYYY-MM-DD"),
+        (
+            "case when a = 1 then 'x' else 2 end",
+            "the branches of case disagree: `2` is a number",
+        ),
+        (
+            "coalesce('a', 1)",
+            "`coalesce` mixes `'a'`, text, with `1`, a number",
+        ),
+        ("dict(stats, a)", "there is no dictionary `stats`"),
+        ("dict('codes', a)", "dict needs a dictionary's name first"),
+        (
+            "cast(a as decimal(10, 2))",
+            "cast to DECIMAL(10,2) would round unasked",
+        ),
+        (
+            "cast(a as float)",
+            "cast to FLOAT is no part of this language",
+        ),
+        ("a = (select 1)", "expressions have no queries"),
+        ("exists (select 1)", "expressions have no queries"),
+        ("sum(a) over ()", "`sum` takes values and nothing else"),
+        ("count(*)", "`count`: `*` is no value"),
+        ("a like b", "the pattern of like must be a constant text"),
+        ("a.b.c", "`a.b.c` names no column"),
+        ("a -> 'x'", "`->` is no operator of this language"),
+        ("1e99", "`1e99`: more than 38 digits"),
+        ("now()", "there is no function `now`"),
+        (
+            "try_cast(a as int)",
+            "`TRY_CAST(a AS INT)` is no part of this language",
+        ),
+        ("substr(a)", "`substr` takes 2 to 3 values, found 1"),
+        (
+            "first_value(a) ignore nulls",
+            "`first_value` takes values and nothing else",
+        ),
+    ] {
+        let got = compile(text, &mut Known::default());
+        match got {
+            Err((got, _)) => assert!(got.starts_with(found), "{text}\n  {got}\n  {found}"),
+            Ok(made) => panic!("{text} gives {made:?}"),
+        }
+    }
+    let deep = format!("{}1{}", "(".repeat(500), ")".repeat(500));
+    let (found, _) = compile(&deep, &mut Known::default()).unwrap_err();
+    assert!(found.starts_with("has more than"), "{found}");
+    // What is just allowed needs half of a thread's stack.
+    let high = vec!["two"; 50].join(" + ");
+    let nested = format!("{}two{}", "abs(".repeat(20), ")".repeat(20));
+    let small = std::thread::Builder::new().stack_size(1 << 20);
+    let run = small.spawn(move || (work_out(&high), work_out(&nested)));
+    assert_eq!(
+        run.unwrap().join().unwrap(),
+        ((2 * 50).to_string(), "2".to_owned())
+    );
+    let long = vec!["1"; 900].join(" + ");
+    let (found, _) = compile(&long, &mut Known::default()).unwrap_err();
+    assert!(found.starts_with("has more than"), "{found}");
+}
+
+#[test]
+fn names_are_quoted_as_in_every_database() {
+    for (text, expected) in [
+        ("qty", "qty"),
+        (" stock . qty ", "qty"),
+        ("descrip##1", "descrip##1"),
+        ("größe", "größe"),
+        ("orders.order", "order"),
+        ("\"Outstanding Qty_ (Base)\"", "Outstanding Qty_ (Base)"),
+        ("l.[No_]", "No_"),
+        ("`tab Item`", "tab Item"),
+        ("\"a\"\"b\".\"c.d\"", "c.d"),
+        ("s.date", "date"),
+        ("s.\"left\"", "left"),
+    ] {
+        let mut names = Known::default();
+        let made = compile(text, &mut names);
+        assert_eq!(made.map(|(expr, _)| expr), Ok(Expr::Column(0)), "{text}");
+        assert_eq!(names.0, [expected], "{text}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text: String, sql in "[a-z0-9 .,'\"()+*/<=>%|-]{0,60}") {
+        let _ = compile(&text, &mut Known::default());
+        let _ = compile(&sql, &mut Known::default());
+    }
+
+    #[test]
+    fn every_quoted_name_and_text_comes_back(text in "[^\\x00]{1,20}") {
+        let mut names = Known::default();
+        let name = format!("\"{}\"", text.replace('"', "\"\""));
+        prop_assert_eq!(compile(&name, &mut names).unwrap().0, Expr::Column(0));
+        prop_assert_eq!(&names.0[0], &text);
+        let literal = format!("'{}'", text.replace('\'', "''"));
+        let made = compile(&literal, &mut names).unwrap().0;
+        prop_assert_eq!(made, Expr::Constant(Value::Text(text)));
+    }
+
+    #[test]
+    fn like_is_what_its_pieces_say(text in "[ab]{0,6}", pattern in "[ab%_]{0,6}") {
+        fn slow(text: &[char], pattern: &[char]) -> bool {
+            match pattern {
+                [] => text.is_empty(),
+                ['%', rest @ ..] => (0..=text.len()).any(|n| slow(&text[n..], rest)),
+                ['_', rest @ ..] => !text.is_empty() && slow(&text[1..], rest),
+                [c, rest @ ..] => text.first() == Some(c) && slow(&text[1..], rest),
+            }
+        }
+        let chars = |text: &str| text.chars().collect::<Vec<_>>();
+        let expected = slow(&chars(&text), &chars(&pattern)).to_string();
+        prop_assert_eq!(work_out(&format!("'{text}' like '{pattern}'")), expected);
+    }
+}
