@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use contract::event::{HARD_DELETE, OUT_OF_SCOPE};
+use contract::event::{HARD_DELETE, OUT_OF_SCOPE, SOFT_FLAG};
 use contract::{
     Body, Envelope, EventKey, EventKind, EventOp, FieldValue, Op, Row, RowChange, RowKey,
     TableShape, Value,
@@ -11,7 +11,7 @@ use contract::{
 
 use crate::convert::{Converted, convert, is_currency};
 use crate::draft::{Draft, Gap, HeldChange, MapContext, Mapped, Open, Truncated, complete};
-use crate::rule::{Currency, Field, MappingSet, Rule, Term};
+use crate::rule::{Currency, Field, Formula, MappingSet, Rule, Term};
 use crate::sql::Stop;
 
 /// A rule bound to a table's columns: the rule's column n is the row's cell `cells[n]`.
@@ -141,7 +141,7 @@ fn removed(
     };
     // A row that was left out was never told, so its end is nothing either. Where the log tells
     // too little to know, one tombstone too many is better than one too few.
-    if let Ok(false) = in_scope(rule, cells, row) {
+    if let Ok(Some(_)) = ended(rule, cells, row) {
         return Ok(None);
     }
     let key = key(rule, cells, row).map_err(|reason| (reason, None))?;
@@ -162,18 +162,18 @@ fn written(
     })?;
     // Cells the new row leaves unchanged are those of the old row, where that is known.
     let row = filled(row, change.before.as_ref());
-    let told = in_scope(rule, cells, &row).map_err(|stop| {
+    let end = ended(rule, cells, &row).map_err(|stop| {
         let reason = match stop {
             Stop::Wrong(reason) => reason,
             Stop::Unchanged => {
-                rule.with_hint("the log does not carry a column it needs".to_owned())
+                rule.with_hint("the log does not carry a column its condition needs".to_owned())
             }
         };
         let known = key(rule, cells, &row).ok().map(|key| key.text());
-        (format!("rule {name}, where: {reason}"), known)
+        (format!("rule {name}, {reason}"), known)
     })?;
-    if !told {
-        return Ok(left_out(rule, cells, change, context, &row));
+    if let Some(end) = end {
+        return Ok(left_out(rule, cells, change, context, &row, end));
     }
     let key_now = key(rule, cells, &row).map_err(|reason| (reason, None))?;
     let event_key = key_now.text();
@@ -181,7 +181,7 @@ fn written(
     let old_key = change
         .before
         .as_ref()
-        .filter(|before| in_scope(rule, cells, before) != Ok(false))
+        .filter(|before| !matches!(ended(rule, cells, before), Ok(Some(_))))
         .and_then(|before| key(rule, cells, before).ok())
         .filter(|old| *old != key_now);
     let mut envelope = envelope(rule, change, context, key_now, EventOp::Upsert);
@@ -238,15 +238,30 @@ fn written(
     }))
 }
 
-/// Whether `where` takes a row; unknown does not.
-fn in_scope(rule: &Rule, cells: &[usize], row: &Row) -> Result<bool, Stop> {
-    match &rule.filter {
-        None => Ok(true),
-        Some(filter) => Ok(filter.expr.truth(&rule.cells(cells, row))? == Some(true)),
+/// Why a row says nothing: `where` does not take it, or `deleted_when` says it is gone. Unknown
+/// is neither taken nor gone.
+fn ended(rule: &Rule, cells: &[usize], row: &Row) -> Result<Option<&'static str>, Stop> {
+    let cells = rule.cells(cells, row);
+    let truth = |condition: &Formula, name: &str| {
+        condition.expr.truth(&cells).map_err(|stop| match stop {
+            Stop::Wrong(reason) => Stop::Wrong(format!("{name}: {reason}")),
+            Stop::Unchanged => Stop::Unchanged,
+        })
+    };
+    if let Some(filter) = &rule.filter
+        && truth(filter, "where")? != Some(true)
+    {
+        return Ok(Some(OUT_OF_SCOPE));
     }
+    if let Some(deleted) = &rule.deleted_when
+        && truth(deleted, "deleted_when")? == Some(true)
+    {
+        return Ok(Some(SOFT_FLAG));
+    }
+    Ok(None)
 }
 
-/// What a row means that `where` does not take: the end of what it may have told before. A key
+/// What a row means that says nothing: the end of what it may have told before. A key
 /// that was never published gets no tombstone; the store knows.
 fn left_out(
     rule: &Arc<Rule>,
@@ -254,17 +269,18 @@ fn left_out(
     change: &RowChange,
     context: &MapContext,
     row: &Row,
+    end: &'static str,
 ) -> Option<Draft> {
     if rule.event_type.kind() == EventKind::Fact || change.op == Op::Insert {
         return None;
     }
     let before = match &change.before {
-        Some(before) if in_scope(rule, cells, before) == Ok(false) => return None,
+        Some(before) if matches!(ended(rule, cells, before), Ok(Some(_))) => return None,
         Some(before) => key(rule, cells, before).ok(),
         None => None,
     };
     let key = before.or_else(|| key(rule, cells, row).ok())?;
-    Some(tombstone(rule, change, context, key, OUT_OF_SCOPE))
+    Some(tombstone(rule, change, context, key, end))
 }
 
 fn filled<'a>(row: &'a Row, before: Option<&Row>) -> Cow<'a, Row> {

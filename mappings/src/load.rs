@@ -21,16 +21,7 @@ const LATER: &[&str] = &["settings", "companies", "tests", "extends"];
 const LATER_IN_CLEAN: &[&str] = &["keys", "flags"];
 const LATER_IN_DATES: &[&str] = &["date_only"];
 const LATER_IN_EVENTS: &[&str] = &[
-    "join",
-    "add",
-    "group",
-    "lines",
-    "together",
-    "deleted_when",
-    "guard",
-    "also_in",
-    "fact",
-    "read",
+    "join", "add", "group", "lines", "together", "guard", "also_in", "fact", "read",
 ];
 
 impl Mapping {
@@ -333,7 +324,14 @@ impl<'a> Loader<'a> {
         let at = |node: Option<&Node>| node.map_or(event.place(), |node| (node.line, node.column));
         let (key_place, field_place) = (at(key_node), at(field_node));
         let path = event.path().to_owned();
-        let filter_node = event.get("where");
+        let (filter_node, deleted_node) = (event.get("where"), event.get("deleted_when"));
+        if let (Some(node), Some(event_type)) = (deleted_node, event_type)
+            && event_type.kind() == EventKind::Fact
+        {
+            let found = "is for events of state: what happened stays happened".to_owned();
+            let fix = Some("`where` leaves rows out".to_owned());
+            event.wrong("deleted_when", node, found, fix);
+        }
         event.finish();
         let keys = key_section.as_mut().map(Section::free_entries);
         let fields = field_section.as_mut().map(Section::free_entries);
@@ -352,7 +350,11 @@ impl<'a> Loader<'a> {
         let key = keys
             .map(|entries| load_key(&mut scope, event_type, entries, company, key_place, &path));
         let read_by_key = scope.columns.len();
-        let filter = filter_node.and_then(|node| scope.condition(node, &format!("{path}.where")));
+        let mut condition = |node: Option<&Node>, name: &str| {
+            node.and_then(|node| scope.condition(node, &format!("{path}.{name}")))
+        };
+        let filter = condition(filter_node, "where");
+        let deleted_when = condition(deleted_node, "deleted_when");
         let fields =
             fields.map(|entries| load_fields(&mut scope, event_type, entries, field_place, &path));
         let Scope { columns, used, .. } = scope;
@@ -374,6 +376,7 @@ impl<'a> Loader<'a> {
             table,
             columns,
             filter,
+            deleted_when,
             cleaning: self.clean.cleaning.clone(),
             zone: self.clean.zone.clone(),
             key: key?,

@@ -111,6 +111,8 @@ pub(crate) struct Rule {
     pub(crate) fields: Vec<Field>,
     /// The rows it is about; all, if there is none.
     pub(crate) filter: Option<Formula>,
+    /// Rows that are there but gone.
+    pub(crate) deleted_when: Option<Formula>,
     /// The file's cleaning rules and zone, for expressions.
     pub(crate) cleaning: Cleaning,
     pub(crate) zone: Option<TimeZone>,

@@ -96,7 +96,6 @@ fn every_refused_block_is_named() {
         "also_in",
         "read",
         "fact",
-        "deleted_when",
     ] {
         assert!(docs.contains(&format!("`{block}`")), "{block}");
         let at_top = SHOP.replacen("tables:\n", &format!("{block}: {{}}\ntables:\n"), 1);

@@ -171,8 +171,40 @@ fn cells_the_log_left_out_stop_only_what_needs_them() {
     let held = mapped(Op::Update, None, Some(part)).held.remove(0);
     assert!(
         held.reason
-            .contains("where: the log does not carry a column it needs"),
+            .contains("the log does not carry a column its condition needs"),
         "{}",
         held.reason
+    );
+}
+
+#[test]
+fn a_marked_row_is_a_deleted_one() {
+    let file = STOCK.replace(
+        "    where: \"stock.RCRDTYPE = 2\"\n",
+        "    where: \"stock.RCRDTYPE = 2\"\n    deleted_when: \"stock.INACTIVE = 1\"\n",
+    );
+    let marked = || {
+        let mut row = row(2, "5");
+        row[8] = Value::Int(1);
+        row
+    };
+    let run = |op, before, after| map(&file, &change(&stock(), op, before, after));
+    let gone = only(run(Op::Update, Some(row(2, "5")), Some(marked())));
+    assert_eq!(gone.envelope().reason, Some("soft_flag"));
+    assert_eq!(gone.envelope().key.text(), "TWO|100XLG|WAREHOUSE");
+    let back = only(run(Op::Update, Some(marked()), Some(row(2, "5"))));
+    assert_eq!(back.envelope().op, EventOp::Upsert);
+    let read = only(run(Op::Read, None, Some(marked())));
+    assert_eq!(read.envelope().reason, Some("soft_flag"));
+    assert!(nothing(&run(Op::Insert, None, Some(marked()))));
+    assert!(
+        nothing(&run(Op::Delete, Some(marked()), None)),
+        "its end was told"
+    );
+    let mut unknown = row(2, "5");
+    unknown[8] = Value::Null;
+    assert!(
+        run(Op::Insert, None, Some(unknown)).held.len() == 1,
+        "unknown is not gone"
     );
 }

@@ -106,6 +106,14 @@ const BROKEN: &[(&str, &str)] = &[
     ),
     ("    from: item\n", "    from: item\n    where: true\n"),
     ("    from: item\n", "    from: item\n    join: {}\n"),
+    (
+        "    from: item\n",
+        "    from: item\n    deleted_when: \"'Y'\"\n",
+    ),
+    (
+        "    from: move\n",
+        "    from: move\n    deleted_when: \"move.void = 1\"\n",
+    ),
     ("name: item.name", "name: \"'a' || upper(5)\""),
     ("name: item.name", "name: {value: \"item.a = 1 or 'x'\"}"),
     (

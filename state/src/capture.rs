@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use contract::event::OUT_OF_SCOPE;
 use contract::event::digest;
+use contract::event::{OUT_OF_SCOPE, SOFT_FLAG};
 use contract::{
     Envelope, Event, EventKey, EventKind, EventOp, EventType, MappingRef, Origin, Position,
 };
@@ -280,8 +280,8 @@ fn publish(
                 report.stale += 1;
                 return Ok(());
             }
-            // Its row left the mapping's scope, and nobody was ever told of it.
-            if known.is_none() && envelope.reason == Some(OUT_OF_SCOPE) {
+            // Its row is there but says nothing, and nobody was ever told of it.
+            if known.is_none() && matches!(envelope.reason, Some(OUT_OF_SCOPE | SOFT_FLAG)) {
                 report.suppressed += 1;
                 return Ok(());
             }

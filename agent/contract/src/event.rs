@@ -31,6 +31,8 @@ pub enum EventType {
 pub const HARD_DELETE: &str = "hard_delete";
 /// A tombstone's reason: the row is there, but the mapping no longer takes it.
 pub const OUT_OF_SCOPE: &str = "out_of_scope";
+/// A tombstone's reason: the row is there, but marked as deleted.
+pub const SOFT_FLAG: &str = "soft_flag";
 
 /// Whether the latest event of a key replaces older ones, or each counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
