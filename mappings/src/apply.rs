@@ -139,13 +139,14 @@ fn removed(
         );
         return Err((rule.with_hint(reason), None));
     };
-    // A row that was left out was never told, so its end is nothing either. Where the log tells
-    // too little to know, one tombstone too many is better than one too few.
-    if let Ok(Some(_)) = ended(rule, cells, row) {
-        return Ok(None);
-    }
+    // Where the log tells too little to know, one tombstone too many is better than one too few.
+    let reason = match ended(rule, cells, row) {
+        Ok(Some(_)) if !rule.own_keys => return Ok(None),
+        Ok(Some(end)) => end,
+        Ok(None) | Err(_) => HARD_DELETE,
+    };
     let key = key(rule, cells, row).map_err(|reason| (reason, None))?;
-    Ok(Some(tombstone(rule, change, context, key, HARD_DELETE)))
+    Ok(Some(tombstone(rule, change, context, key, reason)))
 }
 
 fn written(
@@ -261,8 +262,10 @@ fn ended(rule: &Rule, cells: &[usize], row: &Row) -> Result<Option<&'static str>
     Ok(None)
 }
 
-/// What a row means that says nothing: the end of what it may have told before. A key
-/// that was never published gets no tombstone; the store knows.
+/// What a row means that says nothing: the end of what it may have told before, by these rules or
+/// by those of an earlier file. The store knows whether anything was published. But where several
+/// rows share an event's key, another of them may have told it: then only a row that surely told
+/// something ends it.
 fn left_out(
     rule: &Arc<Rule>,
     cells: &[usize],
@@ -274,11 +277,12 @@ fn left_out(
     if rule.event_type.kind() == EventKind::Fact || change.op == Op::Insert {
         return None;
     }
-    let before = match &change.before {
-        Some(before) if matches!(ended(rule, cells, before), Ok(Some(_))) => return None,
-        Some(before) => key(rule, cells, before).ok(),
-        None => None,
-    };
+    let before = change.before.as_ref();
+    let told = before.is_some_and(|before| ended(rule, cells, before) == Ok(None));
+    if !told && !rule.own_keys {
+        return None;
+    }
+    let before = before.and_then(|before| key(rule, cells, before).ok());
     let key = before.or_else(|| key(rule, cells, row).ok())?;
     Some(tombstone(rule, change, context, key, end))
 }

@@ -362,6 +362,10 @@ impl<'a> Loader<'a> {
             let key_columns = columns.get(..read_by_key).unwrap_or_default();
             self.warn_key(table, event_type, key_columns, key_place, &path);
         }
+        let own_keys = table.as_ref().is_some_and(|table| {
+            let key_columns = columns.get(..read_by_key).unwrap_or_default();
+            table.key.iter().all(|column| key_columns.contains(column))
+        });
         self.used_dictionaries.extend(used);
         self.used_tables.extend(alias.map(str::to_owned));
         let table = table?;
@@ -375,6 +379,7 @@ impl<'a> Loader<'a> {
             whole_rows_hint: self.whole_rows_hint(&table.table),
             table,
             columns,
+            own_keys,
             filter,
             deleted_when,
             cleaning: self.clean.cleaning.clone(),

@@ -109,6 +109,8 @@ pub(crate) struct Rule {
     pub(crate) columns: Vec<String>,
     pub(crate) key: Vec<Field>,
     pub(crate) fields: Vec<Field>,
+    /// No two rows of the table can have the same event key.
+    pub(crate) own_keys: bool,
     /// The rows it is about; all, if there is none.
     pub(crate) filter: Option<Formula>,
     /// Rows that are there but gone.
