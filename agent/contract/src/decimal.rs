@@ -193,15 +193,7 @@ impl Decimal {
         if self.scale() <= places {
             return Ok(self);
         }
-        let unit = 10_i128.pow(self.scale() - places);
-        let (whole, rest) = (self.coefficient / unit, self.coefficient % unit);
-        // `rest >= unit / 2`, written so that it cannot leave 128 bits.
-        let up = if rest.abs() >= unit - rest.abs() {
-            rest.signum()
-        } else {
-            0
-        };
-        Self::try_new(whole + up, places)
+        self.try_div_round(Self::from(1_i64), places)
     }
 
     /// Without its sign.

@@ -1,10 +1,13 @@
 //! The language's expressions: a total part of SQL's scalar expressions without side effects.
 //!
-//! `parse` turns a text into an [`Expr`] and checks what can be known before any row is seen,
-//! `functions` is the fixed list of functions, `eval` works an expression out for a row. Numbers
+//! `parse` reads a text, `compile` makes an [`Expr`] of it and checks what can be known before any
+//! row is seen, `functions` is the fixed list of functions, `eval` works an expression out for a
+//! row and `call` the functions in it. Numbers
 //! are exact decimals, null has SQL's three values, and nothing is rounded, cut or guessed: what
 //! has no exact result stops, so that the row is held.
 
+mod call;
+mod compile;
 mod eval;
 mod functions;
 mod parse;
@@ -13,9 +16,9 @@ use std::collections::BTreeMap;
 
 use contract::Value;
 
+pub(crate) use compile::{Names, compile};
 pub(crate) use eval::{Cells, Stop};
 pub use functions::{FUNCTIONS, FunctionInfo};
-pub(crate) use parse::{Names, compile};
 
 use functions::Call;
 
