@@ -161,7 +161,9 @@ fn typed(cell: &Value, field: &Field) -> Result<FieldValue, String> {
             }
             _ => return Err(wrong()),
         },
-        FieldType::List(_) | FieldType::Object(_) => return Err(wrong()),
+        FieldType::List(_) | FieldType::Object(_) | FieldType::Texts | FieldType::Map => {
+            return Err(wrong());
+        }
     })
 }
 

@@ -80,7 +80,10 @@ impl Scope<'_> {
         path: &str,
     ) -> Option<Field> {
         let path = format!("{path}.{}", schema.name);
-        if matches!(schema.field_type, FieldType::List(_) | FieldType::Object(_)) {
+        if matches!(
+            schema.field_type,
+            FieldType::List(_) | FieldType::Object(_) | FieldType::Texts | FieldType::Map
+        ) {
             let found = format!(
                 "not yet supported: mapping {}, which is of type {}",
                 schema.name,
@@ -402,7 +405,7 @@ fn fits(kind: Type, field_type: FieldType) -> Result<(), Wrong> {
         FieldType::Bool => matches!(kind, Type::Bool | Type::Number | Type::Text),
         FieldType::Date => matches!(kind, Type::Date | Type::Text | Type::Number),
         FieldType::Timestamp => matches!(kind, Type::Timestamp | Type::DateTime),
-        FieldType::List(_) | FieldType::Object(_) => false,
+        FieldType::List(_) | FieldType::Object(_) | FieldType::Texts | FieldType::Map => false,
     };
     if fine || matches!(kind, Type::Any | Type::Null) {
         return Ok(());
@@ -538,7 +541,9 @@ pub(crate) fn constant(scalar: Scalar<'_>, field_type: FieldType) -> Result<Fiel
             .map(FieldValue::Timestamp)
             .or_else(|_| expected("2026-11-20T08:00:00Z")),
         (FieldType::Timestamp, _) => expected("2026-11-20T08:00:00Z"),
-        (FieldType::List(_) | FieldType::Object(_), _) => expected("nothing"),
+        (FieldType::List(_) | FieldType::Object(_) | FieldType::Texts | FieldType::Map, _) => {
+            expected("nothing")
+        }
     }
 }
 

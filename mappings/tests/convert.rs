@@ -33,7 +33,12 @@ fn file(event_type: EventType, field: &str, spec: &str) -> String {
             FieldType::Bool => "true".to_owned(),
             FieldType::Word(words) => format!("\"'{}'\"", words[0]),
             FieldType::Date => "\"'2026-01-01'\"".to_owned(),
-            FieldType::Timestamp | FieldType::Money | FieldType::List(_) | FieldType::Object(_) => {
+            FieldType::Timestamp
+            | FieldType::Money
+            | FieldType::List(_)
+            | FieldType::Object(_)
+            | FieldType::Texts
+            | FieldType::Map => {
                 panic!("{}", other.name)
             }
         };

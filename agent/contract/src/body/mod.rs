@@ -9,6 +9,7 @@ pub mod movement;
 mod order;
 mod product;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::{Timestamp, civil};
@@ -42,6 +43,10 @@ pub enum FieldType {
     List(&'static BodySchema),
     /// One object with these fields.
     Object(&'static BodySchema),
+    /// A list of texts.
+    Texts,
+    /// Names and texts, of which the source knows more than this schema.
+    Map,
 }
 
 impl FieldType {
@@ -57,6 +62,8 @@ impl FieldType {
             Self::Money => "money",
             Self::List(_) => "list",
             Self::Object(_) => "object",
+            Self::Texts => "list of texts",
+            Self::Map => "map",
         }
     }
 }
@@ -151,6 +158,10 @@ pub enum FieldValue {
     List(Vec<Body>),
     /// A nested object.
     Object(Box<Body>),
+    /// Texts.
+    Texts(Vec<String>),
+    /// Names and texts, in the order of the names.
+    Map(BTreeMap<String, String>),
 }
 
 /// Why a value does not fit a body.
@@ -193,6 +204,8 @@ impl FieldValue {
             Self::Money { .. } => "money",
             Self::List(_) => "list",
             Self::Object(_) => "object",
+            Self::Texts(_) => "list of texts",
+            Self::Map(_) => "map",
         }
     }
 
@@ -212,7 +225,9 @@ impl FieldValue {
             | (Self::Bool(_), FieldType::Bool)
             | (Self::Date(_), FieldType::Date)
             | (Self::Timestamp(_), FieldType::Timestamp)
-            | (Self::Money { .. }, FieldType::Money) => true,
+            | (Self::Money { .. }, FieldType::Money)
+            | (Self::Texts(_), FieldType::Texts)
+            | (Self::Map(_), FieldType::Map) => true,
             (Self::List(items), FieldType::List(schema)) => {
                 items.iter().all(|item| item.schema == schema)
             }
@@ -357,6 +372,18 @@ fn read_field(field_type: FieldType, json: &Json) -> Option<FieldValue> {
         FieldType::Object(schema) => {
             FieldValue::Object(Box::new(Body::from_json(schema, json).ok()?))
         }
+        FieldType::Texts => FieldValue::Texts(
+            json.as_array()?
+                .iter()
+                .map(|item| item.as_str().map(str::to_owned))
+                .collect::<Option<_>>()?,
+        ),
+        FieldType::Map => FieldValue::Map(
+            json.as_object()?
+                .iter()
+                .map(|(name, text)| Some((name.clone(), text.as_str()?.to_owned())))
+                .collect::<Option<_>>()?,
+        ),
     })
 }
 
@@ -376,6 +403,8 @@ impl Serialize for FieldValue {
             }
             Self::List(items) => items.serialize(serializer),
             Self::Object(item) => item.serialize(serializer),
+            Self::Texts(texts) => texts.serialize(serializer),
+            Self::Map(map) => map.serialize(serializer),
         }
     }
 }
