@@ -438,7 +438,18 @@ fn value(rule: &Rule, field: &Field, cells: &[usize], row: &Row) -> Result<Got, 
         Term::Column(n) => convert(cell(*n)?, field)?,
         Term::Expression(formula) => match formula.expr.value(&rule.cells(cells, row)) {
             Ok(value) => convert(&value, field)?,
-            Err(Stop::Unchanged) => Converted::Unchanged,
+            Err(Stop::Unchanged) => {
+                // What was published before stands in only where nothing the expression reads can
+                // have changed.
+                for column in formula.expr.columns() {
+                    if !matches!(cell(column)?, Value::Unchanged) {
+                        return Err(rule.with_hint(
+                            "the log does not carry all columns of this expression".to_owned(),
+                        ));
+                    }
+                }
+                Converted::Unchanged
+            }
             Err(Stop::Wrong(reason)) => return Err(reason),
         },
     };

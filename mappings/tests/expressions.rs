@@ -183,7 +183,7 @@ fn a_renamed_key_that_was_left_out_is_no_tombstone() {
 fn cells_the_log_left_out_stop_only_what_needs_them() {
     let published = events(mapped(Op::Insert, None, Some(row(2, "12"))));
     let mut part = row(2, "20");
-    part[6] = Value::Unchanged;
+    (part[5], part[6]) = (Value::Unchanged, Value::Unchanged);
     let draft = only(mapped(Op::Update, None, Some(part)));
     assert!(draft.needs_previous());
     let event = draft.finish(published[0].body.as_ref()).unwrap();
@@ -191,6 +191,16 @@ fn cells_the_log_left_out_stop_only_what_needs_them() {
     assert_eq!(
         (&body["on_hand"], &body["allocated"]),
         (&"20".into(), &"6.5".into())
+    );
+    // What was published for one changed and one unchanged column says nothing about their sum.
+    let mut part = row(2, "20");
+    part[6] = Value::Unchanged;
+    let held = mapped(Op::Update, None, Some(part)).held.remove(0);
+    assert!(
+        held.reason
+            .contains("field allocated, `stock.ATYALLOC + stock.QTYBKORD`: the log does not carry"),
+        "{}",
+        held.reason
     );
     let mut part = row(2, "20");
     part[1] = Value::Unchanged;

@@ -12,7 +12,7 @@ mod eval;
 mod functions;
 mod parse;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use contract::Value;
 
@@ -158,6 +158,60 @@ pub(crate) enum Expr {
 }
 
 impl Expr {
+    /// The expressions directly inside.
+    pub(crate) fn parts(&self) -> Vec<&Expr> {
+        match self {
+            Self::Constant(_) | Self::Column(_) => Vec::new(),
+            Self::Not(inner)
+            | Self::Negate(inner)
+            | Self::IsNull(inner)
+            | Self::IsTruth(inner, _)
+            | Self::Like(inner, _)
+            | Self::Cast(inner, _) => vec![inner],
+            Self::And(left, right)
+            | Self::Or(left, right)
+            | Self::Arithmetic(_, left, right)
+            | Self::Quotient(_, left, right)
+            | Self::Compare(_, left, right)
+            | Self::Concat(left, right)
+            | Self::Same(left, right) => vec![left, right],
+            Self::In(value, items) => {
+                let mut all: Vec<&Expr> = vec![value];
+                all.extend(items);
+                all
+            }
+            Self::Between(value, low, high) => vec![value, low, high],
+            Self::Case(arms, otherwise) => {
+                let arms = arms
+                    .iter()
+                    .flat_map(|(condition, value)| [condition, value]);
+                arms.chain([&**otherwise]).collect()
+            }
+            Self::Choice(operand, arms, otherwise) => {
+                let arms = arms.iter().flat_map(|(wanted, value)| [wanted, value]);
+                [&**operand]
+                    .into_iter()
+                    .chain(arms)
+                    .chain([&**otherwise])
+                    .collect()
+            }
+            Self::Call(_, arguments) | Self::Dictionary(_, arguments) => arguments.iter().collect(),
+        }
+    }
+
+    /// The columns it reads, each once, in ascending order.
+    pub(crate) fn columns(&self) -> BTreeSet<usize> {
+        let mut found = BTreeSet::new();
+        let mut open = vec![self];
+        while let Some(expr) = open.pop() {
+            if let Self::Column(column) = expr {
+                found.insert(*column);
+            }
+            open.extend(expr.parts());
+        }
+        found
+    }
+
     /// Every text that the expression is known to give when it gives one of its constants.
     pub(crate) fn known_texts(&self) -> Vec<&str> {
         match self {
