@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use contract::event::{HARD_DELETE, OUT_OF_SCOPE, SOFT_FLAG};
 use contract::{
-    Body, Envelope, EventKey, EventKind, EventOp, FieldValue, Op, Row, RowChange, RowKey,
-    TableShape, Value,
+    Body, Envelope, EventKey, EventKind, EventOp, Op, Row, RowChange, RowKey, TableShape, Value,
 };
 
-use crate::convert::{Converted, convert, is_currency};
-use crate::draft::{Draft, Gap, HeldChange, MapContext, Mapped, Open, Truncated, complete};
-use crate::rule::{Currency, Field, Formula, MappingSet, Rule, Term};
-use crate::sql::Stop;
+use crate::draft::{Draft, HeldChange, MapContext, Mapped, Open, Truncated};
+use crate::evaluate::{self, Known, complete};
+use crate::rule::{Formula, MappingSet, Origin, Rule};
+use crate::sql::{ABSENT, Stop};
 
 /// A rule bound to a table's columns: the rule's column n is the row's cell `cells[n]`.
 #[derive(Debug)]
@@ -66,14 +65,24 @@ fn bind(set: &MappingSet, shape: &TableShape) -> Vec<Bound> {
     let rules = set
         .rules
         .iter()
-        .filter(|rule| rule.table.table == shape.table);
+        .filter(|rule| !rule.relates() && rule.from().table.table == shape.table);
     rules
         .map(|rule| {
-            let cell = |name: &String| {
-                shape.column(name).ok_or_else(|| {
-                    let (rule, table) = (&rule.reference.rule, &shape.table);
-                    format!("rule {rule}: column \"{name}\" is not in table {table}")
-                })
+            let cell = |origin: &Origin| match origin {
+                Origin::Cell {
+                    column, optional, ..
+                } => match shape.column(column) {
+                    Some(at) => Ok(at),
+                    None if *optional => Ok(ABSENT),
+                    None => {
+                        let (rule, table) = (&rule.reference.rule, &shape.table);
+                        Err(format!(
+                            "rule {rule}: column \"{column}\" is not in table {table}"
+                        ))
+                    }
+                },
+                // Rules of one table read nothing but its cells.
+                Origin::Added { .. } | Origin::Lines { .. } | Origin::Archived => Ok(ABSENT),
             };
             Bound {
                 rule: Arc::clone(rule),
@@ -145,7 +154,7 @@ fn removed(
         Ok(Some(end)) => end,
         Ok(None) | Err(_) => HARD_DELETE,
     };
-    let key = key(rule, cells, row).map_err(|reason| (reason, None))?;
+    let key = evaluate::key(rule, &rule.cells(cells, row)).map_err(|reason| (reason, None))?;
     Ok(Some(tombstone(rule, change, context, key, reason)))
 }
 
@@ -170,22 +179,23 @@ fn written(
                 rule.with_hint("the log does not carry a column its condition needs".to_owned())
             }
         };
-        let known = key(rule, cells, &row).ok().map(|key| key.text());
+        let known = evaluate::key(rule, &rule.cells(cells, &row)).ok();
+        let known = known.map(|key| key.text());
         (format!("rule {name}, {reason}"), known)
     })?;
     if let Some(end) = end {
         return Ok(left_out(rule, cells, change, context, &row, end));
     }
-    let key_now = key(rule, cells, &row).map_err(|reason| (reason, None))?;
+    let key_now = evaluate::key(rule, &rule.cells(cells, &row)).map_err(|reason| (reason, None))?;
     let event_key = key_now.text();
     let hold = |reason: String| (reason, Some(event_key.clone()));
     let old_key = change
         .before
         .as_ref()
         .filter(|before| !matches!(ended(rule, cells, before), Ok(Some(_))))
-        .and_then(|before| key(rule, cells, before).ok())
+        .and_then(|before| evaluate::key(rule, &rule.cells(cells, before)).ok())
         .filter(|old| *old != key_now);
-    let mut envelope = envelope(rule, change, context, key_now, EventOp::Upsert);
+    let mut envelope = envelope(rule, change, context, key_now.clone(), EventOp::Upsert);
     match rule.event_type.kind() {
         EventKind::State => {
             // Even if the new row is held, the old key is gone for sure.
@@ -220,9 +230,14 @@ fn written(
             };
         }
     }
-    let (mut body, gaps) = fields(rule, cells, &row).map_err(hold)?;
+    let cells = rule.cells(cells, &row);
+    let mut body = Body::new(rule.event_type.schema());
+    let mut known = Known::new(rule).with_key(rule, &key_now);
+    let gaps = evaluate::fields(rule, &cells, &[], &mut known, &mut body, |_| true);
+    let gaps = gaps.map_err(hold)?;
     let open = if gaps.is_empty() {
         complete(rule, &mut body).map_err(hold)?;
+        envelope.warnings = evaluate::guards(rule, &cells, &key_now, &body).map_err(hold)?;
         None
     } else {
         let blame = held(rule, change, String::new(), Some(event_key.clone()));
@@ -230,6 +245,8 @@ fn written(
             rule: Arc::clone(rule),
             gaps,
             blame,
+            row: row.to_vec(),
+            at: cells.at.to_vec(),
         }))
     };
     Ok(Some(Draft {
@@ -282,8 +299,9 @@ fn left_out(
     if !told && !rule.own_keys {
         return None;
     }
-    let before = before.and_then(|before| key(rule, cells, before).ok());
-    let key = before.or_else(|| key(rule, cells, row).ok())?;
+    let key = |row: &Row| evaluate::key(rule, &rule.cells(cells, row)).ok();
+    let before = before.and_then(key);
+    let key = before.or_else(|| key(row))?;
     Some(tombstone(rule, change, context, key, end))
 }
 
@@ -377,118 +395,4 @@ fn row_json(change: &RowChange) -> String {
         "after": row(&change.after),
     });
     form.to_string()
-}
-
-fn key(rule: &Rule, cells: &[usize], row: &Row) -> Result<EventKey, String> {
-    let mut key = Vec::with_capacity(rule.key.len());
-    for field in &rule.key {
-        let reason = match value(rule, field, cells, row) {
-            Ok(Got::Value(FieldValue::Text(text))) => {
-                key.push((field.name, text));
-                continue;
-            }
-            Ok(Got::Value(_) | Got::Null) => "a key field must not be null".to_owned(),
-            Ok(Got::Gap(_)) => rule.with_hint("the log does not carry this key column".to_owned()),
-            Err(reason) => reason,
-        };
-        return Err(format!("{}: {reason}", rule.describe(field)));
-    }
-    Ok(EventKey::new(key))
-}
-
-/// A body, and what the log left out of the rule's fields.
-type Fields = (Body, Vec<(usize, Gap)>);
-
-fn fields(rule: &Rule, cells: &[usize], row: &Row) -> Result<Fields, String> {
-    let mut body = Body::new(rule.event_type.schema());
-    let mut gaps = Vec::new();
-    for (n, field) in rule.fields.iter().enumerate() {
-        let set = match value(rule, field, cells, row) {
-            Ok(Got::Value(value)) => body
-                .set_at(field.index, value)
-                .map_err(|error| error.to_string()),
-            Ok(Got::Null) if field.required => Err("a required field must not be null".to_owned()),
-            Ok(Got::Null) => Ok(()),
-            Ok(Got::Gap(gap)) => {
-                gaps.push((n, gap));
-                Ok(())
-            }
-            Err(reason) => Err(reason),
-        };
-        set.map_err(|reason| format!("{}: {reason}", rule.describe(field)))?;
-    }
-    Ok((body, gaps))
-}
-
-/// What a row says about a field.
-enum Got {
-    Value(FieldValue),
-    Null,
-    Gap(Gap),
-}
-
-fn value(rule: &Rule, field: &Field, cells: &[usize], row: &Row) -> Result<Got, String> {
-    let cell = |n: usize| {
-        let index = cells.get(n).copied().unwrap_or(usize::MAX);
-        row.get(index)
-            .ok_or_else(|| "the row is shorter than its table's columns".to_owned())
-    };
-    let converted = match &field.term {
-        Term::Constant(value) => Converted::Value(value.clone()),
-        Term::Column(n) => convert(cell(*n)?, field)?,
-        Term::Expression(formula) => match formula.expr.value(&rule.cells(cells, row)) {
-            Ok(value) => convert(&value, field)?,
-            Err(Stop::Unchanged) => {
-                // What was published before stands in only where nothing the expression reads can
-                // have changed.
-                for column in formula.expr.columns() {
-                    if !matches!(cell(column)?, Value::Unchanged) {
-                        return Err(rule.with_hint(
-                            "the log does not carry all columns of this expression".to_owned(),
-                        ));
-                    }
-                }
-                Converted::Unchanged
-            }
-            Err(Stop::Wrong(reason)) => return Err(reason),
-        },
-    };
-    let (source, converted) = match (&field.currency, converted) {
-        (_, Converted::Null) => return Ok(Got::Null),
-        (None, Converted::Value(value)) => return Ok(Got::Value(value)),
-        (None, Converted::Unchanged) => return Ok(Got::Gap(Gap::Whole)),
-        (Some(source), converted) => (source, converted),
-    };
-    let (currency, currency_known) = match source {
-        Currency::Fixed(code) => (Some(code.clone()), true),
-        Currency::Column(n) => match cell(*n)? {
-            Value::Unchanged => (None, false),
-            cell => (currency_code(cell)?, true),
-        },
-    };
-    Ok(match converted {
-        Converted::Value(FieldValue::Decimal(amount)) => match (currency, currency_known) {
-            (Some(currency), _) => Got::Value(FieldValue::Money { amount, currency }),
-            (None, false) => Got::Gap(Gap::Currency { amount }),
-            (None, true) => return Err("its currency is null".to_owned()),
-        },
-        Converted::Value(_) | Converted::Null => {
-            return Err("its amount is no decimal".to_owned());
-        }
-        Converted::Unchanged if currency_known => Got::Gap(Gap::Amount { currency }),
-        Converted::Unchanged => Got::Gap(Gap::Whole),
-    })
-}
-
-/// The currency in a cell; padding is no part of a code.
-fn currency_code(cell: &Value) -> Result<Option<String>, String> {
-    let text = cell.text().unwrap_or_default();
-    let code = text.trim();
-    if code.is_empty() {
-        return Ok(None);
-    }
-    if is_currency(code) {
-        return Ok(Some(code.to_owned()));
-    }
-    Err("its currency is not three capital letters".to_owned())
 }

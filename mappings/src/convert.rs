@@ -4,9 +4,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use contract::{Decimal, FieldType, FieldValue, Value};
-use jiff::civil;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, civil};
 
 use crate::rule::{DateForm, Field, Trim};
+use crate::sql::folded;
 
 /// What is cut off, and what counts as null.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -17,6 +19,67 @@ pub(crate) struct Cleaning {
     pub(crate) null_values: Vec<String>,
     /// Dates that are null.
     pub(crate) null_dates: Arc<[String]>,
+    /// Datetimes are dates: their time of day is midnight.
+    pub(crate) date_only: bool,
+    /// Texts are equal whatever their case and the blanks at their end.
+    pub(crate) fold: bool,
+    /// The codes of truth values.
+    pub(crate) flags: Flags,
+    /// What a local time means that a clock change repeats or skips.
+    pub(crate) clock_change: ClockChange,
+    /// The values come from a test, where texts stand for values of any type.
+    pub(crate) untyped: bool,
+}
+
+/// The codes that mean true and false.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Flags {
+    pub(crate) yes: Arc<[String]>,
+    pub(crate) no: Arc<[String]>,
+}
+
+impl Flags {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.yes.is_empty() && self.no.is_empty()
+    }
+
+    pub(crate) fn read(&self, code: &str) -> Option<bool> {
+        let in_list = |list: &[String]| list.iter().any(|known| known == code);
+        match (in_list(&self.yes), in_list(&self.no)) {
+            (true, _) => Some(true),
+            (_, true) => Some(false),
+            _ => None,
+        }
+    }
+}
+
+/// What a local time means that a clock change repeats or skips.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum ClockChange {
+    #[default]
+    Hold,
+    Earlier,
+    Later,
+}
+
+impl ClockChange {
+    /// The moment of a local time.
+    pub(crate) fn moment(
+        self,
+        zone: &TimeZone,
+        local: civil::DateTime,
+    ) -> Result<Timestamp, &'static str> {
+        let ambiguous = zone.to_ambiguous_timestamp(local);
+        let moment = match self {
+            Self::Hold => ambiguous.unambiguous(),
+            Self::Earlier => ambiguous.earlier(),
+            Self::Later => ambiguous.later(),
+        };
+        moment.map_err(|_| {
+            "the local time falls into a clock change of its zone; clean.dates.clock_change says \
+             which moment to take"
+        })
+    }
 }
 
 /// A field's value from a cell.
@@ -76,6 +139,9 @@ pub(crate) fn clean<'a>(cell: &'a Value, rules: &Cleaning) -> Result<Cleaned<'a>
         {
             Cleaned::Null
         }
+        Value::DateTime(local) if rules.date_only && local.time() == civil::Time::midnight() => {
+            Cleaned::Cell(Cow::Owned(Value::Date(local.date())))
+        }
         other => Cleaned::Cell(Cow::Borrowed(other)),
     })
 }
@@ -99,7 +165,10 @@ pub(crate) fn convert(cell: &Value, field: &Field) -> Result<Converted, String> 
         Cleaned::Unchanged => return Ok(Converted::Unchanged),
     };
     if let Some(lookup) = &field.lookup {
-        let code = cell.text().unwrap_or_default();
+        let mut code = cell.text().unwrap_or_default();
+        if field.cleaning.fold {
+            code = folded(&code);
+        }
         let value = lookup.values.get(&code).or(lookup.otherwise.as_ref());
         return match value {
             Some(value) => Ok(Converted::Value(value.clone())),
@@ -144,6 +213,14 @@ fn typed(cell: &Value, field: &Field) -> Result<FieldValue, String> {
             Value::Int(0) => false,
             Value::Int(1) => true,
             Value::Int(_) => return Err("a whole number other than 0 and 1 is no bool".to_owned()),
+            Value::Decimal(value) if *value == Decimal::ZERO => false,
+            Value::Decimal(value) if *value == Decimal::from(1_i64) => true,
+            Value::Text(code) if field.cleaning.flags.read(code).is_some() => {
+                field.cleaning.flags.read(code).unwrap_or_default()
+            }
+            Value::Text(code) if field.cleaning.untyped && matches!(code.as_str(), "0" | "1") => {
+                code == "1"
+            }
             _ => return Err(format!("{}; a dictionary to true and false can", wrong())),
         }),
         FieldType::Date => FieldValue::Date(date(cell, field.date)?),
@@ -153,11 +230,21 @@ fn typed(cell: &Value, field: &Field) -> Result<FieldValue, String> {
                 let Some(zone) = &field.zone else {
                     return Err("a time without zone needs `zone`".to_owned());
                 };
-                // A local time that falls into a clock change is no moment or two.
-                let moment = zone.to_ambiguous_timestamp(*local).unambiguous();
-                FieldValue::Timestamp(moment.map_err(|_| {
-                    "the local time falls into a clock change of its zone".to_owned()
-                })?)
+                let moment = field.cleaning.clock_change.moment(zone, *local)?;
+                FieldValue::Timestamp(moment)
+            }
+            Value::Text(text) if field.cleaning.untyped => {
+                match (text.parse::<Timestamp>(), text.parse::<civil::DateTime>()) {
+                    (Ok(moment), _) => FieldValue::Timestamp(moment),
+                    (_, Ok(local)) => {
+                        let zone = field
+                            .zone
+                            .as_ref()
+                            .ok_or("a time without zone needs `zone`")?;
+                        FieldValue::Timestamp(field.cleaning.clock_change.moment(zone, local)?)
+                    }
+                    _ => return Err(wrong()),
+                }
             }
             _ => return Err(wrong()),
         },

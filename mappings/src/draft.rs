@@ -3,12 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use contract::body::availability;
 use contract::{
-    Body, Decimal, Envelope, Event, EventType, FieldValue, MappingRef, Origin, TableName,
+    Body, Decimal, Envelope, Event, EventType, FieldValue, MappingRef, Origin, TableName, Value,
 };
 use jiff::Timestamp;
 
+use crate::evaluate::{complete, guards};
 use crate::rule::{Field, Rule};
 
 /// What a mapping may know beside the row.
@@ -96,6 +96,9 @@ pub(crate) struct Open {
     pub(crate) gaps: Vec<(usize, Gap)>,
     /// Who to name when it cannot be finished.
     pub(crate) blame: HeldChange,
+    /// The row and where the rule's columns stand in it, for guards.
+    pub(crate) row: Vec<Value>,
+    pub(crate) at: Vec<usize>,
 }
 
 /// An event that may still need fields from what was published before.
@@ -124,7 +127,7 @@ impl Draft {
     /// When cells the log left out are not known from before, or a required field is missing.
     pub fn finish(self, previous: Option<&Body>) -> Result<Event, Box<HeldChange>> {
         let Self {
-            envelope,
+            mut envelope,
             body,
             open,
         } = self;
@@ -135,6 +138,8 @@ impl Draft {
             rule,
             gaps,
             mut blame,
+            row,
+            at,
         } = *open;
         let mut body = body.unwrap_or_else(|| Body::new(rule.event_type.schema()));
         let filled = gaps
@@ -144,9 +149,13 @@ impl Draft {
                     .map_err(|reason| format!("{}: {reason}", rule.describe(field))),
                 None => Ok(()),
             })
-            .and_then(|()| complete(&rule, &mut body));
+            .and_then(|()| complete(&rule, &mut body))
+            .and_then(|()| guards(&rule, &rule.cells(&at, &row), &envelope.key, &body));
         match filled {
-            Ok(()) => Ok(Event::new(envelope, Some(body))),
+            Ok(warnings) => {
+                envelope.warnings = warnings;
+                Ok(Event::new(envelope, Some(body)))
+            }
             Err(reason) => {
                 blame.reason = reason;
                 Err(Box::new(blame))
@@ -194,15 +203,4 @@ fn fill(
     };
     body.set_at(field.index, value)
         .map_err(|error| error.to_string())
-}
-
-/// Works out what follows from the fields, and checks that all required ones are there.
-pub(crate) fn complete(rule: &Rule, body: &mut Body) -> Result<(), String> {
-    let name = &rule.reference.rule;
-    if rule.event_type == EventType::InventoryAvailability {
-        availability::derive(body)
-            .map_err(|error| format!("rule {name}: working out availability: {error}"))?;
-    }
-    body.complete()
-        .map_err(|error| format!("rule {name}: {error}"))
 }

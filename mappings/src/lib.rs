@@ -1,23 +1,32 @@
 //! Mapping files: a source's rows in, canonical business events out.
 //!
 //! A [`Mapping`] is one YAML file, checked against the event types when it is loaded. A [`Mapper`]
-//! applies a [`MappingSet`] to row changes. It is pure: no clock, no network, no chance, and it
-//! never panics on any row. What it cannot map without guessing becomes a [`HeldChange`].
+//! applies the rules of a [`MappingSet`] that need one row alone; rules that need rows of several
+//! tables are worked out by a relation from replicas of the needed columns. Both are pure:
+//! no clock, no network, no chance, and they never panic on any row. What cannot be mapped without
+//! guessing becomes a [`HeldChange`].
 //!
-//! One table makes one event, each field worked out from the table's row by an SQL expression
-//! ([`FUNCTIONS`] lists what it may call) and conversions. `docs/mapping.md` has all of it.
+//! `docs/mapping.md` has the whole language.
 
 mod apply;
+mod catalogue;
 mod convert;
 mod draft;
-mod field;
+mod evaluate;
+mod given;
 mod load;
+pub mod packs;
+mod relate;
 mod rule;
 mod sql;
 mod yaml;
 
 pub use apply::Mapper;
+pub use catalogue::Catalogue;
 pub use draft::{Draft, HeldChange, MapContext, Mapped, Truncated};
+pub use given::{Expected, Given, GivenRow, Step};
+pub use load::{FindPack, LoadContext};
+
 pub use rule::{Mapping, MappingSet, RuleInfo};
-pub use sql::{FUNCTIONS, FunctionInfo, Type};
+pub use sql::{FORMS, FUNCTIONS, FormInfo, FunctionInfo, Type};
 pub use yaml::parse_yaml;

@@ -1,15 +1,16 @@
-//! A mapping file compiled: what [`crate::load`] makes and [`crate::apply`] runs.
+//! A mapping file compiled: what [`crate::load`] makes, [`crate::apply`] and [`crate::relate`] run.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use contract::{
-    CapturedTable, EventType, FieldType, FieldValue, Finding, MappingRef, TableName, Value,
+    BodySchema, CapturedTable, EventType, FieldType, FieldValue, Finding, MappingRef, TableName,
 };
 use jiff::tz::TimeZone;
 
 use crate::convert::Cleaning;
-use crate::sql::{Cells, Expr};
+use crate::given::Given;
+use crate::sql::{Cells, Expr, LineCall};
 
 /// Which blanks text loses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,11 +43,11 @@ pub(crate) enum DateForm {
 }
 
 /// Where an amount's currency comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Currency {
     Fixed(String),
-    /// Index into the rule's columns.
-    Column(usize),
+    /// Worked out from the row.
+    Of(Formula),
 }
 
 /// Where a value comes from.
@@ -58,6 +59,14 @@ pub(crate) enum Term {
     Column(usize),
     /// Worked out from the row.
     Expression(Formula),
+    /// An object's fields.
+    Object(&'static BodySchema, Vec<Field>),
+    /// Texts, each worked out alone; nulls are left out.
+    Texts(Vec<Field>),
+    /// Named texts; nulls are left out.
+    Map(Vec<(String, Field)>),
+    /// Rows of another table: an index into the rule's lists.
+    List(usize),
 }
 
 /// An expression and how its author wrote it.
@@ -79,6 +88,20 @@ impl Formula {
     }
 }
 
+/// How a field of several rows becomes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Combine {
+    Sum,
+    Least,
+    Greatest,
+    /// True when it is true for some row.
+    Any,
+    /// True when it is true for every row.
+    All,
+    /// Every row must say the same.
+    Same,
+}
+
 /// A key or body field.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Field {
@@ -88,7 +111,7 @@ pub(crate) struct Field {
     pub(crate) field_type: FieldType,
     pub(crate) required: bool,
     pub(crate) term: Term,
-    pub(crate) cleaning: Cleaning,
+    pub(crate) cleaning: Arc<Cleaning>,
     /// Instead of null.
     pub(crate) default: Option<FieldValue>,
     pub(crate) lookup: Option<Lookup>,
@@ -97,6 +120,149 @@ pub(crate) struct Field {
     pub(crate) date: DateForm,
     pub(crate) zone: Option<TimeZone>,
     pub(crate) currency: Option<Currency>,
+    /// How the rows of a grouped event make one value of it.
+    pub(crate) combine: Combine,
+}
+
+impl Field {
+    /// The expressions that make it.
+    pub(crate) fn expressions(&self) -> Vec<&Expr> {
+        let mut found: Vec<&Expr> = Vec::new();
+        match &self.term {
+            Term::Expression(formula) => found.push(&formula.expr),
+            Term::Object(_, fields) | Term::Texts(fields) => {
+                found.extend(fields.iter().flat_map(Self::expressions));
+            }
+            Term::Map(entries) => {
+                found.extend(entries.iter().flat_map(|(_, field)| field.expressions()));
+            }
+            Term::Constant(_) | Term::Column(_) | Term::List(_) => {}
+        }
+        if let Some(Currency::Of(formula)) = &self.currency {
+            found.push(&formula.expr);
+        }
+        found
+    }
+}
+
+/// Where a rule's column comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Origin {
+    /// A column of a slot's row.
+    Cell {
+        slot: usize,
+        column: String,
+        /// Some versions of the table lack it.
+        optional: bool,
+    },
+    /// What the rows of an `add` make together.
+    Added { slot: usize, what: Added },
+    /// What is asked of all lines: an expression over one line.
+    Lines {
+        list: usize,
+        call: LineCall,
+        inner: Option<Expr>,
+    },
+    /// Whether the row was found in the tables of `also_in`.
+    Archived,
+}
+
+/// What an `add` gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Added {
+    Sum,
+    Count,
+    Earliest,
+    Latest,
+}
+
+impl Added {
+    /// Every one, with its name.
+    pub(crate) const ALL: [(&'static str, Self); 4] = [
+        ("sum", Self::Sum),
+        ("count", Self::Count),
+        ("earliest", Self::Earliest),
+        ("latest", Self::Latest),
+    ];
+}
+
+/// What a missing row of a join means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    Hold,
+    Null,
+    LeaveOut,
+}
+
+/// What a slot is for.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Role {
+    /// The event's own table.
+    From,
+    /// At most one row.
+    Join(Missing),
+    /// Rows to add up.
+    Add(Box<Sums>),
+    /// Rows that become a list.
+    List,
+}
+
+/// What is made of the rows of an `add`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Sums {
+    pub(crate) filter: Option<Formula>,
+    pub(crate) sum: Option<Formula>,
+    pub(crate) earliest: Option<Formula>,
+    pub(crate) latest: Option<Formula>,
+}
+
+/// A table as one event uses it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Slot {
+    pub(crate) alias: String,
+    pub(crate) table: CapturedTable,
+    /// Where rows of it go when their document is finished.
+    pub(crate) history: Option<CapturedTable>,
+    pub(crate) role: Role,
+    /// The slot whose rows it belongs to: 0 for joins of the event's own row, else that of an
+    /// `add` or a list.
+    pub(crate) home: usize,
+    /// How its rows are found; none for the event's own table.
+    pub(crate) link: Option<Link>,
+}
+
+/// How the rows of a slot are found from those of others, and the other way round.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Link {
+    pub(crate) text: String,
+    /// Both sides of each equality: its own, and what it must equal.
+    pub(crate) pairs: Vec<(Expr, Expr)>,
+    /// What only its own row decides.
+    pub(crate) filter: Option<Expr>,
+    /// The slot through which a change of its rows is felt.
+    pub(crate) parent: usize,
+    /// The equalities with that slot alone.
+    pub(crate) back: Vec<usize>,
+}
+
+/// Rows of a table as a list of objects.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct List {
+    pub(crate) slot: usize,
+    pub(crate) schema: &'static BodySchema,
+    pub(crate) filter: Option<Formula>,
+    /// Ascending, or descending.
+    pub(crate) order: Vec<(Expr, bool)>,
+    pub(crate) fields: Vec<Field>,
+}
+
+/// A condition that every event of a rule should meet.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Guard {
+    pub(crate) check: Formula,
+    /// Hold the event, or send it with a warning.
+    pub(crate) hold: bool,
+    pub(crate) say: String,
 }
 
 /// One `events` entry.
@@ -104,46 +270,78 @@ pub(crate) struct Field {
 pub(crate) struct Rule {
     pub(crate) reference: Arc<MappingRef>,
     pub(crate) event_type: EventType,
-    pub(crate) table: CapturedTable,
-    /// Columns the rule reads.
-    pub(crate) columns: Vec<String>,
+    /// The company it is for, where the file has several.
+    pub(crate) company: Option<String>,
+    /// The event's own table first.
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) lists: Vec<List>,
+    /// What its expressions read.
+    pub(crate) columns: Vec<Origin>,
     pub(crate) key: Vec<Field>,
+    /// In the order in which they can be worked out.
     pub(crate) fields: Vec<Field>,
     /// No two rows of the table can have the same event key.
     pub(crate) own_keys: bool,
+    /// Several rows make one event.
+    pub(crate) grouped: bool,
     /// The rows it is about; all, if there is none.
     pub(crate) filter: Option<Formula>,
     /// Rows that are there but gone.
     pub(crate) deleted_when: Option<Formula>,
+    pub(crate) guards: Vec<Guard>,
+    /// Whether a deleted row first tells zero.
+    pub(crate) zero_first: bool,
+    /// How long a document may wait for the rest of its rows, in milliseconds.
+    pub(crate) wait_ms: u64,
     /// The file's cleaning rules and zone, for expressions.
-    pub(crate) cleaning: Cleaning,
+    pub(crate) cleaning: Arc<Cleaning>,
     pub(crate) zone: Option<TimeZone>,
     /// How the log is made to carry whole rows, where that is one statement.
     pub(crate) whole_rows_hint: Option<String>,
 }
 
 impl Rule {
+    /// Whether it needs rows beside the changed one.
+    pub(crate) fn relates(&self) -> bool {
+        self.slots.len() > 1 || self.grouped || self.from().history.is_some()
+    }
+
+    /// The event's own table.
+    pub(crate) fn from(&self) -> &Slot {
+        // A rule is made with its own table first.
+        #[expect(clippy::indexing_slicing, reason = "a rule has at least one slot")]
+        &self.slots[0]
+    }
+
     /// Names a field of the rule and its column, for reasons.
     pub(crate) fn describe(&self, field: &Field) -> String {
-        let column = match &field.term {
-            Term::Column(n) => self.columns.get(*n),
-            Term::Constant(_) | Term::Expression(_) => None,
-        };
         let (rule, name) = (&self.reference.rule, field.name);
-        if let Term::Expression(formula) = &field.term {
-            return format!("rule {rule}, field {name}, `{}`", formula.shown());
-        }
-        match column {
-            Some(column) => format!("rule {rule}, field {name}, column \"{column}\""),
-            None => format!("rule {rule}, field {name}"),
+        match &field.term {
+            Term::Expression(formula) => {
+                format!("rule {rule}, field {name}, `{}`", formula.shown())
+            }
+            Term::Column(n) => match self.columns.get(*n) {
+                Some(Origin::Cell {
+                    slot: 0, column, ..
+                }) => {
+                    format!("rule {rule}, field {name}, column \"{column}\"")
+                }
+                Some(Origin::Cell { slot, column, .. }) => {
+                    let alias = self.slots.get(*slot).map_or("", |slot| &slot.alias);
+                    format!("rule {rule}, field {name}, column \"{column}\" of {alias}")
+                }
+                _ => format!("rule {rule}, field {name}"),
+            },
+            _ => format!("rule {rule}, field {name}"),
         }
     }
 
     /// A row as the rule's expressions see it.
-    pub(crate) fn cells<'r>(&'r self, at: &'r [usize], row: &'r [Value]) -> Cells<'r> {
+    pub(crate) fn cells<'r>(&'r self, at: &'r [usize], row: &'r [contract::Value]) -> Cells<'r> {
         Cells {
             row,
             at,
+            fields: &[],
             cleaning: &self.cleaning,
             zone: self.zone.as_ref(),
         }
@@ -156,6 +354,26 @@ impl Rule {
             None => reason,
         }
     }
+
+    /// The columns it needs of each table.
+    pub(crate) fn tables(&self) -> Vec<CapturedTable> {
+        let mut tables: Vec<CapturedTable> = Vec::new();
+        for (n, slot) in self.slots.iter().enumerate() {
+            let columns = self.columns.iter().filter_map(|origin| match origin {
+                Origin::Cell { slot, column, .. } if *slot == n => Some(column.clone()),
+                _ => None,
+            });
+            let mut table = slot.table.clone();
+            table.columns = columns.collect();
+            if let Some(history) = &slot.history {
+                let mut history = history.clone();
+                history.columns.clone_from(&table.columns);
+                tables.push(history);
+            }
+            tables.push(table);
+        }
+        tables
+    }
 }
 
 /// One mapping file, checked and compiled.
@@ -164,6 +382,7 @@ pub struct Mapping {
     pub(crate) pack: String,
     pub(crate) digest: String,
     pub(crate) rules: Vec<Arc<Rule>>,
+    pub(crate) tests: Vec<Given>,
     pub(crate) warnings: Vec<Finding>,
 }
 
@@ -219,17 +438,22 @@ impl MappingSet {
                 let fix = "give one of them another `id`";
                 findings.push(Finding::fail(format!("rule {id}"), found).fix(fix));
             }
-            let other = rules.iter().find(|known| {
-                known.table.table == rule.table.table && known.table.key != rule.table.key
-            });
-            if let Some(other) = other {
-                let found = format!(
-                    "rule {} says its key is [{}], rule {id} says [{}]",
-                    other.reference.rule,
-                    other.table.key.join(", "),
-                    rule.table.key.join(", ")
-                );
-                findings.push(Finding::fail(format!("table {}", rule.table.table), found));
+            for table in rule.tables() {
+                let clash = rules.iter().find_map(|known| {
+                    let other = known
+                        .tables()
+                        .into_iter()
+                        .find(|other| other.table == table.table && other.key != table.key)?;
+                    Some((known.reference.rule.clone(), other.key.join(", ")))
+                });
+                if let Some((other, key)) = clash {
+                    let found = format!(
+                        "rule {other} says its key is [{key}], rule {id} says [{}]",
+                        table.key.join(", ")
+                    );
+                    let what = format!("table {}", table.table);
+                    findings.push(Finding::fail(what, found));
+                }
             }
             rules.push(rule);
         }
@@ -243,23 +467,18 @@ impl MappingSet {
     /// The tables to capture, each with every column some rule reads.
     pub fn tables(&self) -> Vec<CapturedTable> {
         let mut tables: Vec<CapturedTable> = Vec::new();
-        for rule in &self.rules {
-            let known = tables
-                .iter()
-                .position(|known| known.table == rule.table.table);
+        for needed in self.rules.iter().flat_map(|rule| rule.tables()) {
+            let known = tables.iter().position(|known| known.table == needed.table);
             let at = known.unwrap_or_else(|| {
-                let (table, key) = (rule.table.table.clone(), rule.table.key.clone());
-                tables.push(CapturedTable {
-                    table,
-                    key,
-                    columns: Vec::new(),
-                });
+                let mut table = needed.clone();
+                table.columns = Vec::new();
+                tables.push(table);
                 tables.len() - 1
             });
             let Some(table) = tables.get_mut(at) else {
                 continue;
             };
-            for column in rule.table.key.iter().chain(&rule.columns) {
+            for column in needed.key.iter().chain(&needed.columns) {
                 if !table.columns.contains(column) {
                     table.columns.push(column.clone());
                 }
@@ -273,7 +492,14 @@ impl MappingSet {
         self.rules.iter().map(|rule| RuleInfo {
             id: rule.reference.rule.clone(),
             event_type: rule.event_type,
-            table: rule.table.table.clone(),
+            table: rule.from().table.table.clone(),
         })
+    }
+}
+
+impl Mapping {
+    /// The tests that stand in the file.
+    pub fn tests(&self) -> &[Given] {
+        &self.tests
     }
 }

@@ -425,7 +425,7 @@ fn dates() {
 
 #[test]
 fn moments() {
-    let change = "held: the local time falls into a clock change of its zone";
+    let change = "held: the local time falls into a clock change of its zone; clean.dates.clock_change says which moment to take";
     check(
         EventType::InventoryMovement,
         "occurred_at",

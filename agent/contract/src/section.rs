@@ -64,10 +64,14 @@ impl Node {
     }
 }
 
-/// Problems of one file, shared by all sections read from it.
+/// Lines of the first file that several are read as one; the next file begins at twice as many.
+pub const FILE_LINES: usize = 1 << 21;
+
+/// Problems of one file, shared by all sections read from it. Where a file is read on top of
+/// another, the lines of the n-th further one count from n times [`FILE_LINES`].
 #[derive(Debug, Clone)]
 pub struct Problems {
-    file: Rc<str>,
+    files: Rc<RefCell<Vec<String>>>,
     findings: Rc<RefCell<Vec<Finding>>>,
 }
 
@@ -75,42 +79,52 @@ impl Problems {
     /// No problems yet.
     pub fn new(file: &str) -> Self {
         Self {
-            file: Rc::from(file),
+            files: Rc::new(RefCell::new(vec![file.to_owned()])),
             findings: Rc::default(),
         }
     }
 
-    /// The file's name as the user gave it.
-    pub fn file(&self) -> &str {
-        &self.file
+    /// A further file; gives the number its lines count from.
+    pub fn further_file(&self, file: &str) -> usize {
+        let mut files = self.files.borrow_mut();
+        files.push(file.to_owned());
+        (files.len() - 1) * FILE_LINES
+    }
+
+    /// The place in the file that a line belongs to.
+    pub fn place(&self, line: usize, column: usize) -> Place {
+        let files = self.files.borrow();
+        let file = files.get(line / FILE_LINES).or_else(|| files.first());
+        Place {
+            file: file.cloned().unwrap_or_default(),
+            line: line % FILE_LINES,
+            column,
+        }
     }
 
     /// Adds a failure at a place.
     pub fn add(&self, line: usize, column: usize, what: &str, found: String, fix: Option<String>) {
         let mut finding = Finding::fail(what, found);
-        finding.place = Some(Place {
-            file: self.file.to_string(),
-            line,
-            column,
-        });
+        finding.place = Some(self.place(line, column));
         finding.fix = fix;
         self.findings.borrow_mut().push(finding);
     }
 
     /// Adds any finding about a place.
     pub fn push(&self, mut finding: Finding, line: usize, column: usize) {
-        finding.place = Some(Place {
-            file: self.file.to_string(),
-            line,
-            column,
-        });
+        finding.place = Some(self.place(line, column));
         self.findings.borrow_mut().push(finding);
     }
 
     /// All of them, in file order.
     pub fn take(&self) -> Vec<Finding> {
         let mut all = std::mem::take(&mut *self.findings.borrow_mut());
-        all.sort_by_key(|f| f.place.as_ref().map(|p| (p.line, p.column)));
+        let files = self.files.borrow();
+        let at = |place: &Place| {
+            let file = files.iter().position(|file| *file == place.file);
+            (file, place.line, place.column)
+        };
+        all.sort_by_key(|finding| finding.place.as_ref().map(at));
         all
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn call_function<'r>(call: Call, arguments: &'r [Expr], cells: &Cells
             let mut best: Cow<'r, Value> = Cow::Owned(Value::Null);
             for argument in arguments {
                 let value = argument.value(cells)?;
-                let better = match compare(&value, &best)? {
+                let better = match compare(&value, &best, cells)? {
                     Some(order) => order == wanted,
                     None => matches!(*best, Value::Null),
                 };
@@ -62,7 +62,7 @@ pub(super) fn call_function<'r>(call: Call, arguments: &'r [Expr], cells: &Cells
             // The one way a binary float becomes a number.
             let rounded = match &*value {
                 Value::Float(float) => convert::float(*float, places).map_err(Stop::Wrong)?,
-                other => match number(other)? {
+                other => match number(other, cells)? {
                     Some(number) => number,
                     None => return owned(Value::Null),
                 },
@@ -110,15 +110,15 @@ fn strict<'r>(call: Call, arguments: &'r [Expr], cells: &Cells<'r>) -> Got<'r> {
         }
     };
     Ok(Cow::Owned(match call {
-        Call::Abs => match number(&first)? {
+        Call::Abs => match number(&first, cells)? {
             Some(number) => Value::Decimal(number.abs()),
             None => Value::Null,
         },
-        Call::Ceil => number(&first)?.map_or(Value::Null, |n| Value::Decimal(n.ceil())),
-        Call::Floor => number(&first)?.map_or(Value::Null, |n| Value::Decimal(n.floor())),
+        Call::Ceil => number(&first, cells)?.map_or(Value::Null, |n| Value::Decimal(n.ceil())),
+        Call::Floor => number(&first, cells)?.map_or(Value::Null, |n| Value::Decimal(n.floor())),
         Call::Nullif => {
             let second = argument(arguments, 1, cells)?;
-            if compare(&first, &second)? == Some(Ordering::Equal) {
+            if compare(&first, &second, cells)? == Some(Ordering::Equal) {
                 Value::Null
             } else {
                 return Ok(first);
@@ -219,6 +219,10 @@ fn strict<'r>(call: Call, arguments: &'r [Expr], cells: &Cells<'r>) -> Got<'r> {
             Value::Int(0) => Value::Bool(false),
             Value::Int(1) => Value::Bool(true),
             other => match plain_text(other)?.unwrap_or_default().trim() {
+                code if !cells.cleaning.flags.is_empty() => match cells.cleaning.flags.read(code) {
+                    Some(value) => Value::Bool(value),
+                    None => return stop("truthy: its code is none of clean.flags"),
+                },
                 "1" | "Y" | "y" | "Yes" | "yes" | "YES" | "T" | "t" | "True" | "true" | "TRUE" => {
                     Value::Bool(true)
                 }
@@ -234,18 +238,35 @@ fn strict<'r>(call: Call, arguments: &'r [Expr], cells: &Cells<'r>) -> Got<'r> {
 }
 
 fn local<'r>(first: &Value, arguments: &'r [Expr], cells: &Cells<'r>) -> Got<'r> {
+    let untyped = cells.cleaning.untyped;
     let local = match (first, arguments.get(1)) {
         (Value::DateTime(local), None) => *local,
-        (Value::Date(date), Some(time)) => match &*time.value(cells)? {
-            Value::Null => return owned(Value::Null),
-            Value::Time(time) => date.to_datetime(*time),
-            other => {
-                return stop(format!(
-                    "local_datetime needs a time, found {}",
-                    other.type_name()
-                ));
+        (Value::Text(text), None) if untyped && text.parse::<civil::DateTime>().is_ok() => {
+            text.parse().unwrap_or_default()
+        }
+        (Value::Date(_) | Value::Text(_), Some(time)) => {
+            let date = match first {
+                Value::Date(date) => Some(*date),
+                Value::Text(text) if untyped => convert::iso(text),
+                _ => None,
+            };
+            let Some(date) = date else {
+                return stop("local_datetime needs a date, found text");
+            };
+            match &*time.value(cells)? {
+                Value::Null => return owned(Value::Null),
+                Value::Time(time) => date.to_datetime(*time),
+                Value::Text(text) if untyped && text.parse::<civil::Time>().is_ok() => {
+                    date.to_datetime(text.parse().unwrap_or_default())
+                }
+                other => {
+                    return stop(format!(
+                        "local_datetime needs a time, found {}",
+                        other.type_name()
+                    ));
+                }
             }
-        },
+        }
         (other, _) => {
             return stop(format!(
                 "local_datetime needs a datetime, or a date and a time, found {}",
@@ -256,9 +277,9 @@ fn local<'r>(first: &Value, arguments: &'r [Expr], cells: &Cells<'r>) -> Got<'r>
     let Some(zone) = cells.zone else {
         return stop("a time without zone needs a zone");
     };
-    match zone.to_ambiguous_timestamp(local).unambiguous() {
+    match cells.cleaning.clock_change.moment(zone, local) {
         Ok(moment) => owned(Value::Timestamp(moment)),
-        Err(_) => stop("the local time falls into a clock change of its zone"),
+        Err(reason) => stop(reason),
     }
 }
 

@@ -1,27 +1,74 @@
 //! From a syntax tree to a checked expression.
 
 use contract::Value;
-use contract::finding::nearest;
 use sqlparser::ast::{
-    self, BinaryOperator, CastKind, CeilFloorKind, DataType, FunctionArg, FunctionArgExpr,
-    FunctionArguments, Ident, InTarget, ObjectNamePart, TrimWhereField, UnaryOperator,
+    self, BinaryOperator, CastKind, CeilFloorKind, DataType, InTarget, TrimWhereField,
+    UnaryOperator,
 };
 
-use super::functions::{self, Call, FUNCTIONS, FunctionInfo};
+use super::call_compile::{self, function};
 use super::parse::parse;
-use super::{Arithmetic, Codes, Comparison, Ending, Expr, Piece, Target, Type, Wrong};
+use super::{Arithmetic, Codes, Comparison, Expr, Piece, Target, Type, Wrong};
 
 /// Operators side by side, which nest in the tree as well: `a + b + c`.
 const HEIGHT_MAX: usize = 60;
 
 /// What an expression may refer to.
 pub(crate) trait Names {
-    /// The index of a column.
-    fn column(&mut self, alias: Option<&str>, column: &str) -> Result<usize, Wrong>;
+    /// What a name stands for.
+    fn name(&mut self, alias: Option<&str>, name: &str) -> Result<Formed, Wrong>;
+    /// The index of a column that some versions of the table lack.
+    fn optional(&mut self, alias: Option<&str>, name: &str) -> Result<usize, Wrong>;
+    /// What a person answered.
+    fn setting(&self, name: &str) -> Result<Setting, Wrong>;
     /// A dictionary.
     fn dictionary(&mut self, name: &str) -> Result<Codes, Wrong>;
     /// Whether there is a zone for local times.
     fn has_zone(&self) -> bool;
+    /// From here on names are those of one line of the event's document.
+    fn enter_lines(&mut self) -> Result<(), Wrong>;
+    /// Back to the event itself; what the call gives over all lines.
+    fn leave_lines(&mut self, call: LineCall, inner: Option<Expr>) -> Formed;
+}
+
+/// An expression and what is known of its value.
+pub(crate) type Formed = (Expr, Type);
+
+/// A setting's value.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Setting {
+    One(Value),
+    List(Vec<String>),
+}
+
+impl Setting {
+    /// As an expression.
+    pub(crate) fn formed(self, name: &str) -> Result<Formed, Wrong> {
+        match self {
+            Self::One(value) => {
+                let kind = match value {
+                    Value::Bool(_) => Type::Bool,
+                    Value::Decimal(_) => Type::Number,
+                    Value::Null => Type::Null,
+                    _ => Type::Text,
+                };
+                Ok((Expr::Constant(value), kind))
+            }
+            Self::List(_) => instead(
+                format!("`setting.{name}` is a list"),
+                format!("site_allowed(column, setting.{name})"),
+            ),
+        }
+    }
+}
+
+/// What is asked of all lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LineCall {
+    Sum,
+    Count,
+    All,
+    Any,
 }
 
 /// Reads and checks an expression.
@@ -33,21 +80,45 @@ pub(crate) fn compile(text: &str, names: &mut dyn Names) -> Result<(Expr, Type),
     Compiler { names, height: 0 }.expr(&parsed)
 }
 
-struct Compiler<'n> {
-    names: &'n mut dyn Names,
+/// Reads `money(amount, currency)`; nothing where the text is something else.
+///
+/// # Errors
+/// As [`compile`].
+pub(crate) fn compile_money(
+    text: &str,
+    names: &mut dyn Names,
+) -> Result<Option<(Formed, Formed)>, Wrong> {
+    let ast::Expr::Function(call) = parse(text)? else {
+        return Ok(None);
+    };
+    if !call.name.to_string().eq_ignore_ascii_case("money") {
+        return Ok(None);
+    }
+    let mut compiler = Compiler { names, height: 0 };
+    let [amount, currency] = call_compile::arguments("money", &call)?[..] else {
+        return instead(
+            "money takes an amount and a currency",
+            "money(line.price, line.currency)",
+        );
+    };
+    Ok(Some((compiler.expr(amount)?, compiler.expr(currency)?)))
+}
+
+pub(super) struct Compiler<'n> {
+    pub(super) names: &'n mut dyn Names,
     height: usize,
 }
 
-fn wrong<T>(found: impl Into<String>) -> Result<T, Wrong> {
+pub(super) fn wrong<T>(found: impl Into<String>) -> Result<T, Wrong> {
     Err((found.into(), None))
 }
 
-fn instead<T>(found: impl Into<String>, fix: impl Into<String>) -> Result<T, Wrong> {
+pub(super) fn instead<T>(found: impl Into<String>, fix: impl Into<String>) -> Result<T, Wrong> {
     Err((found.into(), Some(fix.into())))
 }
 
 /// As the author wrote it, cut short.
-fn shown(node: &ast::Expr) -> String {
+pub(super) fn shown(node: &ast::Expr) -> String {
     let text = node.to_string();
     if text.chars().count() <= 60 {
         return format!("`{text}`");
@@ -57,7 +128,7 @@ fn shown(node: &ast::Expr) -> String {
 }
 
 impl Compiler<'_> {
-    fn expr(&mut self, node: &ast::Expr) -> Result<(Expr, Type), Wrong> {
+    pub(super) fn expr(&mut self, node: &ast::Expr) -> Result<(Expr, Type), Wrong> {
         self.height += 1;
         if self.height > HEIGHT_MAX {
             return wrong(format!("has more than {HEIGHT_MAX} operators in a row"));
@@ -68,7 +139,12 @@ impl Compiler<'_> {
     }
 
     /// An expression that must be of a type.
-    fn of(&mut self, node: &ast::Expr, wanted: Type, where_: &str) -> Result<Expr, Wrong> {
+    pub(super) fn of(
+        &mut self,
+        node: &ast::Expr,
+        wanted: Type,
+        where_: &str,
+    ) -> Result<Expr, Wrong> {
         let (expr, found) = self.expr(node)?;
         if found.fits(wanted) {
             return Ok(expr);
@@ -86,9 +162,12 @@ impl Compiler<'_> {
         use ast::Expr as E;
         Ok(match node {
             E::Nested(inner) => self.expr(inner)?,
-            E::Identifier(name) => (self.column(None, name)?, Type::Any),
+            E::Identifier(name) => self.names.name(None, &name.value)?,
             E::CompoundIdentifier(parts) => match parts.as_slice() {
-                [alias, column] => (self.column(Some(alias), column)?, Type::Any),
+                [alias, name] if alias.value == "setting" => {
+                    self.names.setting(&name.value)?.formed(&name.value)?
+                }
+                [alias, name] => self.names.name(Some(&alias.value), &name.value)?,
                 _ => return instead(format!("{} names no column", shown(node)), "alias.column"),
             },
             E::Value(value) => constant(&value.value)?,
@@ -233,11 +312,6 @@ impl Compiler<'_> {
                 ));
             }
         })
-    }
-
-    fn column(&mut self, alias: Option<&Ident>, column: &Ident) -> Result<Expr, Wrong> {
-        let alias = alias.map(|alias| alias.value.as_str());
-        self.names.column(alias, &column.value).map(Expr::Column)
     }
 
     fn truth(
@@ -393,137 +467,6 @@ impl Compiler<'_> {
         };
         Ok((made, result))
     }
-
-    fn function(&mut self, call: &ast::Function) -> Result<(Expr, Type), Wrong> {
-        let name = match call.name.0.as_slice() {
-            [ObjectNamePart::Identifier(name)] => name.value.as_str(),
-            _ => return wrong(format!("there is no function `{}`", call.name)),
-        };
-        let plain = call.filter.is_none()
-            && call.over.is_none()
-            && call.null_treatment.is_none()
-            && !call.uses_odbc_syntax
-            && call.within_group.is_empty()
-            && call.parameters == FunctionArguments::None;
-        let FunctionArguments::List(list) = &call.args else {
-            return unknown(name);
-        };
-        if !plain || list.duplicate_treatment.is_some() || !list.clauses.is_empty() {
-            return wrong(format!("`{name}` takes values and nothing else"));
-        }
-        let mut arguments = Vec::with_capacity(list.args.len());
-        for argument in &list.args {
-            match argument {
-                FunctionArg::Unnamed(FunctionArgExpr::Expr(node)) => arguments.push(node),
-                other => return wrong(format!("`{name}`: `{other}` is no value")),
-            }
-        }
-        if name.eq_ignore_ascii_case("dict") {
-            return self.dictionary(&arguments);
-        }
-        match functions::find(name) {
-            Some(info) => self.call(info, &arguments),
-            None => unknown(name),
-        }
-    }
-
-    fn dictionary(&mut self, arguments: &[&ast::Expr]) -> Result<(Expr, Type), Wrong> {
-        let [ast::Expr::Identifier(name), codes @ ..] = arguments else {
-            return instead(
-                "dict needs a dictionary's name first",
-                "dict(status, orders.status)",
-            );
-        };
-        if codes.is_empty() {
-            return instead(
-                "dict needs a code to look up",
-                format!("dict({name}, column)"),
-            );
-        }
-        let dictionary = self.names.dictionary(&name.value)?;
-        let mut parts = Vec::with_capacity(codes.len());
-        for code in codes {
-            parts.push(self.expr(code)?.0);
-        }
-        Ok((Expr::Dictionary(Box::new(dictionary), parts), Type::Text))
-    }
-
-    fn call(
-        &mut self,
-        info: &'static FunctionInfo,
-        arguments: &[&ast::Expr],
-    ) -> Result<(Expr, Type), Wrong> {
-        let name = info.name;
-        let least = info.arguments.len() - info.optional;
-        let too_many = !info.variadic && arguments.len() > info.arguments.len();
-        if arguments.len() < least || too_many {
-            let wanted = match (info.variadic, info.optional) {
-                (true, _) => format!("at least {least}"),
-                (false, 0) => least.to_string(),
-                (false, _) => format!("{least} to {}", info.arguments.len()),
-            };
-            return instead(
-                format!("`{name}` takes {wanted} values, found {}", arguments.len()),
-                info.example.0,
-            );
-        }
-        if let (Some(ending), Some((left, right))) =
-            (ending(info.call, arguments)?, quotient(arguments))
-        {
-            let left = Box::new(self.of(left, Type::Number, "`/`")?);
-            let right = Box::new(self.of(right, Type::Number, "`/`")?);
-            return Ok((Expr::Quotient(ending, left, right), Type::Number));
-        }
-        if info.call == Call::LocalDateTime && !self.names.has_zone() {
-            return instead(
-                "local_datetime needs a zone",
-                "clean: {dates: {zone: Europe/Berlin}}",
-            );
-        }
-        let same = matches!(
-            info.call,
-            Call::Coalesce | Call::Nullif | Call::Greatest | Call::Least
-        );
-        let mut made = Vec::with_capacity(arguments.len());
-        let mut result = info.result;
-        let mut first: Option<(Type, &ast::Expr)> = None;
-        for (n, node) in arguments.iter().enumerate() {
-            let wanted = info.arguments.get(n).or(info.arguments.last());
-            let wanted = wanted.copied().unwrap_or(Type::Any);
-            let (value, kind) = self.expr(node)?;
-            if !kind.fits(wanted) {
-                return instead(
-                    format!(
-                        "`{name}` needs {}, but {} is {}",
-                        wanted.name(),
-                        shown(node),
-                        kind.name()
-                    ),
-                    info.example.0,
-                );
-            }
-            if same && !matches!(kind, Type::Any | Type::Null) {
-                match first {
-                    Some((known, other)) if known != kind => {
-                        return wrong(format!(
-                            "`{name}` mixes {}, {}, with {}, {}",
-                            shown(other),
-                            known.name(),
-                            shown(node),
-                            kind.name()
-                        ));
-                    }
-                    Some(_) => {}
-                    None => first = Some((kind, node)),
-                }
-            }
-            made.push(value);
-        }
-        if same && let Some((kind, _)) = first {
-            result = kind;
-        }
-        Ok((Expr::Call(info.call, made), result))
-    }
 }
 
 /// One side of a comparison.
@@ -570,62 +513,7 @@ fn negate(expr: Expr, negated: bool) -> Expr {
     }
 }
 
-fn function(name: &str) -> Result<&'static FunctionInfo, Wrong> {
-    functions::find(name).ok_or_else(|| (format!("there is no function `{name}`"), None))
-}
-
-fn unknown<T>(name: &str) -> Result<T, Wrong> {
-    let names = FUNCTIONS.iter().map(|info| info.name).chain(["dict"]);
-    let fix = match name.to_ascii_lowercase().as_str() {
-        "isnull" | "ifnull" | "nvl" => Some("coalesce(a, b)".to_owned()),
-        "len" | "char_length" => Some("length(text)".to_owned()),
-        "iif" | "decode" | "if" => Some("case when .. then .. else .. end".to_owned()),
-        "substring" | "mid" => Some("substr(text, from, length)".to_owned()),
-        other => nearest(other, names).map(|name| format!("did you mean `{name}`?")),
-    };
-    Err((format!("there is no function `{name}`"), fix))
-}
-
-/// Whether a function says how a quotient ends.
-fn ending(call: Call, arguments: &[&ast::Expr]) -> Result<Option<Ending>, Wrong> {
-    Ok(match call {
-        Call::Floor => Some(Ending::Floor),
-        Call::Ceil => Some(Ending::Ceil),
-        Call::Round => Some(Ending::Round(match arguments.get(1) {
-            None => 0,
-            Some(node) => match node {
-                ast::Expr::Value(value) => match constant(&value.value)? {
-                    (Expr::Constant(Value::Decimal(places)), _)
-                        if places.is_integer() && (0..=18).contains(&places.coefficient()) =>
-                    {
-                        u32::try_from(places.coefficient()).unwrap_or(0)
-                    }
-                    _ => return wrong("`round` keeps 0 to 18 places"),
-                },
-                _ => return wrong("`round` needs its number of places as a constant"),
-            },
-        })),
-        _ => None,
-    })
-}
-
-/// Both sides, where the first argument is a division.
-fn quotient<'e>(arguments: &[&'e ast::Expr]) -> Option<(&'e ast::Expr, &'e ast::Expr)> {
-    let mut node: &ast::Expr = arguments.first()?;
-    while let ast::Expr::Nested(inner) = node {
-        node = inner;
-    }
-    match node {
-        ast::Expr::BinaryOp {
-            left,
-            op: BinaryOperator::Divide,
-            right,
-        } => Some((left, right)),
-        _ => None,
-    }
-}
-
-fn constant(value: &ast::Value) -> Result<(Expr, Type), Wrong> {
+pub(super) fn constant(value: &ast::Value) -> Result<(Expr, Type), Wrong> {
     let (value, kind) = match value {
         ast::Value::Number(text, false) => match text.parse() {
             Ok(number) => (Value::Decimal(number), Type::Number),

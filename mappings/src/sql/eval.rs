@@ -31,16 +31,29 @@ pub(super) type Got<'r> = Result<Cow<'r, Value>, Stop>;
 pub(crate) struct Cells<'r> {
     /// The row.
     pub(crate) row: &'r [Value],
-    /// Where the rule's columns stand in it.
+    /// Where the rule's columns stand in it; [`ABSENT`] for a column the table does not have.
     pub(crate) at: &'r [usize],
+    /// Fields worked out before, key fields behind them.
+    pub(crate) fields: &'r [Option<Value>],
     /// The file's cleaning rules.
     pub(crate) cleaning: &'r Cleaning,
     /// The zone of local times.
     pub(crate) zone: Option<&'r TimeZone>,
 }
 
+/// The place of a column that the table does not have.
+pub(crate) const ABSENT: usize = usize::MAX;
+
 impl<'r> Cells<'r> {
-    fn cell(&self, column: usize) -> Got<'r> {
+    fn is_absent(&self, column: usize) -> bool {
+        self.at.get(column) == Some(&ABSENT)
+    }
+
+    /// A column's value, cleaned.
+    ///
+    /// # Errors
+    /// See [`Stop`].
+    pub(crate) fn cell(&self, column: usize) -> Got<'r> {
         let cell = self.at.get(column).and_then(|at| self.row.get(*at));
         let Some(cell) = cell else {
             return stop("the row is shorter than its table's columns");
@@ -74,6 +87,22 @@ impl Expr {
         match self {
             Self::Constant(value) => Ok(Cow::Borrowed(value)),
             Self::Column(column) => cells.cell(*column),
+            Self::Field(field) => match cells.fields.get(*field) {
+                Some(Some(value)) => Ok(Cow::Borrowed(value)),
+                // A field the log left out, or one that is not there.
+                Some(None) | None => Err(Stop::Unchanged),
+            },
+            Self::Optional(column, default) if cells.is_absent(*column) => default.value(cells),
+            Self::Optional(column, _) => cells.cell(*column),
+            Self::Allowed(code, list) => {
+                let code = code.value(cells)?;
+                let fold = cells.cleaning.fold;
+                let known = plain_text(&code)?.map(|code| {
+                    let same = |item: &String| item == "*" || text_order(item, &code, fold).is_eq();
+                    list.iter().any(same)
+                });
+                truth(known)
+            }
             Self::Not(inner) => truth(inner.truth(cells)?.map(|value| !value)),
             Self::Negate(inner) => match inner.number(cells)? {
                 Some(number) => owned(Value::Decimal(number.negated())),
@@ -116,7 +145,7 @@ impl Expr {
                 }
             }
             Self::Compare(op, left, right) => {
-                let order = compare(&*left.value(cells)?, &*right.value(cells)?)?;
+                let order = compare(&*left.value(cells)?, &*right.value(cells)?, cells)?;
                 truth(order.map(|order| match op {
                     Comparison::Equal => order.is_eq(),
                     Comparison::Unequal => order.is_ne(),
@@ -143,7 +172,7 @@ impl Expr {
                 let same = match (&*left, &*right) {
                     (Value::Null, Value::Null) => true,
                     (Value::Null, _) | (_, Value::Null) => false,
-                    (left, right) => compare(left, right)?.is_some_and(Ordering::is_eq),
+                    (left, right) => compare(left, right, cells)?.is_some_and(Ordering::is_eq),
                 };
                 truth(Some(same))
             }
@@ -151,7 +180,7 @@ impl Expr {
                 let value = value.value(cells)?;
                 let mut unknown = false;
                 for item in items {
-                    match compare(&value, &*item.value(cells)?)? {
+                    match compare(&value, &*item.value(cells)?, cells)? {
                         Some(Ordering::Equal) => return truth(Some(true)),
                         Some(_) => {}
                         None => unknown = true,
@@ -161,8 +190,8 @@ impl Expr {
             }
             Self::Between(value, low, high) => {
                 let value = value.value(cells)?;
-                let above = compare(&value, &*low.value(cells)?)?.map(Ordering::is_ge);
-                let below = compare(&value, &*high.value(cells)?)?.map(Ordering::is_le);
+                let above = compare(&value, &*low.value(cells)?, cells)?.map(Ordering::is_ge);
+                let below = compare(&value, &*high.value(cells)?, cells)?.map(Ordering::is_le);
                 truth(match (above, below) {
                     (Some(false), _) | (_, Some(false)) => Some(false),
                     (Some(true), Some(true)) => Some(true),
@@ -171,7 +200,8 @@ impl Expr {
             }
             Self::Like(value, pattern) => {
                 let value = value.value(cells)?;
-                truth(plain_text(&value)?.map(|text| like(&text, pattern)))
+                let fold = cells.cleaning.fold;
+                truth(plain_text(&value)?.map(|text| like(&text, pattern, fold)))
             }
             Self::Case(arms, otherwise) => {
                 for (condition, value) in arms {
@@ -184,13 +214,15 @@ impl Expr {
             Self::Choice(operand, arms, otherwise) => {
                 let operand = operand.value(cells)?;
                 for (wanted, value) in arms {
-                    if compare(&operand, &*wanted.value(cells)?)?.is_some_and(Ordering::is_eq) {
+                    if compare(&operand, &*wanted.value(cells)?, cells)?
+                        .is_some_and(Ordering::is_eq)
+                    {
                         return value.value(cells);
                     }
                 }
                 otherwise.value(cells)
             }
-            Self::Cast(inner, target) => cast(inner.value(cells)?, *target),
+            Self::Cast(inner, target) => cast(inner.value(cells)?, *target, cells),
             Self::Call(call, arguments) => call_function(*call, arguments, cells),
             Self::Dictionary(codes, parts) => look_up(codes, parts, cells),
         }
@@ -209,7 +241,7 @@ impl Expr {
     }
 
     pub(super) fn number(&self, cells: &Cells<'_>) -> Result<Option<Decimal>, Stop> {
-        number(&*self.value(cells)?)
+        number(&*self.value(cells)?, cells)
     }
 }
 
@@ -237,8 +269,12 @@ fn both(
     })
 }
 
-pub(super) fn number(value: &Value) -> Result<Option<Decimal>, Stop> {
+pub(super) fn number(value: &Value, cells: &Cells<'_>) -> Result<Option<Decimal>, Stop> {
     Ok(Some(match value {
+        // A test writes `"12.00000"` for what is a number in the table.
+        Value::Text(text) if cells.cleaning.untyped && text.trim().parse::<Decimal>().is_ok() => {
+            text.trim().parse().unwrap_or(Decimal::ZERO)
+        }
         Value::Null => return Ok(None),
         Value::Int(value) => Decimal::from(*value),
         Value::UInt(value) => Decimal::from(*value),
@@ -256,7 +292,7 @@ pub(super) fn number(value: &Value) -> Result<Option<Decimal>, Stop> {
 }
 
 /// Text as it stands; whatever has a canonical text, as that.
-pub(super) fn plain_text(value: &Value) -> Result<Option<Cow<'_, str>>, Stop> {
+pub(crate) fn plain_text(value: &Value) -> Result<Option<Cow<'_, str>>, Stop> {
     Ok(match value {
         Value::Null => None,
         Value::Text(text) => Some(Cow::Borrowed(text)),
@@ -270,8 +306,28 @@ pub(super) fn plain_text(value: &Value) -> Result<Option<Cow<'_, str>>, Stop> {
     })
 }
 
+/// A text as keys compare it where upper and lower case and blanks at the end do not count.
+pub(crate) fn folded(text: &str) -> String {
+    text.trim_end()
+        .chars()
+        .flat_map(char::to_lowercase)
+        .collect()
+}
+
+fn text_order(left: &str, right: &str, fold: bool) -> Ordering {
+    if !fold {
+        return left.cmp(right);
+    }
+    let fold = |text: &'_ str| folded(text);
+    fold(left).cmp(&fold(right))
+}
+
 /// Which of two values is greater; `None` when one of them is null.
-pub(super) fn compare(left: &Value, right: &Value) -> Result<Option<Ordering>, Stop> {
+pub(super) fn compare(
+    left: &Value,
+    right: &Value,
+    cells: &Cells<'_>,
+) -> Result<Option<Ordering>, Stop> {
     use Value as V;
     let unlike = || {
         stop(format!(
@@ -295,7 +351,7 @@ pub(super) fn compare(left: &Value, right: &Value) -> Result<Option<Ordering>, S
     };
     Ok(Some(match (left, right) {
         (V::Null, _) | (_, V::Null) => return Ok(None),
-        (V::Text(left), V::Text(right)) => left.cmp(right),
+        (V::Text(left), V::Text(right)) => text_order(left, right, cells.cleaning.fold),
         (V::Bool(left), V::Bool(right)) => left.cmp(right),
         (V::Date(left), V::Date(right)) => left.cmp(right),
         (V::Time(left), V::Time(right)) => left.cmp(right),
@@ -306,34 +362,52 @@ pub(super) fn compare(left: &Value, right: &Value) -> Result<Option<Ordering>, S
         (V::DateTime(left), V::Date(right)) => {
             left.cmp(&right.to_datetime(civil::Time::midnight()))
         }
+        (V::Text(_), V::Int(_) | V::UInt(_) | V::Decimal(_) | V::Bool(_))
+        | (V::Int(_) | V::UInt(_) | V::Decimal(_) | V::Bool(_), V::Text(_))
+            if cells.cleaning.untyped =>
+        {
+            let side = |value: &Value| match value {
+                V::Bool(value) => Ok(Some(Decimal::from(i64::from(*value)))),
+                other => number(other, cells),
+            };
+            match (side(left), side(right)) {
+                (Ok(Some(left)), Ok(Some(right))) => left.cmp(&right),
+                _ => return unlike(),
+            }
+        }
         (V::Text(text), other) => match moment(text, other) {
-            Some(left) => return compare(&left, other),
+            Some(left) => return compare(&left, other, cells),
             None => return unlike(),
         },
         (other, V::Text(text)) => match moment(text, other) {
-            Some(right) => return compare(other, &right),
+            Some(right) => return compare(other, &right, cells),
             None => return unlike(),
         },
         // Truth values are bits in some databases and words in others.
-        (V::Bool(left), other) => match number(other)? {
+        (V::Bool(left), other) => match number(other, cells)? {
             Some(right) if right == Decimal::ZERO || right == Decimal::from(1_i64) => {
                 Decimal::from(i64::from(*left)).cmp(&right)
             }
             _ => return unlike(),
         },
         (other, V::Bool(_)) => {
-            return Ok(compare(right, other)?.map(Ordering::reverse));
+            return Ok(compare(right, other, cells)?.map(Ordering::reverse));
         }
-        (left_value, right_value) => match (number(left_value), number(right_value)) {
-            (Ok(Some(left)), Ok(Some(right))) => left.cmp(&right),
-            _ => return unlike(),
-        },
+        (left_value, right_value) => {
+            match (number(left_value, cells), number(right_value, cells)) {
+                (Ok(Some(left)), Ok(Some(right))) => left.cmp(&right),
+                _ => return unlike(),
+            }
+        }
     }))
 }
 
 /// Backtracks to the last `%` only, so it takes at most text times pattern steps.
-fn like(text: &str, pattern: &[Piece]) -> bool {
+fn like(text: &str, pattern: &[Piece], fold: bool) -> bool {
     let text: Vec<char> = text.chars().collect();
+    let same = |left: char, right: char| {
+        left == right || (fold && left.to_lowercase().eq(right.to_lowercase()))
+    };
     let (mut at, mut piece) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
     while at < text.len() {
@@ -343,7 +417,9 @@ fn like(text: &str, pattern: &[Piece]) -> bool {
                 piece += 1;
             }
             Some(Piece::One) => (at, piece) = (at + 1, piece + 1),
-            Some(Piece::Char(c)) if text.get(at) == Some(c) => (at, piece) = (at + 1, piece + 1),
+            Some(Piece::Char(c)) if text.get(at).is_some_and(|t| same(*t, *c)) => {
+                (at, piece) = (at + 1, piece + 1);
+            }
             _ => match retry {
                 Some((from, any)) => {
                     retry = Some((from + 1, any));
@@ -358,7 +434,7 @@ fn like(text: &str, pattern: &[Piece]) -> bool {
         .is_none_or(|rest| rest.iter().all(|piece| *piece == Piece::Any))
 }
 
-fn cast(value: Cow<'_, Value>, target: Target) -> Got<'_> {
+fn cast<'r>(value: Cow<'r, Value>, target: Target, cells: &Cells<'_>) -> Got<'r> {
     let wrong = |value: &Value, what: &str| {
         stop(format!(
             "a value of type {} cannot be cast to {what}",
@@ -379,11 +455,11 @@ fn cast(value: Cow<'_, Value>, target: Target) -> Got<'_> {
         (Target::Number | Target::Whole, Value::Bool(value)) => {
             owned(Value::Int(i64::from(*value)))
         }
-        (Target::Number, other) => match number(other)? {
+        (Target::Number, other) => match number(other, cells)? {
             Some(number) => owned(Value::Decimal(number)),
             None => owned(Value::Null),
         },
-        (Target::Whole, other) => match number(other)? {
+        (Target::Whole, other) => match number(other, cells)? {
             Some(number) if number.is_integer() => owned(Value::Decimal(number)),
             Some(_) => stop("cast to int: the number has decimal places; floor or round it"),
             None => owned(Value::Null),
@@ -413,6 +489,9 @@ fn look_up<'r>(codes: &Codes, parts: &'r [Expr], cells: &Cells<'r>) -> Got<'r> {
             code.push('/');
         }
         code.push_str(&text);
+    }
+    if cells.cleaning.fold {
+        code = folded(&code);
     }
     match codes.values.get(&code).or(codes.otherwise.as_ref()) {
         Some(meaning) => owned(Value::Text(meaning.clone())),

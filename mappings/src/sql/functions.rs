@@ -88,8 +88,7 @@ const fn optional(info: FunctionInfo, count: usize) -> FunctionInfo {
 
 use Type::{Any, Bool, Date, DateTime, Number, Text, Time, Timestamp};
 
-/// Every function, in the order of their names. `dict` is read by the parser: its first argument
-/// is a dictionary, not a value.
+/// Every function, in the order of their names.
 pub const FUNCTIONS: &[FunctionInfo] = &[
     function(
         "abs",
@@ -314,3 +313,69 @@ pub(crate) fn find(name: &str) -> Option<&'static FunctionInfo> {
         .iter()
         .find(|info| info.name.eq_ignore_ascii_case(name))
 }
+
+/// A form that looks like a function and takes a name, or works on lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FormInfo {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does.
+    pub meaning: &'static str,
+    /// How it is written.
+    pub example: &'static str,
+}
+
+const fn form(name: &'static str, meaning: &'static str, example: &'static str) -> FormInfo {
+    FormInfo {
+        name,
+        meaning,
+        example,
+    }
+}
+
+/// Every form, in the order of their names. They are read when the file is loaded: their first
+/// argument is a name or a line's field, not a value.
+pub const FORMS: &[FormInfo] = &[
+    form(
+        "all_lines",
+        "true when the condition is true for every line; true without lines",
+        "all_lines(qty_open = 0)",
+    ),
+    form(
+        "any_lines",
+        "true when the condition is true for some line",
+        "any_lines(qty_open > 0)",
+    ),
+    form(
+        "column",
+        "the column whose name a setting holds; null if the setting is blank",
+        "column(head, setting.web_order_field)",
+    ),
+    form("count_lines", "the number of lines", "count_lines()"),
+    form(
+        "dict",
+        "the word of a dictionary; several codes are joined by `/`; an unknown code holds the row, \
+         a null one is null",
+        "dict(lifecycle, head.CANCELED, head.DocStatus)",
+    ),
+    form(
+        "money",
+        "an amount and its currency; a whole field of type money",
+        "money(line.price, line.currency)",
+    ),
+    form(
+        "optional",
+        "the column, or the value where the table has no such column",
+        "optional(item.safety_stock, 0)",
+    ),
+    form(
+        "site_allowed",
+        "whether a code is in a setting's list; `*` in the list allows every code",
+        "site_allowed(stock.site, setting.sellable_sites)",
+    ),
+    form(
+        "sum_lines",
+        "the sum over all lines; 0 without lines, null where it is null for some line",
+        "sum_lines(qty_open)",
+    ),
+];

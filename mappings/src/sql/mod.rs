@@ -7,6 +7,7 @@
 //! has no exact result stops, so that the row is held.
 
 mod call;
+mod call_compile;
 mod compile;
 mod eval;
 mod functions;
@@ -16,9 +17,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use contract::Value;
 
-pub(crate) use compile::{Names, compile};
-pub(crate) use eval::{Cells, Stop};
-pub use functions::{FUNCTIONS, FunctionInfo};
+pub(crate) use compile::{Formed, LineCall, Names, Setting, compile, compile_money};
+pub(crate) use eval::{ABSENT, Cells, Stop, folded};
+pub use functions::{FORMS, FUNCTIONS, FormInfo, FunctionInfo};
 
 use functions::Call;
 
@@ -131,6 +132,12 @@ pub(crate) enum Expr {
     Constant(Value),
     /// Index into the rule's columns.
     Column(usize),
+    /// Another field of the same event: its place among the fields, key fields behind them.
+    Field(usize),
+    /// A column that some versions of a table lack, and what stands for it then.
+    Optional(usize, Box<Expr>),
+    /// Whether a code is in a list in which `*` means every code.
+    Allowed(Box<Expr>, Vec<String>),
     Not(Box<Expr>),
     Negate(Box<Expr>),
     And(Box<Expr>, Box<Expr>),
@@ -161,8 +168,10 @@ impl Expr {
     /// The expressions directly inside.
     pub(crate) fn parts(&self) -> Vec<&Expr> {
         match self {
-            Self::Constant(_) | Self::Column(_) => Vec::new(),
-            Self::Not(inner)
+            Self::Constant(_) | Self::Column(_) | Self::Field(_) => Vec::new(),
+            Self::Optional(_, inner)
+            | Self::Allowed(inner, _)
+            | Self::Not(inner)
             | Self::Negate(inner)
             | Self::IsNull(inner)
             | Self::IsTruth(inner, _)
@@ -202,14 +211,32 @@ impl Expr {
     /// The columns it reads, each once, in ascending order.
     pub(crate) fn columns(&self) -> BTreeSet<usize> {
         let mut found = BTreeSet::new();
-        let mut open = vec![self];
-        while let Some(expr) = open.pop() {
-            if let Self::Column(column) = expr {
+        self.walk(&mut |expr| {
+            if let Self::Column(column) | Self::Optional(column, _) = expr {
                 found.insert(*column);
             }
+        });
+        found
+    }
+
+    /// The fields it reads.
+    pub(crate) fn fields(&self) -> BTreeSet<usize> {
+        let mut found = BTreeSet::new();
+        self.walk(&mut |expr| {
+            if let Self::Field(field) = expr {
+                found.insert(*field);
+            }
+        });
+        found
+    }
+
+    /// Calls `see` with this expression and all inside it.
+    fn walk<'e>(&'e self, see: &mut dyn FnMut(&'e Self)) {
+        let mut open = vec![self];
+        while let Some(expr) = open.pop() {
+            see(expr);
             open.extend(expr.parts());
         }
-        found
     }
 
     /// Every text that the expression is known to give when it gives one of its constants.

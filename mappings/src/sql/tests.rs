@@ -11,12 +11,38 @@ use crate::convert::Cleaning;
 struct Known(Vec<String>);
 
 impl Names for Known {
-    fn column(&mut self, _: Option<&str>, column: &str) -> Result<usize, Wrong> {
+    fn name(&mut self, _: Option<&str>, column: &str) -> Result<Formed, Wrong> {
         let known = self.0.iter().position(|name| name == column);
-        Ok(known.unwrap_or_else(|| {
+        let at = known.unwrap_or_else(|| {
             self.0.push(column.to_owned());
             self.0.len() - 1
-        }))
+        });
+        Ok((Expr::Column(at), Type::Any))
+    }
+
+    fn optional(&mut self, alias: Option<&str>, column: &str) -> Result<usize, Wrong> {
+        match self.name(alias, column)?.0 {
+            Expr::Column(at) => Ok(at),
+            _ => Err((String::new(), None)),
+        }
+    }
+
+    fn setting(&self, name: &str) -> Result<Setting, Wrong> {
+        Ok(match name {
+            "sites" => Setting::List(vec!["MAIN".to_owned(), "7.5".to_owned()]),
+            "any" => Setting::List(vec!["*".to_owned()]),
+            "field" => Setting::One(Value::Text("two".to_owned())),
+            "blank" => Setting::One(Value::Text(" ".to_owned())),
+            _ => return Err((format!("there is no setting `{name}`"), None)),
+        })
+    }
+
+    fn enter_lines(&mut self) -> Result<(), Wrong> {
+        Err(("this event has no lines".to_owned(), None))
+    }
+
+    fn leave_lines(&mut self, _: LineCall, _: Option<Expr>) -> Formed {
+        (Expr::Constant(Value::Null), Type::Null)
     }
 
     fn dictionary(&mut self, name: &str) -> Result<Codes, Wrong> {
@@ -51,6 +77,7 @@ fn column(name: &str) -> Value {
         "at" => Value::DateTime(civil::date(2026, 11, 20).at(8, 5, 0, 0)),
         "gap" => Value::DateTime(civil::date(2026, 3, 29).at(2, 30, 0, 0)),
         "blob" => Value::Bytes(vec![1]),
+        "absent" => Value::Null,
         other => panic!("no column {other}"),
     }
 }
@@ -62,11 +89,15 @@ fn work_out(text: &str) -> String {
         Err((found, _)) => return format!("refused: {found}"),
     };
     let row: Vec<Value> = names.0.iter().map(|name| column(name)).collect();
-    let at: Vec<usize> = (0..row.len()).collect();
+    let at = names.0.iter().enumerate();
+    let at: Vec<usize> = at
+        .map(|(n, name)| if name == "absent" { ABSENT } else { n })
+        .collect();
     let zone = TimeZone::get("Europe/Berlin").unwrap();
     let cells = Cells {
         row: &row,
         at: &at,
+        fields: &[],
         cleaning: &Cleaning::default(),
         zone: Some(&zone),
     };
@@ -81,6 +112,40 @@ fn all(cases: &[(&str, &str)]) {
     for (text, expected) in cases {
         assert_eq!(work_out(text), *expected, "{text}");
     }
+}
+
+#[test]
+fn forms_read_names_when_the_file_is_loaded() {
+    all(&[
+        ("optional(absent, 5)", "5"),
+        ("optional(qty, 5)", "12.5"),
+        ("optional(n, 5)", "null"),
+        ("optional(1, 5)", "refused: optional needs a column first"),
+        ("site_allowed(digits, setting.sites)", "true"),
+        ("site_allowed(text, setting.sites)", "false"),
+        ("site_allowed(text, setting.any)", "true"),
+        ("site_allowed(n, setting.any)", "null"),
+        (
+            "site_allowed(text, setting.other)",
+            "refused: there is no setting `other`",
+        ),
+        ("column(head, setting.field)", "2"),
+        ("column(head, setting.blank)", "null"),
+        (
+            "column(head, 'two')",
+            "refused: column takes an alias and a setting",
+        ),
+        ("setting.field || '!'", "two!"),
+        (
+            "setting.sites = 'MAIN'",
+            "refused: `setting.sites` is a list",
+        ),
+        ("count_lines()", "refused: this event has no lines"),
+        (
+            "money(1, 'USD') + 1",
+            "refused: money stands alone: it is a whole field of type money",
+        ),
+    ]);
 }
 
 #[test]
@@ -236,7 +301,7 @@ fn codes_and_times_are_read_or_held() {
         ("local_datetime(at)", "2026-11-20T07:05:00Z"),
         (
             "local_datetime(gap)",
-            "held: the local time falls into a clock change of its zone",
+            "held: the local time falls into a clock change of its zone; clean.dates.clock_change says which moment to take",
         ),
     ]);
 }

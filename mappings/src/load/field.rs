@@ -1,54 +1,67 @@
 //! Loading one key or body field: its term, its conversions, and what can be known to be wrong
 //! before any row is seen.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use contract::finding::nearest;
-use contract::section::Problems;
-use contract::{CapturedTable, FieldSchema, FieldType, FieldValue, Node, NodeKind, Section, Value};
-use jiff::tz::{TimeZone, TimeZoneDatabase};
+use contract::{FieldSchema, FieldType, Node, NodeKind, Section, Value};
 
+use super::blocks::Word;
+use super::constant::{Scalar, constant, constant_of};
+use super::nested::Money;
+use super::scope::{Scope, own};
+use super::words::{did_you_mean, trim, zone};
 use crate::convert;
-use crate::convert::Cleaning;
-use crate::rule::{Currency, DateForm, Field, Formula, Lookup, Term, Trim};
-use crate::sql::{self, Codes, Expr, Names, Type, Wrong};
+use crate::rule::{Combine, Currency, DateForm, Field, Formula, Lookup, Term};
+use crate::sql::{self, Expr, Type, Wrong, folded};
 
-/// A word of a dictionary, with its place.
-#[derive(Debug, Clone)]
-pub(crate) struct Word {
-    pub(crate) code: String,
-    pub(crate) meaning: String,
-    pub(crate) line: usize,
-    pub(crate) column: usize,
+/// How a grouped field may be made of several rows.
+const COMBINES: &[&str] = &["sum", "least", "greatest", "any", "all", "same"];
+
+/// What grouping does with a field of a type, unless the file says otherwise.
+fn combine(field_type: FieldType) -> Combine {
+    match field_type {
+        FieldType::Decimal | FieldType::Money => Combine::Sum,
+        FieldType::Bool => Combine::Any,
+        _ => Combine::Same,
+    }
 }
 
-/// A dictionary as it stands in the file.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Dictionary {
-    pub(crate) words: Vec<Word>,
-    /// What unknown codes mean; `None` = hold.
-    pub(crate) otherwise: Option<Word>,
+fn combine_of(word: &str, field_type: FieldType) -> Result<Combine, String> {
+    let (how, fits) = match word {
+        "sum" => (
+            Combine::Sum,
+            matches!(field_type, FieldType::Decimal | FieldType::Money),
+        ),
+        "any" => (Combine::Any, field_type == FieldType::Bool),
+        "all" => (Combine::All, field_type == FieldType::Bool),
+        "same" => (Combine::Same, true),
+        least_or_greatest => {
+            let how = match least_or_greatest {
+                "least" => Combine::Least,
+                _ => Combine::Greatest,
+            };
+            let ordered = matches!(
+                field_type,
+                FieldType::Text | FieldType::Decimal | FieldType::Date | FieldType::Timestamp
+            );
+            (how, ordered)
+        }
+    };
+    if fits {
+        Ok(how)
+    } else {
+        Err(format!(
+            "`{word}` does not fit a field of type {}",
+            field_type.name()
+        ))
+    }
 }
 
-/// The file's cleaning rules.
-#[derive(Debug, Default)]
-pub(crate) struct Clean {
-    pub(crate) cleaning: Cleaning,
-    pub(crate) zone: Option<TimeZone>,
-}
-
-/// What the fields of one event may refer to, and what they did refer to.
-pub(crate) struct Scope<'l> {
-    pub(crate) problems: &'l Problems,
-    pub(crate) clean: &'l Clean,
-    pub(crate) dictionaries: &'l BTreeMap<String, Dictionary>,
-    pub(crate) tables: &'l BTreeMap<String, CapturedTable>,
-    /// The event's own table.
-    pub(crate) alias: Option<&'l str>,
-    /// Columns read so far.
-    pub(crate) columns: Vec<String>,
-    /// Dictionaries used so far.
-    pub(crate) used: Vec<String>,
+fn node_text(node: &Node) -> String {
+    match &node.kind {
+        NodeKind::Text(text) => text.clone(),
+        _ => String::new(),
+    }
 }
 
 impl Scope<'_> {
@@ -60,14 +73,15 @@ impl Scope<'_> {
             field_type: schema.field_type,
             required: schema.required,
             term,
-            cleaning: self.clean.cleaning.clone(),
+            cleaning: Arc::clone(&self.shared.clean.cleaning),
             default: None,
             lookup: None,
             implied_decimals: 0,
             round: None,
             date: DateForm::Iso,
-            zone: self.clean.zone.clone(),
+            zone: self.shared.clean.zone.clone(),
             currency: None,
+            combine: combine(schema.field_type),
         }
     }
 
@@ -80,22 +94,23 @@ impl Scope<'_> {
         path: &str,
     ) -> Option<Field> {
         let path = format!("{path}.{}", schema.name);
-        if matches!(
-            schema.field_type,
-            FieldType::List(_) | FieldType::Object(_) | FieldType::Texts | FieldType::Map
-        ) {
-            let found = format!(
-                "not yet supported: mapping {}, which is of type {}",
-                schema.name,
-                schema.field_type.name()
-            );
-            let fix = Some("leave it out".to_owned());
-            self.problems.add(node.line, node.column, &path, found, fix);
-            return None;
+        match schema.field_type {
+            FieldType::List(inner) => return self.list(schema, inner, index, node, &path),
+            FieldType::Object(inner) => return self.object(schema, inner, index, node, &path),
+            FieldType::Texts => return self.texts(schema, index, node, &path),
+            FieldType::Map => return self.map(schema, index, node, &path),
+            _ => {}
         }
         if matches!(node.kind, NodeKind::Map(_)) {
-            let section = Section::new(node, path.clone(), self.problems);
+            let section = Section::new(node, path.clone(), self.shared.problems);
             return self.detailed(schema, index, section, node);
+        }
+        if schema.field_type == FieldType::Money {
+            match self.money(schema, index, node, &path) {
+                Money::Field(field) => return Some(*field),
+                Money::Wrong => return None,
+                Money::Other => {}
+            }
         }
         let term = self.term(node, schema.field_type);
         let term = self.report(term, node, &path)?;
@@ -107,8 +122,9 @@ impl Scope<'_> {
 
     fn no_currency(&self, node: &Node, path: &str) {
         let found = "an amount of money needs `currency`".to_owned();
-        let fix = "{column: .., currency: USD} or {column: .., currency: {column: ..}}".to_owned();
-        self.problems
+        let fix = "money(amount, currency), or {column: .., currency: USD}".to_owned();
+        self.shared
+            .problems
             .add(node.line, node.column, path, found, Some(fix));
     }
 
@@ -116,7 +132,9 @@ impl Scope<'_> {
         match result {
             Ok(value) => Some(value),
             Err((found, fix)) => {
-                self.problems.add(node.line, node.column, path, found, fix);
+                self.shared
+                    .problems
+                    .add(node.line, node.column, path, found, fix);
                 None
             }
         }
@@ -149,7 +167,8 @@ impl Scope<'_> {
             }
             _ => {
                 let found = "expected exactly one of `column`, `value` and `const`".to_owned();
-                self.problems
+                self.shared
+                    .problems
                     .add(node.line, node.column, &path, found, None);
                 None
             }
@@ -158,13 +177,24 @@ impl Scope<'_> {
         // Go on with a stand-in, to report everything else that is wrong here.
         let mut field = self.plain(schema, index, term.unwrap_or(Term::Column(0)));
         if let Some(value) = trim(&mut section) {
-            field.cleaning.trim = value;
+            own(&mut field.cleaning).trim = value;
         }
         if let Some(values) = section.texts("null_values") {
-            field.cleaning.null_values = values.into_iter().map(str::to_owned).collect();
+            let cleaning = own(&mut field.cleaning);
+            cleaning.null_values = values.into_iter().map(str::to_owned).collect();
             // For a date, the field's own list stands instead of the file's.
             if matches!(field_type, FieldType::Date | FieldType::Timestamp) {
-                field.cleaning.null_dates = field.cleaning.null_values.clone().into();
+                cleaning.null_dates = cleaning.null_values.clone().into();
+            }
+        }
+        if let Some(word) = section.word("group", COMBINES) {
+            match combine_of(word, field_type) {
+                Ok(how) => field.combine = how,
+                Err(found) => {
+                    if let Some(node) = section.get("group") {
+                        section.wrong("group", node, found, None);
+                    }
+                }
             }
         }
         if let Some(node) = section.get("default") {
@@ -213,11 +243,11 @@ impl Scope<'_> {
                 return Err((found, None));
             }
         };
-        self.formula(text, field_type)
+        self.typed_formula(text, field_type)
     }
 
     /// An expression as a field's term.
-    fn formula(&mut self, text: &str, field_type: FieldType) -> Result<Term, Wrong> {
+    fn typed_formula(&mut self, text: &str, field_type: FieldType) -> Result<Term, Wrong> {
         let (expr, kind) = sql::compile(text, self)?;
         Ok(match expr {
             Expr::Column(column) => Term::Column(column),
@@ -249,27 +279,6 @@ impl Scope<'_> {
         })
     }
 
-    /// A condition on rows.
-    pub(crate) fn condition(&mut self, node: &Node, path: &str) -> Option<Formula> {
-        let NodeKind::Text(text) = &node.kind else {
-            let found = format!("expected a condition, found {}", node.type_name());
-            let fix = Some("such as \"stock.kind = 2\"".to_owned());
-            self.problems.add(node.line, node.column, path, found, fix);
-            return None;
-        };
-        let made = sql::compile(text, self).and_then(|(expr, kind)| match kind {
-            Type::Bool | Type::Any => Ok(Formula {
-                text: text.clone(),
-                expr,
-            }),
-            other => Err((
-                format!("expected a condition, found {}", other.name()),
-                Some("compare it with something".to_owned()),
-            )),
-        });
-        self.report(made, node, path)
-    }
-
     /// The index of the one column a node names.
     fn column(&mut self, node: &Node) -> Result<usize, Wrong> {
         let NodeKind::Text(text) = &node.kind else {
@@ -296,20 +305,27 @@ impl Scope<'_> {
             }
             NodeKind::Map(_) => {
                 let path = format!("{path}.currency");
-                let mut section = Section::new(node, path.clone(), self.problems);
-                let node = section.get("column");
-                if node.is_none() {
+                let mut section = Section::new(node, path.clone(), self.shared.problems);
+                let (column, value) = (section.get("column"), section.get("value"));
+                if column.is_none() && value.is_none() {
                     section.missing("column", "`column: currency_code`");
                 }
                 section.finish();
-                let node = node?;
+                if let Some(node) = value {
+                    let formula = self.formula(node, &path, Type::Text, "'USD'")?;
+                    return Some(Currency::Of(formula));
+                }
+                let node = column?;
                 let index = self.column(node);
-                self.report(index, node, &format!("{path}.column"))
-                    .map(Currency::Column)
+                let index = self.report(index, node, &format!("{path}.column"))?;
+                let text = node_text(node);
+                let expr = Expr::Column(index);
+                Some(Currency::Of(Formula { text, expr }))
             }
             _ => {
                 let found = "expected a code such as USD, or {column: ..}".to_owned();
-                self.problems.add(node.line, node.column, path, found, None);
+                let problems = self.shared.problems;
+                problems.add(node.line, node.column, path, found, None);
                 None
             }
         }
@@ -322,78 +338,44 @@ impl Scope<'_> {
         schema: &FieldSchema,
         section: &mut Section<'_>,
     ) -> Option<Lookup> {
-        let Some(dictionary) = self.dictionaries.get(name) else {
+        let Some(dictionary) = self.shared.dictionaries.get(name) else {
             if let Some(node) = section.get("dictionary") {
-                let fix = did_you_mean(name, self.dictionaries.keys().map(String::as_str));
+                let fix = did_you_mean(name, self.shared.dictionaries.keys().map(String::as_str));
                 let found = format!("there is no dictionary `{name}`");
                 section.wrong("dictionary", node, found, fix);
             }
             return None;
         };
-        self.used.push(name.to_owned());
+        self.used_dictionaries.push(name.to_owned());
         let value = |word: &Word| match constant(Scalar::Text(&word.meaning), schema.field_type) {
             Ok(value) => Some(value),
             Err((found, fix)) => {
                 let path = format!("dictionaries.{name}.{}", word.code);
                 let found = format!("field {}: {found}", schema.name);
-                self.problems.add(word.line, word.column, &path, found, fix);
+                self.shared
+                    .problems
+                    .add(word.line, word.column, &path, found, fix);
                 None
             }
         };
+        let fold = self.shared.clean.cleaning.fold;
         let values = dictionary
             .words
             .iter()
-            .filter_map(|word| Some((word.code.clone(), value(word)?)))
+            .filter_map(|word| {
+                let code = if fold {
+                    folded(&word.code)
+                } else {
+                    word.code.clone()
+                };
+                Some((code, value(word)?))
+            })
             .collect();
         Some(Lookup {
             name: name.to_owned(),
             values,
             otherwise: dictionary.otherwise.as_ref().and_then(value),
         })
-    }
-}
-
-impl Names for Scope<'_> {
-    fn column(&mut self, alias: Option<&str>, column: &str) -> Result<usize, Wrong> {
-        if let (Some(alias), Some(own)) = (alias, self.alias)
-            && alias != own
-        {
-            if self.tables.contains_key(alias) {
-                let found = format!(
-                    "not yet supported: `{alias}` is not the table of this event, `{own}`; one \
-                     event reads one table"
-                );
-                return Err((found, None));
-            }
-            let found = format!("`{alias}` is not one of tables");
-            return Err((found, did_you_mean(alias, [own])));
-        }
-        let known = self.columns.iter().position(|known| known == column);
-        Ok(known.unwrap_or_else(|| {
-            self.columns.push(column.to_owned());
-            self.columns.len() - 1
-        }))
-    }
-
-    fn dictionary(&mut self, name: &str) -> Result<Codes, Wrong> {
-        let Some(dictionary) = self.dictionaries.get(name) else {
-            let fix = did_you_mean(name, self.dictionaries.keys().map(String::as_str));
-            return Err((format!("there is no dictionary `{name}`"), fix));
-        };
-        self.used.push(name.to_owned());
-        let meaning = |word: &Word| word.meaning.clone();
-        let words = dictionary.words.iter();
-        Ok(Codes {
-            name: name.to_owned(),
-            values: words
-                .map(|word| (word.code.clone(), meaning(word)))
-                .collect(),
-            otherwise: dictionary.otherwise.as_ref().map(meaning),
-        })
-    }
-
-    fn has_zone(&self) -> bool {
-        self.clean.zone.is_some()
     }
 }
 
@@ -469,122 +451,4 @@ fn no_effect(section: &mut Section<'_>, field_type: FieldType, constant: bool) {
             section.wrong(key, node, found, None);
         }
     }
-}
-
-/// A scalar as it stands in the file.
-#[derive(Clone, Copy)]
-pub(crate) enum Scalar<'a> {
-    Text(&'a str),
-    Number(&'a str),
-    Bool(bool),
-}
-
-fn constant_of(node: &Node, field_type: FieldType) -> Result<FieldValue, Wrong> {
-    let scalar = match &node.kind {
-        NodeKind::Text(text) => Scalar::Text(text),
-        NodeKind::Number(text) => Scalar::Number(text),
-        NodeKind::Bool(value) => Scalar::Bool(*value),
-        NodeKind::Null | NodeKind::List(_) | NodeKind::Map(_) => {
-            let found = format!("expected a constant, found {}", node.type_name());
-            return Err((found, None));
-        }
-    };
-    constant(scalar, field_type)
-}
-
-/// A constant as a value of the field's type; for money, its amount.
-///
-/// # Errors
-/// When it is not exactly one.
-pub(crate) fn constant(scalar: Scalar<'_>, field_type: FieldType) -> Result<FieldValue, Wrong> {
-    let expected = |example: &str| {
-        let found = match scalar {
-            Scalar::Text(text) => format!("`{text}`"),
-            Scalar::Number(text) => format!("the number {text}"),
-            Scalar::Bool(value) => format!("{value}"),
-        };
-        let name = field_type.name();
-        Err((
-            format!("expected a constant of type {name}, found {found}"),
-            Some(format!("such as {example}")),
-        ))
-    };
-    match (field_type, scalar) {
-        (FieldType::Text, Scalar::Text(text)) => Ok(FieldValue::Text(text.to_owned())),
-        (FieldType::Text, Scalar::Number(text)) => expected(&format!("\"'{text}'\"")),
-        (FieldType::Text, Scalar::Bool(value)) => expected(&format!("\"'{value}'\"")),
-        (FieldType::Word(words), Scalar::Text(text)) if words.contains(&text) => {
-            Ok(FieldValue::Text(text.to_owned()))
-        }
-        (FieldType::Word(words), Scalar::Text(text)) => {
-            let fix = did_you_mean(text, words.iter().copied())
-                .or_else(|| Some(format!("one of {}", words.join(", "))));
-            Err((format!("`{text}` is not a word of this field"), fix))
-        }
-        (FieldType::Word(words), _) => expected(words.first().copied().unwrap_or_default()),
-        (FieldType::Decimal | FieldType::Money, Scalar::Text(text) | Scalar::Number(text)) => text
-            .parse()
-            .map(FieldValue::Decimal)
-            .or_else(|_| expected("12.5")),
-        (FieldType::Decimal | FieldType::Money, Scalar::Bool(_)) => expected("12.5"),
-        (FieldType::Bool, Scalar::Bool(value)) => Ok(FieldValue::Bool(value)),
-        (FieldType::Bool, Scalar::Text("true")) => Ok(FieldValue::Bool(true)),
-        (FieldType::Bool, Scalar::Text("false")) => Ok(FieldValue::Bool(false)),
-        (FieldType::Bool, _) => expected("true or false"),
-        (FieldType::Date, Scalar::Text(text)) => {
-            let date = convert::iso(text);
-            date.map_or_else(|| expected("2026-11-20"), |d| Ok(FieldValue::Date(d)))
-        }
-        (FieldType::Date, _) => expected("2026-11-20"),
-        (FieldType::Timestamp, Scalar::Text(text)) => text
-            .parse()
-            .map(FieldValue::Timestamp)
-            .or_else(|_| expected("2026-11-20T08:00:00Z")),
-        (FieldType::Timestamp, _) => expected("2026-11-20T08:00:00Z"),
-        (FieldType::List(_) | FieldType::Object(_) | FieldType::Texts | FieldType::Map, _) => {
-            expected("nothing")
-        }
-    }
-}
-
-/// The nearest allowed name as a suggestion.
-pub(crate) fn did_you_mean<'a>(
-    name: &str,
-    allowed: impl IntoIterator<Item = &'a str>,
-) -> Option<String> {
-    nearest(name, allowed).map(|name| format!("did you mean `{name}`?"))
-}
-
-/// The `trim` key of a section.
-pub(crate) fn trim(section: &mut Section<'_>) -> Option<Trim> {
-    Some(
-        match section.word("trim", &["none", "left", "right", "both"])? {
-            "left" => Trim::Left,
-            "right" => Trim::Right,
-            "both" => Trim::Both,
-            _ => Trim::None,
-        },
-    )
-}
-
-/// The `zone` key of a section. Zones come from the database inside the binary: a mapping means
-/// the same on every machine.
-pub(crate) fn zone(section: &mut Section<'_>) -> Option<TimeZone> {
-    let name = section.text("zone")?;
-    let zone = TimeZoneDatabase::bundled().get(name);
-    if zone.is_err()
-        && let Some(node) = section.get("zone")
-    {
-        let nearest = TimeZoneDatabase::bundled();
-        let names: Vec<String> = nearest.available().map(|n| n.to_string()).collect();
-        let fix = did_you_mean(name, names.iter().map(String::as_str))
-            .unwrap_or_else(|| "a name such as Europe/Berlin or America/Chicago".to_owned());
-        section.wrong(
-            "zone",
-            node,
-            format!("there is no time zone `{name}`"),
-            Some(fix),
-        );
-    }
-    zone.ok()
 }

@@ -1,0 +1,366 @@
+//! Working out an event's key and fields from the cells of its row or rows.
+
+use contract::body::availability;
+use contract::{Body, EventKey, EventType, FieldValue, Value};
+
+use crate::convert::{Converted, convert, is_currency};
+use crate::draft::Gap;
+use crate::rule::{Currency, Field, Formula, Rule, Term};
+use crate::sql::{Cells, Stop};
+
+/// What a row says about a field.
+enum Got {
+    Value(FieldValue),
+    Null,
+    Gap(Gap),
+}
+
+/// Fields as far as they are worked out, for expressions that read them; key fields stand behind.
+pub(crate) struct Known(Vec<Option<Value>>);
+
+impl Known {
+    /// Nothing is known yet.
+    pub(crate) fn new(rule: &Rule) -> Self {
+        let schema = rule.event_type.schema();
+        Self(vec![None; schema.fields.len() + schema.key.len()])
+    }
+
+    /// With the key's fields.
+    pub(crate) fn with_key(mut self, rule: &Rule, key: &EventKey) -> Self {
+        let first = rule.event_type.schema().fields.len();
+        for (slot, (_, text)) in self.0.iter_mut().skip(first).zip(key.fields()) {
+            *slot = Some(Value::Text(text.clone()));
+        }
+        self
+    }
+
+    /// With everything a body holds; what it does not hold is null.
+    pub(crate) fn with_body(mut self, body: &Body) -> Self {
+        for (slot, field) in self.0.iter_mut().zip(body.schema().fields) {
+            *slot = Some(body.get(field.name).map_or(Value::Null, plain));
+        }
+        self
+    }
+
+    pub(crate) fn values(&self) -> &[Option<Value>] {
+        &self.0
+    }
+
+    fn set(&mut self, index: usize, value: Value) {
+        if let Some(slot) = self.0.get_mut(index) {
+            *slot = Some(value);
+        }
+    }
+}
+
+/// A field's value as expressions see it: an amount of money is its number.
+fn plain(value: &FieldValue) -> Value {
+    match value {
+        FieldValue::Text(text) => Value::Text(text.clone()),
+        FieldValue::Decimal(number) => Value::Decimal(*number),
+        FieldValue::Bool(value) => Value::Bool(*value),
+        FieldValue::Date(date) => Value::Date(*date),
+        FieldValue::Timestamp(moment) => Value::Timestamp(*moment),
+        FieldValue::Money { amount, .. } => Value::Decimal(*amount),
+        FieldValue::List(_) | FieldValue::Object(_) | FieldValue::Texts(_) | FieldValue::Map(_) => {
+            Value::Null
+        }
+    }
+}
+
+/// The event's key.
+///
+/// # Errors
+/// The field, and why it has no value.
+pub(crate) fn key(rule: &Rule, cells: &Cells<'_>) -> Result<EventKey, String> {
+    let mut key = Vec::with_capacity(rule.key.len());
+    for field in &rule.key {
+        let reason = match value(rule, field, cells, &[]) {
+            Ok(Got::Value(FieldValue::Text(text))) => {
+                key.push((field.name, text));
+                continue;
+            }
+            Ok(Got::Null) if !field.required => {
+                key.push((field.name, String::new()));
+                continue;
+            }
+            Ok(Got::Value(_) | Got::Null) => "a key field must not be null".to_owned(),
+            Ok(Got::Gap(_)) => rule.with_hint("the log does not carry this key column".to_owned()),
+            Err(reason) => reason,
+        };
+        return Err(format!("{}: {reason}", rule.describe(field)));
+    }
+    Ok(EventKey::new(key))
+}
+
+/// Works out those of the rule's fields that `wanted` names into `body`.
+///
+/// # Errors
+/// The first field without a value, and why.
+pub(crate) fn fields(
+    rule: &Rule,
+    cells: &Cells<'_>,
+    lists: &[Vec<Body>],
+    known: &mut Known,
+    body: &mut Body,
+    wanted: impl Fn(&Field) -> bool,
+) -> Result<Vec<(usize, Gap)>, String> {
+    let mut gaps = Vec::new();
+    for (n, field) in rule.fields.iter().enumerate() {
+        if !wanted(field) {
+            continue;
+        }
+        let cells = Cells {
+            fields: known.values(),
+            ..*cells
+        };
+        let set = match value(rule, field, &cells, lists) {
+            Ok(Got::Value(value)) => {
+                let seen = plain(&value);
+                let set = body.set_at(field.index, value);
+                known.set(field.index, seen);
+                set.map_err(|error| error.to_string())
+            }
+            Ok(Got::Null) if field.required => Err("a required field must not be null".to_owned()),
+            Ok(Got::Null) => {
+                known.set(field.index, Value::Null);
+                Ok(())
+            }
+            Ok(Got::Gap(gap)) => {
+                gaps.push((n, gap));
+                Ok(())
+            }
+            Err(reason) => Err(reason),
+        };
+        set.map_err(|reason| format!("{}: {reason}", rule.describe(field)))?;
+    }
+    Ok(gaps)
+}
+
+/// One object of a list.
+///
+/// # Errors
+/// The first field without a value, and why.
+pub(crate) fn item(
+    rule: &Rule,
+    fields: &[Field],
+    schema: &'static contract::BodySchema,
+    cells: &Cells<'_>,
+) -> Result<(Body, Vec<Option<Value>>), String> {
+    let mut body = Body::new(schema);
+    let mut known = vec![None; schema.fields.len()];
+    for field in fields {
+        let cells = Cells {
+            fields: &known,
+            ..*cells
+        };
+        let reason = match value(rule, field, &cells, &[]) {
+            Ok(Got::Value(value)) => {
+                let seen = plain(&value);
+                match body.set_at(field.index, value) {
+                    Ok(()) => {
+                        if let Some(slot) = known.get_mut(field.index) {
+                            *slot = Some(seen);
+                        }
+                        continue;
+                    }
+                    Err(error) => error.to_string(),
+                }
+            }
+            Ok(Got::Null) if field.required => "a required field must not be null".to_owned(),
+            Ok(Got::Null) => {
+                if let Some(slot) = known.get_mut(field.index) {
+                    *slot = Some(Value::Null);
+                }
+                continue;
+            }
+            Ok(Got::Gap(_)) => rule.with_hint("the log does not carry this column".to_owned()),
+            Err(reason) => reason,
+        };
+        return Err(format!("{}: {reason}", rule.describe(field)));
+    }
+    body.complete().map_err(|error| error.to_string())?;
+    Ok((body, known))
+}
+
+fn value(
+    rule: &Rule,
+    field: &Field,
+    cells: &Cells<'_>,
+    lists: &[Vec<Body>],
+) -> Result<Got, String> {
+    let converted = match &field.term {
+        Term::Constant(value) => Converted::Value(value.clone()),
+        Term::Column(n) => convert(raw(cells, *n)?, field)?,
+        Term::Expression(formula) => match formula.expr.value(cells) {
+            Ok(value) => convert(&value, field)?,
+            Err(Stop::Unchanged) => untouched(rule, formula, cells)?,
+            Err(Stop::Wrong(reason)) => return Err(reason),
+        },
+        Term::List(n) => {
+            let items = lists.get(*n).cloned().unwrap_or_default();
+            return Ok(Got::Value(FieldValue::List(items)));
+        }
+        Term::Object(schema, fields) => {
+            let (body, _) = item(rule, fields, schema, cells)?;
+            let empty = fields.iter().all(|field| body.get(field.name).is_none());
+            return Ok(if empty {
+                Got::Null
+            } else {
+                Got::Value(FieldValue::Object(Box::new(body)))
+            });
+        }
+        Term::Texts(fields) => {
+            let mut texts = Vec::with_capacity(fields.len());
+            for field in fields {
+                texts.extend(text(rule, field, cells)?);
+            }
+            return Ok(Got::Value(FieldValue::Texts(texts)));
+        }
+        Term::Map(entries) => {
+            let mut map = std::collections::BTreeMap::new();
+            for (name, field) in entries {
+                if let Some(text) = text(rule, field, cells)? {
+                    map.insert(name.clone(), text);
+                }
+            }
+            return Ok(if map.is_empty() {
+                Got::Null
+            } else {
+                Got::Value(FieldValue::Map(map))
+            });
+        }
+    };
+    let (source, converted) = match (&field.currency, converted) {
+        (_, Converted::Null) => return Ok(Got::Null),
+        (None, Converted::Value(value)) => return Ok(Got::Value(value)),
+        (None, Converted::Unchanged) => return Ok(Got::Gap(Gap::Whole)),
+        (Some(source), converted) => (source, converted),
+    };
+    let (currency, currency_known) = match source {
+        Currency::Fixed(code) => (Some(code.clone()), true),
+        Currency::Of(formula) => match formula.expr.value(cells) {
+            Ok(code) => (currency_code(&code)?, true),
+            Err(Stop::Unchanged) => (None, false),
+            Err(Stop::Wrong(reason)) => return Err(format!("its currency: {reason}")),
+        },
+    };
+    Ok(match converted {
+        Converted::Value(FieldValue::Decimal(amount)) => match (currency, currency_known) {
+            (Some(currency), _) => Got::Value(FieldValue::Money { amount, currency }),
+            (None, false) => Got::Gap(Gap::Currency { amount }),
+            (None, true) => return Err("its currency is null".to_owned()),
+        },
+        Converted::Value(_) | Converted::Null => {
+            return Err("its amount is no decimal".to_owned());
+        }
+        Converted::Unchanged if currency_known => Got::Gap(Gap::Amount { currency }),
+        Converted::Unchanged => Got::Gap(Gap::Whole),
+    })
+}
+
+fn text(rule: &Rule, field: &Field, cells: &Cells<'_>) -> Result<Option<String>, String> {
+    match value(rule, field, cells, &[])? {
+        Got::Value(FieldValue::Text(text)) => Ok(Some(text)),
+        Got::Null => Ok(None),
+        Got::Value(_) => Err("is no text".to_owned()),
+        Got::Gap(_) => Err(rule.with_hint("the log does not carry this column".to_owned())),
+    }
+}
+
+/// What was published before stands in only where nothing the expression reads can have changed.
+fn untouched(rule: &Rule, formula: &Formula, cells: &Cells<'_>) -> Result<Converted, String> {
+    let columns = formula.expr.columns();
+    let fields = formula.expr.fields();
+    let same = columns
+        .iter()
+        .all(|column| raw(cells, *column).is_ok_and(|cell| matches!(cell, Value::Unchanged)))
+        && fields
+            .iter()
+            .all(|field| matches!(cells.fields.get(*field), Some(None)));
+    if same {
+        return Ok(Converted::Unchanged);
+    }
+    Err(rule.with_hint("the log does not carry all columns of this expression".to_owned()))
+}
+
+fn raw<'r>(cells: &Cells<'r>, column: usize) -> Result<&'r Value, String> {
+    let index = cells.at.get(column).copied().unwrap_or(usize::MAX);
+    cells
+        .row
+        .get(index)
+        .ok_or_else(|| "the row is shorter than its table's columns".to_owned())
+}
+
+/// The currency in a cell; padding is no part of a code.
+fn currency_code(cell: &Value) -> Result<Option<String>, String> {
+    let text = cell.text().unwrap_or_default();
+    let code = text.trim();
+    if code.is_empty() {
+        return Ok(None);
+    }
+    if is_currency(code) {
+        return Ok(Some(code.to_owned()));
+    }
+    Err("its currency is not three capital letters".to_owned())
+}
+
+/// Works out what follows from the fields, and checks that all required ones are there.
+///
+/// # Errors
+/// What is missing or does not fit.
+pub(crate) fn complete(rule: &Rule, body: &mut Body) -> Result<(), String> {
+    let name = &rule.reference.rule;
+    if rule.event_type == EventType::InventoryAvailability {
+        availability::derive(body)
+            .map_err(|error| format!("rule {name}: working out availability: {error}"))?;
+    }
+    body.complete()
+        .map_err(|error| format!("rule {name}: {error}"))
+}
+
+/// Looks whether a finished body meets the rule's guards; gives the warnings.
+///
+/// # Errors
+/// What the first guard says that holds the event.
+pub(crate) fn guards(
+    rule: &Rule,
+    cells: &Cells<'_>,
+    key: &EventKey,
+    body: &Body,
+) -> Result<Vec<String>, String> {
+    if rule.guards.is_empty() {
+        return Ok(Vec::new());
+    }
+    let known = Known::new(rule).with_key(rule, key).with_body(body);
+    let cells = Cells {
+        fields: known.values(),
+        ..*cells
+    };
+    let mut warnings = Vec::new();
+    for guard in &rule.guards {
+        let name = &rule.reference.rule;
+        let met = match guard.check.expr.truth(&cells) {
+            Ok(met) => met == Some(true),
+            Err(Stop::Unchanged) => {
+                return Err(rule.with_hint(format!(
+                    "rule {name}, guard `{}`: the log does not carry a column it needs",
+                    guard.check.shown()
+                )));
+            }
+            Err(Stop::Wrong(reason)) => {
+                let shown = guard.check.shown();
+                return Err(format!("rule {name}, guard `{shown}`: {reason}"));
+            }
+        };
+        match (met, guard.hold) {
+            (true, _) => {}
+            (false, true) => {
+                let shown = guard.check.shown();
+                return Err(format!("rule {name}, guard `{shown}`: {}", guard.say));
+            }
+            (false, false) => warnings.push(guard.say.clone()),
+        }
+    }
+    Ok(warnings)
+}

@@ -1,0 +1,57 @@
+//! Tests that stand in a mapping file: rows that are given, events that are expected.
+
+use contract::{Node, Place, TableName, Value};
+
+/// One test of a mapping file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Given {
+    /// What it shows.
+    pub name: String,
+    /// Where it stands.
+    pub place: Place,
+    /// The company whose rows are given, where the file has several.
+    pub company: Option<String>,
+    /// What happens, one transaction after the other.
+    pub steps: Vec<Step>,
+}
+
+/// One transaction, and what must come of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// Where it stands.
+    pub place: Place,
+    /// Rows that are new or changed.
+    pub rows: Vec<GivenRow>,
+    /// Rows that are removed, by their key columns.
+    pub deleted: Vec<GivenRow>,
+    /// Exactly these events, in any order.
+    pub expect: Vec<Expected>,
+    /// Parts of the reasons of what is held; each held change needs one.
+    pub held: Vec<String>,
+}
+
+/// A row of a test.
+#[derive(Clone, PartialEq)]
+pub struct GivenRow {
+    /// The table.
+    pub table: TableName,
+    /// Its key columns.
+    pub key: Vec<String>,
+    /// Columns and values. A text stands for any type that it can be read as.
+    pub cells: Vec<(String, Value)>,
+}
+
+impl std::fmt::Debug for GivenRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} row", self.table)
+    }
+}
+
+/// An event that is expected: its key and body fields as far as they are named.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Expected {
+    /// Where it stands.
+    pub place: Place,
+    /// Fields and their values; also `event` (the rule), `op`, `reason` and `warnings`.
+    pub fields: Vec<(String, Node)>,
+}

@@ -1,0 +1,294 @@
+//! Loading a mapping file: every problem at once, each with its place and a suggestion.
+
+mod blocks;
+mod constant;
+mod event;
+mod field;
+mod links;
+mod nested;
+mod scope;
+mod site;
+mod tests;
+mod words;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use contract::event::digest;
+use contract::finding::Level;
+use contract::section::{Key, Problems};
+use contract::{BodySchema, Finding, MappingRef, Node, NodeKind, Section};
+
+use crate::catalogue::Catalogue;
+use crate::rule::{Field, Mapping, Rule};
+use crate::yaml::{FINDINGS_MAX, parse_yaml};
+use scope::Shared;
+use words::did_you_mean;
+
+/// Kinds of sources a file may be written for.
+const SOURCES: &[&str] = &["postgres", "sqlite", "sqlserver", "mariadb", "mysql"];
+
+/// Finds a pack by what `extends` says: its file's name and text, or why there is none.
+pub type FindPack<'a> = &'a dyn Fn(&str) -> Result<(String, String), String>;
+
+/// What loading a file may know beside the file.
+#[derive(Clone, Copy)]
+pub struct LoadContext<'a> {
+    /// Which company the source captures, where the file lists several databases.
+    pub company: Option<&'a str>,
+    /// What the live database says about its tables.
+    pub catalogue: &'a Catalogue,
+    /// Where packs come from.
+    pub packs: FindPack<'a>,
+}
+
+impl Mapping {
+    /// Loads and checks one mapping file offline. `file` is its name as the user gave it.
+    ///
+    /// # Errors
+    /// Every problem found, with file, line, column and a suggestion where there is one.
+    pub fn load(file: &str, text: &str) -> Result<Self, Vec<Finding>> {
+        let context = LoadContext {
+            company: None,
+            catalogue: &Catalogue::default(),
+            packs: &crate::packs::shipped,
+        };
+        Self::load_with(file, text, context)
+    }
+
+    /// Loads and checks one mapping file.
+    ///
+    /// # Errors
+    /// As [`Mapping::load`].
+    pub fn load_with(
+        file: &str,
+        text: &str,
+        context: LoadContext<'_>,
+    ) -> Result<Self, Vec<Finding>> {
+        let problems = Problems::new(file);
+        let own = parse_yaml(file, text)?;
+        let mut texts = vec![text.to_owned()];
+        let root = site::extended(own, &problems, context.packs, &mut texts)?;
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let mapping = load(&root, &problems, digest(&texts), context);
+        let findings = problems.take();
+        // Two fields that use one dictionary find the same mistake in it; so do two companies.
+        let mut said: HashSet<String> = HashSet::new();
+        let mut findings: Vec<Finding> = findings
+            .into_iter()
+            .filter(|finding| said.insert(finding.to_string()))
+            .collect();
+        let failed = findings.iter().any(|finding| finding.level == Level::Fail);
+        if failed {
+            // A warning about a broken file is mostly an echo of what is broken.
+            findings.retain(|finding| finding.level == Level::Fail);
+        }
+        findings.truncate(FINDINGS_MAX);
+        match mapping {
+            Some(mapping) if !failed => Ok(Self {
+                warnings: findings,
+                ..mapping
+            }),
+            _ => Err(findings),
+        }
+    }
+}
+
+fn load(
+    root: &Node,
+    problems: &Problems,
+    digest: String,
+    context: LoadContext<'_>,
+) -> Option<Mapping> {
+    let mut top = Section::new(root, "", problems);
+    if top.number("mapping", 1, 1).is_none() && top.get("mapping").is_none() {
+        top.missing(
+            "mapping",
+            "`mapping: 1`, the version of the mapping language",
+        );
+    }
+    let pack = top.required_text("pack", "`pack: my-erp-stock`");
+    let version = top.required_text("pack_version", "`pack_version: \"1.0.0\"`");
+    let source = top.word("source", SOURCES);
+    let settings = blocks::settings(&mut top, problems);
+    let clean = blocks::clean(&mut top, &settings);
+    let fold = clean.cleaning.fold;
+    let (dictionaries, dictionary_places) = blocks::dictionaries(&mut top, problems, fold);
+    let (split, companies) = blocks::companies(&mut top, problems, context.company);
+    let schema = blocks::default_schema(&mut top, source, &settings);
+    let none = Catalogue::default();
+    // A company's own tables have other names than those that stand in the file.
+    let plain = split == blocks::Split::Database || split == blocks::Split::Column;
+    let catalogue = if plain { context.catalogue } else { &none };
+    let (tables, table_places) = blocks::tables(&mut top, problems, &schema, catalogue);
+    let tests = tests::load(&mut top, problems, &tables);
+    let reference = MappingRef {
+        pack: pack.unwrap_or_default().to_owned(),
+        version: version.unwrap_or_default().to_owned(),
+        digest: digest.clone(),
+        rule: String::new(),
+    };
+    let several = companies.len() > 1;
+    let mut rules: Vec<Arc<Rule>> = Vec::new();
+    let (mut used_tables, mut used_dictionaries) = (Vec::new(), Vec::new());
+    for company in &companies {
+        let tables = blocks::of_company(&tables, split, company.as_ref());
+        let shared = Shared {
+            problems,
+            clean: &clean,
+            settings: &settings,
+            dictionaries: &dictionaries,
+            tables: &tables,
+            company: company.as_ref(),
+            catalogue: context.catalogue,
+        };
+        for (section, node) in events(&mut top) {
+            let loaded = event::load(&shared, section, node, &reference, source);
+            used_tables.extend(loaded.used_tables);
+            used_dictionaries.extend(loaded.used_dictionaries);
+            let Some(mut rule) = loaded.rule else {
+                continue;
+            };
+            if several && let Some(company) = company {
+                let reference = Arc::make_mut(&mut rule.reference);
+                reference.rule = format!("{}@{}", reference.rule, company.code);
+            }
+            rules.push(Arc::new(rule));
+        }
+    }
+    warn_unused(problems, "tables", table_places, &used_tables);
+    warn_unused(
+        problems,
+        "dictionaries",
+        dictionary_places,
+        &used_dictionaries,
+    );
+    top.finish();
+    Some(Mapping {
+        pack: pack?.to_owned(),
+        digest,
+        rules,
+        tests,
+        warnings: Vec::new(),
+    })
+}
+
+/// The entries of `events`, with what is wrong with the list.
+fn events<'a>(top: &mut Section<'a>) -> Vec<(Section<'a>, &'a Node)> {
+    let node = top.get("events");
+    let events = top.sections("events");
+    let items = match node.map(|node| &node.kind) {
+        Some(NodeKind::List(items)) => items.as_slice(),
+        _ => &[],
+    };
+    match node {
+        None => top.missing("events", "an `events:` list"),
+        Some(node) if items.is_empty() && matches!(node.kind, NodeKind::List(_)) => {
+            top.wrong("events", node, "lists no event".to_owned(), None);
+        }
+        Some(_) => {}
+    }
+    let mut ids: Vec<&str> = Vec::new();
+    let mut found = Vec::new();
+    for (mut event, item) in events.into_iter().zip(items) {
+        if let Some(node) = event.get("id")
+            && let NodeKind::Text(id) = &node.kind
+        {
+            if ids.contains(&id.as_str()) {
+                let found = format!("another event has the id `{id}`");
+                event.wrong("id", node, found, None);
+            }
+            ids.push(id);
+        }
+        found.push((event, item));
+    }
+    found
+}
+
+/// Reports names that are not allowed, with the nearest that is.
+fn field_names(problems: &Problems, entries: &[(Key, Node)], allowed: &[&str], path: &str) {
+    let unknown = entries
+        .iter()
+        .filter(|(key, _)| !allowed.contains(&key.name.as_str()))
+        .take(FINDINGS_MAX);
+    for (key, _) in unknown {
+        let fix = did_you_mean(&key.name, allowed.iter().copied())
+            .unwrap_or_else(|| format!("one of {}", allowed.join(", ")));
+        let found = format!("unknown field `{}`", key.name);
+        problems.add(key.line, key.column, path, found, Some(fix));
+    }
+}
+
+/// Reports required fields that nothing provides.
+fn required_fields(
+    problems: &Problems,
+    schema: &BodySchema,
+    entries: &[(Key, Node)],
+    provided: &[&str],
+    place: (usize, usize),
+    path: &str,
+) {
+    for field in schema.fields {
+        let there = entries.iter().any(|(key, _)| key.name == field.name);
+        if field.required && !there && !provided.contains(&field.name) {
+            let found = format!("required field `{}` is not mapped", field.name);
+            let fix = Some(format!("add `{}: ..`: {}", field.name, field.meaning));
+            problems.add(place.0, place.1, path, found, fix);
+        }
+    }
+}
+
+/// Fields so that each comes after those it reads.
+fn in_order(
+    problems: &Problems,
+    mut fields: Vec<Field>,
+    place: (usize, usize),
+    path: &str,
+) -> Vec<Field> {
+    let mut ordered: Vec<Field> = Vec::with_capacity(fields.len());
+    loop {
+        let waiting: Vec<usize> = fields.iter().map(|field| field.index).collect();
+        let ready = fields.iter().position(|field| {
+            let reads =
+                |expr: &crate::sql::Expr| expr.fields().iter().any(|read| waiting.contains(read));
+            !field.expressions().into_iter().any(reads)
+        });
+        match ready {
+            Some(at) => ordered.push(fields.remove(at)),
+            None => break,
+        }
+    }
+    if !fields.is_empty() {
+        let names: Vec<&str> = fields.iter().map(|field| field.name).collect();
+        let found = format!("the fields {} wait for each other", names.join(", "));
+        let fix = "a column of the table is written with its alias: stock.on_hand";
+        problems.add(place.0, place.1, path, found, Some(fix.to_owned()));
+    }
+    ordered
+}
+
+/// Refuses keys of the full language by name; a key that is not there is not offered either.
+fn refuse_later(section: &mut Section<'_>, node: Option<&Node>, keys: &[&'static str]) {
+    let Some(NodeKind::Map(entries)) = node.map(|node| &node.kind) else {
+        return;
+    };
+    for key in keys {
+        if !entries.iter().any(|(entry, _)| entry.name == *key) {
+            continue;
+        }
+        if let Some(node) = section.get(key) {
+            let found = format!("not yet supported: `{key}`");
+            section.wrong(key, node, found, None);
+        }
+    }
+}
+
+fn warn_unused(problems: &Problems, block: &str, entries: &[(Key, Node)], used: &[String]) {
+    for (key, _) in entries {
+        if !used.contains(&key.name) {
+            let what = format!("{block}.{}", key.name);
+            let finding = Finding::warn(what, "nothing uses it");
+            problems.push(finding, key.line, key.column);
+        }
+    }
+}

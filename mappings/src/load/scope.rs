@@ -1,0 +1,450 @@
+//! What the expressions of one event may refer to, and what they did refer to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use contract::section::Problems;
+use contract::{BodySchema, CapturedTable, FieldType, Node, NodeKind, TableName, Value};
+
+use super::blocks::{Clean, Company, Dictionary, Settings, Word};
+use super::words::did_you_mean;
+use crate::catalogue::Catalogue;
+use crate::rule::{Added, Formula, List, Origin, Role, Slot};
+use crate::sql::{self, Codes, Expr, Formed, LineCall, Names, Setting, Type, Wrong, folded};
+
+/// What all events of a file share.
+pub(crate) struct Shared<'l> {
+    pub(crate) problems: &'l Problems,
+    pub(crate) clean: &'l Clean,
+    pub(crate) settings: &'l Settings,
+    pub(crate) dictionaries: &'l BTreeMap<String, Dictionary>,
+    pub(crate) tables: &'l BTreeMap<String, CapturedTable>,
+    pub(crate) company: Option<&'l Company>,
+    pub(crate) catalogue: &'l Catalogue,
+}
+
+/// Names of fields that expressions may read.
+#[derive(Clone, Default)]
+pub(crate) struct FieldNames {
+    /// The body's schema.
+    pub(crate) schema: Option<&'static BodySchema>,
+    /// Fields that are mapped.
+    pub(crate) mapped: Vec<String>,
+    /// Fields that follow from others, readable once the body is complete.
+    pub(crate) derived: bool,
+    /// The field being read: it does not mean itself.
+    pub(crate) current: Option<&'static str>,
+    /// Whether key fields may be read.
+    pub(crate) keys: bool,
+}
+
+/// The scope of one event's expressions.
+pub(crate) struct Scope<'l> {
+    pub(crate) shared: &'l Shared<'l>,
+    /// The event's own table is known; without it every alias is taken, so that one mistake is
+    /// said once.
+    pub(crate) known: bool,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) lists: Vec<List>,
+    pub(crate) columns: Vec<Origin>,
+    /// The slots that names may mean now; the last home's own slot first.
+    pub(crate) visible: Vec<usize>,
+    pub(crate) fields: FieldNames,
+    /// The list that `lines` fills, and the fields it maps.
+    pub(crate) lines: Option<(usize, Vec<String>)>,
+    /// Set while an expression over lines is read.
+    outer: Option<(Vec<usize>, FieldNames)>,
+    /// Dictionaries and table aliases used so far.
+    pub(crate) used_dictionaries: Vec<String>,
+    pub(crate) used_tables: Vec<String>,
+    /// A company's column is being read: it cannot mean itself.
+    in_company: bool,
+}
+
+impl<'l> Scope<'l> {
+    pub(crate) fn new(shared: &'l Shared<'l>) -> Self {
+        Self {
+            shared,
+            known: true,
+            slots: Vec::new(),
+            lists: Vec::new(),
+            columns: Vec::new(),
+            visible: Vec::new(),
+            fields: FieldNames::default(),
+            lines: None,
+            outer: None,
+            used_dictionaries: Vec::new(),
+            used_tables: Vec::new(),
+            in_company: false,
+        }
+    }
+
+    /// The index of an origin, added where it is new.
+    pub(crate) fn origin(&mut self, wanted: Origin) -> usize {
+        if let Origin::Cell {
+            slot,
+            column,
+            optional,
+        } = &wanted
+        {
+            let same = self.columns.iter_mut().position(|known| match known {
+                Origin::Cell {
+                    slot: s,
+                    column: c,
+                    optional: o,
+                } if s == slot && c == column => {
+                    // Needed without a stand-in somewhere, it is needed.
+                    *o = *o && *optional;
+                    true
+                }
+                _ => false,
+            });
+            if let Some(at) = same {
+                return at;
+            }
+        } else if let Some(at) = self.columns.iter().position(|known| *known == wanted) {
+            return at;
+        }
+        self.columns.push(wanted);
+        self.columns.len() - 1
+    }
+
+    /// The slot an alias means here.
+    fn slot(&self, alias: Option<&str>) -> Result<usize, Wrong> {
+        let Some(alias) = alias else {
+            return self
+                .visible
+                .first()
+                .copied()
+                .ok_or_else(|| ("names no column: there is no row here".to_owned(), None));
+        };
+        let slots = self.visible.iter().copied();
+        let found = slots
+            .clone()
+            .find(|n| self.slots.get(*n).is_some_and(|slot| slot.alias == alias));
+        if let Some(found) = found {
+            return Ok(found);
+        }
+        if !self.known {
+            return Ok(0);
+        }
+        let visible = slots
+            .filter_map(|n| self.slots.get(n))
+            .map(|slot| &*slot.alias);
+        let visible: Vec<&str> = visible.collect();
+        if self.shared.tables.contains_key(alias) {
+            let found = format!("`{alias}` is one of tables, but this event does not join it here");
+            let fix =
+                format!("join: {{{alias}: {{match: \"{alias}.column = ..\", missing: hold}}}}");
+            return Err((found, Some(fix)));
+        }
+        let fix = did_you_mean(alias, visible.iter().copied());
+        Err((format!("`{alias}` is not one of tables"), fix))
+    }
+
+    fn cell(&mut self, slot: usize, column: &str, optional: bool) -> Result<Formed, Wrong> {
+        let table = self.slots.get(slot).map(|slot| &slot.table.table);
+        let known = table.and_then(|table| self.shared.catalogue.columns(table));
+        let mut kind = Type::Any;
+        if let Some(columns) = known {
+            match columns.iter().find(|(name, _)| name == column) {
+                Some((_, found)) => kind = *found,
+                None if optional => {}
+                None => {
+                    let table = table.map(TableName::to_string).unwrap_or_default();
+                    let names = columns.iter().map(|(name, _)| name.as_str());
+                    let fix = did_you_mean(column, names).or_else(|| {
+                        Some(format!(
+                            "optional({column}, ..) if only some versions have it"
+                        ))
+                    });
+                    return Err((format!("table {table} has no column \"{column}\""), fix));
+                }
+            }
+        }
+        let column = column.to_owned();
+        let at = self.origin(Origin::Cell {
+            slot,
+            column,
+            optional,
+        });
+        Ok((Expr::Column(at), kind))
+    }
+
+    fn added(&mut self, alias: &str, name: &str) -> Option<Result<Formed, Wrong>> {
+        // Sums are of the event's own row.
+        if self.visible.first() != Some(&0) {
+            return None;
+        }
+        let slot = self
+            .slots
+            .iter()
+            .position(|slot| matches!(slot.role, Role::Add(_)) && slot.alias == alias)?;
+        let Some(Role::Add(sums)) = self.slots.get(slot).map(|slot| &slot.role) else {
+            return None;
+        };
+        let has = |what: Added| match what {
+            Added::Count => true,
+            Added::Sum => sums.sum.is_some(),
+            Added::Earliest => sums.earliest.is_some(),
+            Added::Latest => sums.latest.is_some(),
+        };
+        let names = Added::ALL.iter().filter(|(_, what)| has(*what));
+        let names: Vec<&str> = names.map(|(name, _)| *name).collect();
+        let Some((_, what)) = Added::ALL.iter().find(|(known, _)| *known == name) else {
+            let fix = Some(format!("one of {}", names.join(", ")));
+            return Some(Err((format!("add.{alias} gives no `{name}`"), fix)));
+        };
+        if !has(*what) {
+            let fix = Some(format!("add.{alias}: {{{name}: \"..\"}}"));
+            return Some(Err((format!("add.{alias} has no `{name}`"), fix)));
+        }
+        let at = self.origin(Origin::Added { slot, what: *what });
+        let kind = match what {
+            Added::Sum | Added::Count => Type::Number,
+            Added::Earliest | Added::Latest => Type::Any,
+        };
+        Some(Ok((Expr::Column(at), kind)))
+    }
+
+    fn company(&mut self, name: &str) -> Result<Formed, Wrong> {
+        let Some(company) = self.shared.company else {
+            let fix = Some("`company: MY-COMPANY` or a `companies` block".to_owned());
+            return Err(("the file names no company".to_owned(), fix));
+        };
+        match name {
+            "code" => match &company.column {
+                Some(_) if self.in_company => {
+                    Err(("companies.column cannot mean itself".to_owned(), None))
+                }
+                Some(column) => {
+                    self.in_company = true;
+                    let made = sql::compile(column, self);
+                    self.in_company = false;
+                    made.map_err(|(found, fix)| (format!("companies.column: {found}"), fix))
+                }
+                None => Ok((
+                    Expr::Constant(Value::Text(company.code.clone())),
+                    Type::Text,
+                )),
+            },
+            "currency" => match &company.currency {
+                Some(code) => Ok((Expr::Constant(Value::Text(code.clone())), Type::Text)),
+                None => Err((
+                    format!("company {} has no currency", company.code),
+                    Some("companies: {list: [{code: .., currency: USD}]}".to_owned()),
+                )),
+            },
+            other => Err((
+                format!("`company.{other}` is nothing"),
+                Some("company.code or company.currency".to_owned()),
+            )),
+        }
+    }
+
+    fn field_named(&self, name: &str) -> Option<Formed> {
+        let fields = &self.fields;
+        let schema = fields.schema?;
+        if fields.current == Some(name) {
+            return None;
+        }
+        if let Some(index) = schema.index(name) {
+            let readable = fields.derived || fields.mapped.iter().any(|mapped| mapped == name);
+            let kind = schema
+                .fields
+                .get(index)
+                .map(|field| field_type(field.field_type));
+            return readable.then_some((Expr::Field(index), kind.unwrap_or(Type::Any)));
+        }
+        let key = schema.key.iter().position(|key| *key == name)?;
+        let at = schema.fields.len() + key;
+        fields.keys.then_some((Expr::Field(at), Type::Text))
+    }
+
+    /// A condition or another expression at a node.
+    pub(crate) fn formula(
+        &mut self,
+        node: &Node,
+        path: &str,
+        wanted: Type,
+        example: &str,
+    ) -> Option<Formula> {
+        let problem = |found: String, fix: Option<String>| {
+            self.shared
+                .problems
+                .add(node.line, node.column, path, found, fix);
+        };
+        let what = if wanted == Type::Bool {
+            "a condition"
+        } else {
+            wanted.name()
+        };
+        let NodeKind::Text(text) = &node.kind else {
+            let found = format!("expected {what}, found {}", node.type_name());
+            problem(found, Some(format!("such as \"{example}\"")));
+            return None;
+        };
+        match sql::compile(text, self) {
+            Ok((expr, kind)) if kind.fits(wanted) => Some(Formula {
+                text: text.clone(),
+                expr,
+            }),
+            Ok((_, kind)) => {
+                let found = format!("expected {what}, found {}", kind.name());
+                let fix = (wanted == Type::Bool).then(|| "compare it with something".to_owned());
+                self.shared
+                    .problems
+                    .add(node.line, node.column, path, found, fix);
+                None
+            }
+            Err((found, fix)) => {
+                self.shared
+                    .problems
+                    .add(node.line, node.column, path, found, fix);
+                None
+            }
+        }
+    }
+
+    /// The slots whose rows an expression reads.
+    pub(crate) fn slots_of(&self, expr: &Expr) -> Vec<usize> {
+        let mut slots: Vec<usize> = expr
+            .columns()
+            .into_iter()
+            .filter_map(|column| match self.columns.get(column) {
+                Some(Origin::Cell { slot, .. }) => Some(*slot),
+                _ => None,
+            })
+            .collect();
+        slots.sort_unstable();
+        slots.dedup();
+        slots
+    }
+}
+
+/// What expressions see of a field.
+fn field_type(kind: FieldType) -> Type {
+    match kind {
+        FieldType::Text | FieldType::Word(_) => Type::Text,
+        FieldType::Decimal | FieldType::Money => Type::Number,
+        FieldType::Bool => Type::Bool,
+        FieldType::Date => Type::Date,
+        FieldType::Timestamp => Type::Timestamp,
+        FieldType::List(_) | FieldType::Object(_) | FieldType::Texts | FieldType::Map => Type::Any,
+    }
+}
+
+impl Names for Scope<'_> {
+    fn name(&mut self, alias: Option<&str>, name: &str) -> Result<Formed, Wrong> {
+        match alias {
+            None => {
+                if let Some(found) = self.field_named(name) {
+                    return Ok(found);
+                }
+            }
+            Some("company") if !self.shared.tables.contains_key("company") => {
+                return self.company(name);
+            }
+            Some(alias) => {
+                if let Some(found) = self.added(alias, name) {
+                    return found;
+                }
+            }
+        }
+        let slot = self.slot(alias)?;
+        self.cell(slot, name, false)
+    }
+
+    fn optional(&mut self, alias: Option<&str>, name: &str) -> Result<usize, Wrong> {
+        let slot = self.slot(alias)?;
+        match self.cell(slot, name, true)?.0 {
+            Expr::Column(at) => Ok(at),
+            _ => Err(("optional needs a column first".to_owned(), None)),
+        }
+    }
+
+    fn setting(&self, name: &str) -> Result<Setting, Wrong> {
+        let settings = self.shared.settings;
+        settings.values.get(name).cloned().ok_or_else(|| {
+            let fix = did_you_mean(name, settings.values.keys().map(String::as_str));
+            (format!("there is no setting `{name}`"), fix)
+        })
+    }
+
+    fn dictionary(&mut self, name: &str) -> Result<Codes, Wrong> {
+        let dictionaries = self.shared.dictionaries;
+        let Some(dictionary) = dictionaries.get(name) else {
+            let fix = did_you_mean(name, dictionaries.keys().map(String::as_str));
+            return Err((format!("there is no dictionary `{name}`"), fix));
+        };
+        self.used_dictionaries.push(name.to_owned());
+        let fold = self.shared.clean.cleaning.fold;
+        let code = |word: &Word| {
+            if fold {
+                folded(&word.code)
+            } else {
+                word.code.clone()
+            }
+        };
+        let words = dictionary.words.iter();
+        Ok(Codes {
+            name: name.to_owned(),
+            values: words
+                .map(|word| (code(word), word.meaning.clone()))
+                .collect(),
+            otherwise: dictionary
+                .otherwise
+                .as_ref()
+                .map(|word| word.meaning.clone()),
+        })
+    }
+
+    fn has_zone(&self) -> bool {
+        self.shared.clean.zone.is_some()
+    }
+
+    fn enter_lines(&mut self) -> Result<(), Wrong> {
+        let Some((list, mapped)) = &self.lines else {
+            let fix = Some("lines: {from: .., match: .., fields: {..}}".to_owned());
+            return Err(("this event has no lines".to_owned(), fix));
+        };
+        if self.outer.is_some() {
+            return Err(("a call over lines cannot stand in another".to_owned(), None));
+        }
+        let (slot, schema) = match self.lists.get(*list) {
+            Some(list) => (list.slot, list.schema),
+            None => return Err(("this event's lines are wrong".to_owned(), None)),
+        };
+        let inner = FieldNames {
+            schema: Some(schema),
+            mapped: mapped.clone(),
+            ..FieldNames::default()
+        };
+        let visible = self.slots.iter().enumerate();
+        let visible = visible.filter(|(n, known)| *n == slot || known.home == slot);
+        let visible = visible.map(|(n, _)| n).collect();
+        self.outer = Some((
+            std::mem::replace(&mut self.visible, visible),
+            std::mem::replace(&mut self.fields, inner),
+        ));
+        Ok(())
+    }
+
+    fn leave_lines(&mut self, call: LineCall, inner: Option<Expr>) -> Formed {
+        if let Some((visible, fields)) = self.outer.take() {
+            (self.visible, self.fields) = (visible, fields);
+        }
+        let list = self.lines.as_ref().map_or(0, |(list, _)| *list);
+        let at = self.origin(Origin::Lines { list, call, inner });
+        let kind = match call {
+            LineCall::Sum | LineCall::Count => Type::Number,
+            LineCall::All | LineCall::Any => Type::Bool,
+        };
+        (Expr::Column(at), kind)
+    }
+}
+
+/// Shares a file's cleaning rules with a field that has its own.
+pub(crate) fn own(cleaning: &mut Arc<crate::convert::Cleaning>) -> &mut crate::convert::Cleaning {
+    Arc::make_mut(cleaning)
+}

@@ -1,0 +1,176 @@
+//! Loading `tests`.
+
+use std::collections::BTreeMap;
+
+use contract::section::Problems;
+use contract::{CapturedTable, Node, NodeKind, Section};
+
+use super::blocks::scalar;
+use super::words::did_you_mean;
+use crate::given::{Expected, Given, GivenRow, Step};
+
+type Tables = BTreeMap<String, CapturedTable>;
+
+/// Reads the tests of a file.
+pub(super) fn load(top: &mut Section<'_>, problems: &Problems, tables: &Tables) -> Vec<Given> {
+    let mut found = Vec::new();
+    for mut test in top.sections("tests") {
+        let place = test.place();
+        let place = problems.place(place.0, place.1);
+        let name = test.required_text("name", "`name: \"what it shows\"`");
+        let mut steps = Vec::new();
+        let mut company = None;
+        let given = test.get("given");
+        if given.is_none() {
+            test.missing("given", "`given: {alias: [{column: value, ..}]}`");
+        }
+        steps.push(step(&mut test, given, &mut company, problems, tables));
+        for mut then in test.sections("then") {
+            let change = then.get("change");
+            let mut none = None;
+            steps.push(step(&mut then, change, &mut none, problems, tables));
+            then.finish();
+        }
+        test.finish();
+        found.push(Given {
+            name: name.unwrap_or_default().to_owned(),
+            place,
+            company,
+            steps,
+        });
+    }
+    found
+}
+
+fn step(
+    section: &mut Section<'_>,
+    rows: Option<&Node>,
+    company: &mut Option<String>,
+    problems: &Problems,
+    tables: &Tables,
+) -> Step {
+    let path = section.path().to_owned();
+    let place = section.place();
+    let rows = rows.map(|node| given(node, &path, company, problems, tables));
+    let deleted = section.get("delete");
+    let deleted = deleted.map(|node| given(node, &path, &mut None, problems, tables));
+    let expect = section.get("expect");
+    if expect.is_none() {
+        section.missing(
+            "expect",
+            "`expect: [{sku: .., on_hand: \"1\"}]`, or `expect: []`",
+        );
+    }
+    let items = match expect.map(|node| &node.kind) {
+        Some(NodeKind::List(items)) => items.as_slice(),
+        Some(_) => {
+            section.sections("expect");
+            &[]
+        }
+        None => &[],
+    };
+    let expect = items.iter().filter_map(|item| {
+        let NodeKind::Map(entries) = &item.kind else {
+            let found = format!("expected fields of an event, found {}", item.type_name());
+            problems.add(
+                item.line,
+                item.column,
+                &format!("{path}.expect"),
+                found,
+                None,
+            );
+            return None;
+        };
+        let fields = entries.iter();
+        Some(Expected {
+            place: problems.place(item.line, item.column),
+            fields: fields
+                .map(|(key, node)| (key.name.clone(), node.clone()))
+                .collect(),
+        })
+    });
+    let held = section.texts("held").unwrap_or_default();
+    Step {
+        place: problems.place(place.0, place.1),
+        rows: rows.unwrap_or_default(),
+        deleted: deleted.unwrap_or_default(),
+        expect: expect.collect(),
+        held: held.into_iter().map(str::to_owned).collect(),
+    }
+}
+
+fn given(
+    node: &Node,
+    path: &str,
+    company: &mut Option<String>,
+    problems: &Problems,
+    tables: &Tables,
+) -> Vec<GivenRow> {
+    let problem = |node: &Node, found: String, fix: Option<String>| {
+        problems.add(node.line, node.column, path, found, fix);
+    };
+    let NodeKind::Map(entries) = &node.kind else {
+        problem(
+            node,
+            format!("expected a table, found {}", node.type_name()),
+            None,
+        );
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for (alias, node) in entries {
+        if alias.name == "company" && !tables.contains_key("company") {
+            match &node.kind {
+                NodeKind::Text(code) => *company = Some(code.clone()),
+                _ => problem(
+                    node,
+                    format!("expected text, found {}", node.type_name()),
+                    None,
+                ),
+            }
+            continue;
+        }
+        let Some(table) = tables.get(&alias.name) else {
+            let fix = did_you_mean(&alias.name, tables.keys().map(String::as_str));
+            let found = format!("`{}` is not one of tables", alias.name);
+            problems.add(alias.line, alias.column, path, found, fix);
+            continue;
+        };
+        let NodeKind::List(rows) = &node.kind else {
+            problem(
+                node,
+                format!("expected a list of rows, found {}", node.type_name()),
+                None,
+            );
+            continue;
+        };
+        for row in rows {
+            let NodeKind::Map(cells) = &row.kind else {
+                problem(
+                    row,
+                    format!("expected a row, found {}", row.type_name()),
+                    None,
+                );
+                continue;
+            };
+            let mut values = Vec::with_capacity(cells.len());
+            for (column, cell) in cells {
+                let Some(value) = scalar(&cell.kind) else {
+                    problem(
+                        cell,
+                        format!("expected a value, found {}", cell.type_name()),
+                        None,
+                    );
+                    continue;
+                };
+                values.push((column.name.clone(), value));
+            }
+            found.push(GivenRow {
+                table: table.table.clone(),
+                key: table.key.clone(),
+                cells: values,
+            });
+        }
+    }
+    found
+}

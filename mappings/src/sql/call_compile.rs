@@ -1,0 +1,313 @@
+//! Checking calls: functions of the list, and the forms that are no functions of values.
+
+use contract::Value;
+use contract::finding::nearest;
+use sqlparser::ast::{
+    self, BinaryOperator, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectNamePart,
+};
+
+use super::compile::{Compiler, Formed, LineCall, Setting, constant, instead, shown, wrong};
+use super::functions::{self, Call, FORMS, FUNCTIONS, FunctionInfo};
+use super::{Ending, Expr, Type, Wrong};
+
+impl Compiler<'_> {
+    pub(super) fn function(&mut self, call: &ast::Function) -> Result<Formed, Wrong> {
+        let name = match call.name.0.as_slice() {
+            [ObjectNamePart::Identifier(name)] => name.value.as_str(),
+            _ => return wrong(format!("there is no function `{}`", call.name)),
+        };
+        let arguments = arguments(name, call)?;
+        match name.to_ascii_lowercase().as_str() {
+            "dict" => self.dictionary(&arguments),
+            "optional" => self.optional(&arguments),
+            "column" => self.named_column(&arguments),
+            "site_allowed" => self.allowed(&arguments),
+            "money" => instead(
+                "money stands alone: it is a whole field of type money",
+                "total: \"money(sale.total, sale.currency)\"",
+            ),
+            "count_lines" => self.lines(LineCall::Count, name, &arguments),
+            "sum_lines" => self.lines(LineCall::Sum, name, &arguments),
+            "all_lines" => self.lines(LineCall::All, name, &arguments),
+            "any_lines" => self.lines(LineCall::Any, name, &arguments),
+            _ => match functions::find(name) {
+                Some(info) => self.call(info, &arguments),
+                None => unknown(name),
+            },
+        }
+    }
+
+    fn optional(&mut self, arguments: &[&ast::Expr]) -> Result<Formed, Wrong> {
+        const EXAMPLE: &str = "optional(item.safety_stock, 0)";
+        let [column, default] = arguments else {
+            return instead("optional takes a column and a value", EXAMPLE);
+        };
+        let column = match column {
+            ast::Expr::Identifier(name) => self.names.optional(None, &name.value)?,
+            ast::Expr::CompoundIdentifier(parts) => match parts.as_slice() {
+                [alias, name] => self.names.optional(Some(&alias.value), &name.value)?,
+                _ => return instead("optional needs a column first", EXAMPLE),
+            },
+            _ => return instead("optional needs a column first", EXAMPLE),
+        };
+        let default = self.expr(default)?.0;
+        Ok((Expr::Optional(column, Box::new(default)), Type::Any))
+    }
+
+    /// A column whose name a person gave as a setting.
+    fn named_column(&mut self, arguments: &[&ast::Expr]) -> Result<Formed, Wrong> {
+        const EXAMPLE: &str = "column(head, setting.web_order_field)";
+        let [
+            ast::Expr::Identifier(alias),
+            ast::Expr::CompoundIdentifier(setting),
+        ] = arguments
+        else {
+            return instead("column takes an alias and a setting", EXAMPLE);
+        };
+        let [word, name] = setting.as_slice() else {
+            return instead("column takes an alias and a setting", EXAMPLE);
+        };
+        if word.value != "setting" {
+            return instead("column takes an alias and a setting", EXAMPLE);
+        }
+        match self.names.setting(&name.value)? {
+            Setting::One(Value::Null) => Ok((Expr::Constant(Value::Null), Type::Null)),
+            Setting::One(Value::Text(column)) if column.trim().is_empty() => {
+                Ok((Expr::Constant(Value::Null), Type::Null))
+            }
+            Setting::One(Value::Text(column)) => self.names.name(Some(&alias.value), column.trim()),
+            _ => wrong(format!("`setting.{}` is no column's name", name.value)),
+        }
+    }
+
+    fn allowed(&mut self, arguments: &[&ast::Expr]) -> Result<Formed, Wrong> {
+        const EXAMPLE: &str = "site_allowed(stock.site, setting.sellable_sites)";
+        let [code, ast::Expr::CompoundIdentifier(setting)] = arguments else {
+            return instead("site_allowed takes a code and a setting", EXAMPLE);
+        };
+        let code = self.expr(code)?.0;
+        let list = match setting.as_slice() {
+            [word, name] if word.value == "setting" => match self.names.setting(&name.value)? {
+                Setting::List(list) => list,
+                Setting::One(Value::Text(one)) => vec![one],
+                Setting::One(_) => {
+                    return wrong(format!("`setting.{}` is no list of codes", name.value));
+                }
+            },
+            _ => return instead("site_allowed takes a code and a setting", EXAMPLE),
+        };
+        Ok((Expr::Allowed(Box::new(code), list), Type::Bool))
+    }
+
+    fn lines(
+        &mut self,
+        call: LineCall,
+        name: &str,
+        arguments: &[&ast::Expr],
+    ) -> Result<Formed, Wrong> {
+        let wanted = usize::from(call != LineCall::Count);
+        if arguments.len() != wanted {
+            let found = arguments.len();
+            return wrong(format!("`{name}` takes {wanted} values, found {found}"));
+        }
+        self.names.enter_lines()?;
+        let kind = match call {
+            LineCall::Sum => Type::Number,
+            LineCall::Count | LineCall::All | LineCall::Any => Type::Bool,
+        };
+        let inner = match arguments.first() {
+            Some(node) => self.of(node, kind, &format!("`{name}`")).map(Some),
+            None => Ok(None),
+        };
+        // Also where it failed: other expressions are still to be looked at.
+        let (failed, inner) = match inner {
+            Ok(inner) => (None, inner),
+            Err(error) => (Some(error), None),
+        };
+        let formed = self.names.leave_lines(call, inner);
+        failed.map_or(Ok(formed), Err)
+    }
+
+    fn dictionary(&mut self, arguments: &[&ast::Expr]) -> Result<Formed, Wrong> {
+        let [ast::Expr::Identifier(name), codes @ ..] = arguments else {
+            return instead(
+                "dict needs a dictionary's name first",
+                "dict(status, orders.status)",
+            );
+        };
+        if codes.is_empty() {
+            return instead(
+                "dict needs a code to look up",
+                format!("dict({name}, column)"),
+            );
+        }
+        let dictionary = self.names.dictionary(&name.value)?;
+        let mut parts = Vec::with_capacity(codes.len());
+        for code in codes {
+            parts.push(self.expr(code)?.0);
+        }
+        Ok((Expr::Dictionary(Box::new(dictionary), parts), Type::Text))
+    }
+
+    pub(super) fn call(
+        &mut self,
+        info: &'static FunctionInfo,
+        arguments: &[&ast::Expr],
+    ) -> Result<Formed, Wrong> {
+        let name = info.name;
+        let least = info.arguments.len() - info.optional;
+        let too_many = !info.variadic && arguments.len() > info.arguments.len();
+        if arguments.len() < least || too_many {
+            let wanted = match (info.variadic, info.optional) {
+                (true, _) => format!("at least {least}"),
+                (false, 0) => least.to_string(),
+                (false, _) => format!("{least} to {}", info.arguments.len()),
+            };
+            return instead(
+                format!("`{name}` takes {wanted} values, found {}", arguments.len()),
+                info.example.0,
+            );
+        }
+        if let (Some(ending), Some((left, right))) =
+            (ending(info.call, arguments)?, quotient(arguments))
+        {
+            let left = Box::new(self.of(left, Type::Number, "`/`")?);
+            let right = Box::new(self.of(right, Type::Number, "`/`")?);
+            return Ok((Expr::Quotient(ending, left, right), Type::Number));
+        }
+        if info.call == Call::LocalDateTime && !self.names.has_zone() {
+            return instead(
+                "local_datetime needs a zone",
+                "clean: {dates: {zone: Europe/Berlin}}",
+            );
+        }
+        let same = matches!(
+            info.call,
+            Call::Coalesce | Call::Nullif | Call::Greatest | Call::Least
+        );
+        let mut made = Vec::with_capacity(arguments.len());
+        let mut result = info.result;
+        let mut first: Option<(Type, &ast::Expr)> = None;
+        for (n, node) in arguments.iter().enumerate() {
+            let wanted = info.arguments.get(n).or(info.arguments.last());
+            let wanted = wanted.copied().unwrap_or(Type::Any);
+            let (value, kind) = self.expr(node)?;
+            if !kind.fits(wanted) {
+                return instead(
+                    format!(
+                        "`{name}` needs {}, but {} is {}",
+                        wanted.name(),
+                        shown(node),
+                        kind.name()
+                    ),
+                    info.example.0,
+                );
+            }
+            if same && !matches!(kind, Type::Any | Type::Null) {
+                match first {
+                    Some((known, other)) if known != kind => {
+                        return wrong(format!(
+                            "`{name}` mixes {}, {}, with {}, {}",
+                            shown(other),
+                            known.name(),
+                            shown(node),
+                            kind.name()
+                        ));
+                    }
+                    Some(_) => {}
+                    None => first = Some((kind, node)),
+                }
+            }
+            made.push(value);
+        }
+        if same && let Some((kind, _)) = first {
+            result = kind;
+        }
+        Ok((Expr::Call(info.call, made), result))
+    }
+}
+
+/// A call's plain values.
+pub(super) fn arguments<'c>(
+    name: &str,
+    call: &'c ast::Function,
+) -> Result<Vec<&'c ast::Expr>, Wrong> {
+    let plain = call.filter.is_none()
+        && call.over.is_none()
+        && call.null_treatment.is_none()
+        && !call.uses_odbc_syntax
+        && call.within_group.is_empty()
+        && call.parameters == FunctionArguments::None;
+    let FunctionArguments::List(list) = &call.args else {
+        return unknown(name);
+    };
+    if !plain || list.duplicate_treatment.is_some() || !list.clauses.is_empty() {
+        return wrong(format!("`{name}` takes values and nothing else"));
+    }
+    let mut arguments = Vec::with_capacity(list.args.len());
+    for argument in &list.args {
+        match argument {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(node)) => arguments.push(node),
+            other => return wrong(format!("`{name}`: `{other}` is no value")),
+        }
+    }
+    Ok(arguments)
+}
+
+pub(super) fn function(name: &str) -> Result<&'static FunctionInfo, Wrong> {
+    functions::find(name).ok_or_else(|| (format!("there is no function `{name}`"), None))
+}
+
+fn unknown<T>(name: &str) -> Result<T, Wrong> {
+    let names = FUNCTIONS
+        .iter()
+        .map(|info| info.name)
+        .chain(FORMS.iter().map(|form| form.name));
+    let fix = match name.to_ascii_lowercase().as_str() {
+        "isnull" | "ifnull" | "nvl" => Some("coalesce(a, b)".to_owned()),
+        "len" | "char_length" => Some("length(text)".to_owned()),
+        "iif" | "decode" | "if" => Some("case when .. then .. else .. end".to_owned()),
+        "substring" | "mid" => Some("substr(text, from, length)".to_owned()),
+        other => nearest(other, names).map(|name| format!("did you mean `{name}`?")),
+    };
+    Err((format!("there is no function `{name}`"), fix))
+}
+
+/// Whether a function says how a quotient ends.
+fn ending(call: Call, arguments: &[&ast::Expr]) -> Result<Option<Ending>, Wrong> {
+    Ok(match call {
+        Call::Floor => Some(Ending::Floor),
+        Call::Ceil => Some(Ending::Ceil),
+        Call::Round => Some(Ending::Round(match arguments.get(1) {
+            None => 0,
+            Some(node) => match node {
+                ast::Expr::Value(value) => match constant(&value.value)? {
+                    (Expr::Constant(Value::Decimal(places)), _)
+                        if places.is_integer() && (0..=18).contains(&places.coefficient()) =>
+                    {
+                        u32::try_from(places.coefficient()).unwrap_or(0)
+                    }
+                    _ => return wrong("`round` keeps 0 to 18 places"),
+                },
+                _ => return wrong("`round` needs its number of places as a constant"),
+            },
+        })),
+        _ => None,
+    })
+}
+
+/// Both sides, where the first argument is a division.
+fn quotient<'e>(arguments: &[&'e ast::Expr]) -> Option<(&'e ast::Expr, &'e ast::Expr)> {
+    let mut node: &ast::Expr = arguments.first()?;
+    while let ast::Expr::Nested(inner) = node {
+        node = inner;
+    }
+    match node {
+        ast::Expr::BinaryOp {
+            left,
+            op: BinaryOperator::Divide,
+            right,
+        } => Some((left, right)),
+        _ => None,
+    }
+}
