@@ -289,7 +289,7 @@ fn raw<'r>(cells: &Cells<'r>, column: usize) -> Result<&'r Value, String> {
     cells
         .row
         .get(index)
-        .ok_or_else(|| "the row is shorter than its table's columns".to_owned())
+        .ok_or_else(|| "the row has no such column".to_owned())
 }
 
 /// The currency in a cell; padding is no part of a code.

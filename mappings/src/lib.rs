@@ -16,17 +16,19 @@ mod evaluate;
 mod given;
 mod load;
 pub mod packs;
-mod relate;
+pub mod relate;
 mod rule;
 mod sql;
+pub mod trial;
 mod yaml;
 
 pub use apply::Mapper;
 pub use catalogue::Catalogue;
 pub use draft::{Draft, HeldChange, MapContext, Mapped, Truncated};
 pub use given::{Expected, Given, GivenRow, Step};
-pub use load::{FindPack, LoadContext};
+pub use load::{FindPack, LoadContext, Which};
 
+pub use relate::{MemoryReplicas, Pending, Related, Relations, Replicas};
 pub use rule::{Mapping, MappingSet, RuleInfo};
 pub use sql::{FORMS, FUNCTIONS, FormInfo, FunctionInfo, Type};
 pub use yaml::parse_yaml;

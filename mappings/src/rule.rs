@@ -342,6 +342,7 @@ impl Rule {
             row,
             at,
             fields: &[],
+            names: &self.columns,
             cleaning: &self.cleaning,
             zone: self.zone.as_ref(),
         }
@@ -487,6 +488,11 @@ impl MappingSet {
         tables
     }
 
+    /// Whether some rule needs rows of several tables.
+    pub fn relates(&self) -> bool {
+        self.rules.iter().any(|rule| rule.relates())
+    }
+
     /// The rules.
     pub fn rules(&self) -> impl Iterator<Item = RuleInfo> {
         self.rules.iter().map(|rule| RuleInfo {
@@ -501,5 +507,45 @@ impl Mapping {
     /// The tests that stand in the file.
     pub fn tests(&self) -> &[Given] {
         &self.tests
+    }
+}
+
+impl Rule {
+    /// The rule for rows of a test, where texts stand for values of any type.
+    fn untyped(&self) -> Self {
+        let mut rule = self.clone();
+        Arc::make_mut(&mut rule.cleaning).untyped = true;
+        let lists = rule.lists.iter_mut().flat_map(|list| &mut list.fields);
+        let fields = rule.key.iter_mut().chain(&mut rule.fields).chain(lists);
+        fields.for_each(untyped);
+        rule
+    }
+}
+
+fn untyped(field: &mut Field) {
+    Arc::make_mut(&mut field.cleaning).untyped = true;
+    match &mut field.term {
+        Term::Object(_, fields) | Term::Texts(fields) => fields.iter_mut().for_each(untyped),
+        Term::Map(entries) => entries.iter_mut().for_each(|(_, field)| untyped(field)),
+        Term::Constant(_) | Term::Column(_) | Term::Expression(_) | Term::List(_) => {}
+    }
+}
+
+impl MappingSet {
+    /// The set for rows of a test.
+    pub(crate) fn untyped(&self) -> Self {
+        let rules = self.rules.iter().map(|rule| Arc::new(rule.untyped()));
+        Self {
+            rules: rules.collect(),
+        }
+    }
+}
+
+impl Mapping {
+    /// Whether some rule is for a company.
+    pub(crate) fn has_company(&self, code: &str) -> bool {
+        self.rules
+            .iter()
+            .any(|rule| rule.company.as_deref() == Some(code))
     }
 }

@@ -8,6 +8,7 @@ use contract::section::{Key, Problems};
 use contract::{CapturedTable, Node, NodeKind, Section, TableName, Value};
 use jiff::tz::TimeZone;
 
+use super::Which;
 use super::words::{did_you_mean, trim, zone_named};
 use crate::catalogue::Catalogue;
 use crate::convert::{Cleaning, ClockChange, Flags, is_currency};
@@ -143,7 +144,7 @@ pub(crate) fn scalar(kind: &NodeKind) -> Option<Value> {
 pub(crate) fn companies(
     top: &mut Section<'_>,
     problems: &Problems,
-    chosen: Option<&str>,
+    chosen: Which<'_>,
 ) -> (Split, Vec<Option<Company>>) {
     let single = company(top);
     let node = top.get("companies");
@@ -216,7 +217,12 @@ pub(crate) fn companies(
     let one = |company: &Option<Company>, code: &str| {
         company.as_ref().is_some_and(|company| company.code == code)
     };
-    if let Some(code) = chosen {
+    if chosen == Which::First {
+        // Its tests may be about any of them.
+        if split == Split::Database {
+            list.truncate(1);
+        }
+    } else if let Which::Named(code) = chosen {
         list.retain(|company| one(company, code));
         if let (true, Some(node)) = (list.is_empty(), place) {
             let found = format!("there is no company `{code}`");

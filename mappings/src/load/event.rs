@@ -16,7 +16,7 @@ use crate::rule::{Field, Guard, Origin, Role, Rule, Term};
 use crate::sql::Type;
 
 /// Blocks of the full language that this form does not have yet.
-const LATER: &[&str] = &["read", "join", "add", "group", "lines", "also_in"];
+const LATER: &[&str] = &["read"];
 
 /// What one event used of the file.
 pub(crate) struct Loaded {

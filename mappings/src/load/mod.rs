@@ -31,11 +31,22 @@ const SOURCES: &[&str] = &["postgres", "sqlite", "sqlserver", "mariadb", "mysql"
 /// Finds a pack by what `extends` says: its file's name and text, or why there is none.
 pub type FindPack<'a> = &'a dyn Fn(&str) -> Result<(String, String), String>;
 
+/// Which of a file's companies is meant, where each has a database of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which<'a> {
+    /// There must be only one.
+    Only,
+    /// The first: for looking at the file itself.
+    First,
+    /// That one.
+    Named(&'a str),
+}
+
 /// What loading a file may know beside the file.
 #[derive(Clone, Copy)]
 pub struct LoadContext<'a> {
     /// Which company the source captures, where the file lists several databases.
-    pub company: Option<&'a str>,
+    pub company: Which<'a>,
     /// What the live database says about its tables.
     pub catalogue: &'a Catalogue,
     /// Where packs come from.
@@ -49,7 +60,7 @@ impl Mapping {
     /// Every problem found, with file, line, column and a suggestion where there is one.
     pub fn load(file: &str, text: &str) -> Result<Self, Vec<Finding>> {
         let context = LoadContext {
-            company: None,
+            company: Which::Only,
             catalogue: &Catalogue::default(),
             packs: &crate::packs::shipped,
         };
@@ -121,7 +132,15 @@ fn load(
     let plain = split == blocks::Split::Database || split == blocks::Split::Column;
     let catalogue = if plain { context.catalogue } else { &none };
     let (tables, table_places) = blocks::tables(&mut top, problems, &schema, catalogue);
-    let tests = tests::load(&mut top, problems, &tables);
+    let of_company = |code: Option<&str>| {
+        let named = companies
+            .iter()
+            .flatten()
+            .find(|company| Some(&*company.code) == code);
+        let company = named.or(companies.first().and_then(Option::as_ref));
+        blocks::of_company(&tables, split, company)
+    };
+    let tests = tests::load(&mut top, problems, &of_company);
     let reference = MappingRef {
         pack: pack.unwrap_or_default().to_owned(),
         version: version.unwrap_or_default().to_owned(),

@@ -180,6 +180,10 @@ impl<'l> Scope<'l> {
             .slots
             .iter()
             .position(|slot| matches!(slot.role, Role::Add(_)) && slot.alias == alias)?;
+        // While it is read itself, its alias means its own row.
+        if self.visible.contains(&slot) {
+            return None;
+        }
         let Some(Role::Add(sums)) = self.slots.get(slot).map(|slot| &slot.role) else {
             return None;
         };

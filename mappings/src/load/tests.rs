@@ -11,16 +11,21 @@ use crate::given::{Expected, Given, GivenRow, Step};
 
 type Tables = BTreeMap<String, CapturedTable>;
 
-/// Reads the tests of a file.
-pub(super) fn load(top: &mut Section<'_>, problems: &Problems, tables: &Tables) -> Vec<Given> {
+/// Reads the tests of a file; `tables` are those of a company.
+pub(super) fn load(
+    top: &mut Section<'_>,
+    problems: &Problems,
+    tables: &dyn Fn(Option<&str>) -> Tables,
+) -> Vec<Given> {
     let mut found = Vec::new();
     for mut test in top.sections("tests") {
         let place = test.place();
         let place = problems.place(place.0, place.1);
         let name = test.required_text("name", "`name: \"what it shows\"`");
         let mut steps = Vec::new();
-        let mut company = None;
         let given = test.get("given");
+        let mut company = given.and_then(company_of);
+        let tables = &tables(company.as_deref());
         if given.is_none() {
             test.missing("given", "`given: {alias: [{column: value, ..}]}`");
         }
@@ -40,6 +45,18 @@ pub(super) fn load(top: &mut Section<'_>, problems: &Problems, tables: &Tables) 
         });
     }
     found
+}
+
+/// The company that a test's rows belong to.
+fn company_of(given: &Node) -> Option<String> {
+    let NodeKind::Map(entries) = &given.kind else {
+        return None;
+    };
+    let (_, node) = entries.iter().find(|(key, _)| key.name == "company")?;
+    match &node.kind {
+        NodeKind::Text(code) => Some(code.clone()),
+        _ => None,
+    }
 }
 
 fn step(

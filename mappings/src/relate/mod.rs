@@ -1,1 +1,143 @@
-//! stub
+//! Events made of rows of several tables.
+//!
+//! Of each table a rule relates to, a replica of the needed columns is kept. A change goes into
+//! its replica and marks every row of a rule's own table that it influences, found through
+//! indexes by what the changed row was and by what it is. When the source's transaction ends, what
+//! is marked is worked out from the replicas: first the rows, then the keys of the events they
+//! belong to. So an event is always what a query over the present rows would give, whichever row
+//! changed and however the changes were cut into batches.
+
+mod assemble;
+mod cells;
+mod change;
+mod flush;
+mod group;
+mod memory;
+mod plan;
+mod replicas;
+mod work;
+
+use contract::{Position, TableName};
+
+pub use cells::{cells_from_text, cells_text};
+pub use change::Pending;
+pub use flush::{Flushed, Related};
+pub use memory::MemoryReplicas;
+pub use replicas::{Cell, Mark, Marked, OpenedTable, ReplicaRow, Replicas, Subgroup, Told};
+
+use crate::rule::MappingSet;
+use plan::{PAGE, Plan};
+
+/// The rules of a mapping set that need rows of several tables.
+#[derive(Debug)]
+pub struct Relations {
+    plan: Plan,
+}
+
+impl Relations {
+    /// The relations of a set; replicas are opened, and new indexes filled, as they need them.
+    /// Also the tables that must be read before their replicas are whole. Events of rules that
+    /// are not what they were are marked as of `position`.
+    ///
+    /// # Errors
+    /// When the replicas cannot be read or written.
+    pub fn open<R: Replicas>(
+        set: &MappingSet,
+        position: Option<&Position>,
+        replicas: &mut R,
+    ) -> Result<(Self, Vec<TableName>), R::Error> {
+        let (plan, opened) = Plan::open(set, replicas)?;
+        let relations = Self { plan };
+        for index in &opened.to_fill {
+            relations.fill(*index, replicas)?;
+        }
+        if let Some(position) = position {
+            for rule in &opened.changed {
+                relations.mark_rule(*rule, position, replicas)?;
+            }
+        }
+        Ok((relations, opened.to_read))
+    }
+
+    /// Whether any rule of the set needs rows of several tables.
+    pub fn is_empty(&self) -> bool {
+        self.plan.rules.is_empty()
+    }
+
+    /// Whether a table has a replica.
+    pub fn has(&self, table: &TableName) -> bool {
+        self.plan.by_name.contains_key(table)
+    }
+
+    /// Marks in memory; `stored` = some may be in the store.
+    pub fn pending(&self, stored: bool) -> Pending {
+        Pending {
+            stored,
+            ..Pending::default()
+        }
+    }
+
+    /// Puts every row of a replica into a new index.
+    fn fill<R: Replicas>(&self, index: usize, replicas: &mut R) -> Result<(), R::Error> {
+        let Some(known) = self.plan.indexes.get(index) else {
+            return Ok(());
+        };
+        let tables = self.plan.tables.iter().enumerate();
+        for (n, table) in tables.filter(|(_, table)| table.indexes.contains(&index)) {
+            let mut after: Option<String> = None;
+            loop {
+                let rows = replicas.rows(table.id, after.as_deref(), PAGE)?;
+                for row in &rows {
+                    if let Some(value) = self.plan.index_value(known, n, &row.cells) {
+                        replicas.index(known.id, &value, table.id, &row.key)?;
+                    }
+                }
+                match rows.last() {
+                    Some(last) if rows.len() == PAGE => after = Some(last.key.clone()),
+                    _ => break,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks every row of a rule's own table.
+    fn mark_rule<R: Replicas>(
+        &self,
+        rule: usize,
+        position: &Position,
+        replicas: &mut R,
+    ) -> Result<(), R::Error> {
+        let Some(plan) = self.plan.rules.get(rule) else {
+            return Ok(());
+        };
+        let mark = Mark {
+            position: position.clone(),
+            transaction: 0,
+            committed_at: None,
+            origin: contract::Origin::Snapshot,
+            own: false,
+            due: None,
+            reason: None,
+            renamed_from: None,
+        };
+        let tables = plan.slots.first().map_or(&[][..], |slot| &slot.tables);
+        for table in tables {
+            let Some(table) = self.plan.tables.get(table.table) else {
+                continue;
+            };
+            let mut after: Option<String> = None;
+            loop {
+                let rows = replicas.rows(table.id, after.as_deref(), PAGE)?;
+                for row in &rows {
+                    replicas.mark(plan.id, Marked::Row, &row.key, &mark)?;
+                }
+                match rows.last() {
+                    Some(last) if rows.len() == PAGE => after = Some(last.key.clone()),
+                    _ => break,
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -75,7 +75,12 @@ impl Compiler<'_> {
             Setting::One(Value::Text(column)) if column.trim().is_empty() => {
                 Ok((Expr::Constant(Value::Null), Type::Null))
             }
-            Setting::One(Value::Text(column)) => self.names.name(Some(&alias.value), column.trim()),
+            // What a site named may be missing at the next: then it is null.
+            Setting::One(Value::Text(column)) => {
+                let at = self.names.optional(Some(&alias.value), column.trim())?;
+                let null = Box::new(Expr::Constant(Value::Null));
+                Ok((Expr::Optional(at, null), Type::Any))
+            }
             _ => wrong(format!("`setting.{}` is no column's name", name.value)),
         }
     }

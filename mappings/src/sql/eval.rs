@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 use super::call::call_function;
 use super::{Arithmetic, Codes, Comparison, Ending, Expr, Piece, Target};
 use crate::convert::{self, Cleaned, Cleaning, clean};
+use crate::rule::Origin;
 
 /// Why an expression has no value. The reason names types and functions, never a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub(crate) struct Cells<'r> {
     pub(crate) at: &'r [usize],
     /// Fields worked out before, key fields behind them.
     pub(crate) fields: &'r [Option<Value>],
+    /// What the columns are, for reasons.
+    pub(crate) names: &'r [Origin],
     /// The file's cleaning rules.
     pub(crate) cleaning: &'r Cleaning,
     /// The zone of local times.
@@ -56,7 +59,12 @@ impl<'r> Cells<'r> {
     pub(crate) fn cell(&self, column: usize) -> Got<'r> {
         let cell = self.at.get(column).and_then(|at| self.row.get(*at));
         let Some(cell) = cell else {
-            return stop("the row is shorter than its table's columns");
+            return stop(match self.names.get(column) {
+                Some(Origin::Cell { column, .. }) => {
+                    format!("the row has no column \"{column}\"")
+                }
+                _ => "the row has no such column".to_owned(),
+            });
         };
         match clean(cell, self.cleaning).map_err(Stop::Wrong)? {
             Cleaned::Cell(cell) => Ok(cell),
@@ -240,7 +248,7 @@ impl Expr {
         }
     }
 
-    pub(super) fn number(&self, cells: &Cells<'_>) -> Result<Option<Decimal>, Stop> {
+    pub(crate) fn number(&self, cells: &Cells<'_>) -> Result<Option<Decimal>, Stop> {
         number(&*self.value(cells)?, cells)
     }
 }
@@ -323,7 +331,7 @@ fn text_order(left: &str, right: &str, fold: bool) -> Ordering {
 }
 
 /// Which of two values is greater; `None` when one of them is null.
-pub(super) fn compare(
+pub(crate) fn compare(
     left: &Value,
     right: &Value,
     cells: &Cells<'_>,

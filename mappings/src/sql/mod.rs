@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use contract::Value;
 
 pub(crate) use compile::{Formed, LineCall, Names, Setting, compile, compile_money};
-pub(crate) use eval::{ABSENT, Cells, Stop, folded};
+pub(crate) use eval::{ABSENT, Cells, Stop, compare as order, folded};
 pub use functions::{FORMS, FUNCTIONS, FormInfo, FunctionInfo};
 
 use functions::Call;

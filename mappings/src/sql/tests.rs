@@ -98,6 +98,7 @@ fn work_out(text: &str) -> String {
         row: &row,
         at: &at,
         fields: &[],
+        names: &[],
         cleaning: &Cleaning::default(),
         zone: Some(&zone),
     };

@@ -1,0 +1,369 @@
+//! One row change: the replica kept, and every event marked that the row influences, by what it
+//! was and by what it is.
+
+use std::collections::BTreeMap;
+
+use contract::{Op, Origin, Row, RowChange, RowKey, Value};
+use jiff::Timestamp;
+
+use super::Relations;
+use super::plan::{PAGE, RulePlan, Use, value_text};
+use super::replicas::{Cell, Mark, Marked, Replicas};
+use super::work::Work;
+use crate::sql::{Cells, Stop};
+
+/// Marks kept in memory at most; more go to the store.
+const MARKS_MAX: usize = 20_000;
+
+/// What is marked and not yet worked out: in memory while one commit is made.
+#[derive(Debug, Default)]
+pub struct Pending {
+    /// By rule and row key.
+    pub(super) rows: BTreeMap<(usize, String), Mark>,
+    /// By rule and event key.
+    pub(super) keys: BTreeMap<(usize, String), Mark>,
+    /// Some marks are in the store.
+    pub(super) stored: bool,
+}
+
+impl Pending {
+    /// Nothing is marked here, as far as is known.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.keys.is_empty()
+    }
+}
+
+impl Relations {
+    /// Takes a change over into the replicas and marks what it influences.
+    ///
+    /// # Errors
+    /// When the replicas cannot be read or written.
+    pub fn apply<R: Replicas>(
+        &self,
+        change: &RowChange,
+        origin: Origin,
+        read_at: Timestamp,
+        pending: &mut Pending,
+        replicas: &mut R,
+    ) -> Result<(), R::Error> {
+        let Some(table) = self.plan.by_name.get(change.table()).copied() else {
+            return Ok(());
+        };
+        let mark = Mark {
+            position: change.position.clone(),
+            transaction: change.transaction,
+            committed_at: change.committed_at,
+            origin,
+            own: false,
+            due: None,
+            reason: None,
+            renamed_from: None,
+        };
+        let mut marker = Marker {
+            relations: self,
+            mark,
+            transaction: change.transaction,
+            read_at,
+            pending,
+        };
+        match change.op {
+            Op::Truncate => return marker.truncate(table, replicas),
+            Op::Insert | Op::Update | Op::Delete | Op::Read => {}
+        }
+        let new = change
+            .after
+            .as_ref()
+            .and_then(|row| RowKey::of(&change.shape, row));
+        let old = change
+            .before
+            .as_ref()
+            .and_then(|row| RowKey::of(&change.shape, row));
+        if let Some(old) = old.filter(|old| change.op == Op::Delete || new.as_ref() != Some(old)) {
+            marker.removed(table, old.as_str(), replicas)?;
+        }
+        if let (Some(key), Some(row)) = (new, &change.after) {
+            marker.written(table, key.as_str(), change, row, replicas)?;
+        }
+        if pending.rows.len() + pending.keys.len() > MARKS_MAX {
+            self.keep(pending, replicas)?;
+        }
+        Ok(())
+    }
+
+    /// Fills cells that no change has told yet from a row that is otherwise overtaken.
+    ///
+    /// # Errors
+    /// When the replicas cannot be read or written.
+    pub fn complete<R: Replicas>(
+        &self,
+        read: &RowChange,
+        replicas: &mut R,
+    ) -> Result<(), R::Error> {
+        let Some(table) = self.plan.by_name.get(read.table()).copied() else {
+            return Ok(());
+        };
+        let Some(known) = self.plan.tables.get(table) else {
+            return Ok(());
+        };
+        let (Some(row), Some(key)) = (&read.after, read.key()) else {
+            return Ok(());
+        };
+        let Some(mut cells) = replicas.row(known.id, key.as_str())? else {
+            return Ok(());
+        };
+        let told = self.cells(table, read, row);
+        let mut filled = false;
+        cells.resize(told.len(), Some(Value::Unchanged));
+        for (cell, told) in cells.iter_mut().zip(told) {
+            if matches!(cell, Some(Value::Unchanged)) {
+                *cell = told;
+                filled = true;
+            }
+        }
+        if filled {
+            let places = self.plan.places(table, &cells);
+            replicas.put(known.id, key.as_str(), &cells, &places)?;
+        }
+        Ok(())
+    }
+
+    /// A row in the replica's layout.
+    fn cells(&self, table: usize, change: &RowChange, row: &Row) -> Vec<Cell> {
+        let columns = self
+            .plan
+            .tables
+            .get(table)
+            .map_or(&[][..], |table| &table.columns);
+        let cell = |name: &String| {
+            let at = change.shape.column(name)?;
+            Some(row.get(at).cloned().unwrap_or(Value::Unchanged))
+        };
+        columns.iter().map(cell).collect()
+    }
+
+    /// Puts marks away into the store.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn keep<R: Replicas>(
+        &self,
+        pending: &mut Pending,
+        replicas: &mut R,
+    ) -> Result<(), R::Error> {
+        let rows = std::mem::take(&mut pending.rows);
+        let keys = std::mem::take(&mut pending.keys);
+        for (what, marks) in [(Marked::Row, rows), (Marked::Key, keys)] {
+            for ((rule, key), mark) in marks {
+                if let Some(rule) = self.plan.rules.get(rule) {
+                    replicas.mark(rule.id, what, &key, &mark)?;
+                    pending.stored = true;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Marker<'m> {
+    relations: &'m Relations,
+    mark: Mark,
+    transaction: u64,
+    read_at: Timestamp,
+    pending: &'m mut Pending,
+}
+
+impl Marker<'_> {
+    fn removed<R: Replicas>(
+        &mut self,
+        table: usize,
+        key: &str,
+        replicas: &mut R,
+    ) -> Result<(), R::Error> {
+        let Some(known) = self.relations.plan.tables.get(table) else {
+            return Ok(());
+        };
+        let Some(old) = replicas.row(known.id, key)? else {
+            return Ok(());
+        };
+        self.influenced(table, key, &old, replicas)?;
+        replicas.remove(known.id, key)
+    }
+
+    fn written<R: Replicas>(
+        &mut self,
+        table: usize,
+        key: &str,
+        change: &RowChange,
+        row: &Row,
+        replicas: &mut R,
+    ) -> Result<(), R::Error> {
+        let Some(known) = self.relations.plan.tables.get(table) else {
+            return Ok(());
+        };
+        let mut new = self.relations.cells(table, change, row);
+        let old = replicas.row(known.id, key)?;
+        // Cells the log left out are what they were.
+        let before = change.before.as_ref();
+        let before = before.map(|row| self.relations.cells(table, change, row));
+        for (n, cell) in new.iter_mut().enumerate() {
+            if matches!(cell, Some(Value::Unchanged)) {
+                let known = old.as_ref().and_then(|old| old.get(n));
+                let told = before.as_ref().and_then(|row| row.get(n));
+                if let Some(value) = known.or(told) {
+                    cell.clone_from(value);
+                }
+            }
+        }
+        let old_places = old
+            .as_ref()
+            .map(|old| self.relations.plan.places(table, old));
+        if let Some(old) = &old {
+            if *old == new {
+                // Rewritten without a change in what anyone reads.
+                return Ok(());
+            }
+            self.influenced(table, key, old, replicas)?;
+        }
+        let places = self.relations.plan.places(table, &new);
+        replicas.put(known.id, key, &new, &places)?;
+        // Found by the same values, it influences the same events.
+        if old_places.as_ref() != Some(&places) {
+            self.influenced(table, key, &new, replicas)?;
+        }
+        Ok(())
+    }
+
+    fn truncate<R: Replicas>(&mut self, table: usize, replicas: &mut R) -> Result<(), R::Error> {
+        let Some(known) = self.relations.plan.tables.get(table) else {
+            return Ok(());
+        };
+        loop {
+            let rows = replicas.rows(known.id, None, PAGE)?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            for row in rows {
+                self.influenced(table, &row.key, &row.cells, replicas)?;
+                replicas.remove(known.id, &row.key)?;
+            }
+            if self.pending.rows.len() > MARKS_MAX {
+                self.relations.keep(self.pending, replicas)?;
+            }
+        }
+    }
+
+    /// Marks every event that a row of a table influences as it is.
+    fn influenced<R: Replicas>(
+        &mut self,
+        table: usize,
+        key: &str,
+        cells: &[Cell],
+        replicas: &mut R,
+    ) -> Result<(), R::Error> {
+        let uses = self
+            .relations
+            .plan
+            .tables
+            .get(table)
+            .map_or(&[][..], |table| &table.uses);
+        for used in uses {
+            self.climb(*used, table, key, cells, true, replicas)?;
+        }
+        Ok(())
+    }
+
+    fn climb<R: Replicas>(
+        &mut self,
+        used: Use,
+        table: usize,
+        key: &str,
+        cells: &[Cell],
+        own: bool,
+        replicas: &mut R,
+    ) -> Result<(), R::Error> {
+        let relations = self.relations;
+        let Some(plan) = relations.plan.rules.get(used.rule) else {
+            return Ok(());
+        };
+        let Some(link) = plan
+            .rule
+            .slots
+            .get(used.slot)
+            .and_then(|slot| slot.link.as_ref())
+        else {
+            self.mark(used.rule, plan, key, own && used.slot == 0);
+            return Ok(());
+        };
+        let Some(slot) = plan.slots.get(used.slot) else {
+            return Ok(());
+        };
+        let mut work = Work::new(&plan.rule);
+        if let Some(table) = slot.tables.iter().find(|known| known.table == table) {
+            work.fill(&table.cells, cells);
+        }
+        // A row that its own columns keep out of the match influences nothing.
+        if let Some(filter) = &link.filter
+            && matches!(filter.truth(&work.cells()), Ok(Some(false) | None))
+        {
+            return Ok(());
+        }
+        let Ok(Some(value)) = value_text(&work, &slot.back) else {
+            return Ok(());
+        };
+        let parents = plan
+            .slots
+            .get(link.parent)
+            .map_or(&[][..], |parent| &parent.tables);
+        let parent = Use {
+            rule: used.rule,
+            slot: link.parent,
+        };
+        for table in parents {
+            let Some(index) = table.as_parent.get(&used.slot) else {
+                continue;
+            };
+            let Some(index) = relations.plan.indexes.get(*index) else {
+                continue;
+            };
+            let mut after: Option<String> = None;
+            loop {
+                let rows = replicas.find(index.id, &value, after.as_deref(), PAGE)?;
+                for row in &rows {
+                    self.climb(parent, table.table, &row.key, &row.cells, false, replicas)?;
+                }
+                if self.pending.rows.len() > MARKS_MAX {
+                    relations.keep(self.pending, replicas)?;
+                }
+                match rows.last() {
+                    Some(last) if rows.len() == PAGE => after = Some(last.key.clone()),
+                    _ => break,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn mark(&mut self, rule: usize, plan: &RulePlan, key: &str, own: bool) {
+        let mut mark = self.mark.clone();
+        mark.own = own;
+        // A source without transactions does not say when a document is whole.
+        if plan.rule.wait_ms > 0 && self.transaction == 0 {
+            let wait = std::time::Duration::from_millis(plan.rule.wait_ms);
+            mark.due = Some(contract::clock::after(self.read_at, wait));
+        }
+        match self.pending.rows.entry((rule, key.to_owned())) {
+            std::collections::btree_map::Entry::Occupied(mut known) => known.get_mut().with(mark),
+            std::collections::btree_map::Entry::Vacant(empty) => {
+                empty.insert(mark);
+            }
+        }
+    }
+}
+
+/// Whether a condition holds for a row; one that cannot be worked out is said.
+pub(super) fn holds(filter: Option<&crate::sql::Expr>, cells: &Cells<'_>) -> Result<bool, Stop> {
+    match filter {
+        Some(filter) => Ok(filter.truth(cells)? == Some(true)),
+        None => Ok(true),
+    }
+}

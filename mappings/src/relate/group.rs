@@ -1,0 +1,278 @@
+//! Several rows that make one event: what is added up is kept as a sum, what must agree is kept
+//! as it is, so that a change of one row costs no look at the others.
+
+use contract::{Body, Decimal, EventKey, FieldType, FieldValue};
+use serde_json::{Map, Value as Json};
+
+use super::assemble::Whole;
+use super::plan::RulePlan;
+use super::replicas::{Replicas, Subgroup, Told};
+use crate::evaluate::{self, Known, complete};
+use crate::rule::{Combine, Field};
+
+/// What is made of a group.
+pub(super) enum Made {
+    /// It has no rows.
+    Nothing,
+    /// A row of it is held.
+    Waits,
+    Held(String),
+    Whole(Box<Whole>),
+}
+
+/// A row's part of its group, as it is kept.
+pub(super) fn part(body: &Body) -> String {
+    body.json()
+}
+
+/// Adds a row's part.
+pub(super) fn add<R: Replicas>(
+    plan: &RulePlan,
+    told: &Told,
+    replicas: &mut R,
+) -> Result<(), R::Error> {
+    count(plan, told, 1, replicas)
+}
+
+/// Takes a row's part back.
+pub(super) fn retract<R: Replicas>(
+    plan: &RulePlan,
+    told: &Told,
+    replicas: &mut R,
+) -> Result<(), R::Error> {
+    count(plan, told, -1, replicas)
+}
+
+fn count<R: Replicas>(
+    plan: &RulePlan,
+    told: &Told,
+    by: i64,
+    replicas: &mut R,
+) -> Result<(), R::Error> {
+    let (same, parts) = split(plan, told);
+    let known = replicas.group(plan.id, &told.event_key)?;
+    let known = known.into_iter().find(|known| known.same == same);
+    let mut group = known.unwrap_or_else(|| Subgroup {
+        same,
+        rows: 0,
+        sums: String::new(),
+    });
+    group.rows += by;
+    let mut sums = Sums::read(&group.sums);
+    for (name, part) in parts {
+        sums.add(name, part, by);
+    }
+    group.sums = sums.text();
+    replicas.put_group(plan.id, &told.event_key, &group)
+}
+
+/// What a part agrees in with others, and what is added up.
+fn split<'p>(plan: &'p RulePlan, told: &Told) -> (String, Vec<(&'p str, Decimal)>) {
+    if told.held {
+        return (String::new(), Vec::new());
+    }
+    let mut same = match serde_json::from_str(&told.part) {
+        Ok(Json::Object(part)) => part,
+        _ => Map::new(),
+    };
+    let mut parts = Vec::new();
+    for field in row_fields(plan).filter(|field| field.combine == Combine::Sum) {
+        let Some(value) = same.get_mut(field.name) else {
+            continue;
+        };
+        // An amount of money keeps its currency among what must agree.
+        let number = match value {
+            Json::Object(money) => money.remove("amount"),
+            other => Some(std::mem::take(other)),
+        };
+        if field.field_type != FieldType::Money {
+            same.remove(field.name);
+        }
+        let number = number
+            .as_ref()
+            .and_then(Json::as_str)
+            .and_then(|text| text.parse().ok());
+        parts.extend(number.map(|number| (field.name, number)));
+    }
+    (Json::Object(same).to_string(), parts)
+}
+
+fn row_fields(plan: &RulePlan) -> impl Iterator<Item = &Field> {
+    let fields = plan.rule.fields.iter();
+    fields.filter(|field| !of_fields(field))
+}
+
+/// Whether a field is made of others.
+fn of_fields(field: &Field) -> bool {
+    field
+        .expressions()
+        .iter()
+        .any(|expr| !expr.fields().is_empty())
+}
+
+/// Sums by field, each with how many rows have the field. Sums that grow beyond what a decimal
+/// holds are marked, and stay so until the group is empty.
+struct Sums(Map<String, Json>);
+
+impl Sums {
+    fn read(text: &str) -> Self {
+        match serde_json::from_str(text) {
+            Ok(Json::Object(sums)) => Self(sums),
+            _ => Self(Map::new()),
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<(Option<Decimal>, i64)> {
+        let entry = self.0.get(name)?.as_array()?;
+        let sum = entry.first()?.as_str()?.parse().ok();
+        Some((sum, entry.get(1)?.as_i64()?))
+    }
+
+    fn add(&mut self, name: &str, part: Decimal, by: i64) {
+        let (sum, rows) = self.get(name).unwrap_or((Some(Decimal::ZERO), 0));
+        let part = if by < 0 { part.negated() } else { part };
+        let sum = sum.and_then(|sum| sum.try_add(part).ok());
+        let rows = rows + by;
+        if rows == 0 {
+            self.0.remove(name);
+            return;
+        }
+        let text = sum.map_or_else(|| "too large".to_owned(), |sum| sum.to_string());
+        self.0
+            .insert(name.to_owned(), serde_json::json!([text, rows]));
+    }
+
+    fn text(&self) -> String {
+        Json::Object(self.0.clone()).to_string()
+    }
+}
+
+/// The event of a group.
+pub(super) fn make(plan: &RulePlan, key: &EventKey, parts: &[Subgroup]) -> Made {
+    if parts.is_empty() {
+        return Made::Nothing;
+    }
+    if parts.iter().any(|part| part.same.is_empty()) {
+        return Made::Waits;
+    }
+    match combine(plan, key, parts) {
+        Ok(whole) => Made::Whole(Box::new(whole)),
+        Err(reason) => Made::Held(reason),
+    }
+}
+
+fn combine(plan: &RulePlan, key: &EventKey, parts: &[Subgroup]) -> Result<Whole, String> {
+    let rule = &*plan.rule;
+    let schema = rule.event_type.schema();
+    let mut bodies = Vec::with_capacity(parts.len());
+    for part in parts {
+        let sums = Sums::read(&part.sums);
+        let mut same = match serde_json::from_str(&part.same) {
+            Ok(Json::Object(same)) => same,
+            _ => Map::new(),
+        };
+        for field in row_fields(plan).filter(|field| field.combine == Combine::Sum) {
+            let Some((sum, _)) = sums.get(field.name) else {
+                continue;
+            };
+            let describe = rule.describe(field);
+            let sum = sum.ok_or_else(|| format!("{describe}: its sum has more than 38 digits"))?;
+            let sum = Json::String(sum.to_string());
+            match same.get_mut(field.name) {
+                Some(Json::Object(money)) => {
+                    money.insert("amount".to_owned(), sum);
+                }
+                _ => {
+                    same.insert(field.name.to_owned(), sum);
+                }
+            }
+        }
+        let body = Body::from_json(schema, &Json::Object(same));
+        bodies.push(body.map_err(|error| format!("rule {}: {error}", rule.reference.rule))?);
+    }
+    let mut body = Body::new(schema);
+    for field in row_fields(plan) {
+        let values: Vec<&FieldValue> = bodies
+            .iter()
+            .filter_map(|body| body.get(field.name))
+            .collect();
+        let value = together(field, &values, bodies.len())
+            .map_err(|reason| format!("{}: {reason}", rule.describe(field)))?;
+        if let Some(value) = value {
+            body.set_at(field.index, value)
+                .map_err(|error| error.to_string())?;
+        }
+    }
+    let mut known = Known::new(rule).with_key(rule, key).with_body(&body);
+    let cells = rule.cells(&[], &[]);
+    evaluate::fields(rule, &cells, &[], &mut known, &mut body, of_fields)?;
+    complete(rule, &mut body)?;
+    let warnings = evaluate::guards(rule, &cells, key, &body)?;
+    Ok(Whole {
+        key: key.clone(),
+        body,
+        warnings,
+    })
+}
+
+/// One value of those of all rows; nulls are left out, as SQL's aggregates do.
+fn together(
+    field: &Field,
+    values: &[&FieldValue],
+    rows: usize,
+) -> Result<Option<FieldValue>, String> {
+    let Some(first) = values.first().copied() else {
+        return Ok(None);
+    };
+    Ok(Some(match field.combine {
+        Combine::Same => {
+            if values.len() != rows || values.iter().any(|value| *value != first) {
+                return Err("the rows of the group do not agree".to_owned());
+            }
+            first.clone()
+        }
+        Combine::Any => FieldValue::Bool(values.contains(&&FieldValue::Bool(true))),
+        Combine::All => FieldValue::Bool(!values.contains(&&FieldValue::Bool(false))),
+        Combine::Sum => {
+            let mut sum = Decimal::ZERO;
+            let mut money: Option<&String> = None;
+            for value in values {
+                let part = match value {
+                    FieldValue::Decimal(part) => *part,
+                    FieldValue::Money { amount, currency } => {
+                        if money.is_some_and(|known| known != currency) {
+                            return Err("amounts in different currencies have no sum".to_owned());
+                        }
+                        money = Some(currency);
+                        *amount
+                    }
+                    _ => return Err("is no number".to_owned()),
+                };
+                sum = sum.try_add(part).map_err(|error| error.to_string())?;
+            }
+            match money {
+                Some(currency) => FieldValue::Money {
+                    amount: sum,
+                    currency: currency.clone(),
+                },
+                None => FieldValue::Decimal(sum),
+            }
+        }
+        Combine::Least | Combine::Greatest => {
+            let mut best = first;
+            for value in values {
+                let less = match (*value, best) {
+                    (FieldValue::Text(left), FieldValue::Text(right)) => left < right,
+                    (FieldValue::Decimal(left), FieldValue::Decimal(right)) => left < right,
+                    (FieldValue::Date(left), FieldValue::Date(right)) => left < right,
+                    (FieldValue::Timestamp(left), FieldValue::Timestamp(right)) => left < right,
+                    _ => return Err("has no order".to_owned()),
+                };
+                if less == (field.combine == Combine::Least) && *value != best {
+                    best = value;
+                }
+            }
+            best.clone()
+        }
+    }))
+}

@@ -1,0 +1,418 @@
+//! Trying a mapping without a source and without a destination: changes in, events out, and the
+//! tests that stand in mapping files.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use contract::event::{OUT_OF_SCOPE, SOFT_FLAG};
+use contract::{
+    Event, EventKind, EventOp, EventType, Finding, LogPos, Node, NodeKind, Op, Origin, Place,
+    Position, RowChange, RowKey, TableName, TableShape, Value,
+};
+use jiff::Timestamp;
+use serde_json::Value as Json;
+
+use crate::given::{Expected, Given, GivenRow};
+use crate::relate::{MemoryReplicas, Related, Relations};
+use crate::{HeldChange, LoadContext, MapContext, Mapper, Mapping, MappingSet, Which};
+
+/// Rows worked out in one go.
+const PIECE: usize = 10_000;
+
+/// What came of changes.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Events that would be sent: not what was told already.
+    pub events: Vec<Event>,
+    /// What would be held.
+    pub held: Vec<HeldChange>,
+    /// Events left out because the same was told before.
+    pub unchanged: usize,
+}
+
+/// A mapping at work on rows that are given to it.
+pub struct Trial {
+    mapper: Mapper,
+    relations: Relations,
+    replicas: MemoryReplicas,
+    context: MapContext,
+    /// What was told last of each key.
+    told: HashMap<(EventType, String), Option<Event>>,
+    /// Rows as they are, for changes given by what is new.
+    rows: HashMap<(TableName, String), (Arc<TableShape>, Vec<Value>)>,
+    next: u64,
+}
+
+impl std::fmt::Debug for Trial {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "trial after {} transactions", self.next)
+    }
+}
+
+impl Trial {
+    /// A trial of rules, on rows that came from a database.
+    pub fn new(set: Arc<MappingSet>) -> Self {
+        let mut replicas = MemoryReplicas::default();
+        let Ok((relations, _)) = Relations::open(&set, None, &mut replicas);
+        Self {
+            mapper: Mapper::new(set),
+            relations,
+            replicas,
+            context: MapContext {
+                tenant: Arc::from("trial"),
+                source: Arc::from("trial"),
+                read_at: Timestamp::UNIX_EPOCH,
+                origin: Origin::Live,
+            },
+            told: HashMap::new(),
+            rows: HashMap::new(),
+            next: 1,
+        }
+    }
+
+    /// A trial on rows that a person wrote down.
+    pub fn of_test(set: &MappingSet) -> Self {
+        Self::new(Arc::new(set.untyped()))
+    }
+
+    /// One transaction: rows that are new or changed, and rows that are removed.
+    pub fn step(&mut self, rows: &[GivenRow], deleted: &[GivenRow]) -> Outcome {
+        let mut changes = Vec::new();
+        for given in deleted {
+            let (shape, row) = of_given(given);
+            let Some(key) = RowKey::of(&shape, &row) else {
+                continue;
+            };
+            if let Some((shape, old)) = self.rows.remove(&place(given, &key)) {
+                changes.push((shape, Op::Delete, Some(old), None));
+            }
+        }
+        for given in rows {
+            let (shape, row) = of_given(given);
+            let Some(key) = RowKey::of(&shape, &row) else {
+                changes.push((shape, Op::Insert, None, Some(row)));
+                continue;
+            };
+            let now = (Arc::clone(&shape), row.clone());
+            let before = self.rows.insert(place(given, &key), now);
+            // A row given again may name other columns.
+            let before = before.filter(|(known, _)| known.columns == shape.columns);
+            match before {
+                Some((_, old)) => changes.push((shape, Op::Update, Some(old), Some(row))),
+                None => changes.push((shape, Op::Insert, None, Some(row))),
+            }
+        }
+        let mut all = Vec::with_capacity(changes.len());
+        for (n, (shape, op, before, after)) in changes.into_iter().enumerate() {
+            all.push(RowChange {
+                shape,
+                op,
+                before,
+                after,
+                position: Position {
+                    epoch: 1,
+                    pos: LogPos::from_number(self.next),
+                    seq: u32::try_from(n).unwrap_or(u32::MAX).saturating_add(1),
+                },
+                committed_at: None,
+                transaction: self.next,
+            });
+        }
+        self.next += 1;
+        self.transaction(&all)
+    }
+
+    /// One transaction of a source.
+    pub fn transaction(&mut self, changes: &[RowChange]) -> Outcome {
+        let mut outcome = Outcome::default();
+        let mut pending = self.relations.pending(false);
+        for change in changes {
+            let mapped = self.mapper.apply(change, &self.context);
+            for draft in mapped.drafts {
+                let envelope = draft.envelope();
+                let place = (envelope.event_type, envelope.key.text());
+                let known = self.told.get(&place).and_then(Option::as_ref);
+                match draft.finish(known.and_then(|event| event.body.as_ref())) {
+                    Ok(event) => self.publish(event, &mut outcome),
+                    Err(held) => outcome.held.push(*held),
+                }
+            }
+            outcome.held.extend(mapped.held);
+            let Ok(()) = self.relations.apply(
+                change,
+                Origin::Live,
+                self.context.read_at,
+                &mut pending,
+                &mut self.replicas,
+            );
+        }
+        loop {
+            let Ok(flushed) = self.relations.flush(
+                &mut pending,
+                &|_| true,
+                &self.context,
+                PIECE,
+                &mut self.replicas,
+            );
+            for related in flushed.related {
+                match related {
+                    Related::Event { event, .. } => self.publish(*event, &mut outcome),
+                    Related::Held { held, .. } => outcome.held.push(*held),
+                    Related::Settled { .. } => {}
+                }
+            }
+            if !flushed.more {
+                return outcome;
+            }
+        }
+    }
+
+    /// As the store does: what was told already is not told again.
+    fn publish(&mut self, event: Event, outcome: &mut Outcome) {
+        if event.kind() == EventKind::Fact {
+            outcome.events.push(event);
+            return;
+        }
+        let place = (event.envelope.event_type, event.envelope.key.text());
+        let known = self.told.get(&place);
+        let never = matches!(known, None | Some(None));
+        let silent = matches!(event.envelope.reason, Some(OUT_OF_SCOPE | SOFT_FLAG));
+        let gone = event.envelope.op == EventOp::Delete;
+        let same = matches!(known, Some(Some(known)) if known.body_digest == event.body_digest);
+        if same || (never && gone && (silent || known.is_none())) {
+            outcome.unchanged += 1;
+            return;
+        }
+        self.told.insert(place, Some(event.clone()));
+        outcome.events.push(event);
+    }
+}
+
+fn place(given: &GivenRow, key: &RowKey) -> (TableName, String) {
+    (given.table.clone(), key.as_str().to_owned())
+}
+
+fn of_given(given: &GivenRow) -> (Arc<TableShape>, Vec<Value>) {
+    let columns: Vec<String> = given.cells.iter().map(|(name, _)| name.clone()).collect();
+    let at = |column: &String| columns.iter().position(|known| known == column);
+    let shape = TableShape {
+        table: given.table.clone(),
+        // A test may leave out parts of a key that do not matter to it.
+        key: given.key.iter().filter_map(at).collect(),
+        columns: columns.clone(),
+    };
+    let row = given.cells.iter().map(|(_, value)| match value {
+        // Keys are compared as texts; a number and its text are one row.
+        Value::Decimal(number) => match number.to_string().parse() {
+            Ok(whole) => Value::Int(whole),
+            Err(_) => Value::Decimal(*number),
+        },
+        other => other.clone(),
+    });
+    (Arc::new(shape), row.collect())
+}
+
+/// What became of one test.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TestResult {
+    /// The test.
+    pub name: String,
+    /// Where it stands.
+    pub place: Place,
+    /// What was not as expected; empty = passed.
+    pub failures: Vec<Finding>,
+}
+
+/// Runs the tests that stand in a mapping file.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn test_file(
+    file: &str,
+    text: &str,
+    context: LoadContext<'_>,
+) -> Result<Vec<TestResult>, Vec<Finding>> {
+    let load = |company: Option<&str>| {
+        let company = company.map_or(Which::First, Which::Named);
+        Mapping::load_with(file, text, LoadContext { company, ..context })
+    };
+    let first = load(None)?;
+    let mut sets: HashMap<Option<String>, MappingSet> = HashMap::new();
+    let mut results = Vec::new();
+    for test in first.tests() {
+        if !sets.contains_key(&test.company) {
+            let mapping = match &test.company {
+                Some(company) if !first.has_company(company) => load(Some(company))?,
+                _ => first.clone(),
+            };
+            sets.insert(test.company.clone(), MappingSet::new(vec![mapping])?);
+        }
+        if let Some(set) = sets.get(&test.company) {
+            results.push(run(set, test));
+        }
+    }
+    Ok(results)
+}
+
+fn run(set: &MappingSet, test: &Given) -> TestResult {
+    let mut trial = Trial::of_test(set);
+    let mut failures = Vec::new();
+    for (n, step) in test.steps.iter().enumerate() {
+        let outcome = trial.step(&step.rows, &step.deleted);
+        let what = match n {
+            0 => test.name.clone(),
+            n => format!("{}, then {n}", test.name),
+        };
+        let fail = |place: &Place, found: String| Finding {
+            place: Some(place.clone()),
+            ..Finding::fail(what.clone(), found)
+        };
+        let mut events: Vec<&Event> = outcome.events.iter().collect();
+        for expected in &step.expect {
+            let best = events
+                .iter()
+                .enumerate()
+                .map(|(at, event)| (differences(expected, event), at))
+                .min_by_key(|(differences, _)| differences.len());
+            match best {
+                Some((differences, at)) if differences.is_empty() => {
+                    events.remove(at);
+                }
+                Some((differences, at)) => {
+                    let event = events.remove(at);
+                    let name = named(event);
+                    let found = format!("{name}: {}", differences.join("; "));
+                    failures.push(fail(&expected.place, found));
+                }
+                None => failures.push(fail(&expected.place, "no event came of it".to_owned())),
+            }
+        }
+        for event in events {
+            let found = format!("not expected: {}", shown(event));
+            failures.push(fail(&step.place, found));
+        }
+        let mut held: Vec<&HeldChange> = outcome.held.iter().collect();
+        for part in &step.held {
+            let found = held
+                .iter()
+                .position(|held| held.reason.contains(part.as_str()));
+            if let Some(at) = found {
+                held.remove(at);
+            } else {
+                let found = format!("nothing is held because of `{part}`");
+                failures.push(fail(&step.place, found));
+            }
+        }
+        for held in held {
+            failures.push(fail(&step.place, format!("held: {}", held.reason)));
+        }
+    }
+    TestResult {
+        name: test.name.clone(),
+        place: test.place.clone(),
+        failures,
+    }
+}
+
+fn named(event: &Event) -> String {
+    let envelope = &event.envelope;
+    format!("{} {}", envelope.event_type, envelope.key.text())
+}
+
+fn shown(event: &Event) -> String {
+    let body = event
+        .body
+        .as_ref()
+        .map(contract::Body::json)
+        .unwrap_or_default();
+    let op = event.envelope.op.name();
+    let reason = event.envelope.reason.unwrap_or_default();
+    format!("{op} {} {reason}{body}", named(event))
+}
+
+/// What an event has otherwise than expected.
+fn differences(expected: &Expected, event: &Event) -> Vec<String> {
+    let form: Json = serde_json::from_str(&event.json()).unwrap_or_default();
+    let op = event.envelope.op.name();
+    let mut found = Vec::new();
+    let named_op = expected.fields.iter().any(|(name, _)| name == "op");
+    if !named_op && event.envelope.op == EventOp::Delete {
+        found.push("it is a delete (`op: delete` expects one)".to_owned());
+    }
+    for (name, wanted) in &expected.fields {
+        let rule = Json::from(event.envelope.mapping.rule.as_str());
+        let (op, reason) = (Json::from(op), Json::from(event.envelope.reason));
+        let event_type = Json::from(event.envelope.event_type.name());
+        let value = match name.as_str() {
+            "event" => Some(&rule),
+            "emit" => Some(&event_type),
+            "op" => Some(&op),
+            "reason" => Some(&reason),
+            "warnings" => form.get("warnings"),
+            name => form
+                .get("body")
+                .and_then(|body| body.get(name))
+                .or_else(|| form.get("key").and_then(|key| key.get(name))),
+        };
+        compare(name, wanted, value, &mut found);
+    }
+    found
+}
+
+/// Compares what a test expects with JSON: numbers by value, texts exactly, tables by the fields
+/// they name, lists item by item.
+fn compare(path: &str, wanted: &Node, found: Option<&Json>, differences: &mut Vec<String>) {
+    let absent = matches!(found, None | Some(Json::Null));
+    let same = match (&wanted.kind, found) {
+        (NodeKind::Null, _) => absent,
+        (_, None) => false,
+        (NodeKind::Bool(wanted), Some(Json::Bool(found))) => wanted == found,
+        (NodeKind::Text(wanted) | NodeKind::Number(wanted), Some(Json::String(found))) => {
+            wanted == found || number(wanted).is_some_and(|n| number(found) == Some(n))
+        }
+        (NodeKind::List(items), Some(Json::Array(found))) => {
+            if items.len() == found.len() {
+                for (n, (wanted, found)) in items.iter().zip(found).enumerate() {
+                    compare(
+                        &format!("{path}[{}]", n + 1),
+                        wanted,
+                        Some(found),
+                        differences,
+                    );
+                }
+                return;
+            }
+            false
+        }
+        (NodeKind::Map(entries), Some(Json::Object(found))) => {
+            for (key, wanted) in entries {
+                let path = format!("{path}.{}", key.name);
+                compare(&path, wanted, found.get(&key.name), differences);
+            }
+            return;
+        }
+        _ => false,
+    };
+    if !same {
+        let found = match found {
+            None => "nothing".to_owned(),
+            Some(found) => found.to_string(),
+        };
+        differences.push(format!("{path} is {found}, expected {}", written(wanted)));
+    }
+}
+
+fn number(text: &str) -> Option<contract::Decimal> {
+    text.parse().ok()
+}
+
+fn written(node: &Node) -> String {
+    match &node.kind {
+        NodeKind::Null => "nothing".to_owned(),
+        NodeKind::Bool(value) => value.to_string(),
+        NodeKind::Number(text) => text.clone(),
+        NodeKind::Text(text) => format!("\"{text}\""),
+        NodeKind::List(items) => format!("a list of {}", items.len()),
+        NodeKind::Map(_) => "a table".to_owned(),
+    }
+}
