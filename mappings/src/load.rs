@@ -504,7 +504,15 @@ fn load_fields(
     let path = format!("{path}.fields");
     let derived = match event_type {
         EventType::InventoryAvailability => availability::DERIVED,
-        EventType::InventoryMovement | EventType::Product | EventType::Order => &[],
+        EventType::InventoryMovement
+        | EventType::Product
+        | EventType::Price
+        | EventType::Customer
+        | EventType::Order
+        | EventType::Shipment
+        | EventType::Return
+        | EventType::PurchaseOrder
+        | EventType::PurchaseReceipt => &[],
     };
     let schema = event_type.schema();
     let mut fields = Vec::new();
