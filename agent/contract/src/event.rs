@@ -9,7 +9,10 @@ use serde::ser::{SerializeMap, SerializeStruct};
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-use crate::body::{Body, BodySchema, ORDER, PRODUCT, availability, movement};
+use crate::body::{
+    Body, BodySchema, CUSTOMER, ORDER, PRICE, PRODUCT, PURCHASE_ORDER, PURCHASE_RECEIPT, RETURN,
+    SHIPMENT, availability, movement,
+};
 use crate::change::{push_escaped, split_escaped};
 use crate::position::Position;
 use crate::value::hex;
@@ -23,8 +26,20 @@ pub enum EventType {
     InventoryMovement,
     /// `product.v1`: an item.
     Product,
+    /// `price.v1`: one price of an item.
+    Price,
+    /// `customer.v1`: a customer.
+    Customer,
     /// `order.v1`: a sales document.
     Order,
+    /// `shipment.v1`: goods on their way to a customer.
+    Shipment,
+    /// `return.v1`: goods or credit on their way back.
+    Return,
+    /// `purchase_order.v1`: an order to a vendor.
+    PurchaseOrder,
+    /// `purchase_receipt.v1`: goods of one line received.
+    PurchaseReceipt,
 }
 
 /// A tombstone's reason: the source's row is gone.
@@ -45,11 +60,17 @@ pub enum EventKind {
 
 impl EventType {
     /// Every event type.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 10] = [
         Self::InventoryAvailability,
         Self::InventoryMovement,
         Self::Product,
+        Self::Price,
+        Self::Customer,
         Self::Order,
+        Self::Shipment,
+        Self::Return,
+        Self::PurchaseOrder,
+        Self::PurchaseReceipt,
     ];
 
     /// The name on the wire.
@@ -60,8 +81,15 @@ impl EventType {
     /// State or fact.
     pub fn kind(self) -> EventKind {
         match self {
-            Self::InventoryAvailability | Self::Product | Self::Order => EventKind::State,
-            Self::InventoryMovement => EventKind::Fact,
+            Self::InventoryAvailability
+            | Self::Product
+            | Self::Price
+            | Self::Customer
+            | Self::Order
+            | Self::Shipment
+            | Self::Return
+            | Self::PurchaseOrder => EventKind::State,
+            Self::InventoryMovement | Self::PurchaseReceipt => EventKind::Fact,
         }
     }
 
@@ -71,7 +99,13 @@ impl EventType {
             Self::InventoryAvailability => &availability::SCHEMA,
             Self::InventoryMovement => &movement::SCHEMA,
             Self::Product => &PRODUCT,
+            Self::Price => &PRICE,
+            Self::Customer => &CUSTOMER,
             Self::Order => &ORDER,
+            Self::Shipment => &SHIPMENT,
+            Self::Return => &RETURN,
+            Self::PurchaseOrder => &PURCHASE_ORDER,
+            Self::PurchaseReceipt => &PURCHASE_RECEIPT,
         }
     }
 }

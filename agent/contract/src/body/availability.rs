@@ -1,6 +1,6 @@
 //! `inventory.availability.v1`: how much of an item can be sold at a location.
 
-use super::{Body, BodySchema, FieldSchema, FieldType, FieldValue, may, must};
+use super::{Body, BodySchema, FieldType, FieldValue, may, must};
 use crate::decimal::{Decimal, DecimalError};
 
 static UNAVAILABLE_SCHEMA: BodySchema = BodySchema {
@@ -8,21 +8,46 @@ static UNAVAILABLE_SCHEMA: BodySchema = BodySchema {
     minor: 0,
     key: &[],
     fields: &[
-        may("damaged", FieldType::Decimal, "damaged"),
-        may("quality_control", FieldType::Decimal, "in quality control"),
-        may("hold", FieldType::Decimal, "on hold"),
-        may("returned", FieldType::Decimal, "returned, not restocked"),
-        may("in_service", FieldType::Decimal, "in service"),
-        may("consigned", FieldType::Decimal, "consigned"),
+        may("damaged", FieldType::Decimal, "damaged, in `uom`"),
+        may(
+            "quality_control",
+            FieldType::Decimal,
+            "waiting for or under inspection, in `uom`",
+        ),
+        may(
+            "hold",
+            FieldType::Decimal,
+            "blocked by somebody's decision, such as a recall or a lock on a lot, in `uom`",
+        ),
+        may(
+            "returned",
+            FieldType::Decimal,
+            "come back from customers and not yet put back into stock, in `uom`",
+        ),
+        may(
+            "in_service",
+            FieldType::Decimal,
+            "out for or under repair or maintenance, in `uom`",
+        ),
+        may(
+            "in_use",
+            FieldType::Decimal,
+            "used by the company itself, such as demonstration or loan pieces, in `uom`",
+        ),
+        may(
+            "consigned",
+            FieldType::Decimal,
+            "in consignment and so not to be promised from here, in `uom`",
+        ),
         may(
             "non_pickable",
             FieldType::Decimal,
-            "in bins nobody picks from",
+            "in bins nobody picks orders from, in `uom`",
         ),
         may(
             "reserved_other",
             FieldType::Decimal,
-            "reserved for other uses",
+            "set aside for anything else the source names, in `uom`",
         ),
     ],
 };
@@ -32,68 +57,151 @@ static INCOMING_SCHEMA: BodySchema = BodySchema {
     minor: 0,
     key: &[],
     fields: &[
-        must("qty", FieldType::Decimal, "quantity"),
-        must("due_on", FieldType::Date, "date due"),
-        may("document", FieldType::Text, "purchase order or transfer"),
+        must(
+            "qty",
+            FieldType::Decimal,
+            "quantity still to come, in `uom` of the event",
+        ),
+        must(
+            "due_on",
+            FieldType::Date,
+            "day it is expected, in the location's own calendar",
+        ),
+        may(
+            "document",
+            FieldType::Text,
+            "number of the purchase order, transfer or production order behind it",
+        ),
     ],
 };
-
-const FIELDS: &[FieldSchema] = &[
-    may("gtin", FieldType::Text, "GS1 item number"),
-    may("gln", FieldType::Text, "GS1 location number"),
-    must("uom", FieldType::Text, "stocking unit of all quantities"),
-    must(
-        "on_hand",
-        FieldType::Decimal,
-        "physically present and owned",
-    ),
-    must(
-        "allocated",
-        FieldType::Decimal,
-        "hard reserved to documents, still on hand",
-    ),
-    may(
-        "soft_demand",
-        FieldType::Decimal,
-        "open confirmed demand not yet allocated",
-    ),
-    may(
-        "unavailable",
-        FieldType::Object(&UNAVAILABLE_SCHEMA),
-        "states that cannot be sold",
-    ),
-    must(
-        "unavailable_in_on_hand",
-        FieldType::Bool,
-        "whether those are inside on_hand",
-    ),
-    may("safety_stock", FieldType::Decimal, "the ERP's safety stock"),
-    may("on_order", FieldType::Decimal, "open purchase quantity"),
-    may("in_transit", FieldType::Decimal, "transfers on the way in"),
-    may(
-        "incoming",
-        FieldType::List(&INCOMING_SCHEMA),
-        "dated supply",
-    ),
-    may(
-        "backordered",
-        FieldType::Decimal,
-        "customer quantity waiting",
-    ),
-    must("available", FieldType::Decimal, "may be negative"),
-    must("atp", FieldType::Decimal, "available less safety stock"),
-    must("sellable", FieldType::Decimal, "never below zero"),
-    must("formula", FieldType::Text, "id of the ATP rule used"),
-    must("active", FieldType::Bool, "item and location may be sold"),
-    may("counted_at", FieldType::Timestamp, "last physical count"),
-];
 
 /// The fields.
 pub static SCHEMA: BodySchema = BodySchema {
     name: "inventory.availability.v1",
     minor: 0,
     key: &["company", "sku", "location"],
-    fields: FIELDS,
+    fields: &[
+        may(
+            "gtin",
+            FieldType::Text,
+            "GS1 number of the item (GTIN) in its stocking unit, where the ERP has it",
+        ),
+        may(
+            "gln",
+            FieldType::Text,
+            "GS1 number of the location (GLN), where the ERP has it",
+        ),
+        must(
+            "uom",
+            FieldType::Text,
+            "stocking unit of the item, as the ERP calls it; every quantity of this event is \
+             in it",
+        ),
+        must(
+            "on_hand",
+            FieldType::Decimal,
+            "physically present and owned, in `uom`; holds every state the source counts as on \
+             hand. May be negative",
+        ),
+        must(
+            "allocated",
+            FieldType::Decimal,
+            "hard reserved to documents and still on hand, in `uom`; 0 if the ERP reserves \
+             nothing",
+        ),
+        may(
+            "soft_demand",
+            FieldType::Decimal,
+            "open confirmed demand that is not allocated yet, in `uom`",
+        ),
+        may(
+            "unavailable",
+            FieldType::Object(&UNAVAILABLE_SCHEMA),
+            "quantities in states that cannot be sold, in `uom`; a state that is not there is \
+             0",
+        ),
+        must(
+            "unavailable_in_on_hand",
+            FieldType::Bool,
+            "whether the quantities of `unavailable` are part of `on_hand` (then they are \
+             taken off for `available`) or lie beside it",
+        ),
+        may(
+            "safety_stock",
+            FieldType::Decimal,
+            "the ERP's safety stock, in `uom`; a channel's own buffer is a setting of the \
+             destination and not in here",
+        ),
+        may(
+            "on_order",
+            FieldType::Decimal,
+            "ordered from vendors and not received yet, in `uom`",
+        ),
+        may(
+            "requested",
+            FieldType::Decimal,
+            "asked for, by purchase requests or proposals, and not ordered from a vendor yet, \
+             in `uom`",
+        ),
+        may(
+            "planned",
+            FieldType::Decimal,
+            "planned own production that is not received into stock yet, in `uom`",
+        ),
+        may(
+            "in_transit",
+            FieldType::Decimal,
+            "on the way in from other locations of the company, in `uom`",
+        ),
+        may(
+            "incoming",
+            FieldType::List(&INCOMING_SCHEMA),
+            "dated supply lines, as many as the source tells inside the horizon of `formula`",
+        ),
+        may(
+            "next_receipt_on",
+            FieldType::Date,
+            "day the earliest open purchase line is due",
+        ),
+        may(
+            "backordered",
+            FieldType::Decimal,
+            "quantity customers wait for because it was not there, in `uom`",
+        ),
+        must(
+            "available",
+            FieldType::Decimal,
+            "what is on hand and free, in `uom`: `on_hand` less `unavailable` (if inside) less \
+             `allocated` less `soft_demand`. May be negative",
+        ),
+        must(
+            "atp",
+            FieldType::Decimal,
+            "what can be promised, in `uom`: `available` less `safety_stock`, plus the supply \
+             that `formula` counts. May be negative",
+        ),
+        must(
+            "sellable",
+            FieldType::Decimal,
+            "what a channel may offer, in `uom`: `atp` rounded down to what can be sold, never \
+             below zero",
+        ),
+        must(
+            "formula",
+            FieldType::Text,
+            "id of the rule that worked out `available`, `atp` and `sellable`",
+        ),
+        must(
+            "active",
+            FieldType::Bool,
+            "whether the item may be sold from this location at all",
+        ),
+        may(
+            "counted_at",
+            FieldType::Timestamp,
+            "when it was last counted by hand",
+        ),
+    ],
 };
 
 /// Fields that [`derive`] works out when a mapping does not set them.

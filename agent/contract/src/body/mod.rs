@@ -4,10 +4,17 @@
 //! checked against it when they are loaded, bodies are checked against it when they are built,
 //! and their JSON is written in its order.
 
+mod address;
 pub mod availability;
+mod customer;
 pub mod movement;
 mod order;
+mod price;
 mod product;
+mod purchase_order;
+mod purchase_receipt;
+mod returns;
+mod shipment;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,8 +26,14 @@ use serde_json::Value as Json;
 
 use crate::decimal::Decimal;
 
+pub use customer::SCHEMA as CUSTOMER;
 pub use order::SCHEMA as ORDER;
+pub use price::SCHEMA as PRICE;
 pub use product::SCHEMA as PRODUCT;
+pub use purchase_order::SCHEMA as PURCHASE_ORDER;
+pub use purchase_receipt::SCHEMA as PURCHASE_RECEIPT;
+pub use returns::SCHEMA as RETURN;
+pub use shipment::SCHEMA as SHIPMENT;
 
 /// The type of a body field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
