@@ -101,6 +101,7 @@ fn apply(bound: &Bound, change: &RowChange, context: &MapContext, mapped: &mut M
             mapped.truncated.push(Truncated {
                 mapping: Arc::clone(&rule.reference),
                 event_type: rule.event_type,
+                zero_first: rule.zero_first,
             });
             return;
         }
@@ -254,6 +255,7 @@ fn written(
         envelope,
         body: Some(body),
         open,
+        zero_first: false,
     }))
 }
 
@@ -357,6 +359,7 @@ fn tombstone(
         envelope,
         body: None,
         open: None,
+        zero_first: rule.zero_first,
     }
 }
 

@@ -62,6 +62,8 @@ pub struct Truncated {
     pub mapping: Arc<MappingRef>,
     /// What it publishes.
     pub event_type: EventType,
+    /// Before each tombstone, zero is to be told.
+    pub zero_first: bool,
 }
 
 /// What a change means.
@@ -107,12 +109,18 @@ pub struct Draft {
     pub(crate) envelope: Envelope,
     pub(crate) body: Option<Body>,
     pub(crate) open: Option<Box<Open>>,
+    pub(crate) zero_first: bool,
 }
 
 impl Draft {
     /// Identity and provenance.
     pub fn envelope(&self) -> &Envelope {
         &self.envelope
+    }
+
+    /// Whether zero is to be told before it, if it is a tombstone.
+    pub fn zero_first(&self) -> bool {
+        self.zero_first
     }
 
     /// Whether [`Draft::finish`] needs the last published body.
@@ -130,6 +138,7 @@ impl Draft {
             mut envelope,
             body,
             open,
+            ..
         } = self;
         let Some(open) = open else {
             return Ok(Event::new(envelope, body));

@@ -1,6 +1,7 @@
 //! What the capture loop writes, in one transaction: events, held changes, snapshot progress,
 //! the guard and the checkpoint.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use contract::event::digest;
@@ -12,6 +13,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::StoreError;
+use crate::relations::RelationStore;
 use crate::{counter, millis};
 
 /// A destination and the event types it gets.
@@ -36,6 +38,10 @@ pub struct Published {
     pub event: Event,
     /// The source row's key, which resolves an older held change of the same rule and row.
     pub row_key: String,
+    /// Worked out from several rows as they are now: newer than whatever was told of its key.
+    pub related: bool,
+    /// Before its tombstone, zero is told.
+    pub zero_first: bool,
 }
 
 /// A change that waits for a person, with all a person needs.
@@ -64,6 +70,8 @@ pub struct Held {
 pub struct Truncated {
     /// Everything a tombstone's envelope needs but its key.
     pub envelope: Envelope,
+    /// Before each tombstone, zero is told.
+    pub zero_first: bool,
 }
 
 /// What the outbox is given, in log order.
@@ -73,6 +81,13 @@ pub enum Item {
     Event(Published),
     /// A held change.
     Held(Held),
+    /// What may be held of a rule's row no longer is.
+    Settled {
+        /// The rule.
+        rule: String,
+        /// The row.
+        row_key: String,
+    },
     /// An emptied table.
     Truncated(Truncated),
 }
@@ -150,6 +165,27 @@ impl crate::Store {
             .run(move |db| write(db, source, &commit, now))
             .await
     }
+
+    /// Lets `work` read and change what relations remember and say what to store; all of it is
+    /// one commit of `source`, durable when this returns.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; nothing is stored then.
+    pub async fn commit_related<T: Send + 'static>(
+        &self,
+        source: i64,
+        now: Timestamp,
+        work: impl FnOnce(&mut RelationStore<'_>) -> Result<(CaptureCommit, T), StoreError>
+        + Send
+        + 'static,
+    ) -> Result<(CaptureReport, T), StoreError> {
+        self.writer
+            .run(move |db| {
+                let (commit, answer) = work(&mut RelationStore::new(db, source))?;
+                Ok((write(db, source, &commit, now)?, answer))
+            })
+            .await
+    }
 }
 
 fn write(
@@ -175,14 +211,15 @@ fn write(
                         published.row_key
                     ])?;
                 }
-                publish(
-                    db,
-                    source,
-                    &published.event,
-                    &commit.routes,
-                    now,
-                    &mut report,
-                )?;
+                publish(db, source, published, &commit.routes, now, &mut report)?;
+            }
+            Item::Settled { rule, row_key } => {
+                if held_open {
+                    db.prepare_cached(
+                        "DELETE FROM held WHERE source = ?1 AND rule = ?2 AND row_key = ?3",
+                    )?
+                    .execute(params![source, rule, row_key])?;
+                }
             }
             Item::Held(held) => {
                 held_open = true;
@@ -254,40 +291,65 @@ fn scope(db: &Connection, source: i64) -> Result<String, StoreError> {
 fn publish(
     db: &Connection,
     source: i64,
-    event: &Event,
+    published: &Published,
     routes: &[Route],
     now: Timestamp,
     report: &mut CaptureReport,
 ) -> Result<(), StoreError> {
-    let envelope = &event.envelope;
-    let key = envelope.key.text();
+    let mut event = Cow::Borrowed(&published.event);
+    let key = event.envelope.key.text();
     let lane = match event.kind() {
-        EventKind::Fact => fact_lane(envelope.event_type, &key),
+        EventKind::Fact => fact_lane(event.envelope.event_type, &key),
         EventKind::State => {
-            let version = envelope.version.to_string();
-            let known: Option<(i64, String, String)> = db
+            let known: Option<Known> = db
                 .prepare_cached(
-                    "SELECT id, version, digest FROM published
+                    "SELECT id, version, digest, body FROM published
                      WHERE source = ?1 AND event_type = ?2 AND key = ?3",
                 )?
-                .query_row(params![source, envelope.event_type.name(), key], |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-                })
+                .query_row(
+                    params![source, event.envelope.event_type.name(), key],
+                    |row| {
+                        Ok(Known {
+                            id: row.get(0)?,
+                            version: row.get(1)?,
+                            digest: row.get(2)?,
+                            body: row.get(3)?,
+                        })
+                    },
+                )
                 .optional()?;
-            if let Some((_, known_version, _)) = &known
-                && version <= *known_version
+            if let Some(known) = &known
+                && event.envelope.version.to_string() <= known.version
             {
-                report.stale += 1;
-                return Ok(());
+                if !published.related {
+                    report.stale += 1;
+                    return Ok(());
+                }
+                event = Cow::Owned(behind(&event, &known.version)?);
             }
             // Its row is there but says nothing, and nobody was ever told of it.
-            if known.is_none() && matches!(envelope.reason, Some(OUT_OF_SCOPE | SOFT_FLAG)) {
+            if known.is_none() && matches!(event.envelope.reason, Some(OUT_OF_SCOPE | SOFT_FLAG)) {
                 report.suppressed += 1;
                 return Ok(());
             }
-            if let Some((id, _, known_digest)) = &known
-                && *known_digest == event.body_digest
+            if published.zero_first
+                && event.envelope.op == EventOp::Delete
+                && let Some(zero) = zero(&event, known.as_ref())?
             {
+                let tombstone = behind(&event, &zero.envelope.version.to_string())?;
+                if let Some(known) = &known {
+                    // A zero that a newer event could supersede would never arrive.
+                    enqueue(db, source, &zero, &key, known.id, true, routes, now)?;
+                    report.events += 1;
+                }
+                event = Cow::Owned(tombstone);
+            }
+            let envelope = &event.envelope;
+            let version = envelope.version.to_string();
+            if let Some(known) = &known
+                && known.digest == event.body_digest
+            {
+                let id = known.id;
                 db.prepare_cached(
                     "UPDATE published SET version = ?2, rule = ?3, mapping_digest = ?4
                      WHERE id = ?1",
@@ -325,17 +387,66 @@ fn publish(
             )?
         }
     };
-    enqueue(db, source, event, &key, lane, routes, now)?;
+    let stays = event.envelope.op == EventOp::Delete;
+    enqueue(db, source, &event, &key, lane, stays, routes, now)?;
     report.events += 1;
     Ok(())
 }
 
+/// What was last published of a key.
+struct Known {
+    id: i64,
+    version: String,
+    digest: String,
+    /// `None` = a tombstone.
+    body: Option<String>,
+}
+
+/// The event as the next version behind `version`.
+fn behind(event: &Event, version: &str) -> Result<Event, StoreError> {
+    let known: Position = version
+        .parse()
+        .map_err(|_| StoreError::Invariant("a published version does not parse".to_owned()))?;
+    let mut envelope = event.envelope.clone();
+    envelope.version = Position {
+        seq: known.seq.saturating_add(1),
+        ..known
+    };
+    Ok(Event::new(envelope, event.body.clone()))
+}
+
+/// The zero that goes before a tombstone; none where zero, or nothing, is what was told.
+fn zero(tombstone: &Event, known: Option<&Known>) -> Result<Option<Event>, StoreError> {
+    let Some(Known {
+        body: Some(body),
+        digest,
+        ..
+    }) = known
+    else {
+        return Ok(None);
+    };
+    let broken = || StoreError::Invariant("a published body does not parse".to_owned());
+    let json = serde_json::from_str(body).map_err(|_| broken())?;
+    let schema = tombstone.envelope.event_type.schema();
+    let body = contract::Body::from_json(schema, &json).map_err(|_| broken())?;
+    let Ok(zero) = contract::body::availability::zeroed(&body) else {
+        return Ok(None);
+    };
+    let mut envelope = tombstone.envelope.clone();
+    envelope.op = EventOp::Upsert;
+    envelope.reason = None;
+    let event = Event::new(envelope, Some(zero));
+    Ok((event.body_digest != *digest).then_some(event))
+}
+
+#[expect(clippy::too_many_arguments, reason = "one row of the outbox")]
 fn enqueue(
     db: &Connection,
     source: i64,
     event: &Event,
     key: &str,
     lane: i64,
+    stays: bool,
     routes: &[Route],
     now: Timestamp,
 ) -> Result<(), StoreError> {
@@ -360,7 +471,6 @@ fn enqueue(
         json
     ])?;
     let offset = db.last_insert_rowid();
-    let tombstone = envelope.op == EventOp::Delete;
     for route in routes
         .iter()
         .filter(|route| route.takes(envelope.event_type))
@@ -386,13 +496,7 @@ fn enqueue(
             "INSERT INTO delivery (destination, offset, lane, state, tombstone, updated_at)
              VALUES (?1, ?2, ?3, 'queued', ?4, ?5)",
         )?
-        .execute(params![
-            route.destination,
-            offset,
-            lane,
-            tombstone,
-            millis(now)
-        ])?;
+        .execute(params![route.destination, offset, lane, stays, millis(now)])?;
     }
     Ok(())
 }
@@ -471,7 +575,13 @@ fn truncate(
                 key,
                 ..truncated.envelope.clone()
             };
-            publish(db, source, &Event::new(envelope, None), routes, now, report)?;
+            let published = Published {
+                event: Event::new(envelope, None),
+                row_key: String::new(),
+                related: false,
+                zero_first: truncated.zero_first,
+            };
+            publish(db, source, &published, routes, now, report)?;
         }
     }
 }
@@ -490,6 +600,7 @@ impl Truncated {
         mapping: Arc<MappingRef>,
     ) -> Self {
         Self {
+            zero_first: false,
             envelope: Envelope {
                 tenant,
                 source,

@@ -17,7 +17,7 @@ const PID_NAME: &str = "lighterman.pid";
 const APPLICATION_ID: i64 = 0x4c54_524d;
 
 /// The schema's versions, oldest first; the file's `user_version` counts how many were applied.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("schema_2.sql")];
 
 /// How long a statement waits for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -129,7 +129,7 @@ pub(crate) fn open_writer(folder: &Path) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "foreign_keys", "OFF")?;
     connection.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
     connection.pragma_update(None, "cache_size", -8_192)?;
-    connection.set_prepared_statement_cache_capacity(64);
+    connection.set_prepared_statement_cache_capacity(128);
     migrate(&mut connection, &file)?;
     Ok(connection)
 }

@@ -2,7 +2,7 @@
 //!
 //! One SQLite file in WAL mode with `synchronous=FULL`, one writer thread, group commit. The
 //! capture loop writes events and checkpoint in one transaction
-//! ([`Store::commit_capture`]); the deliver loop records outcomes and picks what may leave in
+//! ([`Store::commit_capture`]; with what relations remember, [`Store::commit_related`]); the deliver loop records outcomes and picks what may leave in
 //! another ([`Store::turn`]). No SQL stands outside this crate. It knows no source, mapping or
 //! API.
 
@@ -13,6 +13,7 @@ mod error;
 mod folder;
 mod prune;
 mod published;
+mod relations;
 mod snapshot;
 mod status;
 mod writer;
@@ -29,6 +30,7 @@ pub use error::StoreError;
 pub use folder::{FILE_NAME, file_path, owner};
 pub use prune::Retention;
 pub use published::PublishedBody;
+pub use relations::{GroupPart, Place, RelationStore, ToldRow};
 pub use snapshot::{SnapshotProgress, SourceState};
 pub use status::{DestinationStatus, HeldItem, SourceStatus, StateReader};
 

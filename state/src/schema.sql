@@ -56,7 +56,7 @@ CREATE TABLE delivery (
   offset        INTEGER NOT NULL,
   lane          INTEGER NOT NULL,
   state         TEXT NOT NULL,
-  tombstone     INTEGER NOT NULL,
+  tombstone     INTEGER NOT NULL,     -- 1 = newer events do not supersede it
   attempt       INTEGER NOT NULL DEFAULT 0,
   due_at        INTEGER,              -- back-off: not before; sending and unknown: deadline
   held_cause    TEXT,

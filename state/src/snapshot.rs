@@ -30,6 +30,8 @@ pub struct SnapshotProgress {
     pub cursor: Option<String>,
     /// Rows so far.
     pub rows: u64,
+    /// It was done before and is read again for replicas alone.
+    pub again: bool,
 }
 
 impl Store {
@@ -101,6 +103,7 @@ impl Store {
                 };
                 db.execute("DELETE FROM snapshot WHERE source = ?1", [id])?;
                 db.execute("DELETE FROM guard WHERE source = ?1", [id])?;
+                crate::relations::forget_rows(db, id)?;
                 Ok(Some(epoch))
             })
             .await
@@ -126,7 +129,7 @@ impl Store {
                         params![source, table, epoch],
                     )?;
                     all.push(db.query_row(
-                        "SELECT done, cursor, row_count FROM snapshot
+                        "SELECT done, cursor, row_count, again FROM snapshot
                          WHERE source = ?1 AND table_name = ?2",
                         params![source, table],
                         |row| {
@@ -135,6 +138,7 @@ impl Store {
                                 done: row.get(0)?,
                                 cursor: row.get(1)?,
                                 rows: row.get::<_, i64>(2)?.unsigned_abs(),
+                                again: row.get(3)?,
                             })
                         },
                     )?);
@@ -191,7 +195,8 @@ pub(crate) fn chunk_done(
     chunk: &ChunkDone,
 ) -> Result<(), StoreError> {
     db.prepare_cached(
-        "UPDATE snapshot SET cursor = ?3, done = ?4, row_count = row_count + ?5
+        "UPDATE snapshot SET cursor = ?3, done = ?4, row_count = row_count + ?5,
+           again = again AND NOT ?4
          WHERE source = ?1 AND table_name = ?2",
     )?
     .execute(params![

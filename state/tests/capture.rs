@@ -166,11 +166,13 @@ async fn an_emptied_table_gives_a_tombstone_for_every_published_key() {
     world.commit(many, 1).await;
     let template = Truncated {
         envelope: envelope(EventType::Product, "", 2, EventOp::Delete),
+        zero_first: false,
     };
     let report = world.commit(vec![Item::Truncated(template)], 2).await;
     assert_eq!(report.events, 1_200);
     let again = Truncated {
         envelope: envelope(EventType::Product, "", 3, EventOp::Delete),
+        zero_first: false,
     };
     assert_eq!(
         world.commit(vec![Item::Truncated(again)], 3).await.events,

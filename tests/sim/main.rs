@@ -46,6 +46,21 @@ events:
     from: move
     key: {movement_id: id}
     fields: {kind: "'adjustment'", sku: "'x'", location: "'x'", uom: "'EA'", quantity: qty}
+  - id: stock
+    emit: inventory.availability.v1
+    from: item
+    add:
+      moved: {from: move, match: "move.sku = item.sku", sum: move.qty}
+    key: {sku: item.sku, location: "'MAIN'"}
+    fields: {uom: "'EA'", on_hand: moved.sum, allocated: 0, active: true}
+  - id: total
+    emit: inventory.availability.v1
+    from: move
+    join:
+      item: {match: "item.sku = move.sku", missing: leave_out}
+    group: sum
+    key: {sku: "'ALL'", location: "right(item.sku, 1)"}
+    fields: {uom: "'EA'", on_hand: move.qty, allocated: 0, active: true}
 "#;
 
 /// A running agent; dropping it without `stop` is a crash: whatever was not durable is gone.

@@ -91,7 +91,7 @@ pub fn item_shape() -> Arc<TableShape> {
 fn move_shape() -> Arc<TableShape> {
     Arc::new(TableShape {
         table: TableName::new("public", "move"),
-        columns: vec!["id".to_owned(), "qty".to_owned()],
+        columns: vec!["id".to_owned(), "qty".to_owned(), "sku".to_owned()],
         key: vec![0],
     })
 }
@@ -159,7 +159,9 @@ impl World {
             };
             if self.chance(25) {
                 let id = format!("{transaction}-{seq}");
-                let row = vec![Value::Text(id.clone()), Value::Int(1)];
+                let qty = Value::Int(self.rng.random_range(1..10));
+                let sku = format!("S{}", self.rng.random_range(0..KEYS));
+                let row = vec![Value::Text(id.clone()), qty, Value::Text(sku)];
                 self.facts.insert(id.clone());
                 changes.push(make(move_shape(), Op::Insert, None, Some(row.clone())));
                 effects.push((format!("{MOVE}{id}"), Some(row)));
@@ -232,9 +234,10 @@ impl World {
                 ));
             }
         }
+        found.extend(self.sums_that_differ());
         for (key, (_, body)) in &self.received.state {
             let sku = key.strip_prefix("ACME|").unwrap();
-            if body.is_some() && !self.rows.contains_key(sku) {
+            if body.is_some() && !sku.contains('|') && !self.rows.contains_key(sku) {
                 found.push(format!(
                     "{sku} is gone at the source, still at the receiver"
                 ));
@@ -243,6 +246,48 @@ impl World {
         for id in &self.facts {
             if !self.received.facts.contains_key(&format!("ACME|{id}")) {
                 found.push(format!("fact {id} is lost"));
+            }
+        }
+        found
+    }
+}
+
+impl World {
+    /// Events made of several rows: moves added up by item, and over all items that are there.
+    fn sums_that_differ(&self) -> Vec<String> {
+        let mut wanted: BTreeMap<String, i64> = BTreeMap::new();
+        for sku in self.rows.keys().filter(|sku| !sku.starts_with(MOVE)) {
+            wanted.insert(format!("ACME|{sku}|MAIN"), 0);
+        }
+        let moves = self.rows.iter().filter(|(id, _)| id.starts_with(MOVE));
+        for (_, row) in moves {
+            let (Value::Int(qty), Some(sku)) = (&row[1], row[2].text()) else {
+                continue;
+            };
+            if let Some(sum) = wanted.get_mut(&format!("ACME|{sku}|MAIN")) {
+                *sum += qty;
+                let group = format!("ACME|ALL|{}", &sku[sku.len() - 1..]);
+                *wanted.entry(group).or_default() += qty;
+            }
+        }
+        let mut found = Vec::new();
+        for (key, sum) in &wanted {
+            let has = self.received.state.get(key);
+            let body = has
+                .and_then(|(_, body)| body.as_deref())
+                .unwrap_or("nothing");
+            if !body.contains(&format!("\"on_hand\":\"{sum}\"")) {
+                found.push(format!(
+                    "{key} is {sum} at the source, {body} at the receiver"
+                ));
+            }
+        }
+        for (key, (_, body)) in &self.received.state {
+            let sum = key.matches('|').count() == 2;
+            if sum && body.is_some() && !wanted.contains_key(key) {
+                found.push(format!(
+                    "{key} has no rows at the source, {body:?} at the receiver"
+                ));
             }
         }
         found

@@ -264,10 +264,6 @@ impl SourceConfig {
             return Err(findings);
         }
         let mapping = Arc::new(MappingSet::new(mappings)?);
-        if mapping.relates() {
-            let found = "its mappings need several tables, which this version only tests";
-            return Err(vec![Finding::fail(format!("source {}", self.name), found)]);
-        }
         let context = SourceContext {
             name: self.name.clone(),
             tables: mapping.tables(),

@@ -13,9 +13,12 @@ use contract::{
     TableName,
 };
 use jiff::Timestamp;
-use mappings::Mapper;
-use state::{CaptureCommit, ChunkDone, GuardEntry, Item, StoreError};
+use mappings::relate::Relations;
+use mappings::{MapContext, Mapper};
+use state::{CaptureCommit, ChunkDone, GuardEntry, Item, RelationStore, SourceState, StoreError};
 
+use crate::related::{self, Done, Standing, Work};
+use crate::replicas::StoredReplicas;
 use crate::snapshot::{self, Chunk, Pending, Reading};
 use crate::translate::{Translated, Translator};
 use crate::{Common, SourcePlan, SourceSetup, stopped};
@@ -135,9 +138,13 @@ struct Session<'a> {
     translator: Translator,
     /// Tables whose snapshot is not done: their streamed changes are remembered in the guard.
     guarded: Vec<TableName>,
+    /// Of these, those that are read again for relations alone: all else has been told.
+    again: Vec<TableName>,
     /// Where the stream stands, stored or not.
     reached: Option<Position>,
     quiet_commit_at: Timestamp,
+    /// Rules that need rows of several tables, where there are any.
+    related: Option<Standing>,
 }
 
 async fn session(
@@ -161,8 +168,15 @@ async fn session(
         .into_iter()
         .map(|captured| captured.table)
         .collect();
+    // Before the snapshots' progress is read: a replica that grew wants its table read again.
+    let related = open_relations(common, &setup, &state).await?;
     let names = tables.iter().map(ToString::to_string).collect();
     let progress = common.store.snapshots(state.id, state.epoch, names).await?;
+    let read = tables.iter().zip(&progress);
+    let again = read
+        .filter(|(_, progress)| progress.again)
+        .map(|(table, _)| table.clone());
+    let again = again.collect();
     let pending: Vec<Pending> = tables
         .iter()
         .zip(progress)
@@ -193,13 +207,17 @@ async fn session(
             .iter()
             .map(|pending| pending.table.clone())
             .collect(),
+        again,
         reached: state.checkpoint,
         quiet_commit_at: Timestamp::MIN,
+        related,
     };
     let mut reading: Option<Reading> = (!pending.is_empty()).then(|| {
         let (source, clock) = (Arc::clone(&setup.source), Arc::clone(&common.clock));
         snapshot::start(source, clock, state.epoch, pending, plan.name.clone())
     });
+    // What was marked before a restart is worked out before anything new.
+    session.settle().await?;
     let mut waiting: Option<Chunk> = None;
     let mut stop = common.stop.clone();
     loop {
@@ -224,6 +242,7 @@ async fn session(
             Some(chunk) = next_chunk(reading.as_mut()), if waiting.is_none() => {
                 waiting = Some(chunk);
             }
+            () = session.next_due() => session.settle().await?,
         }
     }
 }
@@ -252,14 +271,19 @@ impl Session<'_> {
         self.reached = Some(batch.end.clone());
         if batch.changes.is_empty() {
             let due = contract::clock::after(self.quiet_commit_at, QUIET_COMMIT_EVERY);
-            if now < due && now >= self.quiet_commit_at {
+            let open = self
+                .related
+                .as_ref()
+                .is_some_and(|related| related.inside.is_some());
+            if now < due && now >= self.quiet_commit_at && !open {
                 return Ok(());
             }
         }
         self.quiet_commit_at = now;
         let mut translated = Translated::default();
         let mut guard = Vec::new();
-        for change in &batch.changes {
+        for (n, change) in batch.changes.iter().enumerate() {
+            translated.change = n;
             self.translator
                 .change(
                     &self.common.store,
@@ -271,21 +295,31 @@ impl Session<'_> {
                 .await?;
             self.remember(change, &mut guard);
         }
+        let changes = batch.changes.len() as u64;
+        let committed_at = batch
+            .changes
+            .iter()
+            .filter_map(|change| change.committed_at);
         let commit = CaptureCommit {
-            items: translated.items,
             routes: Arc::clone(&self.common.routes),
-            checkpoint: Some(batch.end.clone()),
-            committed_at: batch
-                .changes
-                .iter()
-                .filter_map(|change| change.committed_at)
-                .max(),
+            committed_at: committed_at.max(),
             guard,
-            chunk: None,
-            changes: batch.changes.len() as u64,
             filtered: translated.filtered,
+            ..CaptureCommit::default()
         };
-        self.commit(commit, now).await?;
+        if self.related.is_some() {
+            let end = Some(batch.end.clone());
+            self.relate(batch.changes, translated.items, end, commit, now)
+                .await?;
+        } else {
+            let commit = CaptureCommit {
+                items: translated.items.into_iter().map(|(_, item)| item).collect(),
+                checkpoint: Some(batch.end.clone()),
+                changes,
+                ..commit
+            };
+            self.commit(commit, now).await?;
+        }
         // I1: only now may the source forget.
         stream.acknowledge(&batch.end).await?;
         Ok(())
@@ -333,8 +367,17 @@ impl Session<'_> {
         };
         let mut translated = Translated::default();
         let fresh = reflected(&whole);
+        let mut replicated = Vec::new();
         for (row, seen) in chunk.rows.iter().zip(&guard) {
-            if !fresh || !reflected(seen) {
+            let stale = !fresh || !reflected(seen);
+            if self
+                .related
+                .as_ref()
+                .is_some_and(|related| related.relations.has(&table))
+            {
+                replicated.push((row.clone(), !stale));
+            }
+            if stale || self.again.contains(&table) {
                 continue;
             }
             let from = translated.items.len();
@@ -351,17 +394,17 @@ impl Session<'_> {
                 // The stream has told this row's facts already. A state told again is suppressed
                 // as unchanged, but a fact would stand in the outbox twice.
                 let told = |item: &Item| matches!(item, Item::Event(p) if p.event.kind() == EventKind::Fact);
-                let kept: Vec<Item> = translated
+                let kept: Vec<(usize, Item)> = translated
                     .items
                     .drain(from..)
-                    .filter(|item| !told(item))
+                    .filter(|(_, item)| !told(item))
                     .collect();
                 translated.items.extend(kept);
             }
         }
         let done = chunk.next.is_none();
         let commit = CaptureCommit {
-            items: translated.items,
+            items: translated.items.into_iter().map(|(_, item)| item).collect(),
             routes: Arc::clone(&self.common.routes),
             chunk: Some(ChunkDone {
                 table: table.to_string(),
@@ -371,24 +414,124 @@ impl Session<'_> {
             filtered: translated.filtered,
             ..CaptureCommit::default()
         };
-        self.commit(commit, now).await?;
+        match self.related.clone() {
+            Some(standing) => {
+                let (rows, mark) = (Arc::new(replicated), chunk.mark.clone());
+                let read = table.clone();
+                let standing = self
+                    .commit_work(now, move |store| {
+                        let whole = done.then_some((&read, &mark));
+                        let standing = standing.clone();
+                        let standing = related::chunk(store, standing, &rows, whole, now)?;
+                        Ok((commit.clone(), standing))
+                    })
+                    .await?;
+                self.related = Some(standing);
+            }
+            None => self.commit(commit, now).await?,
+        }
         if done {
             self.guarded.retain(|guarded| *guarded != table);
             tracing::info!(source = self.name, table = %table, "snapshot of the table is done");
         }
+        self.settle().await
+    }
+
+    /// Works out what is marked, where nothing of an open transaction is.
+    async fn settle(&mut self) -> Result<(), Failed> {
+        let idle = |related: &Standing| related.stored && related.inside.is_none();
+        if !self.related.as_ref().is_some_and(idle) {
+            return Ok(());
+        }
+        let now = self.common.clock.now();
+        let commit = CaptureCommit {
+            routes: Arc::clone(&self.common.routes),
+            ..CaptureCommit::default()
+        };
+        self.relate(Vec::new(), Vec::new(), None, commit, now).await
+    }
+
+    /// Waits until something that waits for its time is due.
+    async fn next_due(&self) {
+        let standing = self
+            .related
+            .as_ref()
+            .filter(|related| related.inside.is_none());
+        match standing.and_then(|related| related.due) {
+            Some(due) => {
+                let wait = contract::clock::until(self.common.clock.now(), due);
+                self.common.clock.sleep(wait).await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stores changes with rules that need rows of several tables, in as many commits as it takes.
+    async fn relate(
+        &mut self,
+        changes: Vec<RowChange>,
+        items: Vec<(usize, Item)>,
+        end: Option<Position>,
+        mut commit: CaptureCommit,
+        now: Timestamp,
+    ) -> Result<(), Failed> {
+        let work = Work {
+            changes: Arc::new(changes),
+            items: Arc::new(items),
+            end,
+            unread: Arc::from(self.guarded.as_slice()),
+            context: MapContext {
+                tenant: Arc::clone(&self.translator.tenant),
+                source: Arc::clone(&self.translator.source),
+                read_at: now,
+                origin: Origin::Live,
+            },
+        };
+        let mut from = 0;
+        while let Some(standing) = self.related.clone() {
+            let (work_now, commit_now) = (work.clone(), commit.clone());
+            let done: Done = self
+                .commit_work(now, move |store| {
+                    let standing = standing.clone();
+                    related::step(store, standing, &work_now, from, commit_now.clone())
+                })
+                .await?;
+            from = done.next;
+            let finished = !done.more && from == work.changes.len();
+            self.related = Some(done.standing);
+            if finished {
+                break;
+            }
+            // Counted and guarded once.
+            commit.guard = Vec::new();
+            commit.filtered = 0;
+        }
         Ok(())
     }
 
-    /// Stores a commit, waiting out a full disk: the batch stays here and unacknowledged.
+    /// Stores a commit.
     async fn commit(&self, commit: CaptureCommit, now: Timestamp) -> Result<(), Failed> {
+        self.commit_work(now, move |_| Ok((commit.clone(), ())))
+            .await
+    }
+
+    /// Stores what `work` says, waiting out a full disk: the batch stays here and
+    /// unacknowledged, and `work` is asked again.
+    async fn commit_work<T: Send + 'static>(
+        &self,
+        now: Timestamp,
+        work: impl Fn(&mut RelationStore<'_>) -> Result<(CaptureCommit, T), StoreError>
+        + Clone
+        + Send
+        + 'static,
+    ) -> Result<T, Failed> {
         loop {
             let stored = self
                 .common
                 .store
-                .commit_capture(self.source_id, commit.clone(), now)
-                .await;
-            let report = match stored {
-                Ok(report) => report,
+                .commit_related(self.source_id, now, work.clone());
+            let (report, answer) = match stored.await {
+                Ok(stored) => stored,
                 Err(error @ StoreError::Full) => {
                     tracing::error!(source = self.name, stage = "commit", error = %error,
                         hint = error.hint(), "capture waits for disk space");
@@ -413,7 +556,39 @@ impl Session<'_> {
                     wake.notify_one();
                 }
             }
-            return Ok(());
+            return Ok(answer);
         }
     }
+}
+
+/// The relations of a source's rules, as the store remembers them.
+async fn open_relations(
+    common: &Common,
+    setup: &SourceSetup,
+    state: &SourceState,
+) -> Result<Option<Standing>, Failed> {
+    let (mapping, checkpoint) = (Arc::clone(&setup.mapping), state.checkpoint.clone());
+    let now = common.clock.now();
+    let (_, (relations, stored)) = common
+        .store
+        .commit_related(state.id, now, move |store| {
+            let mut replicas = StoredReplicas(store);
+            let (relations, to_read) =
+                Relations::open(&mapping, checkpoint.as_ref(), &mut replicas)?;
+            let tables: Vec<String> = to_read.iter().map(ToString::to_string).collect();
+            store.read_again(&tables)?;
+            Ok((CaptureCommit::default(), (relations, store.has_marks()?)))
+        })
+        .await?;
+    if relations.is_empty() {
+        return Ok(None);
+    }
+    let checkpoint = state.checkpoint.as_ref();
+    Ok(Some(Standing {
+        relations: Arc::new(relations),
+        stored,
+        // A checkpoint inside a transaction: the rest of it may still come.
+        inside: checkpoint.filter(|at| at.seq > 0).map(|at| at.pos.clone()),
+        due: None,
+    }))
 }

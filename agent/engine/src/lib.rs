@@ -8,6 +8,8 @@
 mod capture;
 pub mod clock;
 mod deliver;
+mod related;
+mod replicas;
 pub mod retry;
 mod snapshot;
 mod translate;

@@ -19,8 +19,17 @@ pub(crate) struct Translator {
 /// The items of a batch, in log order.
 #[derive(Default)]
 pub(crate) struct Translated {
-    pub(crate) items: Vec<Item>,
+    /// Each with the change behind it.
+    pub(crate) items: Vec<(usize, Item)>,
     pub(crate) filtered: u64,
+    /// The change being translated.
+    pub(crate) change: usize,
+}
+
+impl Translated {
+    fn push(&mut self, item: Item) {
+        self.items.push((self.change, item));
+    }
 }
 
 impl Translator {
@@ -41,7 +50,7 @@ impl Translator {
         let mapped = self.mapper.apply(change, &context);
         into.filtered += mapped.filtered as u64;
         for truncated in mapped.truncated {
-            into.items.push(Item::Truncated(Truncated::new(
+            let mut emptied = Truncated::new(
                 Arc::clone(&self.tenant),
                 Arc::clone(&self.source),
                 truncated.event_type,
@@ -50,22 +59,27 @@ impl Translator {
                 read_at,
                 change.transaction,
                 truncated.mapping,
-            )));
+            );
+            emptied.zero_first = truncated.zero_first;
+            into.push(Item::Truncated(emptied));
         }
         for draft in mapped.drafts {
             let row_key = row_key(change, draft.envelope().op);
+            let zero_first = draft.zero_first();
             let item = match self.finish(store, draft, &row_key, into).await? {
-                Ok(event) => Item::Event(Published { event, row_key }),
+                Ok(event) => Item::Event(Published {
+                    event,
+                    row_key,
+                    related: false,
+                    zero_first,
+                }),
                 Err(held) => Item::Held(to_held(*held, change)),
             };
-            into.items.push(item);
+            into.push(item);
         }
-        into.items.extend(
-            mapped
-                .held
-                .into_iter()
-                .map(|held| Item::Held(to_held(held, change))),
-        );
+        for held in mapped.held {
+            into.push(Item::Held(to_held(held, change)));
+        }
         Ok(())
     }
 
@@ -83,7 +97,7 @@ impl Translator {
         let (event_type, key) = (envelope.event_type, envelope.key.text());
         let rule = envelope.mapping.rule.clone();
         // The newest item of the same row in this batch decides; only without one does the store.
-        for item in so_far.items.iter().rev() {
+        for (_, item) in so_far.items.iter().rev() {
             match item {
                 Item::Event(earlier)
                     if earlier.event.envelope.event_type == event_type
@@ -98,7 +112,7 @@ impl Translator {
                 Item::Truncated(earlier) if earlier.envelope.mapping.rule == rule => {
                     return Ok(draft.finish(None));
                 }
-                Item::Event(_) | Item::Held(_) | Item::Truncated(_) => {}
+                Item::Event(_) | Item::Held(_) | Item::Truncated(_) | Item::Settled { .. } => {}
             }
         }
         let digest = envelope.mapping.digest.clone();

@@ -1,10 +1,11 @@
-//! A replica's cells as text: JSON that keeps what each value is.
+//! What replicas hold as text: JSON that keeps what each value is.
 
+use contract::event::{HARD_DELETE, OUT_OF_SCOPE, SOFT_FLAG};
 use contract::value::{hex, parse_uuid, unhex, uuid_text};
-use contract::{Decimal, Value};
+use contract::{Decimal, Origin, Value};
 use serde_json::{Value as Json, json};
 
-use super::replicas::Cell;
+use super::replicas::{Cell, Mark};
 
 /// Cells as JSON text: texts, truth values and nulls as they are, every other type as an object
 /// of one letter and its canonical text, a missing column as an empty list.
@@ -74,6 +75,55 @@ fn read(json: &Json) -> Option<Cell> {
     }))
 }
 
+/// A mark as JSON text.
+pub fn mark_text(mark: &Mark) -> String {
+    json!({
+        "position": mark.position.to_string(),
+        "transaction": mark.transaction.to_string(),
+        "committed_at": mark.committed_at.map(|moment| moment.to_string()),
+        "origin": mark.origin,
+        "own": mark.own,
+        "due": mark.due.map(|moment| moment.to_string()),
+        "reason": mark.reason,
+        "renamed_from": mark.renamed_from,
+    })
+    .to_string()
+}
+
+/// The mark of a text that [`mark_text`] made; `None` for any other text.
+pub fn mark_from_text(text: &str) -> Option<Mark> {
+    let json: Json = serde_json::from_str(text).ok()?;
+    let field = |name: &str| json.get(name).and_then(Json::as_str);
+    let moment = |name: &str| match field(name) {
+        Some(text) => text.parse().ok().map(Some),
+        None => Some(None),
+    };
+    let origins = [
+        Origin::Live,
+        Origin::Snapshot,
+        Origin::Replay,
+        Origin::Reconcile,
+    ];
+    let origin = json.get("origin")?;
+    Some(Mark {
+        position: field("position")?.parse().ok()?,
+        transaction: field("transaction")?.parse().ok()?,
+        committed_at: moment("committed_at")?,
+        origin: origins.into_iter().find(|known| json!(known) == *origin)?,
+        own: json.get("own")?.as_bool()?,
+        due: moment("due")?,
+        reason: match field("reason") {
+            Some(text) => Some(
+                [HARD_DELETE, OUT_OF_SCOPE, SOFT_FLAG]
+                    .into_iter()
+                    .find(|r| *r == text)?,
+            ),
+            None => None,
+        },
+        renamed_from: field("renamed_from").map(str::to_owned),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -116,6 +166,31 @@ mod tests {
         #[test]
         fn any_text_is_read_or_refused(text: String) {
             let _ = cells_from_text(&text);
+            let _ = mark_from_text(&text);
+        }
+
+        #[test]
+        fn marks_round_trip(
+            pos: u64,
+            seq: u32,
+            transaction: u64,
+            nanos in proptest::option::of(0_i64..2_000_000_000_000_000_000),
+            own: bool,
+            renamed_from: Option<String>,
+        ) {
+            let position = contract::Position { epoch: 1, pos: contract::LogPos::from_number(pos), seq };
+            let at = nanos.and_then(|n| jiff::Timestamp::from_nanosecond(n.into()).ok());
+            let mark = Mark {
+                position,
+                transaction,
+                committed_at: at,
+                origin: Origin::Snapshot,
+                own,
+                due: at,
+                reason: Some(SOFT_FLAG),
+                renamed_from,
+            };
+            prop_assert_eq!(mark_from_text(&mark_text(&mark)), Some(mark));
         }
     }
 }

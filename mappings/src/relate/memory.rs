@@ -274,6 +274,20 @@ impl Replicas for MemoryReplicas {
         Ok(())
     }
 
+    fn told_rows(
+        &mut self,
+        rule: i64,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>, Infallible> {
+        let rows = self.told.keys().filter(|(of, _)| *of == rule);
+        let rows = rows.map(|(_, row)| row.clone());
+        Ok(rows
+            .filter(|row| after.is_none_or(|after| row.as_str() > after))
+            .take(limit)
+            .collect())
+    }
+
     fn tellers(
         &mut self,
         rule: i64,

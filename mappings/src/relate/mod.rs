@@ -19,7 +19,7 @@ mod work;
 
 use contract::{Position, TableName};
 
-pub use cells::{cells_from_text, cells_text};
+pub use cells::{cells_from_text, cells_text, mark_from_text, mark_text};
 pub use change::Pending;
 pub use flush::{Flushed, Related};
 pub use memory::MemoryReplicas;
@@ -57,6 +57,47 @@ impl Relations {
             }
         }
         Ok((relations, opened.to_read))
+    }
+
+    /// After a table was read from its first row to its last: what rows told that are no longer
+    /// there is marked as of `position`.
+    ///
+    /// # Errors
+    /// When the replicas cannot be read or written.
+    pub fn read_whole<R: Replicas>(
+        &self,
+        table: &TableName,
+        position: &Position,
+        replicas: &mut R,
+    ) -> Result<(), R::Error> {
+        for plan in &self.plan.rules {
+            let tables = plan.slots.first().map_or(&[][..], |slot| &slot.tables);
+            let own = self.plan.by_name.get(table);
+            if !tables.iter().any(|known| Some(&known.table) == own) {
+                continue;
+            }
+            let mark = read_mark(position);
+            let mut after: Option<String> = None;
+            loop {
+                let rows = replicas.told_rows(plan.id, after.as_deref(), PAGE)?;
+                for row in &rows {
+                    let mut there = false;
+                    for known in tables {
+                        if let Some(known) = self.plan.tables.get(known.table) {
+                            there |= replicas.row(known.id, row)?.is_some();
+                        }
+                    }
+                    if !there {
+                        replicas.mark(plan.id, Marked::Row, row, &mark)?;
+                    }
+                }
+                match rows.last() {
+                    Some(last) if rows.len() == PAGE => after = Some(last.clone()),
+                    _ => break,
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether any rule of the set needs rows of several tables.
@@ -111,16 +152,7 @@ impl Relations {
         let Some(plan) = self.plan.rules.get(rule) else {
             return Ok(());
         };
-        let mark = Mark {
-            position: position.clone(),
-            transaction: 0,
-            committed_at: None,
-            origin: contract::Origin::Snapshot,
-            own: false,
-            due: None,
-            reason: None,
-            renamed_from: None,
-        };
+        let mark = read_mark(position);
         let tables = plan.slots.first().map_or(&[][..], |slot| &slot.tables);
         for table in tables {
             let Some(table) = self.plan.tables.get(table.table) else {
@@ -139,5 +171,19 @@ impl Relations {
             }
         }
         Ok(())
+    }
+}
+
+/// A mark that no change of the log is behind.
+fn read_mark(position: &Position) -> Mark {
+    Mark {
+        position: position.clone(),
+        transaction: 0,
+        committed_at: None,
+        origin: contract::Origin::Snapshot,
+        own: false,
+        due: None,
+        reason: None,
+        renamed_from: None,
     }
 }

@@ -47,7 +47,7 @@ pub struct Mark {
 
 impl Mark {
     /// Both: the newer one, with what either knows.
-    pub(crate) fn with(&mut self, newer: Self) {
+    pub fn with(&mut self, newer: Self) {
         let own = self.own || newer.own;
         let due = self.due.max(newer.due);
         let renamed_from = newer.renamed_from.clone().or(self.renamed_from.take());
@@ -180,6 +180,13 @@ pub trait Replicas {
     fn told(&mut self, rule: i64, row: &str) -> Result<Option<Told>, Self::Error>;
     /// Remembers, or forgets, what a row told.
     fn tell(&mut self, rule: i64, row: &str, told: Option<&Told>) -> Result<(), Self::Error>;
+    /// Rows behind a key that told something.
+    fn told_rows(
+        &mut self,
+        rule: i64,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>, Self::Error>;
     /// The rows that told an event's key.
     fn tellers(
         &mut self,

@@ -72,6 +72,8 @@ pub fn product(sku: &str, version: u64, name: &str) -> Item {
     Item::Event(Published {
         event: Event::new(envelope, Some(body)),
         row_key: sku.to_owned(),
+        related: false,
+        zero_first: false,
     })
 }
 
@@ -80,6 +82,8 @@ pub fn tombstone(sku: &str, version: u64) -> Item {
     Item::Event(Published {
         event: Event::new(envelope, None),
         row_key: sku.to_owned(),
+        related: false,
+        zero_first: false,
     })
 }
 
@@ -90,6 +94,8 @@ pub fn fact(id: &str, version: u64) -> Item {
     Item::Event(Published {
         event: Event::new(envelope, Some(body)),
         row_key: id.to_owned(),
+        related: false,
+        zero_first: false,
     })
 }
 

@@ -1,6 +1,6 @@
 //! `inventory.availability.v1`: how much of an item can be sold at a location.
 
-use super::{Body, BodySchema, FieldType, FieldValue, may, must};
+use super::{Body, BodyError, BodySchema, FieldType, FieldValue, may, must};
 use crate::decimal::{Decimal, DecimalError};
 
 static UNAVAILABLE_SCHEMA: BodySchema = BodySchema {
@@ -267,4 +267,22 @@ pub fn derive(body: &mut Body) -> Result<(), DecimalError> {
         }
     }
     Ok(())
+}
+
+/// The same place with nothing to sell: what is told before its tombstone, because many channels
+/// ignore deletes.
+///
+/// # Errors
+/// When the body has no unit.
+pub fn zeroed(body: &Body) -> Result<Body, BodyError> {
+    let mut zero = Body::new(&SCHEMA);
+    let uom = body.get("uom").cloned().ok_or(BodyError::Missing("uom"))?;
+    zero.set("uom", uom)?;
+    for name in ["on_hand", "allocated", "available", "atp", "sellable"] {
+        zero.set(name, FieldValue::Decimal(Decimal::ZERO))?;
+    }
+    zero.set("unavailable_in_on_hand", FieldValue::Bool(false))?;
+    zero.set("formula", FieldValue::Text(FORMULA.to_owned()))?;
+    zero.set("active", FieldValue::Bool(false))?;
+    Ok(zero)
 }
