@@ -7,6 +7,7 @@ mod check;
 mod config;
 mod demo;
 mod init;
+mod map;
 mod resync;
 mod run;
 mod status;
@@ -82,6 +83,9 @@ enum Command {
     /// Sources.
     #[command(subcommand)]
     Source(SourceCommand),
+    /// Mapping files.
+    #[command(subcommand)]
+    Map(map::MapCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -167,6 +171,7 @@ async fn command(command: Command) -> Exit {
             Ok(config) => status::status(&config.state_folder, common.json),
             Err(findings) => refuse(&findings, common.json),
         },
+        Command::Map(command) => map::map(&command),
         Command::Source(SourceCommand::Resync { common, name }) => match load(&common) {
             Ok(config) => resync::resync(&config, name, common.json).await,
             Err(findings) => refuse(&findings, common.json),

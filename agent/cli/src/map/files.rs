@@ -1,0 +1,101 @@
+//! Mapping files by path, and the packs they extend.
+
+use std::path::{Path, PathBuf};
+
+use contract::Finding;
+use mappings::packs;
+
+/// Folders in folders, this deep.
+const DEPTH_MAX: usize = 8;
+
+/// A mapping file's text and the name it is shown by.
+pub(crate) struct MappingFile {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    pub(crate) text: String,
+}
+
+/// The YAML files that paths mean: files themselves, folders with all files in them.
+///
+/// # Errors
+/// What cannot be read, and folders without any mapping file.
+pub(crate) fn read(paths: &[PathBuf]) -> Result<Vec<MappingFile>, Vec<Finding>> {
+    let mut found = Vec::new();
+    let mut findings = Vec::new();
+    for path in paths {
+        let mut files = Vec::new();
+        let listed = if path.is_dir() {
+            list(path, 0, &mut files)
+        } else {
+            files.push(path.clone());
+            Ok(())
+        };
+        let what = format!("read {}", path.display());
+        if let Err(error) = listed {
+            findings.push(Finding::fail(what, error.to_string()));
+            continue;
+        }
+        if files.is_empty() {
+            let fix = "a file or a folder with mapping files (*.yaml)";
+            findings.push(Finding::fail(what, "has no mapping file").fix(fix));
+        }
+        for file in files {
+            match std::fs::read_to_string(&file) {
+                Ok(text) => found.push(MappingFile {
+                    name: file.display().to_string(),
+                    path: file,
+                    text,
+                }),
+                Err(error) => {
+                    let what = format!("read {}", file.display());
+                    findings.push(Finding::fail(what, error.to_string()));
+                }
+            }
+        }
+    }
+    if findings.is_empty() {
+        Ok(found)
+    } else {
+        Err(findings)
+    }
+}
+
+fn list(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    let mut entries = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        entries.push(entry?.path());
+    }
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            if depth < DEPTH_MAX {
+                list(&path, depth + 1, files)?;
+            }
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "yaml")
+        {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Finds what a file `extends`: another file, by its path from there, or a shipped pack.
+pub(crate) fn pack(from: &Path, wanted: &str) -> Result<(String, String), String> {
+    let is_file = Path::new(wanted)
+        .extension()
+        .is_some_and(|extension| extension == "yaml");
+    if !is_file {
+        return packs::shipped(wanted);
+    }
+    let path = match from.parent() {
+        Some(folder) => folder.join(wanted),
+        None => PathBuf::from(wanted),
+    };
+    let shown = path.display().to_string();
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok((shown, text)),
+        Err(error) => Err(format!("cannot read {shown}: {error}")),
+    }
+}
