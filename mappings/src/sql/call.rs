@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 
 use contract::{Decimal, Value};
 use jiff::civil;
+use serde_json::Value as Json;
 
 use super::Expr;
 use super::eval::{Cells, Got, Stop, compare, number, owned, plain_text, stop};
@@ -196,6 +197,31 @@ fn strict<'r>(call: Call, arguments: &'r [Expr], cells: &Cells<'r>) -> Got<'r> {
                     Some(date) => Value::Date(date),
                     None => return stop(format!("its {} is no date {form}", first.type_name())),
                 }
+            }
+        }
+        Call::JsonText => {
+            let key = argument(arguments, 1, cells)?;
+            let Some(key) = plain_text(&key)? else {
+                return owned(Value::Null);
+            };
+            let whole = text(&first)?;
+            match serde_json::from_str(&whole) {
+                Ok(Json::Object(object)) => match object.get(&*key) {
+                    None | Some(Json::Null) => Value::Null,
+                    Some(Json::String(text)) => Value::Text(text.clone()),
+                    Some(Json::Number(number)) => Value::Text(number.to_string()),
+                    Some(Json::Bool(value)) => Value::Text(value.to_string()),
+                    Some(Json::Array(_) | Json::Object(_)) => {
+                        return stop("json_text: under its key stands no text or number");
+                    }
+                },
+                // A version of the table that holds the plain text.
+                _ if matches!(*first, Value::Json(_)) => match serde_json::from_str(&whole) {
+                    Ok(Json::String(text)) => Value::Text(text),
+                    Ok(Json::Null) => Value::Null,
+                    _ => return stop("json_text: is no JSON object or text"),
+                },
+                _ => Value::Text(whole),
             }
         }
         Call::TimeHhmm => match hhmm(text(&first)?.trim()) {

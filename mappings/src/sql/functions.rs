@@ -34,6 +34,7 @@ pub(crate) enum Call {
     DateTime,
     Floor,
     Greatest,
+    JsonText,
     Least,
     Left,
     Length,
@@ -165,6 +166,14 @@ pub const FUNCTIONS: &[FunctionInfo] = &[
         "the greatest of the arguments that are not null",
         ("greatest(1, null, 3)", "3"),
     )),
+    function(
+        "json_text",
+        Call::JsonText,
+        &[Any, Text],
+        Text,
+        "the text or number under a key of a JSON object; what is no JSON object is taken whole",
+        ("json_text('{\"en_US\": \"Bolt\"}', 'en_US')", "Bolt"),
+    ),
     variadic(function(
         "least",
         Call::Least,
