@@ -13,6 +13,7 @@ mod catalogue;
 mod convert;
 mod draft;
 mod evaluate;
+mod explain;
 mod given;
 mod load;
 pub mod packs;
@@ -25,6 +26,7 @@ mod yaml;
 pub use apply::Mapper;
 pub use catalogue::Catalogue;
 pub use draft::{Draft, HeldChange, MapContext, Mapped, Truncated};
+pub use explain::{ExplainedEvent, ExplainedTable};
 pub use given::{Expected, Given, GivenRow, Step};
 pub use load::{FindPack, LoadContext, Which};
 

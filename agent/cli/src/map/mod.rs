@@ -1,5 +1,6 @@
 //! `lighterman map`: mapping files looked at, tested and tried. None of it touches a destination.
 
+mod explain;
 mod files;
 mod functions;
 mod test;
@@ -21,6 +22,15 @@ pub(crate) enum MapCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Says, for each event, which tables and columns influence it and what is kept for it.
+    Explain {
+        /// Mapping files, or folders with some.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Print JSON for programs.
+        #[arg(long)]
+        json: bool,
+    },
     /// Lists what expressions may call, with examples.
     Functions {
         /// Print JSON for programs.
@@ -32,6 +42,7 @@ pub(crate) enum MapCommand {
 pub(crate) fn map(command: &MapCommand) -> Exit {
     match command {
         MapCommand::Test { files, json } => test::test(files, *json),
+        MapCommand::Explain { files, json } => explain::explain(files, *json),
         MapCommand::Functions { json } => functions::functions(*json),
     }
 }
