@@ -7,6 +7,7 @@
 //! This crate does no I/O and knows no database, API, file format or runtime.
 
 pub mod body;
+pub mod catalogue;
 pub mod change;
 pub mod clock;
 pub mod decimal;
@@ -15,12 +16,15 @@ pub mod destination;
 pub mod event;
 pub mod finding;
 pub mod position;
+pub mod read_query;
 pub mod secret;
 pub mod section;
 pub mod source;
+pub mod sql_parameters;
 pub mod value;
 
 pub use body::{Body, BodyError, BodySchema, FieldSchema, FieldType, FieldValue};
+pub use catalogue::{ColumnInfo, ColumnKind, TableInfo};
 pub use change::{Op, Row, RowChange, RowKey, TableName, TableShape};
 pub use clock::Clock;
 pub use decimal::{Decimal, DecimalError};
@@ -32,10 +36,12 @@ pub use event::{
 };
 pub use finding::{Finding, Level, Place};
 pub use position::{LogPos, Position};
+pub use read_query::{PlacedQuery, ReadQuery, ReadRows};
 pub use secret::{Secret, SecretPlace, Secrets};
 pub use section::{Key, Node, NodeKind, Problems, Section};
 pub use source::{
     BuildSource, CapturedTable, ChangeBatch, ChangeStream, ChunkLimits, Preparation, Sees,
     SnapshotChunk, SnapshotReader, Source, SourceContext, SourceError,
 };
+pub use sql_parameters::{PlacedSql, SqlLexis, SqlProblem, place_parameters};
 pub use value::Value;

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::catalogue::TableInfo;
 use crate::change::{RowChange, TableName};
 use crate::finding::Finding;
 use crate::position::Position;
+use crate::read_query::{ReadQuery, ReadRows};
 
 /// Why a source cannot go on, by what the engine does about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -238,6 +240,40 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// See [`SourceError`].
     async fn snapshot(&self, epoch: u32) -> Result<Box<dyn SnapshotReader>, SourceError>;
+
+    /// What the database says about `tables`; those it does not have are absent from the answer.
+    /// With no table named: about every table a person could choose, without views and the
+    /// database's and our own tables. Reads catalogues only, never rows; answers or fails within
+    /// 20 seconds. Does not need [`Source::prepare`]. By default there is nothing to say.
+    ///
+    /// # Errors
+    /// See [`SourceError`].
+    async fn catalogue(&self, tables: &[TableName]) -> Result<Vec<TableInfo>, SourceError> {
+        let _ = tables;
+        Ok(Vec::new())
+    }
+
+    /// Whether [`Source::query`] can be asked.
+    fn can_query(&self) -> bool {
+        false
+    }
+
+    /// Asks the database beside stream and snapshot, read only and without a lock that blocks its
+    /// users. Values are converted as in a snapshot. The answer is as of some moment after the
+    /// call, not of a position in the log. By default a source cannot be asked.
+    ///
+    /// # Errors
+    /// [`SourceError::Denied`] when a person must change the statement, its parameters or a right,
+    /// also when the answer is larger than the query allows; [`SourceError::Disconnected`] when
+    /// another try may do: the time was too short, something was locked, the connection broke. An
+    /// error names the statement's problem, never a value.
+    async fn query(&self, query: &ReadQuery) -> Result<ReadRows, SourceError> {
+        let _ = query;
+        Err(SourceError::Denied {
+            what: "read by key: this source cannot be asked".to_owned(),
+            hint: "capture the tables that hold the values instead".to_owned(),
+        })
+    }
 
     /// How long nothing may be heard from the source before it counts as silent.
     fn silence_max(&self) -> Duration {
