@@ -7,10 +7,10 @@ use std::time::Duration;
 use contract::finding::{Level, nearest};
 use contract::{
     BuildDestination, BuildSource, EventType, Finding, Problems, Secret, SecretPlace, Secrets,
-    Section, SourceContext,
+    Section, Source, SourceContext,
 };
 use engine::{RetryPolicy, SourceSetup};
-use mappings::{Mapping, MappingSet};
+use mappings::{Catalogue, LoadContext, Mapping, MappingSet, Which};
 use state::Retention;
 
 use crate::toml_node;
@@ -28,8 +28,12 @@ pub(crate) struct Config {
 
 pub(crate) struct SourceConfig {
     pub(crate) name: String,
+    /// The adapter's name.
+    pub(crate) kind: &'static str,
     build: BuildSource,
     pub(crate) mappings: Vec<PathBuf>,
+    /// Which company its database holds, where a mapping file lists several.
+    company: Option<String>,
 }
 
 pub(crate) struct DestinationConfig {
@@ -61,6 +65,24 @@ impl Secrets for LocalSecrets {
 
 /// Reads and checks a settings file, mappings included.
 pub(crate) fn load(file: &Path) -> Result<Config, Vec<Finding>> {
+    let config = load_settings(file)?;
+    let mut findings = config.warnings.clone();
+    for source in &config.sources {
+        match source.setup() {
+            Ok((_, more)) | Err(more) => findings.extend(more),
+        }
+    }
+    if findings.iter().any(|finding| finding.level == Level::Fail) {
+        return Err(findings);
+    }
+    Ok(Config {
+        warnings: findings,
+        ..config
+    })
+}
+
+/// Reads and checks a settings file, and not the mappings it names.
+pub(crate) fn load_settings(file: &Path) -> Result<Config, Vec<Finding>> {
     let shown = file.display().to_string();
     let text = std::fs::read_to_string(file).map_err(|error| {
         let finding = Finding::fail(format!("read {shown}"), error.to_string());
@@ -73,14 +95,7 @@ pub(crate) fn load(file: &Path) -> Result<Config, Vec<Finding>> {
         top.finish();
         config
     });
-    let mut findings = problems.take();
-    if let Some(config) = &config {
-        for source in &config.sources {
-            match source.setup() {
-                Ok((_, more)) | Err(more) => findings.extend(more),
-            }
-        }
-    }
+    let findings = problems.take();
     let failed = findings.iter().any(|finding| finding.level == Level::Fail);
     match config {
         Some(config) if !failed => Ok(Config {
@@ -179,14 +194,17 @@ fn read_source(mut section: Section<'_>) -> Option<SourceConfig> {
     }
     let mappings = section.texts("mappings").unwrap_or_default();
     let mappings: Vec<PathBuf> = mappings.into_iter().map(PathBuf::from).collect();
+    let company = section.text("company").map(str::to_owned);
     let build = kind.and_then(|kind| (kind.read)(&mut section, &LocalSecrets));
     if kind.is_some() {
         section.finish();
     }
     Some(SourceConfig {
         name: name?,
+        kind: kind?.name,
         build: build?,
         mappings,
+        company,
     })
 }
 
@@ -238,6 +256,16 @@ fn read_destination(mut section: Section<'_>) -> Option<DestinationConfig> {
 }
 
 impl SourceConfig {
+    /// The source without any table to capture, for asking what it has.
+    pub(crate) fn bare(&self) -> Result<Arc<dyn Source>, Vec<Finding>> {
+        let context = SourceContext {
+            name: self.name.clone(),
+            tables: Vec::new(),
+        };
+        (self.build)(context)
+            .map_err(|found| vec![Finding::fail(format!("source {}", self.name), found)])
+    }
+
     /// The source as its settings and mapping files are now, and what loads but should be known.
     pub(crate) fn setup(&self) -> Result<(SourceSetup, Vec<Finding>), Vec<Finding>> {
         let mut findings = Vec::new();
@@ -246,7 +274,14 @@ impl SourceConfig {
         for path in &self.mappings {
             let shown = path.display().to_string();
             let loaded = match std::fs::read_to_string(path) {
-                Ok(text) => Mapping::load(&shown, &text),
+                Ok(text) => {
+                    let context = LoadContext {
+                        company: self.company.as_deref().map_or(Which::Only, Which::Named),
+                        catalogue: &Catalogue::default(),
+                        packs: &|wanted| crate::map::files::pack(path, wanted),
+                    };
+                    Mapping::load_with(&shown, &text, context)
+                }
                 Err(error) => Err(vec![Finding::fail(
                     format!("read mapping {shown}"),
                     error.to_string(),

@@ -171,7 +171,7 @@ async fn command(command: Command) -> Exit {
             Ok(config) => status::status(&config.state_folder, common.json),
             Err(findings) => refuse(&findings, common.json),
         },
-        Command::Map(command) => map::map(&command),
+        Command::Map(command) => map::map(&command).await,
         Command::Source(SourceCommand::Resync { common, name }) => match load(&common) {
             Ok(config) => resync::resync(&config, name, common.json).await,
             Err(findings) => refuse(&findings, common.json),

@@ -1,18 +1,48 @@
 //! `lighterman map`: mapping files looked at, tested and tried. None of it touches a destination.
 
+mod check;
 mod explain;
-mod files;
+pub(crate) mod files;
 mod functions;
+mod live;
+mod new;
 mod test;
 
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use contract::EventType;
 
 use crate::Exit;
+use live::Ask;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum MapCommand {
+    /// Says what is wrong with mapping files, with `--source` also against its tables.
+    Check {
+        /// Mapping files, or folders with some.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        #[command(flatten)]
+        ask: Ask,
+        /// Print JSON for programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Writes a first draft of a mapping file, from what the database says about a table.
+    New {
+        /// The table, as `schema.table`.
+        #[arg(long)]
+        from: String,
+        /// What it should emit.
+        #[arg(long, default_value = "inventory.availability.v1", value_parser = event_type)]
+        emit: EventType,
+        #[command(flatten)]
+        ask: Ask,
+        /// Print JSON for programs.
+        #[arg(long)]
+        json: bool,
+    },
     /// Runs the tests that stand in mapping files.
     Test {
         /// Mapping files, or folders with some.
@@ -39,8 +69,22 @@ pub(crate) enum MapCommand {
     },
 }
 
-pub(crate) fn map(command: &MapCommand) -> Exit {
+fn event_type(name: &str) -> Result<EventType, String> {
+    name.parse().map_err(|()| {
+        let all = EventType::ALL.map(EventType::name);
+        format!("is none of {}", all.join(", "))
+    })
+}
+
+pub(crate) async fn map(command: &MapCommand) -> Exit {
     match command {
+        MapCommand::Check { files, ask, json } => check::check(files, ask, *json).await,
+        MapCommand::New {
+            from,
+            emit,
+            ask,
+            json,
+        } => new::new(ask, from, *emit, *json).await,
         MapCommand::Test { files, json } => test::test(files, *json),
         MapCommand::Explain { files, json } => explain::explain(files, *json),
         MapCommand::Functions { json } => functions::functions(*json),

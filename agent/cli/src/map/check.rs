@@ -1,0 +1,99 @@
+//! `lighterman map check`
+
+use std::path::PathBuf;
+
+use contract::finding::worst;
+use contract::{Finding, Level, TableInfo};
+use mappings::{Catalogue, LoadContext, Mapping, MappingSet, Which};
+
+use super::files::{self, MappingFile};
+use super::live::{self, Ask};
+use crate::{Exit, out, refuse, say};
+
+/// Says what is wrong with mapping files: by themselves, or against a live source's catalogue.
+pub(crate) async fn check(paths: &[PathBuf], ask: &Ask, json: bool) -> Exit {
+    let files = match files::read(paths) {
+        Ok(files) => files,
+        Err(findings) => return refuse(&findings, json),
+    };
+    let mut tables = None;
+    if ask.source.is_some() {
+        let asked = match live::source(ask) {
+            Ok(source) => live::tables(&source).await,
+            Err(findings) => Err(findings),
+        };
+        match asked {
+            Ok(found) => tables = Some(found),
+            Err(findings) => return refuse(&findings, json),
+        }
+    }
+    let mut findings = Vec::new();
+    for file in &files {
+        findings.extend(look(file, tables.as_deref()));
+    }
+    if json {
+        let level = worst(&findings);
+        out(&serde_json::json!({ "worst": level, "findings": findings }).to_string());
+    } else {
+        say(&findings);
+    }
+    match worst(&findings) {
+        Level::Fail => Exit::Settings,
+        Level::Pass | Level::Warn => Exit::Ok,
+    }
+}
+
+fn look(file: &MappingFile, tables: Option<&[TableInfo]>) -> Vec<Finding> {
+    let catalogue = tables.map_or_else(Catalogue::default, live::catalogue);
+    let context = LoadContext {
+        company: Which::First,
+        catalogue: &catalogue,
+        packs: &|wanted| files::pack(&file.path, wanted),
+    };
+    let mapping = match Mapping::load_with(&file.name, &file.text, context) {
+        Ok(mapping) => mapping,
+        Err(findings) => return findings,
+    };
+    let mut findings = mapping.warnings().to_vec();
+    let tests = mapping.tests().len();
+    let set = match MappingSet::new(vec![mapping]) {
+        Ok(set) => set,
+        Err(more) => return more,
+    };
+    for info in tables.unwrap_or_default() {
+        findings.extend(other_key(&set, info));
+    }
+    if tests == 0 {
+        let found = "has no tests: what it makes of rows is nowhere written down";
+        let fix = "tests: [{name: .., given: {..}, expect: [..]}]";
+        findings.push(Finding::warn(&file.name, found).fix(fix));
+    }
+    let against = match tables {
+        Some(_) => "fits the source's tables",
+        None => "is well-formed; --source checks it against a live database",
+    };
+    let events = set.rules().count();
+    let found = format!("{events} events, {tests} tests, {against}");
+    findings.push(Finding::pass(&file.name, found));
+    findings
+}
+
+/// A key that the database knows otherwise.
+fn other_key(set: &MappingSet, info: &TableInfo) -> Option<Finding> {
+    let table = set
+        .tables()
+        .into_iter()
+        .find(|table| table.table == info.table)?;
+    let mut keys = [table.key.clone(), info.key.clone()];
+    keys.iter_mut().for_each(|key| key.sort());
+    if info.key.is_empty() || keys[0] == keys[1] {
+        return None;
+    }
+    let found = format!(
+        "the mapping says its rows are identified by [{}], the database by [{}]",
+        table.key.join(", "),
+        info.key.join(", ")
+    );
+    let fix = "two rows that share the mapping's key would overwrite each other";
+    Some(Finding::warn(format!("table {}", info.table), found).fix(fix))
+}

@@ -1,0 +1,95 @@
+//! What a live source's catalogue says, for mapping commands.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::Args;
+use contract::{ColumnKind, Finding, TableInfo};
+use mappings::{Catalogue, Type};
+
+use crate::config::{self, SourceConfig};
+
+/// Which configured source to ask.
+#[derive(Debug, Args)]
+pub(crate) struct Ask {
+    /// Ask this source of the settings what tables and columns there are; nothing is written.
+    #[arg(long)]
+    pub(crate) source: Option<String>,
+    /// The settings file.
+    #[arg(long, default_value = "lighterman.toml", env = "LIGHTERMAN_CONFIG")]
+    pub(crate) config: PathBuf,
+}
+
+/// The source that is meant: by its name, or the only one.
+///
+/// # Errors
+/// What is wrong with the settings or the name.
+pub(crate) fn source(ask: &Ask) -> Result<SourceConfig, Vec<Finding>> {
+    let config = config::load_settings(&ask.config)?;
+    let names: Vec<String> = config
+        .sources
+        .iter()
+        .map(|source| source.name.clone())
+        .collect();
+    let mut sources = config.sources.into_iter();
+    let found = match &ask.source {
+        Some(name) => sources.find(|source| source.name == *name),
+        None if names.len() == 1 => sources.next(),
+        None => None,
+    };
+    found.ok_or_else(|| {
+        let what = match &ask.source {
+            Some(name) => format!("there is no source `{name}`"),
+            None => "there are several sources".to_owned(),
+        };
+        let fix = format!("--source, one of {}", names.join(", "));
+        vec![Finding::fail("--source", what).fix(fix)]
+    })
+}
+
+/// Every table of a source.
+///
+/// # Errors
+/// Why the source does not answer.
+pub(crate) async fn tables(source: &SourceConfig) -> Result<Vec<TableInfo>, Vec<Finding>> {
+    let what = format!("source {}", source.name);
+    let asked = source.bare()?.catalogue(&[]).await;
+    let tables = asked.map_err(|error| {
+        let finding = Finding::fail(&what, error.to_string());
+        let hint = error.hint().unwrap_or("lighterman check says more");
+        vec![finding.fix(hint)]
+    })?;
+    if tables.is_empty() {
+        let found = "says nothing about its tables: there are none, or its login may see none";
+        return Err(vec![Finding::fail(what, found)]);
+    }
+    Ok(tables)
+}
+
+/// As expressions are checked against it.
+pub(crate) fn catalogue(tables: &[TableInfo]) -> Catalogue {
+    let entry = |info: &TableInfo| {
+        let columns = info.columns.iter();
+        let columns = columns.map(|column| (column.name.clone(), kind(column.kind)));
+        (info.table.clone(), columns.collect())
+    };
+    Catalogue::new(tables.iter().map(entry).collect::<BTreeMap<_, _>>())
+}
+
+fn kind(kind: ColumnKind) -> Type {
+    match kind {
+        ColumnKind::Bool => Type::Bool,
+        ColumnKind::Int | ColumnKind::Decimal => Type::Number,
+        ColumnKind::Text => Type::Text,
+        ColumnKind::Date => Type::Date,
+        ColumnKind::Time => Type::Time,
+        ColumnKind::DateTime => Type::DateTime,
+        ColumnKind::Timestamp => Type::Timestamp,
+        // Known only when a row comes, or of no use in most expressions.
+        ColumnKind::Float
+        | ColumnKind::Bytes
+        | ColumnKind::Uuid
+        | ColumnKind::Json
+        | ColumnKind::Other => Type::Any,
+    }
+}
