@@ -4,8 +4,7 @@
 mod common;
 
 use common::*;
-use contract::body::availability;
-use contract::{EventType, FieldType, Value};
+use contract::Value;
 
 fn docs() -> String {
     let path = format!("{}/../docs/mapping.md", env!("CARGO_MANIFEST_DIR"));
@@ -42,59 +41,14 @@ fn the_whole_file_loads_and_gives_the_event_shown() {
 }
 
 #[test]
-fn every_field_and_word_of_every_event_type_is_listed() {
+fn every_form_is_listed() {
     let docs = docs();
-    let (_, lists) = docs.split_once("## Event types and their fields").unwrap();
-    for event_type in EventType::ALL {
-        let start = format!("**`{event_type}`**");
-        let (_, list) = lists
-            .split_once(&start)
-            .unwrap_or_else(|| panic!("{start}"));
-        let list = list.split("\n\n").next().unwrap();
-        let listed: Vec<&str> = list
-            .split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '*'))
-            .collect();
-        for field in event_type.schema().fields {
-            let name = field.name;
-            let derived = event_type == EventType::InventoryAvailability
-                && availability::DERIVED.contains(&name);
-            let expected = match field.field_type {
-                FieldType::List(_) | FieldType::Object(_) | FieldType::Texts | FieldType::Map => {
-                    continue;
-                }
-                _ if derived => format!("*{name}*"),
-                _ if field.required => format!("**{name}**"),
-                _ => name.to_owned(),
-            };
-            assert!(
-                listed.contains(&expected.as_str()),
-                "{event_type} {expected}"
-            );
-            if let FieldType::Word(words) = field.field_type {
-                for word in words {
-                    assert!(listed.contains(word), "{event_type} {name} {word}");
-                }
-            }
-        }
-        for key in event_type.schema().key {
-            assert!(listed.contains(key), "{event_type} {key}");
-        }
-    }
-}
-
-#[test]
-fn every_refused_block_is_named() {
-    let docs = docs();
-    {
-        let block = "read";
-        assert!(docs.contains(&format!("`{block}`")), "{block}");
-        let at_top = SHOP.replacen("tables:\n", &format!("{block}: {{}}\ntables:\n"), 1);
-        let in_event = SHOP.replacen("    emit", &format!("    {block}: {{}}\n    emit"), 1);
-        let refused = [at_top, in_event].iter().any(|file| {
-            let findings = mappings::Mapping::load("f", file).unwrap_err();
-            said(&findings).contains(&format!("not yet supported: `{block}`"))
-        });
-        assert!(refused, "{block}");
+    for info in mappings::FORMS {
+        let row = format!(
+            "| `{}` | {} | `{}` |",
+            info.name, info.meaning, info.example
+        );
+        assert!(docs.contains(&row), "{row}");
     }
 }
 

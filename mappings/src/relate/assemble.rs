@@ -226,8 +226,8 @@ impl Relations {
         let outcome = self.each(plan, slot, nth, work, replicas, &mut |work, _, _| {
             found += 1;
             if found > 1 {
-                // What stands in the cells is one of them by chance.
-                work.nulls(slot);
+                // What stands in the cells is one of them by chance: no condition may decide by it.
+                work.unknown(slot);
                 return Err(Halt::Held("more than one row matches".to_owned()));
             }
             Ok(())

@@ -84,6 +84,7 @@ pub fn mark_text(mark: &Mark) -> String {
         "origin": mark.origin,
         "own": mark.own,
         "due": mark.due.map(|moment| moment.to_string()),
+        "latest": mark.latest.map(|moment| moment.to_string()),
         "reason": mark.reason,
         "renamed_from": mark.renamed_from,
     })
@@ -112,6 +113,7 @@ pub fn mark_from_text(text: &str) -> Option<Mark> {
         origin: origins.into_iter().find(|known| json!(known) == *origin)?,
         own: json.get("own")?.as_bool()?,
         due: moment("due")?,
+        latest: moment("latest")?,
         reason: match field("reason") {
             Some(text) => Some(
                 [HARD_DELETE, OUT_OF_SCOPE, SOFT_FLAG]
@@ -187,6 +189,7 @@ mod tests {
                 origin: Origin::Snapshot,
                 own,
                 due: at,
+                latest: at,
                 reason: Some(SOFT_FLAG),
                 renamed_from,
             };

@@ -56,6 +56,7 @@ impl Relations {
             origin,
             own: false,
             due: None,
+            latest: None,
             reason: None,
             renamed_from: None,
         };
@@ -350,6 +351,7 @@ impl Marker<'_> {
         if plan.rule.wait_ms > 0 && self.transaction == 0 {
             let wait = std::time::Duration::from_millis(plan.rule.wait_ms);
             mark.due = Some(contract::clock::after(self.read_at, wait));
+            mark.latest = Some(contract::clock::after(self.read_at, wait * 10));
         }
         match self.pending.rows.entry((rule, key.to_owned())) {
             std::collections::btree_map::Entry::Occupied(mut known) => known.get_mut().with(mark),

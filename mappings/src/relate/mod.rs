@@ -183,6 +183,7 @@ fn read_mark(position: &Position) -> Mark {
         origin: contract::Origin::Snapshot,
         own: false,
         due: None,
+        latest: None,
         reason: None,
         renamed_from: None,
     }

@@ -39,6 +39,8 @@ pub struct Mark {
     pub own: bool,
     /// Not before.
     pub due: Option<Timestamp>,
+    /// Later changes do not put it off beyond this.
+    pub latest: Option<Timestamp>,
     /// Why a key ended, if it did.
     pub reason: Option<&'static str>,
     /// The key the same row told before.
@@ -49,7 +51,12 @@ impl Mark {
     /// Both: the newer one, with what either knows.
     pub fn with(&mut self, newer: Self) {
         let own = self.own || newer.own;
+        let latest = self.latest.or(newer.latest);
         let due = self.due.max(newer.due);
+        let due = match latest {
+            Some(latest) => due.map(|due| due.min(latest)),
+            None => due,
+        };
         let renamed_from = newer.renamed_from.clone().or(self.renamed_from.take());
         // A key that ended for one row and is told by another has not ended.
         let reason = match (self.reason, newer.reason) {
@@ -61,6 +68,7 @@ impl Mark {
         }
         self.own = own;
         self.due = due;
+        self.latest = latest;
         self.reason = reason;
         self.renamed_from = renamed_from;
     }

@@ -47,9 +47,18 @@ impl<'r> Work<'r> {
 
     /// A slot without a row.
     pub(super) fn nulls(&mut self, slot: usize) {
+        self.all(slot, &Value::Null);
+    }
+
+    /// A slot whose row is not known.
+    pub(super) fn unknown(&mut self, slot: usize) {
+        self.all(slot, &Value::Unchanged);
+    }
+
+    fn all(&mut self, slot: usize, value: &Value) {
         for (place, origin) in self.rule.columns.iter().enumerate() {
             if matches!(origin, Origin::Cell { slot: known, .. } if *known == slot) {
-                self.set(place, Value::Null, place);
+                self.set(place, value.clone(), place);
             }
         }
     }

@@ -85,7 +85,9 @@ fn other_key(set: &MappingSet, info: &TableInfo) -> Option<Finding> {
         .into_iter()
         .find(|table| table.table == info.table)?;
     let mut keys = [table.key.clone(), info.key.clone()];
-    keys.iter_mut().for_each(|key| key.sort());
+    for key in &mut keys {
+        key.sort();
+    }
     if info.key.is_empty() || keys[0] == keys[1] {
         return None;
     }

@@ -9,13 +9,16 @@ use mappings::{Catalogue, LoadContext, Which};
 use super::files::{self, MappingFile};
 use crate::{Exit, out, refuse, say};
 
+/// A file, and what became of its tests or what is wrong with it.
+type Tested = (MappingFile, Result<Vec<TestResult>, Vec<Finding>>);
+
 /// Runs the tests of files; says what was not as expected.
 pub(crate) fn test(paths: &[PathBuf], json: bool) -> Exit {
     let files = match files::read(paths) {
         Ok(files) => files,
         Err(findings) => return refuse(&findings, json),
     };
-    let results: Vec<(MappingFile, Result<Vec<TestResult>, Vec<Finding>>)> = files
+    let results: Vec<Tested> = files
         .into_iter()
         .map(|file| {
             let result = run(&file);
@@ -48,7 +51,7 @@ fn run(file: &MappingFile) -> Result<Vec<TestResult>, Vec<Finding>> {
     test_file(&file.name, &file.text, context)
 }
 
-fn print(results: &[(MappingFile, Result<Vec<TestResult>, Vec<Finding>>)]) {
+fn print(results: &[Tested]) {
     let (mut passed, mut failed) = (0, 0);
     for (file, result) in results {
         let tests = match result {
@@ -74,7 +77,7 @@ fn print(results: &[(MappingFile, Result<Vec<TestResult>, Vec<Finding>>)]) {
     out(&format!("{passed} passed, {failed} failed"));
 }
 
-fn print_json(results: &[(MappingFile, Result<Vec<TestResult>, Vec<Finding>>)]) {
+fn print_json(results: &[Tested]) {
     let files: Vec<serde_json::Value> = results
         .iter()
         .map(|(file, result)| match result {
