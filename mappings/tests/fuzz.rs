@@ -211,7 +211,7 @@ fn broken_files_end_in_findings() {
     let first: u64 = number("FUZZ_SEED").unwrap_or(1);
     let corpus = corpus();
     let (sender, cases) = mpsc::sync_channel::<(u64, String)>(1);
-    let (done, results) = mpsc::channel::<Result<(), ()>>();
+    let (done, results) = mpsc::sync_channel::<Result<(), ()>>(1);
     let worker = std::thread::spawn(move || {
         while let Ok((_, text)) = cases.recv() {
             let ended = catch_unwind(AssertUnwindSafe(|| run(&text)));
