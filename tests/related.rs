@@ -1,0 +1,248 @@
+//! Events of several tables, by a running agent: whatever row changes, also while the agent is
+//! down, and after a change of the mapping alone.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use harness::agent::{Agent, command};
+use harness::receiver::{Faults, Receiver};
+use rusqlite::Connection;
+use serde_json::Value;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_lighterman");
+const SOON: Duration = Duration::from_secs(30);
+
+const MAPPING: &str = r#"
+mapping: 1
+pack: shop
+pack_version: "1"
+source: sqlite
+company: ACME
+tables:
+  stock: {name: stock, key: [item, site]}
+  item:  {name: item, key: [code]}
+  need:  {name: need, key: [id]}
+  head:  {name: head, key: [id]}
+  line:  {name: line, key: [doc, no]}
+events:
+  - id: stock
+    emit: inventory.availability.v1
+    from: stock
+    join: {item: {match: "item.code = stock.item", missing: hold}}
+    add: {demand: {from: need, match: "need.item = stock.item", sum: need.qty}}
+    key: {sku: item.sku, location: stock.site}
+    fields:
+      uom: item.unit
+      on_hand: stock.qty
+      allocated: 0
+      soft_demand: demand.sum
+      active: true
+    on_delete: zero_then_tombstone
+  - id: order
+    emit: order.v1
+    from: head
+    lines:
+      from: line
+      match: "line.doc = head.id"
+      fields: {line_id: line.no, sku: line.item, uom: "'EA'", qty_ordered: line.qty, qty_shipped: 0, qty_cancelled: 0, qty_open: line.qty, status: "'open'"}
+    together: {wait_ms: 300}
+    key: {order_id: head.id}
+    fields: {order_number: head.id, document_kind: "'order'", customer_id: head.customer, ordered_on: "date '2026-11-20'", lifecycle: "'open'", fulfillment: "'none'", has_backorder: false, source_status: "'-'", archived: false}
+"#;
+
+struct Site {
+    folder: tempfile::TempDir,
+    db: Connection,
+}
+
+impl Site {
+    fn new(url: &str, mapping: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Connection::open(folder.path().join("erp.db")).unwrap();
+        db.busy_timeout(Duration::from_secs(10)).unwrap();
+        db.pragma_update(None, "journal_mode", "WAL").unwrap();
+        db.execute_batch(
+            "CREATE TABLE stock (item TEXT, site TEXT, qty INTEGER, PRIMARY KEY (item, site));
+             CREATE TABLE item (code TEXT PRIMARY KEY, sku TEXT, unit TEXT, safety INTEGER);
+             CREATE TABLE need (id INTEGER PRIMARY KEY, item TEXT, qty INTEGER);
+             CREATE TABLE head (id INTEGER PRIMARY KEY, customer TEXT);
+             CREATE TABLE line (doc INTEGER, no INTEGER, item TEXT, qty INTEGER,
+               PRIMARY KEY (doc, no));
+             INSERT INTO stock VALUES ('a', 'MAIN', 10), ('b', 'MAIN', 5), ('a', 'WEST', 1);
+             INSERT INTO item VALUES ('a', 'A', 'EA', 2);
+             INSERT INTO need VALUES (1, 'a', 3), (2, 'a', 4)",
+        )
+        .unwrap();
+        let settings = format!(
+            "[[source]]\nname = \"erp\"\ntype = \"sqlite\"\nfile = \"erp.db\"\n\
+             mappings = [\"mapping.yaml\"]\n[[destination]]\nname = \"shop\"\ntype = \"webhook\"\n\
+             url = \"{url}\"\ntimeout_seconds = 1\nretry_first_ms = 50\nretry_max_seconds = 1\n"
+        );
+        std::fs::write(folder.path().join("lighterman.toml"), settings).unwrap();
+        let site = Self { folder, db };
+        site.map(mapping);
+        site
+    }
+
+    /// Writes a mapping and prepares the source for it.
+    fn map(&self, mapping: &str) {
+        std::fs::write(self.path().join("mapping.yaml"), mapping).unwrap();
+        let (code, shown) = command(BINARY, self.path(), &["source", "prepare", "--apply"]);
+        assert_eq!(code, Some(0), "{shown}");
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn run(&self, sql: &str) {
+        self.db.execute_batch(sql).unwrap();
+    }
+}
+
+/// Waits until an event's body is as wanted.
+async fn comes(
+    receiver: &Receiver,
+    event_type: &str,
+    key: &str,
+    wanted: impl Fn(&Value) -> bool,
+) -> bool {
+    receiver
+        .wait(SOON, |held| held.body(event_type, key).is_some_and(&wanted))
+        .await
+}
+
+async fn stock(receiver: &Receiver, key: &str, on_hand: &str, uom: &str, demand: &str) -> bool {
+    let key = format!("ACME|{key}");
+    comes(receiver, "inventory.availability.v1", &key, |body| {
+        body["on_hand"] == on_hand && body["uom"] == uom && body["soft_demand"] == demand
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_row_changes_the_event_follows() {
+    let receiver = Receiver::start(1, Faults::default()).await;
+    let site = Site::new(receiver.url(), MAPPING);
+    let mut agent = Agent::start(BINARY, site.path());
+    assert!(
+        stock(&receiver, "A|MAIN", "10", "EA", "7").await,
+        "{}",
+        agent.log()
+    );
+    assert!(
+        stock(&receiver, "A|WEST", "1", "EA", "7").await,
+        "{}",
+        agent.log()
+    );
+    // Item b is not there: its stock is held, and heals when it comes.
+    let held = || {
+        let (_, shown) = command(BINARY, site.path(), &["status", "--json"]);
+        shown.contains("join item: no row of main.item matches")
+    };
+    assert!(held(), "{}", agent.log());
+    site.run("INSERT INTO item VALUES ('b', 'B', 'KG', 0)");
+    assert!(
+        stock(&receiver, "B|MAIN", "5", "KG", "0").await,
+        "{}",
+        agent.log()
+    );
+    assert!(!held());
+    site.run("UPDATE need SET qty = 1 WHERE id = 1");
+    assert!(stock(&receiver, "A|MAIN", "10", "EA", "5").await);
+
+    agent.kill();
+    site.run(
+        "UPDATE item SET unit = 'PC' WHERE code = 'a'; DELETE FROM need WHERE id = 2;
+              DELETE FROM stock WHERE item = 'b'",
+    );
+    let mut agent = Agent::start(BINARY, site.path());
+    assert!(
+        stock(&receiver, "A|WEST", "1", "PC", "1").await,
+        "{}",
+        agent.log()
+    );
+    let gone = |held: &harness::receiver::Held| {
+        held.body("inventory.availability.v1", "ACME|B|MAIN")
+            .is_none()
+    };
+    assert!(receiver.wait(SOON, gone).await, "{}", agent.log());
+
+    // A new code for the item: the old key ends, the new one begins.
+    site.run("UPDATE item SET sku = 'AA' WHERE code = 'a'");
+    assert!(
+        stock(&receiver, "AA|WEST", "1", "PC", "1").await,
+        "{}",
+        agent.log()
+    );
+    let gone = |held: &harness::receiver::Held| {
+        held.body("inventory.availability.v1", "ACME|A|WEST")
+            .is_none()
+    };
+    assert!(receiver.wait(SOON, gone).await, "{}", agent.log());
+    assert!(agent.ended().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_mapping_is_worked_out_over_the_rows_that_are_there() {
+    let receiver = Receiver::start(1, Faults::default()).await;
+    let site = Site::new(receiver.url(), MAPPING);
+    let mut agent = Agent::start(BINARY, site.path());
+    assert!(
+        stock(&receiver, "A|MAIN", "10", "EA", "7").await,
+        "{}",
+        agent.log()
+    );
+
+    // A column that was not kept: its table is read again.
+    let wider = MAPPING.replace(
+        "      active: true",
+        "      safety_stock: item.safety\n      active: true",
+    );
+    site.map(&wider);
+    let key = "ACME|A|MAIN";
+    let safety = comes(&receiver, "inventory.availability.v1", key, |body| {
+        body["safety_stock"] == "2"
+    });
+    assert!(safety.await, "{}", agent.log());
+
+    // Another expression over the same columns, and no change in the log.
+    let other = wider.replace("on_hand: stock.qty", "on_hand: \"stock.qty * 2\"");
+    site.map(&other);
+    assert!(
+        stock(&receiver, "A|MAIN", "20", "EA", "7").await,
+        "{}",
+        agent.log()
+    );
+    assert!(agent.ended().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_document_waits_for_the_rest_of_its_rows() {
+    let receiver = Receiver::start(1, Faults::default()).await;
+    let site = Site::new(receiver.url(), MAPPING);
+    let agent = Agent::start(BINARY, site.path());
+    assert!(
+        stock(&receiver, "A|MAIN", "10", "EA", "7").await,
+        "{}",
+        agent.log()
+    );
+    // Three transactions of an application that does not know documents.
+    site.run("INSERT INTO head VALUES (7, 'C1')");
+    site.run("INSERT INTO line VALUES (7, 1, 'a', 2)");
+    site.run("INSERT INTO line VALUES (7, 2, 'b', 4)");
+    let whole = comes(&receiver, "order.v1", "ACME|7", |body| {
+        body["lines"]
+            .as_array()
+            .is_some_and(|lines| lines.len() == 2)
+    });
+    assert!(whole.await, "{}", agent.log());
+    site.run("DELETE FROM line WHERE no = 2");
+    let less = comes(&receiver, "order.v1", "ACME|7", |body| {
+        body["lines"]
+            .as_array()
+            .is_some_and(|lines| lines.len() == 1)
+    });
+    assert!(less.await, "{}", agent.log());
+}
