@@ -221,13 +221,20 @@ async fn a_changed_mapping_is_worked_out_over_the_rows_that_are_there() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_document_waits_for_the_rest_of_its_rows() {
     let receiver = Receiver::start(1, Faults::default()).await;
-    let site = Site::new(receiver.url(), MAPPING);
+    let patient = MAPPING.replace("wait_ms: 300", "wait_ms: 2000");
+    let site = Site::new(receiver.url(), &patient);
     let agent = Agent::start(BINARY, site.path());
     assert!(
         stock(&receiver, "A|MAIN", "10", "EA", "7").await,
         "{}",
         agent.log()
     );
+    assert!(
+        stock(&receiver, "A|WEST", "1", "EA", "7").await,
+        "{}",
+        agent.log()
+    );
+    let before = receiver.held().arrivals;
     // Three transactions of an application that does not know documents.
     site.run("INSERT INTO head VALUES (7, 'C1')");
     site.run("INSERT INTO line VALUES (7, 1, 'a', 2)");
@@ -238,6 +245,8 @@ async fn a_document_waits_for_the_rest_of_its_rows() {
             .is_some_and(|lines| lines.len() == 2)
     });
     assert!(whole.await, "{}", agent.log());
+    // Not the header alone, nor with one line.
+    assert_eq!(receiver.held().arrivals, before + 1, "{}", agent.log());
     site.run("DELETE FROM line WHERE no = 2");
     let less = comes(&receiver, "order.v1", "ACME|7", |body| {
         body["lines"]
