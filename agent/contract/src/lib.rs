@@ -15,6 +15,7 @@ pub mod destination;
 pub mod event;
 pub mod finding;
 pub mod position;
+pub mod schema;
 pub mod secret;
 pub mod section;
 pub mod source;
