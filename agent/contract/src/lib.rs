@@ -17,6 +17,7 @@ pub mod event;
 pub mod finding;
 pub mod position;
 pub mod read_query;
+pub mod schema;
 pub mod secret;
 pub mod section;
 pub mod source;

@@ -38,7 +38,7 @@ static LINE: BodySchema = BodySchema {
         may(
             "stock_qty_factor",
             FieldType::Decimal,
-            "how many stocking units one `uom` is; 1 if left out",
+            "how many stocking units one `uom` is; not known if left out",
         ),
         must("qty_ordered", FieldType::Decimal, "ordered, in `uom`"),
         may(
