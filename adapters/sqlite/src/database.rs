@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use contract::{CapturedTable, SourceError, TableName, TableShape};
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
@@ -10,7 +10,10 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use crate::values::Column;
 
 /// How long a statement waits for the application's lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Steps of SQLite's machine between two looks at the clock: well below a millisecond.
+const STEPS: i32 = 1_000;
 
 pub(crate) const LOG: &str = "lighterman_log";
 pub(crate) const SHAPES: &str = "lighterman_shape";
@@ -31,6 +34,12 @@ pub(crate) fn open(file: &Path, write: bool) -> Result<Connection, SourceError> 
         })?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
     Ok(connection)
+}
+
+/// Stops whatever the connection runs at `until`; its error is then
+/// [`rusqlite::ErrorCode::OperationInterrupted`].
+pub(crate) fn stop_at(db: &mut Connection, until: Instant) -> Result<(), rusqlite::Error> {
+    db.progress_handler(STEPS, Some(move || Instant::now() >= until))
 }
 
 pub(crate) fn denied(what: impl Into<String>, hint: impl Into<String>) -> SourceError {

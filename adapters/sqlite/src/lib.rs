@@ -9,21 +9,23 @@
 //! in one deferred transaction can then get `SQLITE_BUSY`, as beside any other writer; `BEGIN
 //! IMMEDIATE` avoids it.
 
+mod catalogue;
 mod check;
 mod database;
 mod prepare;
+mod query;
 mod snapshot;
 mod stream;
 mod values;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use contract::{
-    BuildSource, ChangeStream, Finding, Position, Preparation, Secrets, Section, SnapshotReader,
-    Source, SourceContext, SourceError,
+    BuildSource, ChangeStream, Finding, Position, Preparation, ReadQuery, ReadRows, Secrets,
+    Section, SnapshotReader, Source, SourceContext, SourceError, TableInfo, TableName,
 };
 
 /// The `type` in the settings.
@@ -61,6 +63,9 @@ pub struct SqliteSource {
     poll: Duration,
     context: SourceContext,
 }
+
+/// All of the catalogue, within the 20 seconds it may take.
+const CATALOGUE_MAX: Duration = Duration::from_secs(18);
 
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
@@ -122,5 +127,28 @@ impl Source for SqliteSource {
             tables: self.context.tables.clone(),
             epoch,
         }))
+    }
+
+    async fn catalogue(&self, tables: &[TableName]) -> Result<Vec<TableInfo>, SourceError> {
+        let (file, tables) = (self.file.clone(), tables.to_vec());
+        // A file on a share that hangs stops the thread, but not the answer.
+        let until = Instant::now() + CATALOGUE_MAX;
+        let look = blocking(move || catalogue::read(&file, &tables, until));
+        tokio::time::timeout(CATALOGUE_MAX, look)
+            .await
+            .unwrap_or_else(|_| Err(catalogue::too_slow()))
+    }
+
+    fn can_query(&self) -> bool {
+        true
+    }
+
+    async fn query(&self, query: &ReadQuery) -> Result<ReadRows, SourceError> {
+        let (file, asked) = (self.file.clone(), query.clone());
+        let until = Instant::now() + query.time_max;
+        let ask = blocking(move || query::read(&file, &asked, until));
+        tokio::time::timeout(query.time_max, ask)
+            .await
+            .unwrap_or_else(|_| Err(query.timed_out()))
     }
 }

@@ -1,5 +1,5 @@
-//! SQLite's `quote()` text and a column's declared type to a [`Value`]: the one place for both
-//! the stream and the snapshot.
+//! SQLite's `quote()` text or stored cell and a column's declared type to a [`Value`]: the one place
+//! for the stream, the snapshot and re-reads.
 //!
 //! | declared type (upper case, contains) | stored | value |
 //! |---|---|---|
@@ -16,7 +16,7 @@
 //! (<https://www.sqlite.org/lang_corefunc.html#quote>) and ends a text at a NUL character.
 
 use contract::value::{parse_uuid, unhex};
-use contract::{Decimal, Value};
+use contract::{ColumnKind, Decimal, Value};
 
 /// A column's name and declared type.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,40 +25,125 @@ pub(crate) struct Column {
     pub(crate) declared: String,
 }
 
+/// A cell as SQLite stores it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Stored {
+    Null,
+    Integer(i64),
+    Real(f64),
+    Text(String),
+    Blob(Vec<u8>),
+}
+
 /// The value of a quoted cell; `None` when the text is not what `quote()` writes.
 pub(crate) fn read(quoted: &str, declared: &str) -> Option<Value> {
-    let declared = declared.to_ascii_uppercase();
-    let decimal = ["DEC", "NUM", "MONEY"]
-        .iter()
-        .any(|word| declared.contains(word));
+    Some(value(unquote(quoted)?, declared))
+}
+
+fn unquote(quoted: &str) -> Option<Stored> {
     if quoted == "NULL" {
-        return Some(Value::Null);
+        return Some(Stored::Null);
     }
     if let Some(inner) = quoted.strip_prefix('\'') {
         let inner = inner.strip_suffix('\'')?;
-        return Some(text(inner.replace("''", "'"), &declared, decimal));
+        return Some(Stored::Text(inner.replace("''", "'")));
     }
     if let Some(inner) = quoted.strip_prefix("X'") {
-        return unhex(inner.strip_suffix('\'')?).map(Value::Bytes);
+        return unhex(inner.strip_suffix('\'')?).map(Stored::Blob);
     }
-    if let Ok(number) = quoted.parse::<i64>() {
-        return Some(match number {
-            0 | 1 if declared.contains("BOOL") => Value::Bool(number == 1),
-            _ if decimal => Value::Decimal(Decimal::from(number)),
-            _ => Value::Int(number),
-        });
+    if let Ok(number) = quoted.parse() {
+        return Some(Stored::Integer(number));
     }
-    let number: f64 = quoted.parse().ok()?;
-    if !number.is_finite() {
-        return Some(Value::Invalid(quoted.to_owned()));
-    }
-    // A declared scale says what the shortest text of the binary float was meant to be.
-    let exact: Option<Decimal> = number.to_string().parse().ok();
-    match (exact, scale(&declared)) {
-        (Some(exact), Some(scale)) if decimal && exact.scale() <= scale => {
-            Some(Value::Decimal(exact))
+    quoted.parse().ok().map(Stored::Real)
+}
+
+fn is_decimal(declared: &str) -> bool {
+    ["DEC", "NUM", "MONEY"]
+        .iter()
+        .any(|word| declared.contains(word))
+}
+
+fn is_moment(declared: &str) -> bool {
+    declared.contains("DATETIME") || declared.contains("TIMESTAMP")
+}
+
+/// The value of a stored cell.
+pub(crate) fn value(stored: Stored, declared: &str) -> Value {
+    let declared = declared.to_ascii_uppercase();
+    let decimal = is_decimal(&declared);
+    match stored {
+        Stored::Null => Value::Null,
+        Stored::Text(found) => text(found, &declared, decimal),
+        Stored::Blob(found) => Value::Bytes(found),
+        Stored::Integer(number @ (0 | 1)) if declared.contains("BOOL") => Value::Bool(number == 1),
+        Stored::Integer(number) if decimal => Value::Decimal(Decimal::from(number)),
+        Stored::Integer(number) => Value::Int(number),
+        Stored::Real(number) if !number.is_finite() => {
+            // As `quote()` writes it: a literal too large for any double.
+            let sign = if number < 0.0 { "-" } else { "" };
+            Value::Invalid(format!("{sign}9.0e+999"))
         }
-        _ => Some(Value::Float(number)),
+        Stored::Real(number) => {
+            // A declared scale says what the shortest text of the binary float was meant to be.
+            let exact: Option<Decimal> = number.to_string().parse().ok();
+            match (exact, scale(&declared)) {
+                (Some(exact), Some(scale)) if decimal && exact.scale() <= scale => {
+                    Value::Decimal(exact)
+                }
+                _ => Value::Float(number),
+            }
+        }
+    }
+}
+
+/// What the values of a column of this declared type come as, as long as the application stores
+/// what it declared: SQLite itself takes any value in any column, except in STRICT tables.
+///
+/// The declared type also gives the column's affinity, which decides how a number given as text is
+/// stored and the other way round (<https://www.sqlite.org/datatype3.html#determination_of_column_affinity>).
+/// Where that leaves more than one kind of value, the kind is [`ColumnKind::Other`].
+pub(crate) fn kind(declared: &str) -> ColumnKind {
+    let declared = declared.to_ascii_uppercase();
+    let has = |word: &str| declared.contains(word);
+    if has("INT") {
+        return match () {
+            // They have the affinity by accident, and hold texts.
+            () if has("POINT") || has("INTERVAL") => ColumnKind::Other,
+            () if has("BOOL") => ColumnKind::Bool,
+            () if is_decimal(&declared) => ColumnKind::Decimal,
+            () => ColumnKind::Int,
+        };
+    }
+    let texts = has("CHAR") || has("CLOB") || has("TEXT");
+    if !texts {
+        if has("BLOB") {
+            return ColumnKind::Bytes;
+        }
+        if has("REAL") || has("FLOA") || has("DOUB") {
+            let exact = is_decimal(&declared) && scale(&declared).is_some();
+            return if exact {
+                ColumnKind::Other
+            } else {
+                ColumnKind::Float
+            };
+        }
+        if has("BOOL") {
+            return ColumnKind::Bool;
+        }
+        // Without a scale, whole numbers are decimals and others floats.
+        if is_decimal(&declared) && scale(&declared).is_none() {
+            return ColumnKind::Other;
+        }
+    }
+    match () {
+        () if is_decimal(&declared) => ColumnKind::Decimal,
+        // Some texts have an offset, some do not.
+        () if is_moment(&declared) => ColumnKind::Other,
+        () if has("DATE") => ColumnKind::Date,
+        () if has("UUID") => ColumnKind::Uuid,
+        () if has("JSON") => ColumnKind::Json,
+        () if texts => ColumnKind::Text,
+        () => ColumnKind::Other,
     }
 }
 
@@ -80,7 +165,7 @@ fn text(text: String, declared: &str, decimal: bool) -> Value {
             Err(_) => Value::Text(text),
         };
     }
-    if declared.contains("DATETIME") || declared.contains("TIMESTAMP") {
+    if is_moment(declared) {
         if let Ok(moment) = text.parse() {
             return Value::Timestamp(moment);
         }
@@ -199,5 +284,78 @@ mod tests {
             );
         }
         assert_eq!(read("'open", "TEXT"), None);
+    }
+
+    /// A column of each declared type, holding what it declares, by the application's own SQL.
+    #[test]
+    fn the_kind_of_a_declared_type_is_the_kind_of_its_values() {
+        for (declared, literals, expected) in [
+            ("", "1, 'a', x'00', 1.5", ColumnKind::Other),
+            ("ANY", "1, 'a'", ColumnKind::Other),
+            ("INTEGER", "0, 1, -7, '12'", ColumnKind::Int),
+            ("UNSIGNED BIG INT", "9", ColumnKind::Int),
+            ("POINT", "'1,2'", ColumnKind::Other),
+            ("INTERVAL", "'1 day', 5", ColumnKind::Other),
+            ("TINYINT BOOL", "0, 1", ColumnKind::Bool),
+            ("BOOLEAN", "0, 1, true, '1'", ColumnKind::Bool),
+            ("REAL", "1, 1.5, '2'", ColumnKind::Float),
+            ("DOUBLE PRECISION", "1e300", ColumnKind::Float),
+            ("DECIMAL FLOAT(5,2)", "1.25, 1e-9", ColumnKind::Other),
+            ("VARCHAR(20)", "'a', 5, 1.5", ColumnKind::Text),
+            ("TEXT", "'a', '2026-11-20'", ColumnKind::Text),
+            ("clob", "'a'", ColumnKind::Text),
+            ("BLOB", "x'00ff'", ColumnKind::Bytes),
+            (
+                "DECIMAL(18,4)",
+                "12, 12.5, '0.10', '-7'",
+                ColumnKind::Decimal,
+            ),
+            ("NUMERIC", "12, 12.5", ColumnKind::Other),
+            ("MONEY", "12, 12.5", ColumnKind::Other),
+            ("NUMERIC(10)", "12, 12.5", ColumnKind::Other),
+            ("DECIMAL_TEXT", "'0.10', 5, 1.5", ColumnKind::Decimal),
+            ("NUMBER INT", "5, '6'", ColumnKind::Decimal),
+            ("DATE", "'2026-11-20'", ColumnKind::Date),
+            ("DATE_CHAR", "'2026-11-20'", ColumnKind::Date),
+            (
+                "DATETIME",
+                "'2026-11-20 08:00:00', '2026-11-20T08:00:00Z'",
+                ColumnKind::Other,
+            ),
+            (
+                "TIMESTAMP TEXT",
+                "'2026-11-20T08:00:00Z'",
+                ColumnKind::Other,
+            ),
+            ("TIME", "'08:00', 480", ColumnKind::Other),
+            (
+                "UUID",
+                "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'",
+                ColumnKind::Uuid,
+            ),
+            (
+                "UUID CHAR(36)",
+                "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'",
+                ColumnKind::Uuid,
+            ),
+            ("JSON", "'{\"a\":1}', '[1]'", ColumnKind::Json),
+            ("STRING", "'a', 5", ColumnKind::Other),
+        ] {
+            assert_eq!(kind(declared), expected, "{declared}");
+            let db = rusqlite::Connection::open_in_memory().unwrap();
+            db.execute_batch(&format!("CREATE TABLE t (v {declared})"))
+                .unwrap();
+            for literal in literals.split(", ") {
+                db.execute(&format!("INSERT INTO t VALUES ({literal})"), [])
+                    .unwrap();
+            }
+            let mut rows = db.prepare("SELECT quote(v) FROM t").unwrap();
+            let mut rows = rows.query([]).unwrap();
+            while let Some(row) = rows.next().unwrap() {
+                let value = read(&row.get::<_, String>(0).unwrap(), declared).unwrap();
+                let fits = expected == ColumnKind::Other || expected.name() == value.type_name();
+                assert!(fits, "{declared}: {} is no {expected:?}", value.type_name());
+            }
+        }
     }
 }

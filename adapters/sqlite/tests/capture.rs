@@ -1,101 +1,15 @@
 //! The SQLite source against real databases.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-use std::path::PathBuf;
-use std::sync::Arc;
+mod common;
+
 use std::time::Duration;
 
-use contract::section::Problems;
+use common::World;
 use contract::{
-    CapturedTable, ChangeStream, ChunkLimits, Key, Level, Node, NodeKind, Op, Position, RowChange,
-    Secret, SecretPlace, Secrets, Section, Source, SourceContext, SourceError, TableName, Value,
+    ChangeStream, ChunkLimits, Level, Op, Position, RowChange, SourceError, TableName, Value,
 };
 use rusqlite::Connection;
-
-struct NoSecrets;
-
-impl Secrets for NoSecrets {
-    fn read(&self, _: &SecretPlace) -> Result<Secret, String> {
-        Err("none".to_owned())
-    }
-}
-
-struct World {
-    _folder: tempfile::TempDir,
-    file: PathBuf,
-    db: Connection,
-    tables: Vec<CapturedTable>,
-}
-
-impl World {
-    fn new(sql: &str, tables: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("erp.db");
-        let db = Connection::open(&file).unwrap();
-        db.pragma_update(None, "journal_mode", "WAL").unwrap();
-        db.busy_timeout(Duration::from_secs(5)).unwrap();
-        db.execute_batch(sql).unwrap();
-        let tables = tables
-            .iter()
-            .map(|name| CapturedTable {
-                table: TableName::new("main", *name),
-                key: Vec::new(),
-                columns: Vec::new(),
-            })
-            .collect();
-        Self {
-            _folder: folder,
-            file,
-            db,
-            tables,
-        }
-    }
-
-    fn source(&self) -> Arc<dyn Source> {
-        let node = |kind| Node {
-            line: 1,
-            column: 1,
-            kind,
-        };
-        let key = |name: &str| Key {
-            name: name.to_owned(),
-            line: 1,
-            column: 1,
-        };
-        // A poll of a minute: what arrives sooner came through file events.
-        let settings = node(NodeKind::Map(vec![
-            (
-                key("file"),
-                node(NodeKind::Text(self.file.display().to_string())),
-            ),
-            (key("poll_ms"), node(NodeKind::Number("60000".to_owned()))),
-        ]));
-        let problems = Problems::new("t");
-        let mut section = Section::new(&settings, "source", &problems);
-        let build = source_sqlite::read(&mut section, &NoSecrets).unwrap();
-        build(SourceContext {
-            name: "erp".to_owned(),
-            tables: self.tables.clone(),
-        })
-        .unwrap()
-    }
-
-    async fn prepared(sql: &str, tables: &[&str]) -> Self {
-        let world = Self::new(sql, tables);
-        world.source().prepare(true).await.unwrap();
-        world
-    }
-
-    fn run(&self, sql: &str) {
-        self.db.execute_batch(sql).unwrap();
-    }
-
-    fn log_rows(&self) -> i64 {
-        self.db
-            .query_row("SELECT count(*) FROM lighterman_log", [], |row| row.get(0))
-            .unwrap()
-    }
-}
 
 /// The next changes, at least `count` of them, within a deadline.
 async fn take(stream: &mut dyn ChangeStream, count: usize) -> (Vec<RowChange>, Position) {

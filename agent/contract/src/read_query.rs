@@ -41,6 +41,18 @@ pub struct PlacedQuery<'a> {
     pub parameters: Vec<(&'a str, &'a Value)>,
 }
 
+impl PlacedQuery<'_> {
+    /// A message of the database about the placed statement, in the statement's own names.
+    #[must_use]
+    pub fn in_names(&self, message: &str, mark: impl Fn(usize) -> String) -> String {
+        // From the last, for `$1` also begins `$12`.
+        let numbered = self.parameters.iter().enumerate().rev();
+        numbered.fold(message.to_owned(), |text, (n, (name, _))| {
+            text.replace(&mark(n + 1), &format!(":{name}"))
+        })
+    }
+}
+
 impl ReadQuery {
     /// Most bytes of an answer, measured by [`Value::bytes`].
     pub const BYTES_MAX: usize = 16 << 20;
@@ -155,6 +167,8 @@ mod tests {
             placed.parameters,
             [("b", &Value::Null), ("a", &Value::Int(1))]
         );
+        let message = placed.in_names("near \"?2\" or ?1", |n| format!("?{n}"));
+        assert_eq!(message, "near \":a\" or :b");
     }
 
     #[test]
