@@ -16,6 +16,7 @@ mod catalogue;
 mod check;
 mod connect;
 mod decode;
+mod describe;
 mod gather;
 mod lsn;
 mod prepare;
@@ -31,7 +32,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use contract::{
     BuildSource, ChangeStream, Finding, Position, Preparation, Secrets, Section, SnapshotReader,
-    Source, SourceContext, SourceError,
+    Source, SourceContext, SourceError, TableInfo, TableName,
 };
 
 use settings::Settings;
@@ -93,6 +94,10 @@ impl Source for PostgresSource {
         Ok(Box::new(
             stream::open(&self.settings, tables, epoch, after).await?,
         ))
+    }
+
+    async fn catalogue(&self, tables: &[TableName]) -> Result<Vec<TableInfo>, SourceError> {
+        describe::describe(&self.settings, tables).await
     }
 
     async fn snapshot(&self, epoch: u32) -> Result<Box<dyn SnapshotReader>, SourceError> {

@@ -1,0 +1,102 @@
+//! What the PostgreSQL source says about tables.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
+
+mod common;
+
+use common::World;
+use contract::{ChunkLimits, ColumnKind, TableInfo, TableName};
+
+const TABLES: &str = "
+    CREATE TYPE colour AS ENUM ('red', 'green');
+    CREATE DOMAIN money2 AS numeric(14, 2);
+    CREATE TABLE every (
+        id int PRIMARY KEY, n numeric(19, 5) NOT NULL, b bigint, t text, c char(8),
+        f8 double precision, bo boolean, d date, tm time, ts timestamp, tz timestamptz, u uuid,
+        jb jsonb, by bytea, e colour, p money2, ar int[],
+        g int GENERATED ALWAYS AS (id * 2) STORED);
+    INSERT INTO every VALUES (1, 1.5, 2, 't', 'c', 0.5, true, '2026-11-20', '08:05', '2026-11-20 08:05',
+        '2026-11-20 08:05Z', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '{}', '\\x01', 'red', 2.5, '{1}');
+    CREATE TABLE pair (b int, a text, PRIMARY KEY (b, a));
+    CREATE TABLE by_index (x int NOT NULL, y int NOT NULL, z int, UNIQUE (x, y), UNIQUE (z));
+    CREATE TABLE keyless (x int);
+    CREATE SCHEMA other; CREATE TABLE other.\"Odd Name\" (\"Col 1\" int PRIMARY KEY);
+    CREATE TABLE parts (id int, day date, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);
+    CREATE TABLE parts_2026 PARTITION OF parts FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+    CREATE VIEW shown AS SELECT * FROM keyless";
+
+fn names(tables: &[TableInfo]) -> Vec<String> {
+    tables.iter().map(|info| info.table.to_string()).collect()
+}
+
+#[tokio::test]
+async fn tables_are_listed_with_columns_and_keys() {
+    let world = World::new(TABLES, &[]).await;
+    let source = world.source();
+    let all = source.catalogue(&[]).await.unwrap();
+    assert_eq!(
+        names(&all),
+        [
+            "other.Odd Name",
+            "public.by_index",
+            "public.every",
+            "public.keyless",
+            "public.pair",
+            "public.parts"
+        ]
+    );
+    let key = |name: &str| {
+        all.iter()
+            .find(|info| info.table.name == name)
+            .unwrap()
+            .key
+            .clone()
+    };
+    assert_eq!(key("every"), ["id"]);
+    assert_eq!(key("pair"), ["b", "a"]);
+    assert_eq!(key("by_index"), ["x", "y"], "nulls identify nothing");
+    assert!(key("keyless").is_empty());
+    assert_eq!(key("Odd Name"), ["Col 1"]);
+    let every = all.iter().find(|info| info.table.name == "every").unwrap();
+    assert!(
+        every.column("g").is_none(),
+        "computed columns are not in the log"
+    );
+    let n = every.column("n").unwrap();
+    assert_eq!((n.declared.as_str(), n.nullable), ("numeric(19,5)", false));
+    assert!(every.column("b").unwrap().nullable);
+    assert_eq!(every.rows, None, "nothing is counted");
+    world.run("ANALYZE every").await;
+    let wanted = [
+        TableName::new("public", "every"),
+        TableName::new("public", "absent"),
+    ];
+    let some = source.catalogue(&wanted).await.unwrap();
+    assert_eq!(names(&some), ["public.every"]);
+    assert_eq!(some[0].rows, Some(1));
+}
+
+#[tokio::test]
+async fn kinds_are_those_of_the_values_that_come() {
+    let world = World::prepared(TABLES, &["every"]).await;
+    let source = world.source();
+    let table = TableName::new("public", "every");
+    let info = source
+        .catalogue(std::slice::from_ref(&table))
+        .await
+        .unwrap()
+        .remove(0);
+    let mut reader = source.snapshot(1).await.unwrap();
+    reader.begin().await.unwrap();
+    let limits = ChunkLimits {
+        rows_max: 10,
+        bytes_max: 1 << 20,
+    };
+    let chunk = reader.chunk(&table, None, limits).await.unwrap();
+    let (shape, row) = (&chunk.rows[0].shape, chunk.rows[0].after.as_ref().unwrap());
+    assert_eq!(shape.columns.len(), info.columns.len());
+    for (name, value) in shape.columns.iter().zip(row) {
+        let column = info.column(name).unwrap();
+        assert_eq!(column.kind.name(), value.type_name(), "{name}");
+        assert_ne!(column.kind, ColumnKind::Other, "{name}");
+    }
+}
