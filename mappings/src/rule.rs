@@ -356,12 +356,16 @@ impl Rule {
         }
     }
 
-    /// The columns it needs of each table.
-    pub(crate) fn tables(&self) -> Vec<CapturedTable> {
+    /// The columns it needs of each table, and with `optional` those it can do without.
+    pub(crate) fn tables(&self, optional: bool) -> Vec<CapturedTable> {
         let mut tables: Vec<CapturedTable> = Vec::new();
         for (n, slot) in self.slots.iter().enumerate() {
             let columns = self.columns.iter().filter_map(|origin| match origin {
-                Origin::Cell { slot, column, .. } if *slot == n => Some(column.clone()),
+                Origin::Cell {
+                    slot,
+                    column,
+                    optional: can_lack,
+                } if *slot == n && (optional || !can_lack) => Some(column.clone()),
                 _ => None,
             });
             let mut table = slot.table.clone();
@@ -439,10 +443,10 @@ impl MappingSet {
                 let fix = "give one of them another `id`";
                 findings.push(Finding::fail(format!("rule {id}"), found).fix(fix));
             }
-            for table in rule.tables() {
+            for table in rule.tables(true) {
                 let clash = rules.iter().find_map(|known| {
                     let other = known
-                        .tables()
+                        .tables(true)
                         .into_iter()
                         .find(|other| other.table == table.table && other.key != table.key)?;
                     Some((known.reference.rule.clone(), other.key.join(", ")))
@@ -465,10 +469,10 @@ impl MappingSet {
         }
     }
 
-    /// The tables to capture, each with every column some rule reads.
+    /// The tables to capture, each with every column some rule cannot do without.
     pub fn tables(&self) -> Vec<CapturedTable> {
         let mut tables: Vec<CapturedTable> = Vec::new();
-        for needed in self.rules.iter().flat_map(|rule| rule.tables()) {
+        for needed in self.rules.iter().flat_map(|rule| rule.tables(false)) {
             let known = tables.iter().position(|known| known.table == needed.table);
             let at = known.unwrap_or_else(|| {
                 let mut table = needed.clone();

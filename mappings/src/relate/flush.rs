@@ -77,7 +77,12 @@ impl Relations {
             .plan
             .rules
             .iter()
-            .map(|plan| plan.rule.tables().iter().all(|table| ready(&table.table)))
+            .map(|plan| {
+                plan.rule
+                    .tables(false)
+                    .iter()
+                    .all(|table| ready(&table.table))
+            })
             .collect();
         let now = context.read_at;
         let mut flush = Flush {

@@ -305,7 +305,7 @@ impl Plan {
 /// The columns of every table that the rules need, key columns first.
 fn needed(rules: &[&Arc<Rule>]) -> Vec<CapturedTable> {
     let mut found: Vec<CapturedTable> = Vec::new();
-    for table in rules.iter().flat_map(|rule| rule.tables()) {
+    for table in rules.iter().flat_map(|rule| rule.tables(true)) {
         let at = found.iter().position(|known| known.table == table.table);
         let at = at.unwrap_or_else(|| {
             found.push(CapturedTable {

@@ -124,7 +124,7 @@ pub(crate) async fn new(ask: &Ask, from: &str, emit: EventType, json: bool) -> E
     };
     let Some(info) = tables.iter().find(same) else {
         let names: Vec<String> = tables.iter().map(|info| info.table.to_string()).collect();
-        let near = nearest(from, names.iter().map(String::as_str));
+        let near = nearest(from, tables.iter().map(|info| info.table.name.as_str()));
         let fix = near.map_or_else(
             || format!("one of {}", names.join(", ")),
             |name| format!("did you mean `{name}`?"),
