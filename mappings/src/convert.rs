@@ -121,7 +121,8 @@ pub(crate) fn clean<'a>(cell: &'a Value, rules: &Cleaning) -> Result<Cleaned<'a>
                 Trim::Both => text.trim(),
             };
             let blank = rules.blank_is_null && trimmed.trim().is_empty();
-            if blank || rules.null_values.iter().any(|null| null == trimmed) {
+            let no_date = rules.untyped && rules.null_dates.iter().any(|null| null == trimmed);
+            if blank || no_date || rules.null_values.iter().any(|null| null == trimmed) {
                 Cleaned::Null
             } else if trimmed.len() == text.len() {
                 Cleaned::Cell(Cow::Borrowed(cell))

@@ -3,13 +3,87 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+
 use common::*;
 use contract::Value;
-use mappings::Mapping;
+use mappings::{Catalogue, LoadContext, Mapping, Which, packs, trial};
 
 fn pack(name: &str) -> String {
     let path = format!("{}/packs/{name}/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
     std::fs::read_to_string(path).unwrap()
+}
+
+/// Packs that a site extends; the others are for the demo and for beginning.
+const PACKS: &[&str] = &[
+    "dynamics-gp",
+    "erpnext",
+    "northwind",
+    "odoo",
+    "sap-business-one",
+];
+
+#[test]
+fn shipped_packs_pass_their_own_tests_and_have_enough() {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for (file, text) in packs::SHIPPED {
+        let context = LoadContext {
+            company: Which::Only,
+            catalogue: &Catalogue::default(),
+            packs: &packs::shipped,
+        };
+        let results = trial::test_file(file, text, context)
+            .unwrap_or_else(|findings| panic!("{}", said(&findings)));
+        let failures: Vec<String> = results
+            .iter()
+            .flat_map(|r| &r.failures)
+            .map(ToString::to_string)
+            .collect();
+        assert!(failures.is_empty(), "{}", failures.join("\n"));
+        let folder = file.split('/').next().unwrap();
+        *counts.entry(folder).or_default() += results.len();
+        let mapping = Mapping::load(file, text).unwrap();
+        assert_eq!(said(mapping.warnings()), "", "{file}");
+    }
+    for pack in PACKS {
+        assert!(counts[pack] >= 12, "{pack} has {} tests", counts[pack]);
+        let page = format!("{}/../docs/packs/{pack}.md", env!("CARGO_MANIFEST_DIR"));
+        assert!(std::fs::exists(&page).unwrap(), "{page}");
+    }
+}
+
+#[test]
+fn a_site_extends_a_shipped_pack() {
+    let site = "mapping: 1\nextends: dynamics-gp-inventory@1.0.0\n\
+        settings: {sellable_sites: [WAREHOUSE]}\n\
+        companies: {split: database, list: [{code: ACME, database: ACME}]}\n";
+    assert_eq!(load(site).pack(), "dynamics-gp-inventory");
+    let wrong = site
+        .replace("@1.0.0", "@9.0.0")
+        .replace("sellable_sites", "sites");
+    let findings = Mapping::load("site.yaml", &wrong).unwrap_err();
+    assert!(
+        said(&findings).contains("is shipped as version 1.0.0, not 9.0.0"),
+        "{}",
+        said(&findings)
+    );
+    let findings = Mapping::load("site.yaml", &wrong.replace("@9.0.0", "")).unwrap_err();
+    assert!(
+        said(&findings).contains("site.yaml:3:12: settings: the pack asks for no setting `sites`"),
+        "{}",
+        said(&findings)
+    );
+    // What is wrong in the pack is said with the pack's own place.
+    let broken = site.replace(
+        "companies:",
+        "events: [{id: gp-availability, fields: {on_hand: \"stock.QTYONHND +\"}}]\ncompanies:",
+    );
+    let findings = Mapping::load("site.yaml", &broken).unwrap_err();
+    assert!(
+        said(&findings).starts_with("site.yaml:4:50: events[1].fields.on_hand"),
+        "{}",
+        said(&findings)
+    );
 }
 
 #[test]
