@@ -156,6 +156,185 @@ fn broken_files_are_refused_with_place_and_suggestion() {
     golden("broken_files.txt", all.trim_end());
 }
 
+const JOINS: &str = include_str!("language/joins.yaml");
+const DOCUMENTS: &str = include_str!("language/documents.yaml");
+const GROUPS: &str = include_str!("language/groups.yaml");
+const COMPANIES: &str = include_str!("language/companies.yaml");
+
+/// Edits that break files with several tables.
+const BROKEN_RELATED: &[(&str, &str, &str)] = &[
+    // joins
+    (JOINS, "missing: hold}", "mising: hold}"),
+    (JOINS, "missing: hold}", "missing: maybe}"),
+    (JOINS, ", missing: hold}", "}"),
+    (JOINS, "match: \"item.code = stock.item\", ", ""),
+    (JOINS, "item.code = stock.item", "item.code = stok.item"),
+    (JOINS, "item.code = stock.item", "item.code > stock.item"),
+    (JOINS, "item.code = stock.item", "item.code = 'A1'"),
+    (
+        JOINS,
+        "item.code = stock.item",
+        "item.code = stock.item or item.hidden = 0",
+    ),
+    (JOINS, "item.code = stock.item", "item.code = item.unit"),
+    (JOINS, "      item: {match", "      itm: {match"),
+    (
+        JOINS,
+        "unit.code = item.unit and",
+        "unit.code = need.item and",
+    ),
+    // sums
+    (JOINS, "        from: need\n", "        from: needs\n"),
+    (JOINS, "        from: need\n", ""),
+    (JOINS, "      demand:\n", "      item:\n"),
+    (
+        JOINS,
+        "sum: \"need.open * need.factor\"",
+        "sum: \"stock.on_hand * need.factor\"",
+    ),
+    (
+        JOINS,
+        "sum: \"need.open * need.factor\"",
+        "sum: \"need.open > 1\"",
+    ),
+    (JOINS, "demand.sum", "demand.total"),
+    (
+        JOINS,
+        "latest: \"need.due_on\"\n",
+        "lastest: \"need.due_on\"\n",
+    ),
+    // fields, guards, settings
+    (JOINS, "{damaged: \"optional", "{damagd: \"optional"),
+    (
+        JOINS,
+        "optional(stock.damaged, 0)",
+        "optional(0, stock.damaged)",
+    ),
+    (
+        JOINS,
+        "{damaged: \"optional(stock.damaged, 0)\"}",
+        "\"stock.damaged\"",
+    ),
+    (JOINS, "setting.sellable)\"", "setting.salable)\""),
+    (JOINS, "setting.sellable)\"", "stock.site)\""),
+    (JOINS, "else: hold, say", "else: stop, say"),
+    (JOINS, ", say: \"on hand out of range\"", ""),
+    (JOINS, "check: \"sellable > 0\"", "check: \"sellable\""),
+    (
+        JOINS,
+        "check: \"sellable > 0\"",
+        "check: \"selable > 0 and x.y\"",
+    ),
+    (JOINS, "default: [\"MAIN\", \"WEST\"]", "default: {MAIN: 1}"),
+    (JOINS, ", default: [\"MAIN\", \"WEST\"]", ""),
+    (
+        JOINS,
+        "      soft_demand: \"demand.sum\"",
+        "      soft_demand: \"backordered\"\n      backordered: \"soft_demand\"",
+    ),
+    // groups
+    (GROUPS, "group: sum\n    key", "group: max\n    key"),
+    (GROUPS, "group: greatest}", "group: any}"),
+    (
+        GROUPS,
+        "safety_stock: \"allocated / 2\"",
+        "safety_stock: \"allocated / lot.qty\"",
+    ),
+    (
+        GROUPS,
+        "safety_stock: \"allocated / 2\"",
+        "unavailable: {damaged: \"lot.qty\"}",
+    ),
+    // documents
+    (DOCUMENTS, "      from: line\n", "      from: lines\n"),
+    (DOCUMENTS, "        sku: \"item.sku\"\n", ""),
+    (DOCUMENTS, "order_by: line.no", "order_by: 7"),
+    (
+        DOCUMENTS,
+        "all_lines(qty_open = 0)",
+        "all_lines(qty_left = 0 and head.id)",
+    ),
+    (DOCUMENTS, "all_lines(qty_open = 0)", "all_lines()"),
+    (
+        DOCUMENTS,
+        "any_lines(qty_shipped > 0)",
+        "any_lines(count_lines() > 0)",
+    ),
+    (
+        DOCUMENTS,
+        "sum_lines(qty_ordered * line.price)",
+        "sum_lines(status)",
+    ),
+    (
+        DOCUMENTS,
+        "money(line.price, head.currency)",
+        "money(line.price)",
+    ),
+    (DOCUMENTS, "money(line.price, head.currency)", "line.price"),
+    (
+        DOCUMENTS,
+        "also_in: {head: old_head",
+        "also_in: {haed: old_head",
+    ),
+    (
+        DOCUMENTS,
+        "also_in: {head: old_head",
+        "also_in: {head: old_heads",
+    ),
+    (
+        DOCUMENTS,
+        "reasons: [\"head.stop_reason\", \"head.stop_note\"]",
+        "reasons: {a: head.stop_reason}",
+    ),
+    (
+        DOCUMENTS,
+        "    from: move\n",
+        "    from: move\n    group: sum\n",
+    ),
+    (
+        DOCUMENTS,
+        "    from: move\n",
+        "    from: move\n    lines: {from: line}\n",
+    ),
+    // companies
+    (COMPANIES, "split: table_prefix", "split: prefix"),
+    (COMPANIES, ", prefix: \"South$\"", ""),
+    (COMPANIES, "currency: EUR}", "currency: Euro}"),
+    (COMPANIES, "split: table_prefix", "split: database"),
+    (COMPANIES, "company.currency\"}\n", "company.country\"}\n"),
+    // tests
+    (JOINS, "    given:\n", "    givn:\n"),
+    (
+        JOINS,
+        "      unit:  [{code: \"P\", kind",
+        "      units: [{code: \"P\", kind",
+    ),
+    (
+        JOINS,
+        "      buyer: [{code: \"B\", blocked: 0}]\n",
+        "      buyer: {code: B}\n",
+    ),
+    (JOINS, "    expect: []\n", ""),
+];
+
+#[test]
+fn broken_files_of_several_tables_are_refused_with_place_and_suggestion() {
+    let mut all = String::new();
+    let mut loads = Vec::new();
+    for (file, from, to) in BROKEN_RELATED {
+        let broken = file.replacen(from, to, 1);
+        assert_ne!(broken, *file, "{from}");
+        match Mapping::load("erp.yaml", &broken) {
+            Err(findings) => {
+                writeln!(all, "### {from:?} -> {to:?}\n{}\n", said(&findings)).unwrap();
+            }
+            Ok(_) => loads.push((from, to)),
+        }
+    }
+    assert!(loads.is_empty(), "these load: {loads:?}");
+    golden("broken_related.txt", all.trim_end());
+}
+
 #[test]
 fn all_mistakes_of_a_file_are_said_at_once_in_file_order() {
     let broken = SHOP
