@@ -832,3 +832,77 @@ proptest! {
         prop_assert_eq!(agent.out, cut.out, "the same changes, cut otherwise");
     }
 }
+
+#[test]
+fn nothing_is_worked_out_before_its_tables_are_read() {
+    let shape = Shape {
+        item_missing: 1,
+        with_uom: false,
+        with_need: true,
+        need_kind: false,
+        need_join: false,
+        grouped: false,
+        by_zone: false,
+        flag_filter: false,
+        active_filter: false,
+        gone: false,
+        history: false,
+        cust_missing: 1,
+        line_filter: false,
+    };
+    let mut agent = Agent::new(&shape.file());
+    let mut world = World::new();
+    world.step(&Step {
+        table: 0,
+        cells: vec![Some(1); 6],
+        delete: false,
+        more: false,
+        cut: false,
+    });
+    let mut pending = agent.relations.pending(false);
+    for (changes, _) in &world.log {
+        for change in changes {
+            agent
+                .relations
+                .apply(
+                    change,
+                    Origin::Snapshot,
+                    agent.context.read_at,
+                    &mut pending,
+                    &mut agent.replicas,
+                )
+                .unwrap();
+        }
+    }
+    let unread = |table: &contract::TableName| table.name != "need";
+    let flushed = agent
+        .relations
+        .flush(
+            &mut pending,
+            &unread,
+            &agent.context,
+            100,
+            &mut agent.replicas,
+        )
+        .unwrap();
+    assert!(flushed.related.is_empty(), "{:?}", flushed.related);
+    assert!(agent.has_marks(), "what is marked waits in the store");
+    let mut pending = agent.relations.pending(true);
+    let flushed = agent
+        .relations
+        .flush(
+            &mut pending,
+            &|_| true,
+            &agent.context,
+            100,
+            &mut agent.replicas,
+        )
+        .unwrap();
+    assert!(
+        flushed
+            .related
+            .iter()
+            .any(|related| matches!(related, Related::Event { .. }))
+    );
+    assert!(!agent.has_marks());
+}

@@ -190,10 +190,10 @@ fn build(
     };
     let filter = condition(parts.filter, "where");
     let deleted_when = condition(parts.deleted_when, "deleted_when");
-    let mapped: Vec<String> = field_entries
-        .iter()
-        .map(|(key, _)| key.name.clone())
-        .collect();
+    let mapped = field_entries.iter().map(|(key, _)| key.name.clone());
+    // Filled by itself, and readable like any other.
+    let archived_too = history.map(|()| "archived".to_owned());
+    let mapped: Vec<String> = mapped.chain(archived_too).collect();
     scope.fields = FieldNames {
         schema: Some(schema),
         mapped,
