@@ -71,9 +71,10 @@ impl Compiler<'_> {
             return instead("column takes an alias and a setting", EXAMPLE);
         }
         match self.names.setting(&name.value)? {
-            Setting::One(Value::Null) => Ok((Expr::Constant(Value::Null), Type::Null)),
+            // Null by a person's choice: a constant null would be taken for a mistake.
+            Setting::One(Value::Null) => Ok((nothing(), Type::Null)),
             Setting::One(Value::Text(column)) if column.trim().is_empty() => {
-                Ok((Expr::Constant(Value::Null), Type::Null))
+                Ok((nothing(), Type::Null))
             }
             // What a site named may be missing at the next: then it is null.
             Setting::One(Value::Text(column)) => {
@@ -230,6 +231,11 @@ impl Compiler<'_> {
         }
         Ok((Expr::Call(info.call, made), result))
     }
+}
+
+/// Always null.
+fn nothing() -> Expr {
+    Expr::Case(Vec::new(), Box::new(Expr::Constant(Value::Null)))
 }
 
 /// A call's plain values.
