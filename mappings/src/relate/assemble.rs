@@ -6,7 +6,6 @@ use contract::event::{HARD_DELETE, OUT_OF_SCOPE};
 use contract::{Body, Decimal, EventKey, Value};
 
 use super::Relations;
-use super::change::holds;
 use super::plan::{PAGE, RulePlan, value_text};
 use super::replicas::{ReplicaRow, Replicas};
 use super::work::Work;
@@ -477,6 +476,14 @@ fn adds(plan: &RulePlan) -> impl Iterator<Item = (usize, &Sums)> {
         Role::Add(sums) => Some((n, &**sums)),
         _ => None,
     })
+}
+
+/// Whether a condition holds for a row; one that cannot be worked out is said.
+fn holds(filter: Option<&Expr>, cells: &crate::sql::Cells<'_>) -> Result<bool, Stop> {
+    match filter {
+        Some(filter) => Ok(filter.truth(cells)? == Some(true)),
+        None => Ok(true),
+    }
 }
 
 fn said(stop: Stop) -> String {

@@ -86,7 +86,6 @@ pub fn mark_text(mark: &Mark) -> String {
         "due": mark.due.map(|moment| moment.to_string()),
         "latest": mark.latest.map(|moment| moment.to_string()),
         "reason": mark.reason,
-        "renamed_from": mark.renamed_from,
     })
     .to_string()
 }
@@ -122,7 +121,6 @@ pub fn mark_from_text(text: &str) -> Option<Mark> {
             ),
             None => None,
         },
-        renamed_from: field("renamed_from").map(str::to_owned),
     })
 }
 
@@ -178,7 +176,6 @@ mod tests {
             transaction: u64,
             nanos in proptest::option::of(0_i64..2_000_000_000_000_000_000),
             own: bool,
-            renamed_from: Option<String>,
         ) {
             let position = contract::Position { epoch: 1, pos: contract::LogPos::from_number(pos), seq };
             let at = nanos.and_then(|n| jiff::Timestamp::from_nanosecond(n.into()).ok());
@@ -191,7 +188,6 @@ mod tests {
                 due: at,
                 latest: at,
                 reason: Some(SOFT_FLAG),
-                renamed_from,
             };
             prop_assert_eq!(mark_from_text(&mark_text(&mark)), Some(mark));
         }

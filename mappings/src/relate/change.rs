@@ -10,7 +10,6 @@ use super::Relations;
 use super::plan::{PAGE, RulePlan, Use, value_text};
 use super::replicas::{Cell, Mark, Marked, Replicas};
 use super::work::Work;
-use crate::sql::{Cells, Stop};
 
 /// Marks kept in memory at most; more go to the store.
 const MARKS_MAX: usize = 20_000;
@@ -58,7 +57,6 @@ impl Relations {
             due: None,
             latest: None,
             reason: None,
-            renamed_from: None,
         };
         let mut marker = Marker {
             relations: self,
@@ -359,13 +357,5 @@ impl Marker<'_> {
                 empty.insert(mark);
             }
         }
-    }
-}
-
-/// Whether a condition holds for a row; one that cannot be worked out is said.
-pub(super) fn holds(filter: Option<&crate::sql::Expr>, cells: &Cells<'_>) -> Result<bool, Stop> {
-    match filter {
-        Some(filter) => Ok(filter.truth(cells)? == Some(true)),
-        None => Ok(true),
     }
 }

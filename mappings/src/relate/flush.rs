@@ -77,12 +77,7 @@ impl Relations {
             .plan
             .rules
             .iter()
-            .map(|plan| {
-                plan.rule
-                    .tables(false)
-                    .iter()
-                    .all(|table| ready(&table.table))
-            })
+            .map(|plan| plan.tables.iter().all(ready))
             .collect();
         let now = context.read_at;
         let mut flush = Flush {
@@ -237,17 +232,14 @@ impl Relations {
                     held: false,
                     part,
                 };
-                let mut renamed_from = None;
                 if told.as_ref() != Some(&new) {
                     if let Some(told) = &told {
                         if plan.rule.grouped {
                             group::retract(plan, told, replicas)?;
                         }
                         if told.event_key != event_key {
-                            renamed_from = Some(told.event_key.clone());
                             let gone = Mark {
                                 reason: Some(HARD_DELETE),
-                                renamed_from: None,
                                 ..mark.clone()
                             };
                             pend(pending, rule, &told.event_key, gone);
@@ -263,7 +255,6 @@ impl Relations {
                 }
                 let mark = Mark {
                     reason: None,
-                    renamed_from,
                     ..mark
                 };
                 pend(pending, rule, &event_key, mark);

@@ -185,6 +185,5 @@ fn read_mark(position: &Position) -> Mark {
         due: None,
         latest: None,
         reason: None,
-        renamed_from: None,
     }
 }

@@ -65,6 +65,8 @@ pub(super) struct TablePlan {
 pub(super) struct RulePlan {
     pub(super) id: i64,
     pub(super) rule: Arc<Rule>,
+    /// The tables that must have been read before it can be worked out.
+    pub(super) tables: Vec<TableName>,
     pub(super) slots: Vec<SlotPlan>,
 }
 
@@ -178,9 +180,11 @@ impl Plan {
                 back,
             });
         }
+        let tables = rule.tables(false).into_iter();
         self.rules.push(RulePlan {
             id,
             rule: Arc::clone(rule),
+            tables: tables.map(|captured| captured.table).collect(),
             slots,
         });
         for (n, slot) in rule.slots.iter().enumerate() {

@@ -43,8 +43,6 @@ pub struct Mark {
     pub latest: Option<Timestamp>,
     /// Why a key ended, if it did.
     pub reason: Option<&'static str>,
-    /// The key the same row told before.
-    pub renamed_from: Option<String>,
 }
 
 impl Mark {
@@ -57,7 +55,6 @@ impl Mark {
             Some(latest) => due.map(|due| due.min(latest)),
             None => due,
         };
-        let renamed_from = newer.renamed_from.clone().or(self.renamed_from.take());
         // A key that ended for one row and is told by another has not ended.
         let reason = match (self.reason, newer.reason) {
             (Some(known), Some(_)) => Some(known),
@@ -70,7 +67,6 @@ impl Mark {
         self.due = due;
         self.latest = latest;
         self.reason = reason;
-        self.renamed_from = renamed_from;
     }
 }
 
