@@ -12,6 +12,7 @@ mod delivery;
 mod error;
 mod folder;
 mod prune;
+mod publish;
 mod published;
 mod relations;
 mod snapshot;
