@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use harness::agent::{Agent, command};
-use harness::receiver::{Faults, Receiver};
+use harness::receiver::{Faults, Held, Receiver};
 use rusqlite::Connection;
 use serde_json::Value;
 
@@ -121,6 +121,12 @@ async fn stock(receiver: &Receiver, key: &str, on_hand: &str, uom: &str, demand:
     .await
 }
 
+/// Waits until the receiver holds nothing more for a key of stock.
+async fn ends(receiver: &Receiver, key: &str) -> bool {
+    let gone = |held: &Held| held.body("inventory.availability.v1", key).is_none();
+    receiver.wait(SOON, gone).await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_row_changes_the_event_follows() {
     let receiver = Receiver::start(1, Faults::default()).await;
@@ -163,11 +169,7 @@ async fn whatever_row_changes_the_event_follows() {
         "{}",
         agent.log()
     );
-    let gone = |held: &harness::receiver::Held| {
-        held.body("inventory.availability.v1", "ACME|B|MAIN")
-            .is_none()
-    };
-    assert!(receiver.wait(SOON, gone).await, "{}", agent.log());
+    assert!(ends(&receiver, "ACME|B|MAIN").await, "{}", agent.log());
 
     // A new code for the item: the old key ends, the new one begins.
     site.run("UPDATE item SET sku = 'AA' WHERE code = 'a'");
@@ -176,11 +178,7 @@ async fn whatever_row_changes_the_event_follows() {
         "{}",
         agent.log()
     );
-    let gone = |held: &harness::receiver::Held| {
-        held.body("inventory.availability.v1", "ACME|A|WEST")
-            .is_none()
-    };
-    assert!(receiver.wait(SOON, gone).await, "{}", agent.log());
+    assert!(ends(&receiver, "ACME|A|WEST").await, "{}", agent.log());
     assert!(agent.ended().is_none());
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use contract::finding::worst;
 use contract::{Finding, Level, TableInfo};
-use mappings::{Catalogue, LoadContext, Mapping, MappingSet, Which};
+use mappings::{Catalogue, MappingSet};
 
 use super::files::{self, MappingFile};
 use super::live::{self, Ask};
@@ -45,12 +45,7 @@ pub(crate) async fn check(paths: &[PathBuf], ask: &Ask, json: bool) -> Exit {
 
 fn look(file: &MappingFile, tables: Option<&[TableInfo]>) -> Vec<Finding> {
     let catalogue = tables.map_or_else(Catalogue::default, live::catalogue);
-    let context = LoadContext {
-        company: Which::First,
-        catalogue: &catalogue,
-        packs: &|wanted| files::pack(&file.path, wanted),
-    };
-    let mapping = match Mapping::load_with(&file.name, &file.text, context) {
+    let mapping = match file.load(&catalogue) {
         Ok(mapping) => mapping,
         Err(findings) => return findings,
     };

@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 
-use mappings::{
-    Catalogue, ExplainedEvent, ExplainedTable, LoadContext, Mapping, MappingSet, Which,
-};
+use mappings::{Catalogue, ExplainedEvent, ExplainedTable, MappingSet};
 
 use super::files;
 use crate::{Exit, out, refuse};
@@ -18,12 +16,8 @@ pub(crate) fn explain(paths: &[PathBuf], json: bool) -> Exit {
     let mut all = Vec::new();
     let mut findings = Vec::new();
     for file in files {
-        let context = LoadContext {
-            company: Which::First,
-            catalogue: &Catalogue::default(),
-            packs: &|wanted| files::pack(&file.path, wanted),
-        };
-        let set = Mapping::load_with(&file.name, &file.text, context)
+        let set = file
+            .load(&Catalogue::default())
             .and_then(|mapping| MappingSet::new(vec![mapping]));
         match set {
             Ok(set) => all.push((file.name, set.explain())),

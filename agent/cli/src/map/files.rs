@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use contract::Finding;
-use mappings::packs;
+use mappings::trial::{self, TestResult};
+use mappings::{Catalogue, LoadContext, Mapping, Which, packs};
 
 /// Folders in folders, this deep.
 const DEPTH_MAX: usize = 8;
@@ -11,8 +12,39 @@ const DEPTH_MAX: usize = 8;
 /// A mapping file's text and the name it is shown by.
 pub(crate) struct MappingFile {
     pub(crate) name: String,
-    pub(crate) path: PathBuf,
-    pub(crate) text: String,
+    path: PathBuf,
+    text: String,
+}
+
+impl MappingFile {
+    /// The file as a mapping, checked against `catalogue`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn load(&self, catalogue: &Catalogue) -> Result<Mapping, Vec<Finding>> {
+        self.with(catalogue, |context| {
+            Mapping::load_with(&self.name, &self.text, context)
+        })
+    }
+
+    /// What became of its tests.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub(crate) fn test(&self) -> Result<Vec<TestResult>, Vec<Finding>> {
+        let offline = Catalogue::default();
+        self.with(&offline, |context| {
+            trial::test_file(&self.name, &self.text, context)
+        })
+    }
+
+    fn with<T>(&self, catalogue: &Catalogue, work: impl FnOnce(LoadContext<'_>) -> T) -> T {
+        work(LoadContext {
+            company: Which::First,
+            catalogue,
+            packs: &|wanted| pack(&self.path, wanted),
+        })
+    }
 }
 
 /// The YAML files that paths mean: files themselves, folders with all files in them.

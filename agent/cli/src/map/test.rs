@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use contract::Finding;
-use mappings::trial::{TestResult, test_file};
-use mappings::{Catalogue, LoadContext, Which};
+use mappings::trial::TestResult;
 
 use super::files::{self, MappingFile};
 use crate::{Exit, out, refuse, say};
@@ -21,7 +20,7 @@ pub(crate) fn test(paths: &[PathBuf], json: bool) -> Exit {
     let results: Vec<Tested> = files
         .into_iter()
         .map(|file| {
-            let result = run(&file);
+            let result = file.test();
             (file, result)
         })
         .collect();
@@ -40,15 +39,6 @@ pub(crate) fn test(paths: &[PathBuf], json: bool) -> Exit {
         (false, true) => Exit::Trouble,
         (false, false) => Exit::Ok,
     }
-}
-
-fn run(file: &MappingFile) -> Result<Vec<TestResult>, Vec<Finding>> {
-    let context = LoadContext {
-        company: Which::First,
-        catalogue: &Catalogue::default(),
-        packs: &|wanted| files::pack(&file.path, wanted),
-    };
-    test_file(&file.name, &file.text, context)
 }
 
 fn print(results: &[Tested]) {
