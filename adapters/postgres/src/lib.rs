@@ -12,14 +12,17 @@
 //! the newest met). `values` lists the types; whatever is not in the list is text as PostgreSQL
 //! writes it.
 
+mod bind;
 mod catalogue;
 mod check;
 mod connect;
 mod decode;
 mod describe;
+mod fetch;
 mod gather;
 mod lsn;
 mod prepare;
+mod query;
 mod settings;
 mod snapshot;
 mod start;
@@ -31,8 +34,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use contract::{
-    BuildSource, ChangeStream, Finding, Position, Preparation, Secrets, Section, SnapshotReader,
-    Source, SourceContext, SourceError, TableInfo, TableName,
+    BuildSource, ChangeStream, Finding, Position, Preparation, ReadQuery, ReadRows, Secrets,
+    Section, SnapshotReader, Source, SourceContext, SourceError, TableInfo, TableName,
 };
 
 use settings::Settings;
@@ -64,6 +67,7 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildSou
         Ok(Arc::new(PostgresSource {
             settings: unnamed.named(&context.name),
             context,
+            reader: query::Reader::default(),
         }) as Arc<dyn Source>)
     }))
 }
@@ -73,6 +77,7 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildSou
 pub struct PostgresSource {
     settings: Settings,
     context: SourceContext,
+    reader: query::Reader,
 }
 
 #[async_trait]
@@ -104,5 +109,13 @@ impl Source for PostgresSource {
         let tables = &self.context.tables;
         let reader = snapshot::TableReader::open(&self.settings, tables, epoch).await?;
         Ok(Box::new(reader))
+    }
+
+    fn can_query(&self) -> bool {
+        true
+    }
+
+    async fn query(&self, query: &ReadQuery) -> Result<ReadRows, SourceError> {
+        self.reader.read(&self.settings, query).await
     }
 }

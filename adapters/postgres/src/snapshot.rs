@@ -18,17 +18,15 @@ use tokio_postgres::{Client, SimpleQueryRow};
 
 use crate::catalogue::{Publication, Table, shape};
 use crate::connect::{self, Rights, literal, name, rows};
+use crate::fetch::{Fetching, cells};
 use crate::lsn;
 use crate::settings::Settings;
-use crate::values::{Kind, Kinds, not_utf8, value};
+use crate::values::{Kind, Kinds};
 
 /// Between two looks whether old transactions have ended.
 const POLL: Duration = Duration::from_millis(100);
 /// After so long we say what we wait for.
 const SAY_AFTER: Duration = Duration::from_secs(5);
-/// Rows of a chunk's first fetch, before the size of rows is known, and the most of a later one.
-const FETCH_FIRST: usize = 16;
-const FETCH_MAX: usize = 500;
 
 /// Reads the captured tables.
 pub(crate) struct TableReader {
@@ -238,15 +236,6 @@ impl Reading {
         Ok(sql)
     }
 
-    fn row(&self, row: &SimpleQueryRow) -> Row {
-        let cell = |(n, kind): (usize, &Kind)| match row.try_get(n) {
-            Ok(Some(text)) => value(*kind, text),
-            Ok(None) => contract::Value::Null,
-            Err(_) => not_utf8(),
-        };
-        self.kinds.iter().enumerate().map(cell).collect()
-    }
-
     fn cursor(&self, table: &TableName, row: &SimpleQueryRow) -> Result<String, SourceError> {
         let texts: Vec<&str> = self
             .paging
@@ -371,10 +360,10 @@ impl SnapshotReader for TableReader {
             .await
             .map_err(|error| connect::classify(&doing, &error))?;
         let mut read: Vec<RowChange> = Vec::new();
-        let mut bytes = 0;
         let mut next = None;
-        let mut ask = FETCH_FIRST.min(rows_max);
+        let mut fetching = Fetching::new(rows_max, limits.bytes_max);
         loop {
+            let ask = fetching.ask();
             let fetched = rows(
                 &client,
                 &format!("FETCH {ask} FROM lighterman_chunk"),
@@ -382,8 +371,8 @@ impl SnapshotReader for TableReader {
             )
             .await?;
             for row in &fetched {
-                let change = change(&shape, reading.row(row), &mark);
-                bytes += change.bytes();
+                let change = change(&shape, cells(&reading.kinds, row), &mark);
+                fetching.count(change.bytes());
                 read.push(change);
             }
             let Some(last) = fetched.last().filter(|_| fetched.len() == ask) else {
@@ -393,14 +382,10 @@ impl SnapshotReader for TableReader {
                 }
                 break;
             };
-            if read.len() >= rows_max || bytes >= limits.bytes_max {
+            if fetching.full() {
                 next = Some(reading.cursor(table, last)?);
                 break;
             }
-            // As many as fit by the size seen so far.
-            let each = (bytes / read.len().max(1)).max(1);
-            let fit = (limits.bytes_max - bytes) / each;
-            ask = fit.clamp(1, FETCH_MAX).min(rows_max - read.len());
         }
         rows(&client, "COMMIT", &doing).await?;
         self.client = Some(client);

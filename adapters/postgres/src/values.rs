@@ -1,4 +1,5 @@
-//! PostgreSQL's text form of a value to [`Value`]: the one place, for snapshot and stream alike.
+//! PostgreSQL's text form of a value to [`Value`]: the one place, for snapshot, stream and
+//! re-reads alike.
 //!
 //! | type | value |
 //! |---|---|

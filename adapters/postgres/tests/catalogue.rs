@@ -3,8 +3,9 @@
 
 mod common;
 
-use common::World;
-use contract::{ChunkLimits, ColumnKind, TableInfo, TableName};
+use common::types::{EVERY_TYPE, EVERY_VALUE};
+use common::{World, changes, snapshot};
+use contract::{ChunkLimits, ColumnKind, TableInfo, TableName, Value};
 
 const TABLES: &str = "
     CREATE TYPE colour AS ENUM ('red', 'green');
@@ -98,5 +99,70 @@ async fn kinds_are_those_of_the_values_that_come() {
         let column = info.column(name).unwrap();
         assert_eq!(column.kind.name(), value.type_name(), "{name}");
         assert_ne!(column.kind, ColumnKind::Other, "{name}");
+    }
+}
+
+fn table(name: &str) -> TableName {
+    TableName::new("public", name)
+}
+
+async fn one(world: &World, name: &str) -> TableInfo {
+    let mut found = world.source().catalogue(&[table(name)]).await.unwrap();
+    assert_eq!(found.len(), 1, "{name}");
+    found.remove(0)
+}
+
+/// Every type there is, as the stream and a snapshot deliver it.
+#[tokio::test]
+async fn kinds_hold_for_every_type_in_stream_and_snapshot() {
+    let world = World::prepared(EVERY_TYPE, &["every"]).await;
+    let source = world.source();
+    let info = one(&world, "every").await;
+    let mut stream = source.stream(1, None).await.unwrap();
+    world.run(EVERY_VALUE).await;
+    let streamed = changes(&mut *stream, 3).await;
+    let mut reader = source.snapshot(1).await.unwrap();
+    reader.begin().await.unwrap();
+    let read = snapshot(&mut *reader, &table("every"), 10).await;
+    let names: Vec<_> = info.columns.iter().map(|c| c.name.clone()).collect();
+    for row in streamed.iter().chain(&read) {
+        assert_eq!(row.shape.columns, names);
+        for (column, value) in info.columns.iter().zip(row.after.as_ref().unwrap()) {
+            assert!(column.kind.fits(value), "{}", column.name);
+            if !matches!(value, Value::Null | Value::Invalid(_)) {
+                let told = (&column.name, column.kind.name());
+                assert_eq!(told, (&column.name, value.type_name()));
+            }
+        }
+    }
+    // The first row has an ordinary value in every column: no kind went unseen.
+    let first = read[0].after.as_ref().unwrap();
+    assert!(
+        first
+            .iter()
+            .zip(&info.columns)
+            .all(|(value, column)| value.type_name() == column.kind.name())
+    );
+    assert!(
+        !info
+            .columns
+            .iter()
+            .any(|column| column.kind == ColumnKind::Other)
+    );
+    let declared = |name: &str| info.column(name).unwrap().declared.as_str();
+    for (column, text) in [
+        ("id", "integer"),
+        ("n", "numeric"),
+        ("n2", "numeric(38,10)"),
+        ("v", "character varying(20)"),
+        ("c", "character(8)"),
+        ("ci", "public.citext"),
+        ("e", "public.colour"),
+        ("p", "public.price"),
+        ("tz", "timestamp with time zone"),
+        ("ar", "integer[]"),
+        ("bi", "bit(5)"),
+    ] {
+        assert_eq!(declared(column), text, "{column}");
     }
 }

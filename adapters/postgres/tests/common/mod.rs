@@ -8,6 +8,8 @@
     reason = "tests; each test program uses its part"
 )]
 
+pub mod types;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
