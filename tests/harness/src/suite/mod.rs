@@ -3,5 +3,6 @@
 //! An adapter's `tests/suite.rs` gives a backend and calls `run`. A new adapter passes the suite
 //! before anything else is tested.
 
+mod ask;
 pub mod destination;
 pub mod source;

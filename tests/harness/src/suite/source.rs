@@ -60,6 +60,7 @@ pub async fn run(backend: &dyn SourceBackend) {
     let end = changes_come_in_order_and_again_until_acknowledged(backend).await;
     let end = a_dropped_wait_loses_nothing(backend, end).await;
     chunks_equal_the_stream_and_say_what_they_reflect(backend, end).await;
+    super::ask::run(backend).await;
     a_position_of_another_life_is_refused(backend).await;
 }
 
