@@ -12,16 +12,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use contract::read_query::refused;
-use contract::{PlacedQuery, ReadQuery, ReadRows, SourceError, SqlLexis};
+use contract::{PlacedQuery, ReadQuery, ReadRows, Sees, SourceError, SqlLexis};
 use tokio::time::Instant;
 use tokio_postgres::error::DbError;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Error, SimpleQueryMessage};
+use tokio_postgres::{Client, Error, SimpleQueryMessage, SimpleQueryRow};
 
 use crate::bind::Bind;
-use crate::connect::{self, Rights, classify};
+use crate::connect::{self, Rights, classify, rows};
 use crate::fetch::{Fetching, cells};
 use crate::settings::Settings;
+use crate::snapshot::sees;
 use crate::values::{Kind, Kinds};
 
 const DOING: &str = "read by key";
@@ -65,13 +66,13 @@ impl Reader {
         let placed = query.place(&LEXIS, mark)?;
         let started = Instant::now();
         let ask = async {
-            let mut asking = self.begun(settings, query).await?;
+            let (mut asking, sees) = self.begun(settings, query).await?;
             let question = Question {
                 query,
                 placed: &placed,
                 started,
             };
-            let answer = question.ask(&mut asking).await;
+            let answer = question.ask(&mut asking, sees).await;
             // A connection that failed otherwise is not used again.
             if matches!(answer, Ok(_) | Err(SourceError::Denied { .. })) {
                 // Settings of the session go back with the transaction; its own locks do not.
@@ -92,24 +93,35 @@ impl Reader {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection with the read only transaction begun.
-    async fn begun(&self, settings: &Settings, query: &ReadQuery) -> Result<Asking, SourceError> {
+    /// A connection with the read only transaction begun, and what the statement will see at least.
+    async fn begun(
+        &self,
+        settings: &Settings,
+        query: &ReadQuery,
+    ) -> Result<(Asking, Sees), SourceError> {
         let begin = begin(query);
         let kept = self.slot().take();
         let kept = kept.filter(|(kept, at)| !kept.client.is_closed() && at.elapsed() < KEPT_MAX);
         if let Some((kept, _)) = kept
-            && kept.client.batch_execute(&begin).await.is_ok()
+            && let Ok(begun) = rows(&kept.client, &begin, DOING).await
         {
-            return Ok(kept);
+            return Ok((kept, seen(&begun)?));
         }
         let client = connect::connect(settings, Rights::Read).await?;
-        let begun = client.batch_execute(&begin).await;
-        begun.map_err(|error| classify(DOING, &error))?;
-        Ok(Asking {
+        let begun = rows(&client, &begin, DOING).await?;
+        let asking = Asking {
             client,
             kinds: Kinds::default(),
-        })
+        };
+        Ok((asking, seen(&begun)?))
     }
+}
+
+/// A snapshot taken before the statement's own: what it sees, the statement sees as well.
+fn seen(begun: &[SimpleQueryRow]) -> Result<Sees, SourceError> {
+    let text = begun.first().and_then(|row| row.get(0));
+    text.and_then(sees)
+        .ok_or_else(|| SourceError::Malformed(format!("{DOING}: its snapshot is unreadable")))
 }
 
 fn begin(query: &ReadQuery) -> String {
@@ -118,7 +130,8 @@ fn begin(query: &ReadQuery) -> String {
     format!(
         "BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED, READ ONLY; \
          SET LOCAL statement_timeout = {}; SET LOCAL lock_timeout = {}; \
-         SET LOCAL search_path TO DEFAULT; SET LOCAL standard_conforming_strings = on",
+         SET LOCAL search_path TO DEFAULT; SET LOCAL standard_conforming_strings = on; \
+         SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text",
         millis(query.time_max),
         millis(query.time_max.min(LOCK_MAX)),
     )
@@ -131,7 +144,7 @@ struct Question<'a> {
 }
 
 impl Question<'_> {
-    async fn ask(&self, asking: &mut Asking) -> Result<ReadRows, SourceError> {
+    async fn ask(&self, asking: &mut Asking, sees: Sees) -> Result<ReadRows, SourceError> {
         let client = &asking.client;
         let declare = format!(
             "DECLARE lighterman_read NO SCROLL CURSOR FOR {}",
@@ -163,10 +176,13 @@ impl Question<'_> {
         asking.kinds.learn(client, &types).await?;
         let kinds: Vec<Kind> = types.iter().map(|oid| asking.kinds.of(*oid)).collect();
         let names = columns.columns().iter();
-        Ok(ReadRows {
-            columns: names.map(|column| column.name().to_owned()).collect(),
-            rows: self.fetch(client, &kinds).await?,
-        })
+        let names = names.map(|column| column.name().to_owned()).collect();
+        ReadRows::of(
+            self.query,
+            names,
+            self.fetch(client, &kinds).await?,
+            Some(sees),
+        )
     }
 
     async fn fetch(

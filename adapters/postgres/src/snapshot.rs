@@ -252,7 +252,7 @@ impl Reading {
 }
 
 /// Reads `xmin:xmax:running,running`.
-fn sees(text: &str) -> Option<Sees> {
+pub(crate) fn sees(text: &str) -> Option<Sees> {
     let mut parts = text.split(':');
     let xmin = parts.next()?.parse().ok()?;
     let xmax = parts.next()?.parse().ok()?;

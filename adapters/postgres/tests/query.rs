@@ -14,6 +14,7 @@ fn asked(sql: &str, parameters: &[(&str, Value)]) -> ReadQuery {
     ReadQuery {
         sql: sql.to_owned(),
         parameters: given.map(|(n, v)| ((*n).to_owned(), v.clone())).collect(),
+        more: Vec::new(),
         rows_max: 100,
         time_max: Duration::from_secs(20),
     }
@@ -55,20 +56,22 @@ async fn a_re_read_row_equals_its_snapshot() {
     assert_eq!(read.len(), 3);
     for row in &read {
         let cells = row.after.as_ref().unwrap();
-        let found = ask(
-            &*source,
+        let mut query = asked(
             "SELECT * FROM every WHERE id = :id -- all of it",
             &[("id", cells[0].clone())],
-        )
-        .await
-        .unwrap();
-        assert_eq!(found.rows.len(), 1);
-        let computed = found.columns.len() - 1;
-        assert_eq!(found.columns[..computed], row.shape.columns);
-        let found = found.rows.into_iter().next();
-        let mut found = found.unwrap();
-        found.truncate(computed);
-        assert_eq!(show(Some(&found)), show(Some(cells)));
+        );
+        // Alone, and twice at once.
+        for more in [vec![], vec![vec![cells[0].clone()]]] {
+            query.more = more;
+            let found = source.query(&query).await.unwrap();
+            assert_eq!(found.rows.len(), 1 + query.more.len());
+            let computed = found.columns.len() - 1;
+            assert_eq!(found.columns[..computed], row.shape.columns);
+            for mut found in found.rows {
+                found.truncate(computed);
+                assert_eq!(show(Some(&found)), show(Some(cells)));
+            }
+        }
     }
     let backslash = ask(
         &*source,

@@ -95,7 +95,8 @@ pub(crate) fn read(
         }
         rows.push(cells);
     }
-    Ok(ReadRows { columns, rows })
+    // The log is in the database: what it told is what a read sees.
+    ReadRows::of(query, columns, rows, None)
 }
 
 fn bind(name: &str, value: &Value) -> Result<Bound, SourceError> {

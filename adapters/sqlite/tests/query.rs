@@ -13,6 +13,7 @@ fn asked(sql: &str, parameters: &[(&str, Value)]) -> ReadQuery {
     ReadQuery {
         sql: sql.to_owned(),
         parameters: given.map(|(n, v)| ((*n).to_owned(), v.clone())).collect(),
+        more: Vec::new(),
         rows_max: 100,
         time_max: Duration::from_secs(10),
     }
@@ -66,6 +67,11 @@ async fn a_re_read_row_equals_its_snapshot() {
                 cells.iter().map(|c| (c.type_name(), c.text())).collect()
             };
             assert_eq!(show(&found), show(cells));
+            let mut twice = asked(sql, &[("k", cells[0].clone())]);
+            twice.more = vec![vec![cells[0].clone()]];
+            for found in source.query(&twice).await.unwrap().rows {
+                assert_eq!(show(&found), show(cells), "asked twice at once");
+            }
         }
     }
 }

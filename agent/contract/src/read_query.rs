@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::source::SourceError;
+use crate::source::{Sees, SourceError};
 use crate::sql_parameters::{SqlLexis, place_parameters};
 use crate::value::Value;
 
@@ -17,7 +17,10 @@ pub struct ReadQuery {
     pub sql: String,
     /// The parameters' values. Each must be used, and each used name must have a value.
     pub parameters: Vec<(String, Value)>,
-    /// Most rows of an answer.
+    /// Further questions of the same statement: values in the order of `parameters`. The database
+    /// is asked all of them at once.
+    pub more: Vec<Vec<Value>>,
+    /// Most rows of an answer, to all questions together.
     pub rows_max: usize,
     /// How long the answer may take, connecting included.
     pub time_max: Duration,
@@ -30,6 +33,45 @@ pub struct ReadRows {
     pub columns: Vec<String>,
     /// The rows, each with a value per column.
     pub rows: Vec<Vec<Value>>,
+    /// For each row, which question it answers: 0 = `parameters`, then `more` in its order.
+    pub questions: Vec<usize>,
+    /// Which changes the rows reflect; `None` = all that the source had told when it was asked.
+    pub sees: Option<Sees>,
+}
+
+impl ReadRows {
+    /// The answer as a database gave it to the placed statement.
+    ///
+    /// # Errors
+    /// [`SourceError::Malformed`] when a row does not say which question it answers.
+    pub fn of(
+        query: &ReadQuery,
+        mut columns: Vec<String>,
+        mut rows: Vec<Vec<Value>>,
+        sees: Option<Sees>,
+    ) -> Result<Self, SourceError> {
+        let mut questions = vec![0; rows.len()];
+        if !query.more.is_empty() {
+            if !columns.is_empty() {
+                columns.remove(0);
+            }
+            for (row, question) in rows.iter_mut().zip(&mut questions) {
+                let number = (!row.is_empty()).then(|| row.remove(0));
+                let number = number.and_then(|number| number.text()?.parse::<usize>().ok());
+                let known = number.filter(|number| *number <= query.more.len());
+                *question = known.ok_or_else(|| {
+                    let what = format!("{DOING}: a row does not say which question it answers");
+                    SourceError::Malformed(what)
+                })?;
+            }
+        }
+        Ok(Self {
+            columns,
+            rows,
+            questions,
+            sees,
+        })
+    }
 }
 
 /// A statement ready for the database.
@@ -57,7 +99,8 @@ impl ReadQuery {
     /// Most bytes of an answer, measured by [`Value::bytes`].
     pub const BYTES_MAX: usize = 16 << 20;
 
-    /// Puts `mark(number)` in the place of each `:name`, for adapters.
+    /// Puts `mark(number)` in the place of each `:name`, for adapters. Several questions become
+    /// one statement, whose first column tells [`ReadRows::of`] them apart.
     ///
     /// # Errors
     /// [`SourceError::Denied`] when the statement is no single read, when its parameters and the
@@ -67,34 +110,74 @@ impl ReadQuery {
         lexis: &SqlLexis,
         mark: impl Fn(usize) -> String,
     ) -> Result<PlacedQuery<'_>, SourceError> {
-        let placed = place_parameters(&self.sql, lexis, mark)
-            .map_err(|problem| refused(format!("the statement {problem}")))?;
-        let mut unused: Vec<&(String, Value)> = self.parameters.iter().collect();
-        let mut parameters = Vec::with_capacity(placed.names.len());
-        for name in &placed.names {
-            let Some(at) = unused.iter().position(|(given, _)| given == name) else {
+        let placed = |from: usize| {
+            place_parameters(&self.sql, lexis, |number| mark(from + number))
+                .map_err(|problem| refused(format!("the statement {problem}")))
+        };
+        let first = placed(0)?;
+        let mut unused: Vec<usize> = (0..self.parameters.len()).collect();
+        let mut used = Vec::with_capacity(first.names.len());
+        for name in &first.names {
+            let given = |at: &usize| self.parameters.get(*at).is_some_and(|(n, _)| n == name);
+            let Some(at) = unused.iter().position(given) else {
                 return Err(refused(format!(
                     "the statement uses :{name}, which is not given"
                 )));
             };
-            let (name, value) = unused.swap_remove(at);
-            if matches!(value, Value::Unchanged | Value::Invalid(_)) {
-                return Err(refused(format!(
-                    ":{name} has nothing to compare with: its value is {}",
-                    value.type_name()
-                )));
-            }
-            parameters.push((name.as_str(), value));
+            used.push(unused.swap_remove(at));
         }
-        if let Some((name, _)) = unused.first() {
+        if let Some((name, _)) = unused.first().and_then(|at| self.parameters.get(*at)) {
             return Err(refused(format!(
                 "the statement does not use :{name}, which is given"
             )));
         }
-        Ok(PlacedQuery {
-            sql: placed.sql,
-            parameters,
-        })
+        let questions = self.more.len() + 1;
+        let mut parameters = Vec::with_capacity(used.len() * questions);
+        for question in 0..questions {
+            for at in &used {
+                parameters.push(self.parameter(question, *at)?);
+            }
+        }
+        if questions == 1 {
+            let sql = first.sql;
+            return Ok(PlacedQuery { sql, parameters });
+        }
+        // One statement for all, each question by its own keys: every database can do that, and
+        // plans each as it would alone.
+        let mut sql = String::new();
+        for question in 0..questions {
+            let branch = placed(question * used.len())?.sql;
+            let union = if question > 0 { "\nunion all " } else { "" };
+            // The line's end is also that of a comment.
+            for part in [
+                union,
+                "select ",
+                &question.to_string(),
+                " as lighterman_question, q.* from (\n",
+                &branch,
+                "\n) q",
+            ] {
+                sql.push_str(part);
+            }
+        }
+        Ok(PlacedQuery { sql, parameters })
+    }
+
+    /// The name and value of a question's parameter.
+    fn parameter(&self, question: usize, at: usize) -> Result<(&str, &Value), SourceError> {
+        let (name, first) = self.parameters.get(at).ok_or_else(|| refused("no value"))?;
+        let value = match question.checked_sub(1) {
+            None => Some(first),
+            Some(more) => self.more.get(more).and_then(|values| values.get(at)),
+        };
+        let value = value.ok_or_else(|| refused(format!(":{name} is not given every time")))?;
+        if matches!(value, Value::Unchanged | Value::Invalid(_)) {
+            return Err(refused(format!(
+                ":{name} has nothing to compare with: its value is {}",
+                value.type_name()
+            )));
+        }
+        Ok((name.as_str(), value))
     }
 
     /// The error for an answer of more than [`ReadQuery::rows_max`] rows.
@@ -150,6 +233,7 @@ mod tests {
         ReadQuery {
             sql: sql.to_owned(),
             parameters: given.map(|(n, v)| ((*n).to_owned(), v.clone())).collect(),
+            more: Vec::new(),
             rows_max: 1,
             time_max: Duration::from_secs(1),
         }
@@ -169,6 +253,38 @@ mod tests {
         );
         let message = placed.in_names("near \"?2\" or ?1", |n| format!("?{n}"));
         assert_eq!(message, "near \":a\" or :b");
+    }
+
+    #[test]
+    fn several_questions_are_one_statement() {
+        let mut query = query(
+            "select :b, :a -- all",
+            &[("a", Value::Int(1)), ("b", Value::Int(2))],
+        );
+        query.more = vec![vec![Value::Int(3), Value::Int(4)]];
+        let placed = query.place(&LEXIS, |n| format!("?{n}")).unwrap();
+        assert_eq!(
+            placed.sql,
+            "select 0 as lighterman_question, q.* from (\nselect ?1, ?2 -- all\n) q\n\
+             union all select 1 as lighterman_question, q.* from (\nselect ?3, ?4 -- all\n) q"
+        );
+        let values: Vec<_> = placed
+            .parameters
+            .iter()
+            .map(|(_, v)| (*v).clone())
+            .collect();
+        assert_eq!(values, [2, 1, 4, 3].map(Value::Int));
+        let columns = ["lighterman_question", "x", "y"].map(str::to_owned);
+        let row = |n: i64| vec![Value::Int(n), Value::Null, Value::Int(7)];
+        let answer = ReadRows::of(&query, columns.to_vec(), vec![row(1), row(0), row(1)], None);
+        let answer = answer.unwrap();
+        assert_eq!(answer.columns, ["x", "y"]);
+        assert_eq!(answer.questions, [1, 0, 1]);
+        assert_eq!(answer.rows[0], [Value::Null, Value::Int(7)]);
+        let lost = ReadRows::of(&query, columns.to_vec(), vec![row(2)], None);
+        assert!(matches!(lost, Err(SourceError::Malformed(_))));
+        query.more = vec![vec![Value::Int(3)]];
+        assert!(query.place(&LEXIS, |n| format!("?{n}")).is_err());
     }
 
     #[test]

@@ -112,6 +112,7 @@ fn asked(sql: &str, parameters: &[(&str, Value)]) -> ReadQuery {
         parameters: given
             .map(|(name, value)| ((*name).to_owned(), value.clone()))
             .collect(),
+        more: Vec::new(),
         rows_max: 1_000,
         time_max: Duration::from_secs(20),
     }
@@ -140,6 +141,30 @@ async fn a_re_read_gives_the_rows_a_snapshot_gives(
         assert_eq!(found.columns, row.shape.columns, "columns have their names");
         assert_eq!(found.rows, [cells], "a re-read row equals its snapshot");
     }
+    // Several questions at once are answered like each alone.
+    let keys: Vec<Value> = rows
+        .iter()
+        .filter_map(|row| row.after.as_ref()?.first().cloned())
+        .collect();
+    let mut query = asked(&by_key, &[("sku", keys[0].clone())]);
+    query.more = vec![
+        vec![Value::Text("no such sku".to_owned())],
+        vec![keys[1].clone()],
+        vec![keys[0].clone()],
+    ];
+    let found = source.query(&query).await.unwrap();
+    assert_eq!(
+        found.columns, rows[0].shape.columns,
+        "columns have their names"
+    );
+    let mut answers: Vec<_> = found.questions.iter().zip(&found.rows).collect();
+    answers.sort_by_key(|(question, _)| **question);
+    let cells = |n: usize| rows[n].after.as_ref().unwrap();
+    assert_eq!(
+        answers,
+        [(&0, cells(0)), (&2, cells(1)), (&3, cells(0))],
+        "each row says which question it answers"
+    );
     // A value is a value, whatever it looks like.
     for odd in ["' or '1' = '1", "\\", ":sku", "; delete from suite", "é\n"] {
         let odd = [("sku", Value::Text(odd.to_owned()))];
