@@ -108,6 +108,7 @@ fn table(rule: &Rule, n: usize, slot: &Slot, one_row: bool) -> ExplainedTable {
         ),
         Role::Add(_) => ("rows added up", None),
         Role::List => ("rows listed", None),
+        Role::Touch => ("rows that make it ask", None),
     };
     let alias = |n: usize| rule.slots.get(n).map_or("", |slot| &slot.alias).to_owned();
     // Found from others by one index, and others from it by one each.

@@ -24,6 +24,8 @@ pub struct Step {
     pub rows: Vec<GivenRow>,
     /// Rows that are removed, by their key columns.
     pub deleted: Vec<GivenRow>,
+    /// What a rule's `read` answers from now on, to all questions together.
+    pub answers: Vec<GivenAnswers>,
     /// Exactly these events, in any order.
     pub expect: Vec<Expected>,
     /// Parts of the reasons of what is held; each held change needs one.
@@ -44,6 +46,21 @@ pub struct GivenRow {
 impl std::fmt::Debug for GivenRow {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} row", self.table)
+    }
+}
+
+/// Rows that the statement of a rule's `read` gives.
+#[derive(Clone, PartialEq)]
+pub struct GivenAnswers {
+    /// The event's id.
+    pub event: String,
+    /// Columns and values of each row, among them the question's parameters by their names.
+    pub rows: Vec<Vec<(String, Value)>>,
+}
+
+impl std::fmt::Debug for GivenAnswers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} answers of {}", self.rows.len(), self.event)
     }
 }
 

@@ -27,10 +27,10 @@ pub use apply::Mapper;
 pub use catalogue::Catalogue;
 pub use draft::{Draft, HeldChange, MapContext, Mapped, Truncated};
 pub use explain::{ExplainedEvent, ExplainedTable};
-pub use given::{Expected, Given, GivenRow, Step};
+pub use given::{Expected, Given, GivenAnswers, GivenRow, Step};
 pub use load::{FindPack, LoadContext, Which};
 
-pub use relate::{MemoryReplicas, Pending, Related, Relations, Replicas};
+pub use relate::{MemoryReplicas, Pending, Related, Relations, Replicas, Statement};
 pub use rule::{Mapping, MappingSet, RuleInfo};
 pub use sql::{FORMS, FUNCTIONS, FormInfo, FunctionInfo, Type};
 pub use yaml::parse_yaml;

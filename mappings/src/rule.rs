@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use contract::event::digest;
 use contract::{
     BodySchema, CapturedTable, EventType, FieldType, FieldValue, Finding, MappingRef, TableName,
 };
@@ -205,6 +206,47 @@ pub(crate) enum Role {
     Add(Box<Sums>),
     /// Rows that become a list.
     List,
+    /// Rows whose changes make the rule ask the database.
+    Touch,
+}
+
+/// What a rule asks the source's database, and when.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Read {
+    pub(crate) sql: String,
+    /// The statement's parameters.
+    pub(crate) names: Vec<String>,
+    /// The columns it gives.
+    pub(crate) columns: Vec<String>,
+    pub(crate) touches: Vec<Touch>,
+    /// Most rows of one question's answer.
+    pub(crate) rows_max: usize,
+    pub(crate) time_max_ms: u64,
+}
+
+impl Read {
+    /// Another digest means other questions, or other answers.
+    pub(crate) fn digest(&self) -> String {
+        let mut parts: Vec<&str> = vec![&self.sql];
+        parts.extend(self.names.iter().map(String::as_str));
+        for touch in &self.touches {
+            parts.push(&touch.table);
+            parts.extend(touch.filter.iter().map(|filter| filter.text.as_str()));
+            parts.extend(touch.give.iter().map(|give| give.text.as_str()));
+        }
+        digest(&parts)
+    }
+}
+
+/// Rows that put a question.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Touch {
+    pub(crate) slot: usize,
+    /// Its table's name.
+    pub(crate) table: String,
+    pub(crate) filter: Option<Formula>,
+    /// The parameters' values, in the order of their names.
+    pub(crate) give: Vec<Formula>,
 }
 
 /// What is made of the rows of an `add`.
@@ -291,6 +333,8 @@ pub(crate) struct Rule {
     pub(crate) guards: Vec<Guard>,
     /// Whether a deleted row first tells zero.
     pub(crate) zero_first: bool,
+    /// Its own rows come from the database's answers.
+    pub(crate) read: Option<Read>,
     /// How long a document may wait for the rest of its rows, in milliseconds.
     pub(crate) wait_ms: u64,
     /// The file's cleaning rules and zone, for expressions.
@@ -303,7 +347,37 @@ pub(crate) struct Rule {
 impl Rule {
     /// Whether it needs rows beside the changed one.
     pub(crate) fn relates(&self) -> bool {
-        self.slots.len() > 1 || self.grouped || self.from().history.is_some()
+        self.slots.len() > 1 || self.grouped || self.from().history.is_some() || self.read.is_some()
+    }
+
+    /// Names the table of its answers after the rule.
+    pub(crate) fn name_answers(&mut self) {
+        if let (Some(_), Some(slot)) = (&self.read, self.slots.first_mut()) {
+            slot.table.table = TableName::new("", format!("answers of {}", self.reference.rule));
+        }
+    }
+
+    /// The rows of its answers as a table, with the columns it needs of them.
+    pub(crate) fn answers(&self) -> Option<CapturedTable> {
+        self.read.as_ref()?;
+        Some(self.needed_of(0, true))
+    }
+
+    /// The columns it needs of a slot's table.
+    fn needed_of(&self, wanted: usize, optional: bool) -> CapturedTable {
+        let columns = self.columns.iter().filter_map(|origin| match origin {
+            Origin::Cell {
+                slot,
+                column,
+                optional: can_lack,
+            } if *slot == wanted && (optional || !can_lack) => Some(column.clone()),
+            _ => None,
+        });
+        let slot = self.slots.get(wanted).unwrap_or(self.from());
+        CapturedTable {
+            columns: columns.collect(),
+            ..slot.table.clone()
+        }
     }
 
     /// The event's own table.
@@ -360,16 +434,11 @@ impl Rule {
     pub(crate) fn tables(&self, optional: bool) -> Vec<CapturedTable> {
         let mut tables: Vec<CapturedTable> = Vec::new();
         for (n, slot) in self.slots.iter().enumerate() {
-            let columns = self.columns.iter().filter_map(|origin| match origin {
-                Origin::Cell {
-                    slot,
-                    column,
-                    optional: can_lack,
-                } if *slot == n && (optional || !can_lack) => Some(column.clone()),
-                _ => None,
-            });
-            let mut table = slot.table.clone();
-            table.columns = columns.collect();
+            if n == 0 && self.read.is_some() {
+                // No table of the source.
+                continue;
+            }
+            let table = self.needed_of(n, optional);
             if let Some(history) = &slot.history {
                 let mut history = history.clone();
                 history.columns.clone_from(&table.columns);
@@ -490,6 +559,16 @@ impl MappingSet {
             }
         }
         tables
+    }
+
+    /// Whether a rule of this id asks the database.
+    pub(crate) fn reads(&self, event: &str) -> bool {
+        let mut rules = self.rules.iter();
+        rules.any(|rule| {
+            let id = &rule.reference.rule;
+            let id = id.split_once('@').map_or(id.as_str(), |(id, _)| id);
+            rule.read.is_some() && id == event
+        })
     }
 
     /// Whether some rule needs rows of several tables.

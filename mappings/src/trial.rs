@@ -7,15 +7,17 @@ use std::sync::Arc;
 use contract::event::{OUT_OF_SCOPE, SOFT_FLAG};
 use contract::{
     Event, EventKind, EventOp, EventType, Finding, LogPos, Node, NodeKind, Op, Origin, Place,
-    Position, RowChange, RowKey, TableName, TableShape, Value,
+    Position, ReadRows, RowChange, RowKey, TableName, TableShape, Value,
 };
 use jiff::Timestamp;
 use serde_json::Value as Json;
 
-use crate::given::{Expected, Given, GivenRow};
-use crate::relate::{MemoryReplicas, Related, Relations};
-use crate::{HeldChange, LoadContext, MapContext, Mapper, Mapping, MappingSet, Which};
+use crate::given::{Expected, Given, GivenAnswers, GivenRow};
+use crate::relate::{Answer, MemoryReplicas, Questions, Related, Relations};
+use crate::{HeldChange, LoadContext, MapContext, Mapper, Mapping, MappingSet, Pending, Which};
 
+/// Questions asked together.
+const ASKED: usize = 50;
 /// Rows worked out in one go.
 const PIECE: usize = 10_000;
 
@@ -40,6 +42,8 @@ pub struct Trial {
     told: HashMap<(EventType, String), Option<Event>>,
     /// Rows as they are, for changes given by what is new.
     rows: HashMap<(TableName, String), (Arc<TableShape>, Vec<Value>)>,
+    /// What the statements of `read` give, by event.
+    answers: HashMap<String, GivenAnswers>,
     next: u64,
 }
 
@@ -66,6 +70,7 @@ impl Trial {
             },
             told: HashMap::new(),
             rows: HashMap::new(),
+            answers: HashMap::new(),
             next: 1,
         }
     }
@@ -73,6 +78,11 @@ impl Trial {
     /// A trial on rows that a person wrote down.
     pub fn of_test(set: &MappingSet) -> Self {
         Self::new(Arc::new(set.untyped()))
+    }
+
+    /// What the statement of a rule's `read` gives from now on.
+    pub fn answer(&mut self, answers: GivenAnswers) {
+        self.answers.insert(answers.event.clone(), answers);
     }
 
     /// One transaction: rows that are new or changed, and rows that are removed.
@@ -146,24 +156,92 @@ impl Trial {
                 &mut self.replicas,
             );
         }
+        self.flush(&mut pending, &mut outcome);
+        let mut turn = None;
         loop {
-            let Ok(flushed) = self.relations.flush(
-                &mut pending,
-                &|_| true,
-                &self.context,
-                PIECE,
-                &mut self.replicas,
-            );
-            for related in flushed.related {
-                match related {
-                    Related::Event { event, .. } => self.publish(*event, &mut outcome),
-                    Related::Held { held, .. } => outcome.held.push(*held),
-                    Related::Settled { .. } => {}
-                }
-            }
-            if !flushed.more {
+            let replicas = &mut self.replicas;
+            let Ok(questions) = self.relations.questions(&turn, &|_| true, ASKED, replicas);
+            let Some(questions) = questions else {
                 return outcome;
+            };
+            turn = questions.turn();
+            let asked = 0..questions.len();
+            let answers: Vec<Answer> = asked
+                .map(|question| self.answer_to(&questions, question))
+                .collect();
+            let replicas = &mut self.replicas;
+            let Ok(related) = self
+                .relations
+                .answered(&questions, &answers, &mut pending, replicas);
+            self.take(related, &mut outcome);
+            self.flush(&mut pending, &mut outcome);
+        }
+    }
+
+    fn flush(&mut self, pending: &mut Pending, outcome: &mut Outcome) {
+        loop {
+            let Ok(flushed) =
+                self.relations
+                    .flush(pending, &|_| true, &self.context, PIECE, &mut self.replicas);
+            self.take(flushed.related, outcome);
+            if !flushed.more {
+                return;
             }
+        }
+    }
+
+    fn take(&mut self, related: Vec<Related>, outcome: &mut Outcome) {
+        for related in related {
+            match related {
+                Related::Event { event, .. } => self.publish(*event, outcome),
+                Related::Held { held, .. } => outcome.held.push(*held),
+                Related::Settled { .. } => {}
+            }
+        }
+    }
+
+    /// The given rows that hold a question's values under its parameters' names.
+    fn answer_to(&self, questions: &Questions, question: usize) -> Answer {
+        if let Some(doubt) = questions.doubt(question) {
+            return Answer::Refused(doubt);
+        }
+        let (event, _) = questions
+            .name
+            .split_once('@')
+            .unwrap_or((&questions.name, ""));
+        let given = self.answers.get(event).map_or(&[][..], |given| &given.rows);
+        let query = questions.query(&[question]);
+        let mut columns: Vec<String> = Vec::new();
+        let mut rows = Vec::new();
+        for row in given {
+            let cell = |name: &str| {
+                let cell = row.iter().find(|(column, _)| column == name);
+                cell.map(|(_, value)| value)
+            };
+            let mut answers = true;
+            for (name, value) in &query.parameters {
+                let Some(given) = cell(name) else {
+                    let why = format!("read: a given row does not say its `{name}`");
+                    return Answer::Refused(why);
+                };
+                answers &= given.text() == value.text();
+            }
+            if answers {
+                if columns.is_empty() {
+                    columns = row.iter().map(|(column, _)| column.clone()).collect();
+                }
+                let cells = columns.iter().map(|name| cell(name).cloned());
+                rows.push(cells.map(|value| value.unwrap_or(Value::Null)).collect());
+            }
+        }
+        if rows.is_empty() {
+            return Answer::Rows(rows);
+        }
+        let answer = ReadRows::of(&query, columns, rows, None);
+        let rows = answer.map_err(|error| error.to_string());
+        match rows.and_then(|answer| questions.rows(1, &answer)) {
+            Ok(rows) => Answer::Rows(rows.into_iter().next().unwrap_or_default()),
+            Err(why) => Answer::Refused(format!("read: {why}")),
         }
     }
 
@@ -258,7 +336,6 @@ fn run(set: &MappingSet, test: &Given) -> TestResult {
     let mut trial = Trial::of_test(set);
     let mut failures = Vec::new();
     for (n, step) in test.steps.iter().enumerate() {
-        let outcome = trial.step(&step.rows, &step.deleted);
         let what = match n {
             0 => test.name.clone(),
             n => format!("{}, then {n}", test.name),
@@ -267,6 +344,14 @@ fn run(set: &MappingSet, test: &Given) -> TestResult {
             place: Some(place.clone()),
             ..Finding::fail(what.clone(), found)
         };
+        for answers in &step.answers {
+            if !set.reads(&answers.event) {
+                let found = format!("no event `{}` has a `read`", answers.event);
+                failures.push(fail(&step.place, found));
+            }
+            trial.answer(answers.clone());
+        }
+        let outcome = trial.step(&step.rows, &step.deleted);
         let mut events: Vec<&Event> = outcome.events.iter().collect();
         for expected in &step.expect {
             let best = events

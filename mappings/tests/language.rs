@@ -56,3 +56,8 @@ fn companies() {
 fn sites() {
     assert_eq!(passes("site.yaml"), 1);
 }
+
+#[test]
+fn answers_of_the_database() {
+    assert_eq!(passes("read.yaml"), 4);
+}

@@ -142,6 +142,7 @@ const BROKEN: &[(&str, &str)] = &[
 const JOINS: &str = include_str!("language/joins.yaml");
 const DOCUMENTS: &str = include_str!("language/documents.yaml");
 const GROUPS: &str = include_str!("language/groups.yaml");
+const READ: &str = include_str!("language/read.yaml");
 const COMPANIES: &str = include_str!("language/companies.yaml");
 
 /// Edits that break files with several tables.
@@ -285,6 +286,67 @@ const BROKEN_RELATED: &[(&str, &str, &str)] = &[
     (COMPANIES, "currency: EUR}", "currency: Euro}"),
     (COMPANIES, "split: table_prefix", "split: database"),
     (COMPANIES, "company.currency\"}\n", "company.country\"}\n"),
+    // answers of the database
+    (
+        READ,
+        "      sql: |\n        select",
+        "      sql: |\n        update",
+    ),
+    (
+        READ,
+        "give: {item: stock.item, loc: stock.loc}}",
+        "give: {item: stock.item, loc: stock.loc, lot: stock.lot}}",
+    ),
+    (
+        READ,
+        "columns: [item, loc, on_hand, reserved]",
+        "columns: item",
+    ),
+    (READ, "      columns: [item, loc, on_hand, reserved]\n", ""),
+    (READ, "on_hand: on_hand", "on_hand: read.onhand"),
+    (
+        READ,
+        "{table: stock, give: {item: stock.item, loc: stock.loc}}",
+        "{table: stocks, give: {item: stock.item, loc: stock.loc}}",
+    ),
+    (
+        READ,
+        "give: {loc: booking.loc, item: \"trim(booking.item)\"}",
+        "give: {loc: booking.loc}",
+    ),
+    (READ, "give: {loc: booking.loc,", "give: {lco: booking.loc,"),
+    (
+        READ,
+        "give: {item: stock.item, loc: stock.loc}}",
+        "give: {\"item no\": stock.item, loc: stock.loc}}",
+    ),
+    (
+        READ,
+        "give: {item: stock.item, loc: stock.loc}}",
+        "give: {item: booking.item, loc: stock.loc}}",
+    ),
+    (
+        READ,
+        "        - {table: stock, give: {item: stock.item, loc: stock.loc}}\n",
+        "        - {table: stock}\n",
+    ),
+    (
+        READ,
+        "emit: inventory.availability.v1",
+        "emit: inventory.movement.v1",
+    ),
+    (READ, "    read:\n", "    from: stock\n    read:\n"),
+    (
+        READ,
+        "    key: {sku",
+        "    join: {booking: {match: \"booking.item = read.item\", missing: hold}}\n    key: {sku",
+    ),
+    (READ, "time_max_ms: 2000", "time_max_ms: 20000000"),
+    (
+        READ,
+        "          - {item: A, loc: \"01\", on_hand: \"5.50\"",
+        "          - [A, \"01\"]\n          - {item: A, loc: \"01\", on_hand: \"5.50\"",
+    ),
     // tests
     (JOINS, "    given:\n", "    givn:\n"),
     (

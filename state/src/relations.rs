@@ -372,6 +372,34 @@ impl<'t> RelationStore<'t> {
         Ok(found)
     }
 
+    /// A rule's marks behind a key, left where they are.
+    pub fn marks(
+        &self,
+        rule: i64,
+        what: u8,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, String)>> {
+        Ok(self
+            .db
+            .prepare_cached(
+                "SELECT key, json FROM mark WHERE relation = ?1 AND what = ?2 AND key > ?3
+                 ORDER BY key LIMIT ?4",
+            )?
+            .query_map(params![rule, what, after, limit_of(limit)], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?
+            .collect::<std::result::Result<_, _>>()?)
+    }
+
+    /// Takes a mark away.
+    pub fn unmark(&self, rule: i64, what: u8, key: &str) -> Result<()> {
+        self.db
+            .prepare_cached("DELETE FROM mark WHERE relation = ?1 AND what = ?2 AND key = ?3")?
+            .execute(params![rule, what, key])?;
+        Ok(())
+    }
+
     /// When the next mark that waits for its time is due, in milliseconds.
     pub fn next_due(&self) -> Result<Option<i64>> {
         Ok(self

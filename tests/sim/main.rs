@@ -82,6 +82,7 @@ fn start(
     let setup = SourceSetup {
         source: Arc::new(SimSource(Arc::clone(world), folder.to_owned())),
         mapping: Arc::new(MappingSet::new(vec![mapping]).unwrap()),
+        reads_per_second: 1_000,
     };
     let (setup_sender, setup) = watch::channel(setup);
     let (stop_sender, stop) = watch::channel(false);

@@ -4,7 +4,7 @@ use contract::finding::{Level, worst};
 use contract::{Finding, Preparation};
 
 use crate::config::Config;
-use crate::{Exit, out, say};
+use crate::{Exit, out, say, statements};
 
 /// Settings, mappings, sources and destinations, each with the reason and the fix.
 pub(crate) async fn check(loaded: Result<Config, Vec<Finding>>, json: bool) -> Exit {
@@ -19,7 +19,11 @@ pub(crate) async fn check(loaded: Result<Config, Vec<Finding>>, json: bool) -> E
             findings.push(Finding::pass("settings and mappings", "are complete"));
             for source in &config.sources {
                 match source.setup() {
-                    Ok((setup, _)) => findings.extend(setup.source.check().await),
+                    Ok((setup, _)) => {
+                        findings.extend(setup.source.check().await);
+                        let statements = setup.mapping.statements();
+                        findings.extend(statements::check(&*setup.source, &statements).await);
+                    }
                     Err(more) => findings.extend(more),
                 }
             }

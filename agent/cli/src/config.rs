@@ -32,6 +32,7 @@ pub(crate) struct SourceConfig {
     pub(crate) kind: &'static str,
     build: BuildSource,
     pub(crate) mappings: Vec<PathBuf>,
+    reads_per_second: u32,
     /// Which company its database holds, where a mapping file lists several.
     company: Option<String>,
 }
@@ -42,6 +43,9 @@ pub(crate) struct DestinationConfig {
     pub(crate) event_types: Vec<EventType>,
     pub(crate) retry: RetryPolicy,
 }
+
+/// Keys asked of a database in a second, unless the settings say otherwise: no ERP feels it.
+const READS_PER_SECOND: u32 = 100;
 
 /// Secrets from the environment and from files.
 struct LocalSecrets;
@@ -193,6 +197,8 @@ fn read_source(mut section: Section<'_>) -> Option<SourceConfig> {
         section.missing("mappings", "`mappings = [\"mapping.yaml\"]`");
     }
     let mappings = section.texts("mappings").unwrap_or_default();
+    let reads = section.number("reads_per_second", 1, 10_000);
+    let reads_per_second = reads.and_then(|reads| u32::try_from(reads).ok());
     let mappings: Vec<PathBuf> = mappings.into_iter().map(PathBuf::from).collect();
     let company = section.text("company").map(str::to_owned);
     let build = kind.and_then(|kind| (kind.read)(&mut section, &LocalSecrets));
@@ -204,6 +210,7 @@ fn read_source(mut section: Section<'_>) -> Option<SourceConfig> {
         kind: kind?.name,
         build: build?,
         mappings,
+        reads_per_second: reads_per_second.unwrap_or(READS_PER_SECOND),
         company,
     })
 }
@@ -305,6 +312,11 @@ impl SourceConfig {
         };
         let source = (self.build)(context)
             .map_err(|found| vec![Finding::fail(format!("source {}", self.name), found)])?;
-        Ok((SourceSetup { source, mapping }, warnings))
+        let setup = SourceSetup {
+            source,
+            mapping,
+            reads_per_second: self.reads_per_second,
+        };
+        Ok((setup, warnings))
     }
 }

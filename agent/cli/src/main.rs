@@ -10,6 +10,7 @@ mod init;
 mod map;
 mod resync;
 mod run;
+mod statements;
 mod status;
 mod toml_node;
 

@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use contract::{
-    ChangeBatch, ChangeStream, EventKind, Op, Origin, Position, RowChange, RowKey, SourceError,
-    TableName,
+    ChangeBatch, ChangeStream, Clock, EventKind, Op, Origin, Position, RowChange, RowKey,
+    SourceError, TableName,
 };
 use jiff::Timestamp;
 use mappings::relate::Relations;
 use mappings::{MapContext, Mapper};
 use state::{CaptureCommit, ChunkDone, GuardEntry, Item, RelationStore, SourceState, StoreError};
 
+use crate::ask::{Answered, Asker};
 use crate::related::{self, Done, Standing, Work};
 use crate::replicas::StoredReplicas;
 use crate::snapshot::{self, Chunk, Pending, Reading};
@@ -212,6 +213,10 @@ async fn session(
         quiet_commit_at: Timestamp::MIN,
         related,
     };
+    let related = session.related.as_ref();
+    let mut asker = related
+        .filter(|standing| standing.relations.ask())
+        .map(|_| Asker::new(Arc::clone(&setup.source), setup.reads_per_second));
     let mut reading: Option<Reading> = (!pending.is_empty()).then(|| {
         let (source, clock) = (Arc::clone(&setup.source), Arc::clone(&common.clock));
         snapshot::start(source, clock, state.epoch, pending, plan.name.clone())
@@ -223,11 +228,13 @@ async fn session(
     loop {
         if let Some(chunk) = waiting.take_if(|chunk| session.has_reached(&chunk.chunk.mark)) {
             session.chunk(chunk).await?;
+            want(&mut asker);
             *moved = true;
         }
         if session.guarded.is_empty() && reading.take().is_some() {
             tracing::info!(source = session.name, "snapshot done");
         }
+        session.ask(asker.as_mut()).await?;
         tokio::select! {
             biased;
             () = stopped(&mut stop) => return Ok(Ended::Stop),
@@ -237,12 +244,19 @@ async fn session(
             }
             batch = stream.next() => {
                 session.batch(&mut *stream, batch?).await?;
+                want(&mut asker);
                 *moved = true;
             }
             Some(chunk) = next_chunk(reading.as_mut()), if waiting.is_none() => {
                 waiting = Some(chunk);
             }
             () = session.next_due() => session.settle().await?,
+            answered = next_answer(asker.as_mut(), &*common.clock) => {
+                if let (Some(answered), Some(asker)) = (answered, asker.as_mut()) {
+                    session.answered(asker, answered).await?;
+                    *moved = true;
+                }
+            }
         }
     }
 }
@@ -251,6 +265,27 @@ async fn next_chunk(reading: Option<&mut Reading>) -> Option<Chunk> {
     match reading {
         Some(reading) => reading.chunks.recv().await,
         None => std::future::pending().await,
+    }
+}
+
+/// Questions may have come up.
+fn want(asker: &mut Option<Asker>) {
+    if let Some(asker) = asker {
+        asker.wanted = true;
+    }
+}
+
+/// What the database answered; nothing when it is time to ask.
+async fn next_answer(asker: Option<&mut Asker>, clock: &dyn Clock) -> Option<Answered> {
+    match asker {
+        None => std::future::pending().await,
+        Some(asker) => match asker.due() {
+            Some(due) => {
+                clock.sleep(contract::clock::until(clock.now(), due)).await;
+                None
+            }
+            None => Some(asker.answered().await),
+        },
     }
 }
 
@@ -449,6 +484,66 @@ impl Session<'_> {
             ..CaptureCommit::default()
         };
         self.relate(Vec::new(), Vec::new(), None, commit, now).await
+    }
+
+    /// Asks what waits in the store, where it is time.
+    async fn ask(&mut self, asker: Option<&mut Asker>) -> Result<(), Failed> {
+        let (Some(asker), Some(standing)) = (asker, self.related.as_ref()) else {
+            return Ok(());
+        };
+        let now = self.common.clock.now();
+        if asker.due().is_none_or(|due| due > now) {
+            return Ok(());
+        }
+        let (relations, limit) = (Arc::clone(&standing.relations), asker.together());
+        let (turn, unread) = (asker.turn.clone(), self.guarded.clone());
+        let questions = self
+            .commit_work(now, move |store| {
+                let found = related::questions(store, &relations, &turn, &unread, limit)?;
+                Ok((CaptureCommit::default(), found))
+            })
+            .await?;
+        match questions {
+            Some(questions) => asker.ask(questions, now),
+            None => asker.wanted = false,
+        }
+        Ok(())
+    }
+
+    /// Stores what the database answered.
+    async fn answered(&mut self, asker: &mut Asker, answered: Answered) -> Result<(), Failed> {
+        let Some(standing) = self.related.clone() else {
+            return Ok(());
+        };
+        let now = self.common.clock.now();
+        let (routes, taken) = (Arc::clone(&self.common.routes), answered.clone());
+        let standing = self
+            .commit_work(now, move |store| {
+                let (items, standing) = related::answered(store, standing.clone(), &taken)?;
+                let commit = CaptureCommit {
+                    items,
+                    routes: Arc::clone(&routes),
+                    ..CaptureCommit::default()
+                };
+                Ok((commit, standing))
+            })
+            .await?;
+        self.related = Some(standing);
+        let failed = asker.failed();
+        asker.note(&answered, now);
+        if asker.failed() != failed {
+            let said = answered.problem.as_ref().map(|error| match error.hint() {
+                Some(hint) => format!("{error}; to mend it: {hint}"),
+                None => error.to_string(),
+            });
+            self.common.store.set_problem(self.source_id, said).await?;
+        }
+        if let Some(error) = &answered.problem {
+            let hint = error.hint().unwrap_or("it is asked again");
+            tracing::warn!(source = self.name, stage = "read", error = %error, hint,
+                rule = answered.questions.name, "the database does not answer");
+        }
+        self.settle().await
     }
 
     /// Waits until something that waits for its time is due.

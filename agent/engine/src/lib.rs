@@ -5,6 +5,7 @@
 //! the store. The engine names no adapter: it is given sources and destinations as the contract's
 //! traits.
 
+mod ask;
 mod capture;
 pub mod clock;
 mod deliver;
@@ -32,6 +33,8 @@ pub struct SourceSetup {
     pub source: Arc<dyn Source>,
     /// Its mappings.
     pub mapping: Arc<MappingSet>,
+    /// Keys that may be asked of its database in a second, for events with `read`.
+    pub reads_per_second: u32,
 }
 
 /// A configured source.

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use contract::{LogPos, Origin, Position, RowChange, TableName};
 use jiff::Timestamp;
-use mappings::relate::{Related, Relations};
+use mappings::relate::{Questions, Related, Relations, Turn};
 use mappings::{MapContext, Pending};
 use state::{CaptureCommit, Held, Item, Published, RelationStore, StoreError};
 
+use crate::ask::Answered;
 use crate::replicas::StoredReplicas;
 
 /// Rows and keys worked out in one commit: bounds memory and how long a commit takes.
@@ -130,6 +131,34 @@ pub(crate) fn step(
         standing,
     };
     Ok((commit, done))
+}
+
+/// The questions that are asked next.
+pub(crate) fn questions(
+    store: &mut RelationStore<'_>,
+    relations: &Relations,
+    turn: &Turn,
+    unread: &[TableName],
+    limit: usize,
+) -> Result<Option<Questions>, StoreError> {
+    let ready = |table: &TableName| !unread.contains(table);
+    relations.questions(turn, &ready, limit, &mut StoredReplicas(store))
+}
+
+/// What a database answered: into the replicas, and what it says of held questions.
+pub(crate) fn answered(
+    store: &mut RelationStore<'_>,
+    mut standing: Standing,
+    answered: &Answered,
+) -> Result<(Vec<Item>, Standing), StoreError> {
+    let mut replicas = StoredReplicas(store);
+    let mut pending = standing.relations.pending(standing.stored);
+    let relations = Arc::clone(&standing.relations);
+    let (questions, answers) = (&answered.questions, &answered.answers);
+    let related = relations.answered(questions, answers, &mut pending, &mut replicas)?;
+    relations.keep(&mut pending, &mut replicas)?;
+    standing.stored = store.has_marks()?;
+    Ok((related.into_iter().map(to_item).collect(), standing))
 }
 
 /// A chunk of a snapshot: its rows into the replicas, stale ones only where a cell is missing.

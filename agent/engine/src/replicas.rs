@@ -141,6 +141,31 @@ impl Replicas for StoredReplicas<'_, '_> {
             .collect()
     }
 
+    fn marked(&mut self, rule: i64, marked: Marked, key: &str) -> Result<Option<Mark>, StoreError> {
+        let known = self.0.mark(rule, what(marked), key)?;
+        known.as_deref().map(mark).transpose()
+    }
+
+    fn marks(
+        &mut self,
+        rule: i64,
+        marked: Marked,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Mark)>, StoreError> {
+        // No key is empty.
+        let after = after.unwrap_or_default();
+        let found = self.0.marks(rule, what(marked), after, limit)?;
+        found
+            .into_iter()
+            .map(|(key, text)| Ok((key, mark(&text)?)))
+            .collect()
+    }
+
+    fn unmark(&mut self, rule: i64, marked: Marked, key: &str) -> Result<(), StoreError> {
+        self.0.unmark(rule, what(marked), key)
+    }
+
     fn next_due(&mut self) -> Result<Option<Timestamp>, StoreError> {
         let due = self.0.next_due()?;
         Ok(due.and_then(|millis| Timestamp::from_millisecond(millis).ok()))

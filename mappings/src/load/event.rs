@@ -11,12 +11,9 @@ use contract::{
 
 use super::scope::{FieldNames, Scope, Shared};
 use super::words::did_you_mean;
-use super::{field_names, in_order, refuse_later, required_fields};
-use crate::rule::{Field, Guard, Origin, Role, Rule, Term};
+use super::{field_names, in_order, required_fields};
+use crate::rule::{Field, Guard, Origin, Read, Role, Rule, Term};
 use crate::sql::Type;
-
-/// Blocks of the full language that this form does not have yet.
-const LATER: &[&str] = &["read"];
 
 /// What one event used of the file.
 pub(crate) struct Loaded {
@@ -46,24 +43,23 @@ struct Parts<'a> {
 pub(crate) fn load(
     shared: &Shared<'_>,
     mut event: Section<'_>,
-    node: &Node,
     reference: &MappingRef,
     source: Option<&str>,
 ) -> Loaded {
-    refuse_later(&mut event, Some(node), LATER);
     let mut scope = Scope::new(shared);
     let parts = parts(&mut event);
-    let from = event.get("from");
-    let slot = match (parts.from, from) {
-        (Some(alias), Some(node)) => {
-            let path = format!("{}.from", parts.path);
-            scope.add_slot(alias, alias, Role::From, Some(0), node, &path)
-        }
-        _ => None,
-    };
+    let mut read = None;
+    let mut slot = None;
+    if event.get("read").is_some() {
+        read = scope.read(&mut event);
+        slot = read.as_ref().map(|_| 0);
+    } else if let (Some(alias), Some(node)) = (parts.from, event.get("from")) {
+        let path = format!("{}.from", parts.path);
+        slot = scope.add_slot(alias, alias, Role::From, Some(0), node, &path);
+    }
     scope.known = slot.is_some();
     scope.visible = vec![0];
-    if slot.is_some() {
+    if read.is_none() && slot.is_some() {
         scope.joins(&mut event, 0);
         scope.adds(&mut event);
     } else {
@@ -80,6 +76,7 @@ pub(crate) fn load(
         &parts,
         guards.unwrap_or_default(),
         also_in,
+        read,
         reference,
         source,
     );
@@ -94,7 +91,11 @@ fn parts<'a>(event: &mut Section<'a>) -> Parts<'a> {
     let id = event.required_text("id", "`id: stock`");
     event.word("emit_when", &["fields_changed"]);
     let event_type = event_type(event);
-    let from = event.required_text("from", "`from: <an alias of tables>`");
+    let read = event.get("read");
+    let from = match read {
+        Some(_) => None,
+        None => event.required_text("from", "`from: <an alias of tables>`, or `read`"),
+    };
     let (key, fields) = (event.get("key"), event.get("fields"));
     event.section("key");
     event.section("fields");
@@ -121,6 +122,12 @@ fn parts<'a>(event: &mut Section<'a>) -> Parts<'a> {
     let group = event.get("group");
     let grouped = event.word("group", &["sum"]).is_some();
     for_state(event, "group", group, "each row is a fact of its own");
+    for_state(
+        event,
+        "read",
+        read,
+        "a re-read gives what is now, not what happened",
+    );
     let also_in = event.get("also_in");
     for_state(
         event,
@@ -167,6 +174,7 @@ fn build(
     parts: &Parts<'_>,
     guards: Vec<Section<'_>>,
     also_in: Option<Section<'_>>,
+    read: Option<Read>,
     reference: &MappingRef,
     source: Option<&str>,
 ) -> Option<Rule> {
@@ -229,7 +237,7 @@ fn build(
     let columns = std::mem::take(&mut scope.columns);
     let slots = std::mem::take(&mut scope.slots);
     let table = slots.first()?.table.clone();
-    let relates = slots.len() > 1 || parts.grouped || history.is_some();
+    let relates = slots.len() > 1 || parts.grouped || history.is_some() || read.is_some();
     if !relates {
         warn_key(
             problems,
@@ -260,6 +268,7 @@ fn build(
         deleted_when,
         guards,
         zero_first: parts.zero_first,
+        read,
         wait_ms: parts.wait_ms,
         cleaning: Arc::clone(&scope.shared.clean.cleaning),
         zone: scope.shared.clean.zone.clone(),

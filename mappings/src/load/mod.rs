@@ -6,6 +6,7 @@ mod event;
 mod field;
 mod links;
 mod nested;
+mod read;
 mod scope;
 mod site;
 mod tests;
@@ -161,8 +162,8 @@ fn load(
             company: company.as_ref(),
             catalogue: context.catalogue,
         };
-        for (section, node) in events(&mut top) {
-            let loaded = event::load(&shared, section, node, &reference, source);
+        for section in events(&mut top) {
+            let loaded = event::load(&shared, section, &reference, source);
             used_tables.extend(loaded.used_tables);
             used_dictionaries.extend(loaded.used_dictionaries);
             let Some(mut rule) = loaded.rule else {
@@ -172,6 +173,7 @@ fn load(
                 let reference = Arc::make_mut(&mut rule.reference);
                 reference.rule = format!("{}@{}", reference.rule, company.code);
             }
+            rule.name_answers();
             rules.push(Arc::new(rule));
         }
     }
@@ -193,23 +195,19 @@ fn load(
 }
 
 /// The entries of `events`, with what is wrong with the list.
-fn events<'a>(top: &mut Section<'a>) -> Vec<(Section<'a>, &'a Node)> {
+fn events<'a>(top: &mut Section<'a>) -> Vec<Section<'a>> {
     let node = top.get("events");
     let events = top.sections("events");
-    let items = match node.map(|node| &node.kind) {
-        Some(NodeKind::List(items)) => items.as_slice(),
-        _ => &[],
-    };
     match node {
         None => top.missing("events", "an `events:` list"),
-        Some(node) if items.is_empty() && matches!(node.kind, NodeKind::List(_)) => {
+        Some(node) if events.is_empty() && matches!(node.kind, NodeKind::List(_)) => {
             top.wrong("events", node, "lists no event".to_owned(), None);
         }
         Some(_) => {}
     }
     let mut ids: Vec<&str> = Vec::new();
     let mut found = Vec::new();
-    for (mut event, item) in events.into_iter().zip(items) {
+    for mut event in events {
         if let Some(node) = event.get("id")
             && let NodeKind::Text(id) = &node.kind
         {
@@ -219,7 +217,7 @@ fn events<'a>(top: &mut Section<'a>) -> Vec<(Section<'a>, &'a Node)> {
             }
             ids.push(id);
         }
-        found.push((event, item));
+        found.push(event);
     }
     found
 }
@@ -284,22 +282,6 @@ fn in_order(
         problems.add(place.0, place.1, path, found, Some(fix.to_owned()));
     }
     ordered
-}
-
-/// Refuses keys of the full language by name; a key that is not there is not offered either.
-fn refuse_later(section: &mut Section<'_>, node: Option<&Node>, keys: &[&'static str]) {
-    let Some(NodeKind::Map(entries)) = node.map(|node| &node.kind) else {
-        return;
-    };
-    for key in keys {
-        if !entries.iter().any(|(entry, _)| entry.name == *key) {
-            continue;
-        }
-        if let Some(node) = section.get(key) {
-            let found = format!("not yet supported: `{key}`");
-            section.wrong(key, node, found, None);
-        }
-    }
 }
 
 fn warn_unused(problems: &Problems, block: &str, entries: &[(Key, Node)], used: &[String]) {

@@ -57,6 +57,8 @@ pub(crate) struct Scope<'l> {
     /// Dictionaries and table aliases used so far.
     pub(crate) used_dictionaries: Vec<String>,
     pub(crate) used_tables: Vec<String>,
+    /// The columns of the answer that the event's rows come from, where they do.
+    pub(super) answer: Option<Vec<String>>,
     /// A company's column is being read: it cannot mean itself.
     in_company: bool,
 }
@@ -75,6 +77,7 @@ impl<'l> Scope<'l> {
             outer: None,
             used_dictionaries: Vec::new(),
             used_tables: Vec::new(),
+            answer: None,
             in_company: false,
         }
     }
@@ -143,6 +146,12 @@ impl<'l> Scope<'l> {
     }
 
     fn cell(&mut self, slot: usize, column: &str, optional: bool) -> Result<Formed, Wrong> {
+        if let Some(columns) = self.answer.as_ref().filter(|_| slot == 0)
+            && !columns.iter().any(|known| known == column)
+        {
+            let fix = did_you_mean(column, columns.iter().map(String::as_str));
+            return Err((format!("`read.columns` has no `{column}`"), fix));
+        }
         let table = self.slots.get(slot).map(|slot| &slot.table.table);
         let known = table.and_then(|table| self.shared.catalogue.columns(table));
         let mut kind = Type::Any;

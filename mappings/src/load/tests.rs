@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use contract::section::Problems;
-use contract::{CapturedTable, Node, NodeKind, Section};
+use contract::{CapturedTable, Node, NodeKind, Section, Value};
 
 use super::blocks::scalar;
 use super::words::did_you_mean;
-use crate::given::{Expected, Given, GivenRow, Step};
+use crate::given::{Expected, Given, GivenAnswers, GivenRow, Step};
 
 type Tables = BTreeMap<String, CapturedTable>;
 
@@ -68,6 +68,7 @@ fn step(
 ) -> Step {
     let path = section.path().to_owned();
     let place = section.place();
+    let answers = rows.map(|node| answers(node, &path, problems));
     let rows = rows.map(|node| given(node, &path, company, problems, tables));
     let deleted = section.get("delete");
     let deleted = deleted.map(|node| given(node, &path, &mut None, problems, tables));
@@ -111,9 +112,56 @@ fn step(
         place: problems.place(place.0, place.1),
         rows: rows.unwrap_or_default(),
         deleted: deleted.unwrap_or_default(),
+        answers: answers.unwrap_or_default(),
         expect: expect.collect(),
         held: held.into_iter().map(str::to_owned).collect(),
     }
+}
+
+/// Beside the tables: what `read` answers, by event.
+const ANSWERS: &str = "read";
+
+/// `read: {event: [{parameter: value, column: value}]}`
+fn answers(node: &Node, path: &str, problems: &Problems) -> Vec<GivenAnswers> {
+    let mut top = Section::new(node, path, problems);
+    let entries = top
+        .section(ANSWERS)
+        .map(|mut answers| answers.free_entries());
+    let mut found = Vec::new();
+    for (event, node) in entries.unwrap_or_default() {
+        let path = format!("{path}.{ANSWERS}.{}", event.name);
+        let mut rows = Vec::new();
+        if let NodeKind::List(items) = &node.kind {
+            rows.extend(items.iter().filter_map(|row| cells(row, &path, problems)));
+        } else {
+            let said = format!("expected a list of rows, found {}", node.type_name());
+            problems.add(node.line, node.column, &path, said, None);
+        }
+        found.push(GivenAnswers {
+            event: event.name.clone(),
+            rows,
+        });
+    }
+    found
+}
+
+/// The columns and values of a row.
+fn cells(row: &Node, path: &str, problems: &Problems) -> Option<Vec<(String, Value)>> {
+    let NodeKind::Map(cells) = &row.kind else {
+        let found = format!("expected a row, found {}", row.type_name());
+        problems.add(row.line, row.column, path, found, None);
+        return None;
+    };
+    let mut values = Vec::with_capacity(cells.len());
+    for (column, cell) in cells {
+        if let Some(value) = scalar(&cell.kind) {
+            values.push((column.name.clone(), value));
+        } else {
+            let found = format!("expected a value, found {}", cell.type_name());
+            problems.add(cell.line, cell.column, path, found, None);
+        }
+    }
+    Some(values)
 }
 
 fn given(
@@ -147,6 +195,9 @@ fn given(
             }
             continue;
         }
+        if alias.name == ANSWERS && !tables.contains_key(ANSWERS) {
+            continue;
+        }
         let Some(table) = tables.get(&alias.name) else {
             let fix = did_you_mean(&alias.name, tables.keys().map(String::as_str));
             let found = format!("`{}` is not one of tables", alias.name);
@@ -162,31 +213,12 @@ fn given(
             continue;
         };
         for row in rows {
-            let NodeKind::Map(cells) = &row.kind else {
-                problem(
-                    row,
-                    format!("expected a row, found {}", row.type_name()),
-                    None,
-                );
-                continue;
-            };
-            let mut values = Vec::with_capacity(cells.len());
-            for (column, cell) in cells {
-                let Some(value) = scalar(&cell.kind) else {
-                    problem(
-                        cell,
-                        format!("expected a value, found {}", cell.type_name()),
-                        None,
-                    );
-                    continue;
-                };
-                values.push((column.name.clone(), value));
-            }
-            found.push(GivenRow {
+            let cells = cells(row, path, problems);
+            found.extend(cells.map(|cells| GivenRow {
                 table: table.table.clone(),
                 key: table.key.clone(),
-                cells: values,
-            });
+                cells,
+            }));
         }
     }
     found

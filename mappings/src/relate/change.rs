@@ -21,6 +21,8 @@ pub struct Pending {
     pub(super) rows: BTreeMap<(usize, String), Mark>,
     /// By rule and event key.
     pub(super) keys: BTreeMap<(usize, String), Mark>,
+    /// By rule and question.
+    pub(super) questions: BTreeMap<(usize, String), Mark>,
     /// Some marks are in the store.
     pub(super) stored: bool,
 }
@@ -28,7 +30,26 @@ pub struct Pending {
 impl Pending {
     /// Nothing is marked here, as far as is known.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.keys.is_empty()
+        self.rows.is_empty() && self.keys.is_empty() && self.questions.is_empty()
+    }
+
+    /// Marks a row of a rule.
+    pub(super) fn mark(&mut self, rule: usize, row: &str, mark: Mark) {
+        add(&mut self.rows, rule, row, mark);
+    }
+
+    /// Marks an event's key.
+    pub(super) fn mark_key(&mut self, rule: usize, event_key: &str, mark: Mark) {
+        add(&mut self.keys, rule, event_key, mark);
+    }
+}
+
+fn add(marks: &mut BTreeMap<(usize, String), Mark>, rule: usize, key: &str, mark: Mark) {
+    match marks.entry((rule, key.to_owned())) {
+        std::collections::btree_map::Entry::Occupied(mut known) => known.get_mut().with(mark),
+        std::collections::btree_map::Entry::Vacant(empty) => {
+            empty.insert(mark);
+        }
     }
 }
 
@@ -83,7 +104,7 @@ impl Relations {
         if let (Some(key), Some(row)) = (new, &change.after) {
             marker.written(table, key.as_str(), change, row, replicas)?;
         }
-        if pending.rows.len() + pending.keys.len() > MARKS_MAX {
+        if pending.rows.len() + pending.keys.len() + pending.questions.len() > MARKS_MAX {
             self.keep(pending, replicas)?;
         }
         Ok(())
@@ -151,6 +172,12 @@ impl Relations {
     ) -> Result<(), R::Error> {
         let rows = std::mem::take(&mut pending.rows);
         let keys = std::mem::take(&mut pending.keys);
+        for ((rule, question), mark) in std::mem::take(&mut pending.questions) {
+            if let Some((_, id)) = self.plan.rules.get(rule).and_then(RulePlan::read) {
+                replicas.mark(id, Marked::Row, &question, &mark)?;
+                pending.stored = true;
+            }
+        }
         for (what, marks) in [(Marked::Row, rows), (Marked::Key, keys)] {
             for ((rule, key), mark) in marks {
                 if let Some(rule) = self.plan.rules.get(rule) {
@@ -185,6 +212,7 @@ impl Marker<'_> {
             return Ok(());
         };
         self.influenced(table, key, &old, replicas)?;
+        self.touched(table, &old);
         replicas.remove(known.id, key)
     }
 
@@ -213,6 +241,11 @@ impl Marker<'_> {
                 }
             }
         }
+        // Whatever changed of it: an answer reads more than what finds it.
+        if let Some(old) = &old {
+            self.touched(table, old);
+        }
+        self.touched(table, &new);
         let old_places = old
             .as_ref()
             .map(|old| self.relations.plan.places(table, old));
@@ -243,10 +276,34 @@ impl Marker<'_> {
             }
             for row in rows {
                 self.influenced(table, &row.key, &row.cells, replicas)?;
+                self.touched(table, &row.cells);
                 replicas.remove(known.id, &row.key)?;
             }
-            if self.pending.rows.len() > MARKS_MAX {
+            if self.pending.rows.len() + self.pending.questions.len() > MARKS_MAX {
                 self.relations.keep(self.pending, replicas)?;
+            }
+        }
+    }
+
+    /// Marks every question that a row puts as it is.
+    fn touched(&mut self, table: usize, cells: &[Cell]) {
+        let plan = &self.relations.plan;
+        let touches = plan.tables.get(table).map_or(&[][..], |t| &t.touches);
+        for (rule, nth) in touches {
+            let Some(rule_plan) = plan.rules.get(*rule) else {
+                continue;
+            };
+            let Some((read, _)) = rule_plan.read() else {
+                continue;
+            };
+            let touch = read.touches.get(*nth);
+            let slot = touch.and_then(|touch| rule_plan.slots.get(touch.slot));
+            let at = slot.and_then(|slot| slot.tables.first());
+            if let (Some(touch), Some(at)) = (touch, at)
+                && let Some(question) = touch.question(rule_plan, at, cells)
+            {
+                let mark = self.mark.clone();
+                add(&mut self.pending.questions, *rule, &question, mark);
             }
         }
     }
@@ -351,11 +408,6 @@ impl Marker<'_> {
             mark.due = Some(contract::clock::after(self.read_at, wait));
             mark.latest = Some(contract::clock::after(self.read_at, wait * 10));
         }
-        match self.pending.rows.entry((rule, key.to_owned())) {
-            std::collections::btree_map::Entry::Occupied(mut known) => known.get_mut().with(mark),
-            std::collections::btree_map::Entry::Vacant(empty) => {
-                empty.insert(mark);
-            }
-        }
+        self.pending.mark(rule, key, mark);
     }
 }

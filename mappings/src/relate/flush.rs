@@ -199,7 +199,7 @@ impl Relations {
                             reason: Some(reason),
                             ..mark
                         };
-                        pend(pending, rule, &told.event_key, mark);
+                        pending.mark_key(rule, &told.event_key, mark);
                     }
                 }
                 flush.settled(plan, row);
@@ -242,7 +242,7 @@ impl Relations {
                                 reason: Some(HARD_DELETE),
                                 ..mark.clone()
                             };
-                            pend(pending, rule, &told.event_key, gone);
+                            pending.mark_key(rule, &told.event_key, gone);
                         }
                     }
                     if plan.rule.grouped {
@@ -257,7 +257,7 @@ impl Relations {
                     reason: None,
                     ..mark
                 };
-                pend(pending, rule, &event_key, mark);
+                pending.mark_key(rule, &event_key, mark);
                 if !plan.rule.grouped {
                     flush
                         .whole
@@ -356,7 +356,7 @@ impl Relations {
             return Ok(());
         }
         let made = flush.whole.remove(&(rule, event_key.to_owned()));
-        let tellers = replicas.tellers(plan.id, event_key, 2)?;
+        let tellers = self.tellers(plan, event_key, replicas)?;
         match tellers.as_slice() {
             [] => flush.tombstone(plan, key, &mark, ""),
             [(_, told)] if told.held => {}
@@ -390,20 +390,37 @@ impl Relations {
     }
 }
 
+impl Relations {
+    /// Up to two rows that tell an event's key.
+    fn tellers<R: Replicas>(
+        &self,
+        plan: &RulePlan,
+        event_key: &str,
+        replicas: &mut R,
+    ) -> Result<Vec<(String, Told)>, R::Error> {
+        loop {
+            let tellers = replicas.tellers(plan.id, event_key, 2)?;
+            if plan.rule.read.is_none() || tellers.len() < 2 {
+                return Ok(tellers);
+            }
+            // A row that a former question gave tells nothing beside one that is there.
+            let mut all = true;
+            for (row, _) in &tellers {
+                if !self.answered_row(plan, row, replicas)? {
+                    replicas.tell(plan.id, row, None)?;
+                    all = false;
+                }
+            }
+            if all {
+                return Ok(tellers);
+            }
+        }
+    }
+}
+
 /// How what is held of a whole group is named.
 fn group_row(event_key: &str) -> String {
     format!("key:{event_key}")
-}
-
-fn pend(pending: &mut Pending, rule: usize, event_key: &str, mark: Mark) {
-    match pending.keys.entry((rule, event_key.to_owned())) {
-        std::collections::btree_map::Entry::Occupied(mut known) => {
-            known.get_mut().with(mark);
-        }
-        std::collections::btree_map::Entry::Vacant(empty) => {
-            empty.insert(mark);
-        }
-    }
 }
 
 /// What a row told is in doubt: its event waits, and an old key is surely gone.
@@ -446,7 +463,7 @@ fn doubtful<R: Replicas>(
                 reason: Some(HARD_DELETE),
                 ..mark.clone()
             };
-            pend(pending, rule, &told.event_key, gone);
+            pending.mark_key(rule, &told.event_key, gone);
         }
     }
     if plan.rule.grouped {

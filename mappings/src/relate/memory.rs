@@ -251,6 +251,29 @@ impl Replicas for MemoryReplicas {
         Ok(self.marks.values().filter_map(|mark| mark.due).min())
     }
 
+    fn marked(&mut self, rule: i64, what: Marked, key: &str) -> Result<Option<Mark>, Infallible> {
+        Ok(self.marks.get(&(rule, what, key.to_owned())).cloned())
+    }
+
+    fn marks(
+        &mut self,
+        rule: i64,
+        what: Marked,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Mark)>, Infallible> {
+        let behind = |key: &str| after.is_none_or(|after| key > after);
+        let all = self.marks.iter();
+        let found = all.filter(|((of, kind, key), _)| *of == rule && *kind == what && behind(key));
+        let found = found.map(|((_, _, key), mark)| (key.clone(), mark.clone()));
+        Ok(found.take(limit).collect())
+    }
+
+    fn unmark(&mut self, rule: i64, what: Marked, key: &str) -> Result<(), Infallible> {
+        self.marks.remove(&(rule, what, key.to_owned()));
+        Ok(())
+    }
+
     fn has_marks(&mut self) -> Result<bool, Infallible> {
         Ok(!self.marks.is_empty())
     }

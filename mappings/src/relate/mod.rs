@@ -7,6 +7,7 @@
 //! belong to. So an event is always what a query over the present rows would give, whichever row
 //! changed and however the changes were cut into batches.
 
+mod ask;
 mod assemble;
 mod cells;
 mod change;
@@ -19,6 +20,7 @@ mod work;
 
 use contract::{Position, TableName};
 
+pub use ask::{Answer, Questions, Statement, Turn};
 pub use cells::{cells_from_text, cells_text, mark_from_text, mark_text};
 pub use change::Pending;
 pub use flush::{Flushed, Related};
@@ -51,6 +53,9 @@ impl Relations {
         for index in &opened.to_fill {
             relations.fill(*index, replicas)?;
         }
+        for rule in &opened.asked_anew {
+            relations.forget_answers(*rule, position, replicas)?;
+        }
         if let Some(position) = position {
             for rule in &opened.changed {
                 relations.mark_rule(*rule, position, replicas)?;
@@ -73,6 +78,9 @@ impl Relations {
         for plan in &self.plan.rules {
             let tables = plan.slots.first().map_or(&[][..], |slot| &slot.tables);
             let own = self.plan.by_name.get(table);
+            if let Some(own) = own {
+                ask::ask_rest(plan, *own, position, replicas)?;
+            }
             if !tables.iter().any(|known| Some(&known.table) == own) {
                 continue;
             }

@@ -8,7 +8,7 @@ use contract::{CapturedTable, TableName, Value};
 
 use super::replicas::{Cell, Replicas};
 use super::work::Work;
-use crate::rule::{MappingSet, Origin, Rule};
+use crate::rule::{MappingSet, Origin, Read, Rule};
 use crate::sql::{Expr, Stop};
 
 /// Rows taken from a replica at a time.
@@ -20,6 +20,8 @@ pub(super) struct Table {
     pub(super) id: i64,
     pub(super) columns: Vec<String>,
     pub(super) uses: Vec<Use>,
+    /// The rules that its rows make ask, and which of their touches.
+    pub(super) touches: Vec<(usize, usize)>,
     /// Indexes on it.
     pub(super) indexes: Vec<usize>,
 }
@@ -68,6 +70,15 @@ pub(super) struct RulePlan {
     /// The tables that must have been read before it can be worked out.
     pub(super) tables: Vec<TableName>,
     pub(super) slots: Vec<SlotPlan>,
+    /// Where its questions wait.
+    pub(super) questions: Option<i64>,
+}
+
+impl RulePlan {
+    /// What it asks the source's database, and where its questions wait.
+    pub(super) fn read(&self) -> Option<(&Read, i64)> {
+        Some((self.rule.read.as_ref()?, self.questions?))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -85,6 +96,8 @@ pub(super) struct Opened {
     pub(super) to_read: Vec<TableName>,
     /// Rules that are not what they were.
     pub(super) changed: Vec<usize>,
+    /// Rules that ask other questions than they did.
+    pub(super) asked_anew: Vec<usize>,
     /// Indexes that are new.
     pub(super) to_fill: Vec<usize>,
 }
@@ -98,25 +111,46 @@ impl Plan {
         let mut plan = Self::default();
         let mut opened = Opened::default();
         let rules: Vec<&Arc<Rule>> = set.rules.iter().filter(|rule| rule.relates()).collect();
+        let mut grown = Vec::new();
         for captured in needed(&rules) {
             let open = replicas.open_table(&captured.table, &captured.columns)?;
             if open.grown {
-                opened.to_read.push(captured.table.clone());
+                grown.push(captured.table.clone());
             }
             plan.by_name.insert(captured.table, plan.tables.len());
             plan.tables.push(Table {
                 id: open.id,
                 columns: open.columns,
                 uses: Vec::new(),
+                touches: Vec::new(),
                 indexes: Vec::new(),
             });
         }
         for rule in rules {
             plan.add_rule(rule, replicas, &mut opened)?;
+            if rule.read.is_none() {
+                continue;
+            }
+            // Answers are read again by reading again what they are asked for.
+            let at = plan.rules.len() - 1;
+            let answers = rule.from().table.table.clone();
+            if grown.contains(&answers) || opened.asked_anew.contains(&at) {
+                grown.retain(|table| *table != answers);
+                grown.extend(rule.tables(false).into_iter().map(|table| table.table));
+            }
+        }
+        for table in grown {
+            if !opened.to_read.contains(&table) {
+                opened.to_read.push(table);
+            }
         }
         let tables: Vec<i64> = plan.tables.iter().map(|table| table.id).collect();
         let indexes: Vec<i64> = plan.indexes.iter().map(|index| index.id).collect();
-        let rules: Vec<i64> = plan.rules.iter().map(|rule| rule.id).collect();
+        let rules = plan.rules.iter();
+        let rules: Vec<i64> = rules
+            .flat_map(|rule| [Some(rule.id), rule.questions])
+            .flatten()
+            .collect();
         replicas.close_others(&tables, &indexes, &rules)?;
         Ok((plan, opened))
     }
@@ -132,6 +166,15 @@ impl Plan {
         let (id, changed) = replicas.open_rule(&reference.rule, &reference.digest)?;
         if changed {
             opened.changed.push(at);
+        }
+        let mut questions = None;
+        if let Some(read) = &rule.read {
+            let name = format!("questions of {}", reference.rule);
+            let (id, changed) = replicas.open_rule(&name, &read.digest())?;
+            questions = Some(id);
+            if changed {
+                opened.asked_anew.push(at);
+            }
         }
         let mut slots = Vec::with_capacity(rule.slots.len());
         for (n, slot) in rule.slots.iter().enumerate() {
@@ -170,8 +213,16 @@ impl Plan {
                     forward: None,
                     as_parent: BTreeMap::new(),
                 });
-                if let Some(table) = self.tables.get_mut(table) {
-                    table.uses.push(Use { rule: at, slot: n });
+                let Some(table) = self.tables.get_mut(table) else {
+                    continue;
+                };
+                match &rule.read {
+                    Some(read) if n > 0 => {
+                        let touches = read.touches.iter().enumerate();
+                        let touches = touches.filter(|(_, touch)| touch.slot == n);
+                        table.touches.extend(touches.map(|(nth, _)| (at, nth)));
+                    }
+                    _ => table.uses.push(Use { rule: at, slot: n }),
                 }
             }
             slots.push(SlotPlan {
@@ -184,8 +235,13 @@ impl Plan {
         self.rules.push(RulePlan {
             id,
             rule: Arc::clone(rule),
-            tables: tables.map(|captured| captured.table).collect(),
+            // What a database answers does not wait for what was read of its tables.
+            tables: match rule.read {
+                Some(_) => Vec::new(),
+                None => tables.map(|captured| captured.table).collect(),
+            },
             slots,
+            questions,
         });
         for (n, slot) in rule.slots.iter().enumerate() {
             let Some(link) = &slot.link else { continue };
@@ -309,7 +365,8 @@ impl Plan {
 /// The columns of every table that the rules need, key columns first.
 fn needed(rules: &[&Arc<Rule>]) -> Vec<CapturedTable> {
     let mut found: Vec<CapturedTable> = Vec::new();
-    for table in rules.iter().flat_map(|rule| rule.tables(true)) {
+    let tables = rules.iter().flat_map(|rule| rule.tables(true));
+    for table in tables.chain(rules.iter().filter_map(|rule| rule.answers())) {
         let at = found.iter().position(|known| known.table == table.table);
         let at = at.unwrap_or_else(|| {
             found.push(CapturedTable {

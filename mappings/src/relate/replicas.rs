@@ -175,6 +175,18 @@ pub trait Replicas {
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<(String, Mark)>, Self::Error>;
+    /// A mark, left where it is.
+    fn marked(&mut self, rule: i64, what: Marked, key: &str) -> Result<Option<Mark>, Self::Error>;
+    /// The marks of a rule behind a key, due or not, left where they are.
+    fn marks(
+        &mut self,
+        rule: i64,
+        what: Marked,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Mark)>, Self::Error>;
+    /// Takes a mark away.
+    fn unmark(&mut self, rule: i64, what: Marked, key: &str) -> Result<(), Self::Error>;
     /// When the next mark that waits is due.
     fn next_due(&mut self) -> Result<Option<Timestamp>, Self::Error>;
     /// Whether there are marks at all.

@@ -1,14 +1,15 @@
 //! `lighterman map check`
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use contract::finding::worst;
-use contract::{Finding, Level, TableInfo};
+use contract::{Finding, Level, Source, TableInfo};
 use mappings::{Catalogue, MappingSet};
 
 use super::files::{self, MappingFile};
 use super::live::{self, Ask};
-use crate::{Exit, out, refuse, say};
+use crate::{Exit, out, refuse, say, statements};
 
 /// Says what is wrong with mapping files: by themselves, or against a live source's catalogue.
 pub(crate) async fn check(paths: &[PathBuf], ask: &Ask, json: bool) -> Exit {
@@ -16,20 +17,16 @@ pub(crate) async fn check(paths: &[PathBuf], ask: &Ask, json: bool) -> Exit {
         Ok(files) => files,
         Err(findings) => return refuse(&findings, json),
     };
-    let mut tables = None;
-    if ask.source.is_some() {
-        let asked = match live::source(ask) {
-            Ok(source) => live::tables(&source).await,
-            Err(findings) => Err(findings),
-        };
-        match asked {
-            Ok(found) => tables = Some(found),
+    let live = match ask.source {
+        Some(_) => match asked(ask).await {
+            Ok(live) => Some(live),
             Err(findings) => return refuse(&findings, json),
-        }
-    }
+        },
+        None => None,
+    };
     let mut findings = Vec::new();
     for file in &files {
-        findings.extend(look(file, tables.as_deref()));
+        findings.extend(look(file, live.as_ref()).await);
     }
     if json {
         let level = worst(&findings);
@@ -43,7 +40,17 @@ pub(crate) async fn check(paths: &[PathBuf], ask: &Ask, json: bool) -> Exit {
     }
 }
 
-fn look(file: &MappingFile, tables: Option<&[TableInfo]>) -> Vec<Finding> {
+/// A live source and its tables.
+type Live = (Arc<dyn Source>, Vec<TableInfo>);
+
+async fn asked(ask: &Ask) -> Result<Live, Vec<Finding>> {
+    let source = live::source(ask)?;
+    let tables = live::tables(&source).await?;
+    Ok((source.bare()?, tables))
+}
+
+async fn look(file: &MappingFile, live: Option<&Live>) -> Vec<Finding> {
+    let tables = live.map(|(_, tables)| tables.as_slice());
     let catalogue = tables.map_or_else(Catalogue::default, live::catalogue);
     let mapping = match file.load(&catalogue) {
         Ok(mapping) => mapping,
@@ -57,6 +64,9 @@ fn look(file: &MappingFile, tables: Option<&[TableInfo]>) -> Vec<Finding> {
     };
     for info in tables.unwrap_or_default() {
         findings.extend(other_key(&set, info));
+    }
+    if let Some((source, _)) = live {
+        findings.extend(statements::check(&**source, &set.statements()).await);
     }
     if tests == 0 {
         let found = "has no tests: what it makes of rows is nowhere written down";
