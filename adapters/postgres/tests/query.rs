@@ -449,3 +449,27 @@ async fn a_connection_is_kept_clean_and_replaced_when_it_broke() {
         .await;
     assert_ne!(pid().await, first);
 }
+
+/// A change can be in the log before readers see it: an answer says which it reflects.
+#[tokio::test]
+async fn an_answer_says_which_transactions_it_sees() {
+    let world = World::prepared("CREATE TABLE t (i int PRIMARY KEY)", &["t"]).await;
+    let source = world.source();
+    let open = world.server.connect(&world.name).await;
+    open.batch_execute("BEGIN; INSERT INTO t VALUES (1)")
+        .await
+        .unwrap();
+    let xid = open
+        .query_one("SELECT pg_current_xact_id()::text", &[])
+        .await
+        .unwrap();
+    let xid: u64 = xid.get::<_, String>(0).parse().unwrap();
+    let at = contract::Position::border(1, contract::LogPos::from_number(1));
+    let seen = |answer: &ReadRows| answer.sees.as_ref().unwrap().reflects(&at, &at, xid);
+    let before = ask(&*source, "SELECT count(*) FROM t", &[]).await.unwrap();
+    assert!(!seen(&before), "{:?}", before.sees);
+    open.batch_execute("COMMIT").await.unwrap();
+    let after = ask(&*source, "SELECT count(*) FROM t", &[]).await.unwrap();
+    assert!(seen(&after), "{:?}", after.sees);
+    assert_eq!(after.rows, [[Value::Int(1)]]);
+}
