@@ -29,6 +29,9 @@ pub struct ExplainedEvent {
     pub key: Vec<String>,
     /// Its fields.
     pub fields: Vec<&'static str>,
+    /// The statement that gives its rows, where they are read by key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statement: Option<String>,
     /// The tables that influence it, its own first.
     pub tables: Vec<ExplainedTable>,
 }
@@ -53,6 +56,9 @@ pub struct ExplainedTable {
     /// Through which alias a change of it reaches the event; none for its own table.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub felt_through: Option<String>,
+    /// What the source's database is asked when a row of it changes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub asks: Vec<String>,
     /// Where its rows go when their document is finished.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub history: Option<String>,
@@ -83,6 +89,7 @@ fn explain(rule: &Rule) -> ExplainedEvent {
             fields.sort_by_key(|field| field.index);
             fields.iter().map(|field| field.name).collect()
         },
+        statement: rule.read.as_ref().map(|read| read.sql.clone()),
         tables: tables.collect(),
     }
 }
@@ -97,6 +104,7 @@ fn table(rule: &Rule, n: usize, slot: &Slot, one_row: bool) -> ExplainedTable {
         })
         .collect();
     let (role, missing) = match &slot.role {
+        Role::From if rule.read.is_some() => ("what the statement gives", None),
         Role::From => ("the event's own rows", None),
         Role::Join(missing) => (
             "one more row",
@@ -119,7 +127,18 @@ fn table(rule: &Rule, n: usize, slot: &Slot, one_row: bool) -> ExplainedTable {
     let bytes = ROW_BYTES
         + CELL_BYTES * u64::try_from(cells).unwrap_or(0)
         + PLACE_BYTES * u64::try_from(places).unwrap_or(0);
+    let asks = rule.read.iter().flat_map(|read| {
+        let touches = read.touches.iter().filter(|touch| touch.slot == n);
+        touches.map(|touch| {
+            let given = read.names.iter().zip(&touch.give);
+            let given: Vec<String> = given
+                .map(|(name, give)| format!("{name} = {}", give.shown()))
+                .collect();
+            given.join(", ")
+        })
+    });
     ExplainedTable {
+        asks: asks.collect(),
         alias: slot.alias.clone(),
         table: slot.table.table.to_string(),
         role,

@@ -52,6 +52,12 @@ fn print(event: &ExplainedEvent) {
     if event.grouped {
         out("    several rows make one event; their sums are kept");
     }
+    if let Some(statement) = &event.statement {
+        out("    read by key:");
+        for line in statement.trim_end().lines() {
+            out(&format!("      | {line}"));
+        }
+    }
     event.tables.iter().for_each(print_table);
 }
 
@@ -75,10 +81,15 @@ fn print_table(table: &ExplainedTable) {
     if let Some(history) = &table.history {
         out(&format!("      finished rows are looked for in {history}"));
     }
-    out(&format!(
-        "      a change is felt in {}",
-        table.columns.join(", ")
-    ));
+    for asks in &table.asks {
+        out(&format!("      a change of any column asks with {asks}"));
+    }
+    if table.asks.is_empty() {
+        out(&format!(
+            "      a change is felt in {}",
+            table.columns.join(", ")
+        ));
+    }
     if table.bytes_per_row > 0 {
         out(&format!(
             "      kept: these columns, about {} bytes a row",
