@@ -5,6 +5,7 @@ use contract::{Body, EventKey, EventType, FieldValue, Value};
 
 use crate::convert::{Converted, convert, is_currency};
 use crate::draft::Gap;
+use crate::relate::LookValue;
 use crate::rule::{Currency, Field, Formula, Rule, Term};
 use crate::sql::{Cells, Stop};
 
@@ -303,6 +304,101 @@ fn currency_code(cell: &Value) -> Result<Option<String>, String> {
         return Ok(Some(code.to_owned()));
     }
     Err("its currency is not three capital letters".to_owned())
+}
+
+/// Notes what every expression of a rule gives, also behind one that gives nothing.
+pub(crate) fn look(
+    rule: &Rule,
+    cells: &Cells<'_>,
+    lists: &[Vec<Body>],
+    found: &mut Vec<LookValue>,
+) {
+    let truth = |formula: &Formula, cells: &Cells<'_>| match formula.expr.truth(cells) {
+        Ok(truth) => Ok(truth.map(|truth| truth.to_string())),
+        Err(Stop::Wrong(reason)) => Err(reason),
+        Err(Stop::Unchanged) => Err("a row it reads is not there".to_owned()),
+    };
+    let conditions = [
+        ("where", &rule.filter),
+        ("deleted_when", &rule.deleted_when),
+    ];
+    for (what, condition) in conditions {
+        if let Some(formula) = condition {
+            let got = truth(formula, cells);
+            found.push(LookValue::new(what, Some(formula.shown()), got));
+        }
+    }
+    let mut known = Known::new(rule);
+    let text = |got: Result<Got, String>| match got {
+        Ok(Got::Value(value)) => Ok(Some(value)),
+        Ok(Got::Null) => Ok(None),
+        Ok(Got::Gap(_)) => Err("a row it reads is not there".to_owned()),
+        Err(reason) => Err(reason),
+    };
+    let first = rule.event_type.schema().fields.len();
+    for (n, field) in rule.key.iter().enumerate() {
+        let got = text(value(rule, field, cells, &[]));
+        if let Ok(Some(value)) = &got {
+            known.set(first + n, plain(value));
+        }
+        let got = got.map(|value| value.map(|value| json_text(&value)));
+        let what = format!("key.{}", field.name);
+        found.push(LookValue::new(what, rule.written(field), got));
+    }
+    let mut body = Body::new(rule.event_type.schema());
+    for field in &rule.fields {
+        let cells = Cells {
+            fields: known.values(),
+            ..*cells
+        };
+        let got = text(value(rule, field, &cells, lists));
+        match &got {
+            Ok(Some(value)) => {
+                let seen = plain(value);
+                // What does not fit is said with the outcome.
+                let _ = body.set_at(field.index, value.clone());
+                known.set(field.index, seen);
+            }
+            Ok(None) => known.set(field.index, Value::Null),
+            Err(_) => {}
+        }
+        let got = got.map(|value| value.map(|value| json_text(&value)));
+        let what = format!("fields.{}", field.name);
+        found.push(LookValue::new(what, rule.written(field), got));
+    }
+    if rule.event_type == EventType::InventoryAvailability && !rule.grouped {
+        let derived = availability::derive(&mut body);
+        for name in availability::DERIVED {
+            if rule.fields.iter().any(|field| field.name == *name) {
+                continue;
+            }
+            let got = match &derived {
+                Ok(()) => Ok(body.get(name).map(json_text)),
+                Err(error) => Err(error.to_string()),
+            };
+            found.push(LookValue::new(format!("fields.{name}"), None, got));
+        }
+    }
+    let known = known.with_body(&body);
+    let cells = Cells {
+        fields: known.values(),
+        ..*cells
+    };
+    for guard in &rule.guards {
+        let got = truth(&guard.check, &cells);
+        found.push(LookValue::new("guard", Some(guard.check.shown()), got));
+    }
+}
+
+fn json_text(value: &FieldValue) -> String {
+    if let FieldValue::List(items) = value {
+        return format!("{} of them", items.len());
+    }
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(text)) => text,
+        Ok(other) => other.to_string(),
+        Err(error) => error.to_string(),
+    }
 }
 
 /// Works out what follows from the fields, and checks that all required ones are there.

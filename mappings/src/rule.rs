@@ -387,6 +387,21 @@ impl Rule {
         &self.slots[0]
     }
 
+    /// How a field's value is written in the file; none for a constant.
+    pub(crate) fn written(&self, field: &Field) -> Option<String> {
+        match &field.term {
+            Term::Expression(formula) => Some(formula.shown()),
+            Term::Column(n) => match self.columns.get(*n)? {
+                Origin::Cell { slot, column, .. } => {
+                    let alias = self.slots.get(*slot).map_or("", |slot| &slot.alias);
+                    Some(format!("{alias}.{column}"))
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// Names a field of the rule and its column, for reasons.
     pub(crate) fn describe(&self, field: &Field) -> String {
         let (rule, name) = (&self.reference.rule, field.name);
@@ -540,8 +555,17 @@ impl MappingSet {
 
     /// The tables to capture, each with every column some rule cannot do without.
     pub fn tables(&self) -> Vec<CapturedTable> {
+        self.tables_with(false)
+    }
+
+    /// The same tables, each also with the columns that some versions lack.
+    pub fn all_tables(&self) -> Vec<CapturedTable> {
+        self.tables_with(true)
+    }
+
+    fn tables_with(&self, optional: bool) -> Vec<CapturedTable> {
         let mut tables: Vec<CapturedTable> = Vec::new();
-        for needed in self.rules.iter().flat_map(|rule| rule.tables(false)) {
+        for needed in self.rules.iter().flat_map(|rule| rule.tables(optional)) {
             let known = tables.iter().position(|known| known.table == needed.table);
             let at = known.unwrap_or_else(|| {
                 let mut table = needed.clone();

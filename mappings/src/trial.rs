@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde_json::Value as Json;
 
 use crate::given::{Expected, Given, GivenAnswers, GivenRow};
-use crate::relate::{Answer, MemoryReplicas, Questions, Related, Relations};
+use crate::relate::{Answer, Look, MemoryReplicas, Questions, Related, Relations, Turn};
 use crate::{HeldChange, LoadContext, MapContext, Mapper, Mapping, MappingSet, Pending, Which};
 
 /// Questions asked together.
@@ -30,6 +30,15 @@ pub struct Outcome {
     pub held: Vec<HeldChange>,
     /// Events left out because the same was told before.
     pub unchanged: usize,
+}
+
+impl Outcome {
+    /// With what came of more changes.
+    pub fn and(&mut self, more: Self) {
+        self.events.extend(more.events);
+        self.held.extend(more.held);
+        self.unchanged += more.unchanged;
+    }
 }
 
 /// A mapping at work on rows that are given to it.
@@ -73,6 +82,28 @@ impl Trial {
             answers: HashMap::new(),
             next: 1,
         }
+    }
+
+    /// A trial that can be looked into: rules of one row work like those of several.
+    pub fn to_look_at(set: &MappingSet) -> Self {
+        let mut replicas = MemoryReplicas::default();
+        let Ok(relations) = Relations::open_all(set, &mut replicas);
+        let none = Arc::new(set.only(&[]));
+        Self {
+            relations,
+            replicas,
+            ..Self::new(none)
+        }
+    }
+
+    /// What a row of a rule's own table makes, step by step; `None` where there is no such row.
+    pub fn look(&mut self, rule: &str, row_key: &str) -> Option<Look> {
+        self.relations.look(rule, row_key, &mut self.replicas)
+    }
+
+    /// The rows that a rule's statement gave.
+    pub fn answered_rows(&mut self, rule: &str) -> Vec<String> {
+        self.relations.answered_rows(rule, &mut self.replicas)
     }
 
     /// A trial on rows that a person wrote down.
@@ -132,8 +163,8 @@ impl Trial {
         self.transaction(&all)
     }
 
-    /// One transaction of a source.
-    pub fn transaction(&mut self, changes: &[RowChange]) -> Outcome {
+    /// One transaction of a source, whose database is asked by nobody: see [`Trial::questions`].
+    pub fn take_changes(&mut self, changes: &[RowChange]) -> Outcome {
         let mut outcome = Outcome::default();
         let mut pending = self.relations.pending(false);
         for change in changes {
@@ -157,25 +188,42 @@ impl Trial {
             );
         }
         self.flush(&mut pending, &mut outcome);
+        outcome
+    }
+
+    /// What the source's database is to be asked next.
+    pub fn questions(&mut self, turn: &Turn) -> Option<Questions> {
+        let replicas = &mut self.replicas;
+        let Ok(questions) = self.relations.questions(turn, &|_| true, ASKED, replicas);
+        questions
+    }
+
+    /// Takes the database's answers over.
+    pub fn answered(&mut self, questions: &Questions, answers: &[Answer]) -> Outcome {
+        let mut outcome = Outcome::default();
+        let mut pending = self.relations.pending(true);
+        let replicas = &mut self.replicas;
+        let Ok(related) = self
+            .relations
+            .answered(questions, answers, &mut pending, replicas);
+        self.take(related, &mut outcome);
+        self.flush(&mut pending, &mut outcome);
+        outcome
+    }
+
+    /// One transaction of a source; a database's answers are those that are given.
+    pub fn transaction(&mut self, changes: &[RowChange]) -> Outcome {
+        let mut outcome = self.take_changes(changes);
         let mut turn = None;
-        loop {
-            let replicas = &mut self.replicas;
-            let Ok(questions) = self.relations.questions(&turn, &|_| true, ASKED, replicas);
-            let Some(questions) = questions else {
-                return outcome;
-            };
+        while let Some(questions) = self.questions(&turn) {
             turn = questions.turn();
             let asked = 0..questions.len();
             let answers: Vec<Answer> = asked
                 .map(|question| self.answer_to(&questions, question))
                 .collect();
-            let replicas = &mut self.replicas;
-            let Ok(related) = self
-                .relations
-                .answered(&questions, &answers, &mut pending, replicas);
-            self.take(related, &mut outcome);
-            self.flush(&mut pending, &mut outcome);
+            outcome.and(self.answered(&questions, &answers));
         }
+        outcome
     }
 
     fn flush(&mut self, pending: &mut Pending, outcome: &mut Outcome) {

@@ -136,8 +136,11 @@ pub(crate) fn has_table(db: &Connection, name: &str) -> Result<bool, rusqlite::E
     )
 }
 
-/// The newest sequence number the log ever gave out.
+/// The newest sequence number the log ever gave out; 0 where there is no log yet.
 pub(crate) fn newest(db: &Connection) -> Result<u64, rusqlite::Error> {
+    if !db.table_exists(None, "sqlite_sequence")? {
+        return Ok(0);
+    }
     let seq: Option<i64> = db
         .query_row(
             "SELECT seq FROM sqlite_sequence WHERE name = ?1",

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use contract::finding::{Level, nearest};
 use contract::{
-    BuildDestination, BuildSource, EventType, Finding, Problems, Secret, SecretPlace, Secrets,
-    Section, Source, SourceContext,
+    BuildDestination, BuildSource, CapturedTable, EventType, Finding, Problems, Secret,
+    SecretPlace, Secrets, Section, Source, SourceContext,
 };
 use engine::{RetryPolicy, SourceSetup};
 use mappings::{Catalogue, LoadContext, Mapping, MappingSet, Which};
@@ -34,7 +34,7 @@ pub(crate) struct SourceConfig {
     pub(crate) mappings: Vec<PathBuf>,
     reads_per_second: u32,
     /// Which company its database holds, where a mapping file lists several.
-    company: Option<String>,
+    pub(crate) company: Option<String>,
 }
 
 pub(crate) struct DestinationConfig {
@@ -265,9 +265,20 @@ fn read_destination(mut section: Section<'_>) -> Option<DestinationConfig> {
 impl SourceConfig {
     /// The source without any table to capture, for asking what it has.
     pub(crate) fn bare(&self) -> Result<Arc<dyn Source>, Vec<Finding>> {
+        self.capturing(Vec::new())
+    }
+
+    /// The source, for some tables.
+    ///
+    /// # Errors
+    /// What is wrong with its settings.
+    pub(crate) fn capturing(
+        &self,
+        tables: Vec<CapturedTable>,
+    ) -> Result<Arc<dyn Source>, Vec<Finding>> {
         let context = SourceContext {
             name: self.name.clone(),
-            tables: Vec::new(),
+            tables,
         };
         (self.build)(context)
             .map_err(|found| vec![Finding::fail(format!("source {}", self.name), found)])

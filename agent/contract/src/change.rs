@@ -29,6 +29,9 @@ impl TableName {
 
 impl fmt::Display for TableName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.schema.is_empty() {
+            return f.write_str(&self.name);
+        }
         write!(f, "{}.{}", self.schema, self.name)
     }
 }

@@ -129,6 +129,28 @@ impl Asker {
 }
 
 async fn ask(source: Arc<dyn Source>, questions: Arc<Questions>) -> Answered {
+    let (answers, problem, unseen) = put(&*source, &questions).await;
+    Answered {
+        questions,
+        answers: Arc::new(answers),
+        problem,
+        unseen,
+    }
+}
+
+/// Asks questions once: what each is answered, and why some are not.
+pub async fn ask_once(
+    source: &dyn Source,
+    questions: &Questions,
+) -> (Vec<Answer>, Option<SourceError>) {
+    let (answers, problem, _) = put(source, questions).await;
+    (answers, problem)
+}
+
+async fn put(
+    source: &dyn Source,
+    questions: &Questions,
+) -> (Vec<Answer>, Option<SourceError>, bool) {
     let mut answers = vec![Answer::Later; questions.len()];
     let mut open = Vec::new();
     for (n, answer) in answers.iter_mut().enumerate() {
@@ -138,19 +160,13 @@ async fn ask(source: Arc<dyn Source>, questions: Arc<Questions>) -> Answered {
         }
     }
     let mut asking = Asking {
-        source: &*source,
-        questions: &questions,
+        source,
+        questions,
         answers,
         unseen: false,
     };
     let problem = asking.all(&open).await.err();
-    let (answers, unseen) = (asking.answers, asking.unseen);
-    Answered {
-        questions,
-        answers: Arc::new(answers),
-        problem,
-        unseen,
-    }
+    (asking.answers, problem, asking.unseen)
 }
 
 struct Asking<'a> {

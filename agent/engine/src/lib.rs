@@ -24,6 +24,7 @@ use state::{Retention, Route, Store, StoreError};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
+pub use ask::ask_once;
 pub use retry::RetryPolicy;
 
 /// A source and the mappings of its rows; replaced as a whole when mappings are reloaded.

@@ -6,6 +6,7 @@ use contract::event::{HARD_DELETE, OUT_OF_SCOPE};
 use contract::{Body, Decimal, EventKey, Value};
 
 use super::Relations;
+use super::memory::MemoryReplicas;
 use super::plan::{PAGE, RulePlan, value_text};
 use super::replicas::{ReplicaRow, Replicas};
 use super::work::Work;
@@ -171,6 +172,51 @@ impl Relations {
             body,
             warnings,
         })))
+    }
+
+    /// Fills the joins of the event's own row.
+    ///
+    /// # Errors
+    /// Why one cannot be filled.
+    pub(super) fn joined(
+        &self,
+        plan: &RulePlan,
+        nth: usize,
+        work: &mut Work<'_>,
+        replicas: &mut MemoryReplicas,
+    ) -> Result<(), String> {
+        said_halt(self.joins(plan, 0, nth, work, replicas))
+    }
+
+    /// Fills what an `add` gives.
+    ///
+    /// # Errors
+    /// Why it gives nothing.
+    pub(super) fn added(
+        &self,
+        plan: &RulePlan,
+        slot: usize,
+        sums: &Sums,
+        work: &mut Work<'_>,
+        replicas: &mut MemoryReplicas,
+    ) -> Result<(), String> {
+        said_halt(self.add(plan, slot, sums, work, replicas))
+    }
+
+    /// The objects of a list.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) fn listed(
+        &self,
+        plan: &RulePlan,
+        n: usize,
+        list: &List,
+        nth: usize,
+        work: &mut Work<'_>,
+        replicas: &mut MemoryReplicas,
+    ) -> Result<Vec<Body>, String> {
+        said_halt(self.list(plan, n, list, nth, work, replicas))
     }
 
     /// Fills the joins of a slot; stops at the first that is missing.
@@ -470,7 +516,15 @@ impl Relations {
     }
 }
 
-fn adds(plan: &RulePlan) -> impl Iterator<Item = (usize, &Sums)> {
+fn said_halt<T>(made: Result<T, Halt<std::convert::Infallible>>) -> Result<T, String> {
+    made.map_err(|halt| match halt {
+        Halt::Held(reason) => reason,
+        Halt::Out => "a join that is missing leaves the row out".to_owned(),
+        Halt::Store(never) => match never {},
+    })
+}
+
+pub(super) fn adds(plan: &RulePlan) -> impl Iterator<Item = (usize, &Sums)> {
     let slots = plan.rule.slots.iter().enumerate();
     slots.filter_map(|(n, slot)| match &slot.role {
         Role::Add(sums) => Some((n, &**sums)),

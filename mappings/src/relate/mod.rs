@@ -13,6 +13,7 @@ mod cells;
 mod change;
 mod flush;
 mod group;
+mod look;
 mod memory;
 mod plan;
 mod replicas;
@@ -24,6 +25,7 @@ pub use ask::{Answer, Questions, Statement, Turn};
 pub use cells::{cells_from_text, cells_text, mark_from_text, mark_text};
 pub use change::Pending;
 pub use flush::{Flushed, Related};
+pub use look::{FoundRow, Look, LookRow, LookValue, Needed};
 pub use memory::MemoryReplicas;
 pub use replicas::{Cell, Mark, Marked, OpenedTable, ReplicaRow, Replicas, Subgroup, Told};
 
@@ -48,7 +50,24 @@ impl Relations {
         position: Option<&Position>,
         replicas: &mut R,
     ) -> Result<(Self, Vec<TableName>), R::Error> {
-        let (plan, opened) = Plan::open(set, replicas)?;
+        Self::open_rules(set, false, position, replicas)
+    }
+
+    /// As [`Relations::open`], with rules of one row as well: for looking at their events.
+    ///
+    /// # Errors
+    /// When the replicas cannot be read or written.
+    pub fn open_all<R: Replicas>(set: &MappingSet, replicas: &mut R) -> Result<Self, R::Error> {
+        Ok(Self::open_rules(set, true, None, replicas)?.0)
+    }
+
+    fn open_rules<R: Replicas>(
+        set: &MappingSet,
+        all: bool,
+        position: Option<&Position>,
+        replicas: &mut R,
+    ) -> Result<(Self, Vec<TableName>), R::Error> {
+        let (plan, opened) = Plan::open(set, all, replicas)?;
         let relations = Self { plan };
         for index in &opened.to_fill {
             relations.fill(*index, replicas)?;

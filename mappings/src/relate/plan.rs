@@ -106,11 +106,16 @@ impl Plan {
     /// The plan of a set's rules, with everything it needs opened.
     pub(super) fn open<R: Replicas>(
         set: &MappingSet,
+        all: bool,
         replicas: &mut R,
     ) -> Result<(Self, Opened), R::Error> {
         let mut plan = Self::default();
         let mut opened = Opened::default();
-        let rules: Vec<&Arc<Rule>> = set.rules.iter().filter(|rule| rule.relates()).collect();
+        let rules: Vec<&Arc<Rule>> = set
+            .rules
+            .iter()
+            .filter(|rule| all || rule.relates())
+            .collect();
         let mut grown = Vec::new();
         for captured in needed(&rules) {
             let open = replicas.open_table(&captured.table, &captured.columns)?;

@@ -1,6 +1,6 @@
 //! The cells of one event's rows, side by side, as its expressions see them.
 
-use contract::Value;
+use contract::{Row, TableShape, Value};
 
 use super::replicas::Cell;
 use crate::rule::{Origin, Rule};
@@ -36,6 +36,45 @@ impl<'r> Work<'r> {
             };
             self.set(*place, value, at);
         }
+    }
+
+    /// Takes over a slot's row by the names of its columns.
+    pub(super) fn fill_named(&mut self, wanted: usize, shape: &TableShape, row: &Row) {
+        for (place, origin) in self.rule.columns.iter().enumerate() {
+            let Origin::Cell { slot, column, .. } = origin else {
+                continue;
+            };
+            if *slot != wanted {
+                continue;
+            }
+            match shape.column(column).and_then(|at| row.get(at)) {
+                Some(value) => self.set(place, value.clone(), place),
+                None => self.set(place, Value::Null, ABSENT),
+            }
+        }
+    }
+
+    /// A slot's columns and raw values; none where there is no row.
+    pub(super) fn cells_of(&self, wanted: usize) -> Vec<(String, Option<String>)> {
+        let cells = self.rule.columns.iter().zip(&self.values);
+        let mut found = Vec::new();
+        for (origin, value) in cells {
+            match origin {
+                Origin::Cell { slot, column, .. } if *slot == wanted => {
+                    found.push((column.clone(), value.text()));
+                }
+                _ => {}
+            }
+        }
+        if found.iter().all(|(_, value)| value.is_none()) {
+            found.clear();
+        }
+        found
+    }
+
+    /// A value as text.
+    pub(super) fn text(&self, place: usize) -> Option<String> {
+        self.values.get(place)?.text()
     }
 
     fn set(&mut self, place: usize, value: Value, at: usize) {

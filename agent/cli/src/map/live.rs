@@ -1,12 +1,13 @@
 //! What a live source's catalogue says, for mapping commands.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use contract::{ColumnKind, Finding, TableInfo};
-use mappings::{Catalogue, Type};
+use mappings::{Catalogue, LoadContext, Mapping, MappingSet, Type, Which};
 
+use super::files;
 use crate::config::{self, SourceConfig};
 
 /// Which configured source to ask.
@@ -64,6 +65,28 @@ pub(crate) async fn tables(source: &SourceConfig) -> Result<Vec<TableInfo>, Vec<
         return Err(vec![Finding::fail(what, found)]);
     }
     Ok(tables)
+}
+
+/// A mapping file, checked against a source's tables, for the company the source holds.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn load(
+    source: &SourceConfig,
+    path: &Path,
+    tables: &[TableInfo],
+) -> Result<MappingSet, Vec<Finding>> {
+    let shown = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let what = format!("read {shown}");
+        vec![Finding::fail(what, error.to_string())]
+    })?;
+    let context = LoadContext {
+        company: source.company.as_deref().map_or(Which::First, Which::Named),
+        catalogue: &catalogue(tables),
+        packs: &|wanted| files::pack(path, wanted),
+    };
+    MappingSet::new(vec![Mapping::load_with(&shown, &text, context)?])
 }
 
 /// As expressions are checked against it.

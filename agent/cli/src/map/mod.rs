@@ -1,11 +1,13 @@
 //! `lighterman map`: mapping files looked at, tested and tried. None of it touches a destination.
 
+mod attempt;
 mod check;
 mod explain;
 pub(crate) mod files;
 mod functions;
 mod live;
 mod new;
+mod rows;
 mod test;
 
 use std::path::PathBuf;
@@ -37,6 +39,18 @@ pub(crate) enum MapCommand {
         /// What it should emit.
         #[arg(long, default_value = "inventory.availability.v1", value_parser = event_type)]
         emit: EventType,
+        #[command(flatten)]
+        ask: Ask,
+        /// Print JSON for programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tries a mapping file on rows of a live source: one by its key, step by step, or a sample.
+    Try {
+        /// The mapping file.
+        file: PathBuf,
+        #[command(flatten)]
+        on: attempt::On,
         #[command(flatten)]
         ask: Ask,
         /// Print JSON for programs.
@@ -85,6 +99,12 @@ pub(crate) async fn map(command: &MapCommand) -> Exit {
             ask,
             json,
         } => new::new(ask, from, *emit, *json).await,
+        MapCommand::Try {
+            file,
+            on,
+            ask,
+            json,
+        } => attempt::attempt(file, ask, on, *json).await,
         MapCommand::Test { files, json } => test::test(files, *json),
         MapCommand::Explain { files, json } => explain::explain(files, *json),
         MapCommand::Functions { json } => functions::functions(*json),
