@@ -196,6 +196,25 @@ async fn northwind_arrives_field_by_field() {
     assert_eq!(code, Some(0), "{shown}");
     let (code, shown) = command(BINARY, folder.path(), &["check"]);
     assert_eq!(code, Some(0), "{shown}");
+    let row = [
+        "map",
+        "try",
+        "northwind.yaml",
+        "--table",
+        "orders",
+        "--key",
+        "10248",
+    ];
+    let (code, shown) = command(BINARY, folder.path(), &row);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.contains("event NORTHWIND|10248"), "{shown}");
+    let (code, shown) = command(
+        BINARY,
+        folder.path(),
+        &["map", "try", "northwind.yaml", "--sample", "30"],
+    );
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.contains("30 rows, 30 events, 0 held"), "{shown}");
 
     let mut workers = Vec::new();
     for worker in 0..3 {

@@ -346,6 +346,7 @@ pub(crate) fn look(
         found.push(LookValue::new(what, rule.written(field), got));
     }
     let mut body = Body::new(rule.event_type.schema());
+    let mut whole = true;
     for field in &rule.fields {
         let cells = Cells {
             fields: known.values(),
@@ -360,13 +361,14 @@ pub(crate) fn look(
                 known.set(field.index, seen);
             }
             Ok(None) => known.set(field.index, Value::Null),
-            Err(_) => {}
+            Err(_) => whole = false,
         }
         let got = got.map(|value| value.map(|value| json_text(&value)));
         let what = format!("fields.{}", field.name);
         found.push(LookValue::new(what, rule.written(field), got));
     }
-    if rule.event_type == EventType::InventoryAvailability && !rule.grouped {
+    // What follows from a field that has no value would only mislead.
+    if rule.event_type == EventType::InventoryAvailability && !rule.grouped && whole {
         let derived = availability::derive(&mut body);
         for name in availability::DERIVED {
             if rule.fields.iter().any(|field| field.name == *name) {

@@ -396,9 +396,18 @@ impl Rule {
                     let alias = self.slots.get(*slot).map_or("", |slot| &slot.alias);
                     Some(format!("{alias}.{column}"))
                 }
-                _ => None,
+                Origin::Added { slot, what } => {
+                    let alias = self.slots.get(*slot).map_or("", |slot| &slot.alias);
+                    let name = Added::ALL.iter().find(|(_, known)| known == what);
+                    Some(format!("{alias}.{}", name.map_or("", |(name, _)| name)))
+                }
+                Origin::Lines { .. } | Origin::Archived => None,
             },
-            _ => None,
+            Term::Constant(_)
+            | Term::Object(..)
+            | Term::Texts(_)
+            | Term::Map(_)
+            | Term::List(_) => None,
         }
     }
 

@@ -335,13 +335,13 @@ fn spread(events: usize, nulls: usize, words: &BTreeMap<String, usize>) -> Strin
         all.sort_by_key(|(word, times)| (std::cmp::Reverse(**times), (*word).clone()));
         parts.extend(
             all.iter()
-                .map(|(word, times)| format!("{} {times}", shown(Some(word)))),
+                .map(|(word, times)| format!("{} ({times})", shown(Some(word)))),
         );
     } else if events > nulls {
         parts.push(format!("{} values", events - nulls));
     }
     if nulls > 0 {
-        parts.push(format!("null {nulls}"));
+        parts.push(format!("null ({nulls})"));
     }
     parts.join(", ")
 }

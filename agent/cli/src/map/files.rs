@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use contract::Finding;
 use mappings::trial::{self, TestResult};
-use mappings::{Catalogue, LoadContext, Mapping, Which, packs};
+use mappings::{Catalogue, Given, LoadContext, Mapping, Which, packs};
 
 /// Folders in folders, this deep.
 const DEPTH_MAX: usize = 8;
@@ -25,6 +25,26 @@ impl MappingFile {
         self.with(catalogue, |context| {
             Mapping::load_with(&self.name, &self.text, context)
         })
+    }
+
+    /// The mapping for a company, or for the first.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub(crate) fn load_for(&self, company: Option<&str>) -> Result<Mapping, Vec<Finding>> {
+        let offline = Catalogue::default();
+        self.with(&offline, |context| {
+            let company = company.map_or(context.company, Which::Named);
+            Mapping::load_with(&self.name, &self.text, LoadContext { company, ..context })
+        })
+    }
+
+    /// The tests that stand in it.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub(crate) fn tests(&self) -> Result<Vec<Given>, Vec<Finding>> {
+        Ok(self.load_for(None)?.tests().to_vec())
     }
 
     /// What became of its tests.

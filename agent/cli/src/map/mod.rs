@@ -2,6 +2,7 @@
 
 mod attempt;
 mod check;
+mod diff;
 mod explain;
 pub(crate) mod files;
 mod functions;
@@ -57,6 +58,22 @@ pub(crate) enum MapCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Says what a new version of a mapping file would change, on the rows of both files' tests, or
+    /// with `--sample` on rows of a live source.
+    Diff {
+        /// The mapping file as it is.
+        old: PathBuf,
+        /// The mapping file as it would be.
+        new: PathBuf,
+        /// Read so many rows of each event's own table from the source.
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        sample: Option<u32>,
+        #[command(flatten)]
+        ask: Ask,
+        /// Print JSON for programs.
+        #[arg(long)]
+        json: bool,
+    },
     /// Runs the tests that stand in mapping files.
     Test {
         /// Mapping files, or folders with some.
@@ -105,6 +122,13 @@ pub(crate) async fn map(command: &MapCommand) -> Exit {
             ask,
             json,
         } => attempt::attempt(file, ask, on, *json).await,
+        MapCommand::Diff {
+            old,
+            new,
+            sample,
+            ask,
+            json,
+        } => diff::diff(old, new, ask, *sample, *json).await,
         MapCommand::Test { files, json } => test::test(files, *json),
         MapCommand::Explain { files, json } => explain::explain(files, *json),
         MapCommand::Functions { json } => functions::functions(*json),
