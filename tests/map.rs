@@ -284,6 +284,10 @@ fn files_are_checked_tested_explained_and_begun() {
     let (code, draft) = map(site.path(), &["new", "--from", "main.stock"]);
     assert_eq!(code, Some(0), "{draft}");
     assert!(draft.contains("emit: inventory.availability.v1"), "{draft}");
+    let (code, schema) = map(site.path(), &["schema"]);
+    assert_eq!(code, Some(0), "{schema}");
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    assert_eq!(schema["title"], "Lighterman mapping file");
     let (code, shown) = map(site.path(), &["functions"]);
     assert_eq!(code, Some(0), "{shown}");
 }

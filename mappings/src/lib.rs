@@ -12,6 +12,7 @@ mod apply;
 mod catalogue;
 mod convert;
 mod draft;
+pub mod editor;
 mod evaluate;
 mod explain;
 mod given;

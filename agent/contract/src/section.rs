@@ -73,7 +73,38 @@ pub const FILE_LINES: usize = 1 << 21;
 pub struct Problems {
     files: Rc<RefCell<Vec<String>>>,
     findings: Rc<RefCell<Vec<Finding>>>,
+    /// What sections are asked for, where someone wants to know.
+    asked: Option<Rc<RefCell<Asked>>>,
 }
+
+/// What a section is asked for under a key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wanted {
+    /// Something, told apart by more than its type.
+    Some,
+    /// Text.
+    Text,
+    /// Text, and it must be there.
+    RequiredText,
+    /// One of these words.
+    Word(Vec<&'static str>),
+    /// True or false.
+    Flag,
+    /// A whole number within a range.
+    Number(u64, u64),
+    /// A list of texts.
+    Texts,
+    /// A table.
+    Section,
+    /// A list of tables.
+    Sections,
+    /// Any key: the table's keys are free.
+    Free,
+}
+
+/// Everything sections were asked for, by the path of the section and the key: what a reader
+/// understands, as it says itself. A free key is `*`, a place in a list `[]`.
+pub type Asked = std::collections::BTreeMap<(String, String), BTreeSet<Wanted>>;
 
 impl Problems {
     /// No problems yet.
@@ -81,6 +112,29 @@ impl Problems {
         Self {
             files: Rc::new(RefCell::new(vec![file.to_owned()])),
             findings: Rc::default(),
+            asked: None,
+        }
+    }
+
+    /// No problems yet, and a watch over what sections are asked for.
+    #[must_use]
+    pub fn watched(file: &str) -> Self {
+        Self {
+            asked: Some(Rc::default()),
+            ..Self::new(file)
+        }
+    }
+
+    /// What sections were asked for so far.
+    pub fn asked(&self) -> Asked {
+        let asked = self.asked.as_ref();
+        asked.map_or_else(Asked::new, |asked| asked.borrow().clone())
+    }
+
+    fn ask(&self, path: &str, key: &str, wanted: Wanted) {
+        if let Some(asked) = &self.asked {
+            let place = (path.to_owned(), key.to_owned());
+            asked.borrow_mut().entry(place).or_default().insert(wanted);
         }
     }
 
@@ -191,6 +245,7 @@ impl<'a> Section<'a> {
     /// A value, if it is there. Allows the key.
     pub fn get(&mut self, key: &'static str) -> Option<&'a Node> {
         self.asked.insert(key);
+        self.problems.ask(&self.path, key, Wanted::Some);
         self.entries()
             .iter()
             .find(|(k, _)| k.name == key)
@@ -200,6 +255,7 @@ impl<'a> Section<'a> {
     /// All entries of a table with free keys (aliases, field names, dictionary entries).
     pub fn free_entries(&mut self) -> &'a [(Key, Node)] {
         let entries = self.entries();
+        self.problems.ask(&self.path, "*", Wanted::Free);
         self.node = None;
         entries
     }
@@ -235,6 +291,7 @@ impl<'a> Section<'a> {
 
     /// Text.
     pub fn text(&mut self, key: &'static str) -> Option<&'a str> {
+        self.problems.ask(&self.path, key, Wanted::Text);
         let node = self.get(key)?;
         if let NodeKind::Text(text) = &node.kind {
             return Some(text);
@@ -245,6 +302,7 @@ impl<'a> Section<'a> {
 
     /// Text that must be there.
     pub fn required_text(&mut self, key: &'static str, example: &str) -> Option<&'a str> {
+        self.problems.ask(&self.path, key, Wanted::RequiredText);
         if self.get(key).is_none() {
             self.missing(key, example);
             return None;
@@ -254,6 +312,8 @@ impl<'a> Section<'a> {
 
     /// One of a list of words.
     pub fn word(&mut self, key: &'static str, allowed: &[&'static str]) -> Option<&'static str> {
+        self.problems
+            .ask(&self.path, key, Wanted::Word(allowed.to_vec()));
         let node = self.get(key)?;
         let NodeKind::Text(text) = &node.kind else {
             self.wrong_type(key, node, "text");
@@ -274,6 +334,7 @@ impl<'a> Section<'a> {
 
     /// A truth value.
     pub fn flag(&mut self, key: &'static str) -> Option<bool> {
+        self.problems.ask(&self.path, key, Wanted::Flag);
         let node = self.get(key)?;
         if let NodeKind::Bool(value) = node.kind {
             return Some(value);
@@ -284,6 +345,7 @@ impl<'a> Section<'a> {
 
     /// A whole number within a range.
     pub fn number(&mut self, key: &'static str, min: u64, max: u64) -> Option<u64> {
+        self.problems.ask(&self.path, key, Wanted::Number(min, max));
         let node = self.get(key)?;
         let NodeKind::Number(text) = &node.kind else {
             self.wrong_type(key, node, "a whole number");
@@ -301,6 +363,7 @@ impl<'a> Section<'a> {
 
     /// A list of texts.
     pub fn texts(&mut self, key: &'static str) -> Option<Vec<&'a str>> {
+        self.problems.ask(&self.path, key, Wanted::Texts);
         let node = self.get(key)?;
         let NodeKind::List(items) = &node.kind else {
             self.wrong_type(key, node, "a list of texts");
@@ -349,12 +412,14 @@ impl<'a> Section<'a> {
 
     /// A nested table.
     pub fn section(&mut self, key: &'static str) -> Option<Section<'a>> {
+        self.problems.ask(&self.path, key, Wanted::Section);
         let node = self.get(key)?;
         Some(Section::new(node, self.path_of(key), &self.problems))
     }
 
     /// A list of tables.
     pub fn sections(&mut self, key: &'static str) -> Vec<Section<'a>> {
+        self.problems.ask(&self.path, key, Wanted::Sections);
         let Some(node) = self.get(key) else {
             return Vec::new();
         };

@@ -77,32 +77,41 @@ impl Mapping {
         text: &str,
         context: LoadContext<'_>,
     ) -> Result<Self, Vec<Finding>> {
-        let problems = Problems::new(file);
-        let own = parse_yaml(file, text)?;
-        let mut texts = vec![text.to_owned()];
-        let root = site::extended(own, &problems, context.packs, &mut texts)?;
-        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let mapping = load(&root, &problems, digest(&texts), context);
-        let findings = problems.take();
-        // Two fields that use one dictionary find the same mistake in it; so do two companies.
-        let mut said: HashSet<String> = HashSet::new();
-        let mut findings: Vec<Finding> = findings
-            .into_iter()
-            .filter(|finding| said.insert(finding.to_string()))
-            .collect();
-        let failed = findings.iter().any(|finding| finding.level == Level::Fail);
-        if failed {
-            // A warning about a broken file is mostly an echo of what is broken.
-            findings.retain(|finding| finding.level == Level::Fail);
-        }
-        findings.truncate(FINDINGS_MAX);
-        match mapping {
-            Some(mapping) if !failed => Ok(Self {
-                warnings: findings,
-                ..mapping
-            }),
-            _ => Err(findings),
-        }
+        load_watched(file, text, context, &Problems::new(file))
+    }
+}
+
+/// As [`Mapping::load_with`]; whoever watches sees what the sections are asked for.
+pub(crate) fn load_watched(
+    file: &str,
+    text: &str,
+    context: LoadContext<'_>,
+    problems: &Problems,
+) -> Result<Mapping, Vec<Finding>> {
+    let own = parse_yaml(file, text)?;
+    let mut texts = vec![text.to_owned()];
+    let root = site::extended(own, problems, context.packs, &mut texts)?;
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let mapping = load(&root, problems, digest(&texts), context);
+    let findings = problems.take();
+    // Two fields that use one dictionary find the same mistake in it; so do two companies.
+    let mut said: HashSet<String> = HashSet::new();
+    let mut findings: Vec<Finding> = findings
+        .into_iter()
+        .filter(|finding| said.insert(finding.to_string()))
+        .collect();
+    let failed = findings.iter().any(|finding| finding.level == Level::Fail);
+    if failed {
+        // A warning about a broken file is mostly an echo of what is broken.
+        findings.retain(|finding| finding.level == Level::Fail);
+    }
+    findings.truncate(FINDINGS_MAX);
+    match mapping {
+        Some(mapping) if !failed => Ok(Mapping {
+            warnings: findings,
+            ..mapping
+        }),
+        _ => Err(findings),
     }
 }
 

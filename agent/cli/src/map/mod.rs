@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use contract::EventType;
 
-use crate::Exit;
+use crate::{Exit, out};
 use live::Ask;
 
 #[derive(Debug, Subcommand)]
@@ -92,6 +92,8 @@ pub(crate) enum MapCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Prints the JSON Schema of mapping files, by which an editor completes and checks them.
+    Schema,
     /// Lists what expressions may call, with examples.
     Functions {
         /// Print JSON for programs.
@@ -131,6 +133,10 @@ pub(crate) async fn map(command: &MapCommand) -> Exit {
         } => diff::diff(old, new, ask, *sample, *json).await,
         MapCommand::Test { files, json } => test::test(files, *json),
         MapCommand::Explain { files, json } => explain::explain(files, *json),
+        MapCommand::Schema => {
+            out(mappings::editor::SCHEMA.trim_end());
+            Exit::Ok
+        }
         MapCommand::Functions { json } => functions::functions(*json),
     }
 }
