@@ -22,6 +22,7 @@ pub mod relate;
 mod rule;
 mod sql;
 pub mod trial;
+mod units;
 mod yaml;
 
 pub use apply::Mapper;

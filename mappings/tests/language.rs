@@ -58,6 +58,11 @@ fn sites() {
 }
 
 #[test]
+fn quantities_in_other_units() {
+    assert_eq!(passes("units.yaml"), 2);
+}
+
+#[test]
 fn answers_of_the_database() {
     assert_eq!(passes("read.yaml"), 4);
 }

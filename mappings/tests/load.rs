@@ -286,6 +286,19 @@ const BROKEN_RELATED: &[(&str, &str, &str)] = &[
     (COMPANIES, "currency: EUR}", "currency: Euro}"),
     (COMPANIES, "split: table_prefix", "split: database"),
     (COMPANIES, "company.currency\"}\n", "company.country\"}\n"),
+    // units
+    (GROUPS, "tables:\n", "units: {CS: twelve EA}\ntables:\n"),
+    (
+        GROUPS,
+        "tables:\n",
+        "units: {CS: \"12 EA\", EA: \"2 CS\"}\ntables:\n",
+    ),
+    (GROUPS, "tables:\n", "units: {CS: 12}\ntables:\n"),
+    (
+        GROUPS,
+        "safety_stock: \"allocated / 2\"",
+        "safety_stock: \"in_unit(allocated, 'CS', 'EA')\"",
+    ),
     // answers of the database
     (
         READ,

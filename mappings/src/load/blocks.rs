@@ -12,7 +12,8 @@ use super::Which;
 use super::words::{did_you_mean, trim, zone_named};
 use crate::catalogue::Catalogue;
 use crate::convert::{Cleaning, ClockChange, Flags, is_currency};
-use crate::sql::Setting;
+use crate::sql::{Setting, folded};
+use crate::units::{Ratio, Units};
 
 /// A word of a dictionary, with its place.
 #[derive(Debug, Clone)]
@@ -393,6 +394,38 @@ pub(crate) fn dictionaries<'a>(
         found.insert(key.name.clone(), dictionary);
     }
     (found, entries)
+}
+
+/// Reads `units`: what one of each is, as `12 EA`, `1/3 KG`.
+pub(crate) fn units(top: &mut Section<'_>, problems: &Problems, fold: bool) -> Option<Arc<Units>> {
+    let node = top.get("units")?;
+    let code = |text: &str| {
+        if fold { folded(text) } else { text.to_owned() }
+    };
+    let mut found = BTreeMap::new();
+    for (key, node) in entries(top.section("units")) {
+        let path = format!("units.{}", key.name);
+        let text = match &node.kind {
+            NodeKind::Text(text) => text.as_str(),
+            _ => "",
+        };
+        let (factor, of) = text.trim().split_once(' ').unwrap_or_default();
+        if let Some(ratio) = Ratio::parse(factor).filter(|_| !of.trim().is_empty()) {
+            found.insert(code(&key.name), (ratio, code(of.trim())));
+        } else {
+            let said = "expected how much of another unit it is".to_owned();
+            let fix = Some(format!("{}: \"12 EA\", or \"1/3 KG\"", key.name));
+            problems.add(node.line, node.column, &path, said, fix);
+        }
+    }
+    match Units::new(&found) {
+        Ok(units) => Some(Arc::new(units)),
+        Err(unit) => {
+            let said = format!("{unit} is a part of itself, or too large a multiple");
+            problems.add(node.line, node.column, "units", said, None);
+            None
+        }
+    }
 }
 
 /// Where tables stand whose names have no schema.

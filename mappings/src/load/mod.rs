@@ -135,6 +135,7 @@ fn load(
     let clean = blocks::clean(&mut top, &settings);
     let fold = clean.cleaning.fold;
     let (dictionaries, dictionary_places) = blocks::dictionaries(&mut top, problems, fold);
+    let units = blocks::units(&mut top, problems, fold);
     let (split, companies) = blocks::companies(&mut top, problems, context.company);
     let schema = blocks::default_schema(&mut top, source, &settings);
     let none = Catalogue::default();
@@ -167,6 +168,7 @@ fn load(
             clean: &clean,
             settings: &settings,
             dictionaries: &dictionaries,
+            units: units.clone(),
             tables: &tables,
             company: company.as_ref(),
             catalogue: context.catalogue,

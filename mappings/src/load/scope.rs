@@ -11,6 +11,7 @@ use super::words::did_you_mean;
 use crate::catalogue::Catalogue;
 use crate::rule::{Added, Formula, List, Origin, Role, Slot};
 use crate::sql::{self, Codes, Expr, Formed, LineCall, Names, Setting, Type, Wrong, folded};
+use crate::units::Units;
 
 /// What all events of a file share.
 pub(crate) struct Shared<'l> {
@@ -18,6 +19,7 @@ pub(crate) struct Shared<'l> {
     pub(crate) clean: &'l Clean,
     pub(crate) settings: &'l Settings,
     pub(crate) dictionaries: &'l BTreeMap<String, Dictionary>,
+    pub(crate) units: Option<Arc<Units>>,
     pub(crate) tables: &'l BTreeMap<String, CapturedTable>,
     pub(crate) company: Option<&'l Company>,
     pub(crate) catalogue: &'l Catalogue,
@@ -381,6 +383,16 @@ impl Names for Scope<'_> {
         settings.values.get(name).cloned().ok_or_else(|| {
             let fix = did_you_mean(name, settings.values.keys().map(String::as_str));
             (format!("there is no setting `{name}`"), fix)
+        })
+    }
+
+    fn units(&mut self) -> Result<Arc<Units>, Wrong> {
+        self.shared.units.clone().ok_or_else(|| {
+            let found = "the file has no `units`".to_owned();
+            (
+                found,
+                Some("units: {CS: \"12 EA\", LB: \"0.45359237 KG\"}".to_owned()),
+            )
         })
     }
 

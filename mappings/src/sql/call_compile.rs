@@ -19,6 +19,7 @@ impl Compiler<'_> {
         let arguments = arguments(name, call)?;
         match name.to_ascii_lowercase().as_str() {
             "dict" => self.dictionary(&arguments),
+            "in_unit" => self.in_unit(&arguments),
             "optional" => self.optional(&arguments),
             "column" => self.named_column(&arguments),
             "site_allowed" => self.allowed(&arguments),
@@ -153,6 +154,28 @@ impl Compiler<'_> {
             parts.push(self.expr(code)?.0);
         }
         Ok((Expr::Dictionary(Box::new(dictionary), parts), Type::Text))
+    }
+
+    /// A quantity in another unit of measure.
+    fn in_unit(&mut self, arguments: &[&ast::Expr]) -> Result<Formed, Wrong> {
+        const EXAMPLE: &str = "in_unit(line.qty, line.unit, 'EA')";
+        let (three, places) = match arguments {
+            [_, _, _] => (arguments, None),
+            [three @ .., places] if three.len() == 3 => {
+                (three, Some(whole_places("in_unit", places)?))
+            }
+            _ => {
+                let found = "in_unit takes a quantity, its unit, the wanted unit, and perhaps a \
+                             number of places";
+                return instead(found, EXAMPLE);
+            }
+        };
+        let units = self.names.units()?;
+        let mut parts = Vec::with_capacity(3);
+        for (node, kind) in three.iter().zip([Type::Number, Type::Text, Type::Text]) {
+            parts.push(self.of(node, kind, "`in_unit`")?);
+        }
+        Ok((Expr::InUnit(units, parts, places), Type::Number))
     }
 
     pub(super) fn call(
@@ -291,20 +314,25 @@ fn ending(call: Call, arguments: &[&ast::Expr]) -> Result<Option<Ending>, Wrong>
         Call::Ceil => Some(Ending::Ceil),
         Call::Round => Some(Ending::Round(match arguments.get(1) {
             None => 0,
-            Some(node) => match node {
-                ast::Expr::Value(value) => match constant(&value.value)? {
-                    (Expr::Constant(Value::Decimal(places)), _)
-                        if places.is_integer() && (0..=18).contains(&places.coefficient()) =>
-                    {
-                        u32::try_from(places.coefficient()).unwrap_or(0)
-                    }
-                    _ => return wrong("`round` keeps 0 to 18 places"),
-                },
-                _ => return wrong("`round` needs its number of places as a constant"),
-            },
+            Some(node) => whole_places("round", node)?,
         })),
         _ => None,
     })
+}
+
+/// A number of decimal places, as a constant.
+fn whole_places(name: &str, node: &ast::Expr) -> Result<u32, Wrong> {
+    let ast::Expr::Value(value) = node else {
+        return wrong(format!("`{name}` needs its number of places as a constant"));
+    };
+    match constant(&value.value)? {
+        (Expr::Constant(Value::Decimal(places)), _)
+            if places.is_integer() && (0..=18).contains(&places.coefficient()) =>
+        {
+            Ok(u32::try_from(places.coefficient()).unwrap_or(0))
+        }
+        _ => wrong(format!("`{name}` keeps 0 to 18 places")),
+    }
 }
 
 /// Both sides, where the first argument is a division.

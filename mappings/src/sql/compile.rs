@@ -1,5 +1,7 @@
 //! From a syntax tree to a checked expression.
 
+use std::sync::Arc;
+
 use contract::Value;
 use sqlparser::ast::{
     self, BinaryOperator, CastKind, CeilFloorKind, DataType, InTarget, TrimWhereField,
@@ -9,6 +11,7 @@ use sqlparser::ast::{
 use super::call_compile::{self, function};
 use super::parse::parse;
 use super::{Arithmetic, Codes, Comparison, Expr, Piece, Target, Type, Wrong};
+use crate::units::Units;
 
 /// Operators side by side, which nest in the tree as well: `a + b + c`.
 const HEIGHT_MAX: usize = 60;
@@ -21,6 +24,8 @@ pub(crate) trait Names {
     fn optional(&mut self, alias: Option<&str>, name: &str) -> Result<usize, Wrong>;
     /// What a person answered.
     fn setting(&self, name: &str) -> Result<Setting, Wrong>;
+    /// The file's units of measure.
+    fn units(&mut self) -> Result<Arc<Units>, Wrong>;
     /// A dictionary.
     fn dictionary(&mut self, name: &str) -> Result<Codes, Wrong>;
     /// Whether there is a zone for local times.

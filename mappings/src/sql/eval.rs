@@ -11,6 +11,7 @@ use super::call::call_function;
 use super::{Arithmetic, Codes, Comparison, Ending, Expr, Piece, Target};
 use crate::convert::{self, Cleaned, Cleaning, clean};
 use crate::rule::Origin;
+use crate::units::Units;
 
 /// Why an expression has no value. The reason names types and functions, never a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -233,6 +234,7 @@ impl Expr {
             Self::Cast(inner, target) => cast(inner.value(cells)?, *target, cells),
             Self::Call(call, arguments) => call_function(*call, arguments, cells),
             Self::Dictionary(codes, parts) => look_up(codes, parts, cells),
+            Self::InUnit(units, parts, places) => in_unit(units, parts, *places, cells),
         }
     }
 
@@ -487,6 +489,38 @@ fn cast<'r>(value: Cow<'r, Value>, target: Target, cells: &Cells<'_>) -> Got<'r>
             None => stop("cast to date: its text is no date YYYY-MM-DD"),
         },
         (Target::Date, other) => wrong(other, "date"),
+    }
+}
+
+fn in_unit<'r>(
+    units: &Units,
+    parts: &'r [Expr],
+    places: Option<u32>,
+    cells: &Cells<'r>,
+) -> Got<'r> {
+    let [quantity, from, to] = parts else {
+        return owned(Value::Null);
+    };
+    let Some(quantity) = quantity.number(cells)? else {
+        return owned(Value::Null);
+    };
+    let unit = |part: &'r Expr| -> Result<Option<String>, Stop> {
+        let value = part.value(cells)?;
+        let text = plain_text(&value)?.map(std::borrow::Cow::into_owned);
+        Ok(text.map(|text| {
+            if cells.cleaning.fold {
+                folded(&text)
+            } else {
+                text
+            }
+        }))
+    };
+    let (Some(from), Some(to)) = (unit(from)?, unit(to)?) else {
+        return owned(Value::Null);
+    };
+    match units.convert(quantity, &from, &to, places) {
+        Ok(number) => owned(Value::Decimal(number)),
+        Err(reason) => stop(format!("in_unit: {reason}")),
     }
 }
 

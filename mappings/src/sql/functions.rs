@@ -368,6 +368,12 @@ pub const FORMS: &[FormInfo] = &[
         "dict(lifecycle, head.CANCELED, head.DocStatus)",
     ),
     form(
+        "in_unit",
+        "a quantity in another of the file's `units`, exactly; a fourth value says to how many places \
+         it is rounded; an unknown unit, or one it cannot be converted to, holds the row",
+        "in_unit(line.qty, line.unit, 'EA')",
+    ),
+    form(
         "money",
         "an amount and its currency; a whole field of type money",
         "money(line.price, line.currency)",

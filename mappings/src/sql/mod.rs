@@ -14,6 +14,7 @@ mod functions;
 mod parse;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use contract::Value;
 
@@ -21,6 +22,7 @@ pub(crate) use compile::{Formed, LineCall, Names, Setting, compile, compile_mone
 pub(crate) use eval::{ABSENT, Cells, Stop, compare as order, folded};
 pub use functions::{FORMS, FUNCTIONS, FormInfo, FunctionInfo};
 
+use crate::units::Units;
 use functions::Call;
 
 /// What is wrong with an expression, and what to write instead.
@@ -162,6 +164,8 @@ pub(crate) enum Expr {
     Cast(Box<Expr>, Target),
     Call(Call, Vec<Expr>),
     Dictionary(Box<Codes>, Vec<Expr>),
+    /// A quantity, its unit and the wanted one; rounded where a number of places is given.
+    InUnit(Arc<Units>, Vec<Expr>, Option<u32>),
 }
 
 impl Expr {
@@ -204,7 +208,9 @@ impl Expr {
                     .chain([&**otherwise])
                     .collect()
             }
-            Self::Call(_, arguments) | Self::Dictionary(_, arguments) => arguments.iter().collect(),
+            Self::Call(_, arguments)
+            | Self::Dictionary(_, arguments)
+            | Self::InUnit(_, arguments, _) => arguments.iter().collect(),
         }
     }
 

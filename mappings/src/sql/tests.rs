@@ -45,6 +45,13 @@ impl Names for Known {
         (Expr::Constant(Value::Null), Type::Null)
     }
 
+    fn units(&mut self) -> Result<Arc<Units>, Wrong> {
+        let dozen = ("12".to_owned(), "EA".to_owned());
+        let dozen = (crate::units::Ratio::parse(&dozen.0).unwrap(), dozen.1);
+        let entries = BTreeMap::from([("CS".to_owned(), dozen)]);
+        Ok(Arc::new(Units::new(&entries).unwrap()))
+    }
+
     fn dictionary(&mut self, name: &str) -> Result<Codes, Wrong> {
         let entry = |code: &str, meaning: &str| (code.to_owned(), meaning.to_owned());
         match name {
@@ -113,6 +120,36 @@ fn all(cases: &[(&str, &str)]) {
     for (text, expected) in cases {
         assert_eq!(work_out(text), *expected, "{text}");
     }
+}
+
+#[test]
+fn quantities_are_exact_in_every_unit() {
+    all(&[
+        ("in_unit(2, 'CS', 'EA')", "24"),
+        ("in_unit(qty, 'EA', 'EA')", "12.5"),
+        ("in_unit(30, 'EA', 'CS') * 2", "5"),
+        ("in_unit(1, 'EA', 'CS', 3)", "0.083"),
+        ("in_unit(n, 'EA', 'CS')", "null"),
+        ("in_unit(1, n, 'CS')", "null"),
+        (
+            "in_unit(1, 'PAL', 'CS')",
+            "held: in_unit: its unit is not one of `units`",
+        ),
+        (
+            "in_unit(1, 'EA', 'CS')",
+            "held: in_unit: the quantity has no end in that unit; a fourth value says to how many \
+             places it is rounded",
+        ),
+        (
+            "in_unit(1, 'EA', 'CS', qty)",
+            "refused: `in_unit` needs its number of places as a constant",
+        ),
+        (
+            "in_unit('x', 'EA', 'CS')",
+            "refused: `in_unit` needs a number, but `'x'` is text",
+        ),
+    ]);
+    assert!(work_out("in_unit(1, 'EA')").starts_with("refused: in_unit takes a quantity"));
 }
 
 #[test]
