@@ -202,6 +202,7 @@ fn written(
         EventKind::State => {
             // Even if the new row is held, the old key is gone for sure.
             if let Some(old) = old_key {
+                envelope.renamed_from = Some(old.clone());
                 mapped
                     .drafts
                     .push(tombstone(rule, change, context, old, HARD_DELETE));
@@ -342,6 +343,7 @@ fn envelope(
         mapping: Arc::clone(&rule.reference),
         fact_key: None,
         reason: None,
+        renamed_from: None,
         warnings: Vec::new(),
     }
 }

@@ -69,6 +69,7 @@ impl std::fmt::Debug for GivenAnswers {
 pub struct Expected {
     /// Where it stands.
     pub place: Place,
-    /// Fields and their values; also `event` (the rule), `op`, `reason` and `warnings`.
+    /// Fields and their values; also `event` (the rule), `op`, `reason`, `warnings` and
+    /// `renamed_from`.
     pub fields: Vec<(String, Node)>,
 }

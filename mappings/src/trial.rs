@@ -482,6 +482,7 @@ fn differences(expected: &Expected, event: &Event) -> Vec<String> {
             "op" => Some(&op),
             "reason" => Some(&reason),
             "warnings" => form.get("warnings"),
+            "renamed_from" => form.get("renamed_from"),
             name => form
                 .get("body")
                 .and_then(|body| body.get(name))

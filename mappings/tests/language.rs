@@ -63,6 +63,11 @@ fn quantities_in_other_units() {
 }
 
 #[test]
+fn keys_that_change() {
+    assert_eq!(passes("renames.yaml"), 2);
+}
+
+#[test]
 fn answers_of_the_database() {
     assert_eq!(passes("read.yaml"), 4);
 }

@@ -341,6 +341,7 @@ impl Truncated {
                 mapping,
                 fact_key: None,
                 reason: Some("hard_delete"),
+                renamed_from: None,
                 warnings: Vec::new(),
             },
         }

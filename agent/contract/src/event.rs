@@ -265,6 +265,8 @@ pub struct Envelope {
     pub event_type: EventType,
     /// The natural key.
     pub key: EventKey,
+    /// The key under which the same row was told before; its tombstone comes with this event.
+    pub renamed_from: Option<EventKey>,
     /// Orders the changes of one key: the position of the change behind it.
     pub version: Position,
     /// Upsert, delete, fact, correction.
@@ -366,6 +368,9 @@ impl Serialize for Event {
         form.serialize_entry("tenant", &e.tenant)?;
         form.serialize_entry("source", &e.source)?;
         form.serialize_entry("key", &e.key)?;
+        if let Some(key) = &e.renamed_from {
+            form.serialize_entry("renamed_from", key)?;
+        }
         form.serialize_entry("version", &VersionForm(&e.version))?;
         form.serialize_entry("op", &e.op)?;
         if let Some(reason) = e.reason {

@@ -131,6 +131,9 @@ fn every_part_of_the_envelope_is_really_sent() {
         let events = events.map(|event| {
             let mut event = event.unwrap();
             event.envelope.warnings = vec!["something".to_owned()];
+            if event.kind() == contract::EventKind::State {
+                event.envelope.renamed_from = Some(event.envelope.key.clone());
+            }
             sent(&event)
         });
         let names = |value: &Value| -> BTreeSet<String> {

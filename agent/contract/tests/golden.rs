@@ -34,6 +34,7 @@ fn envelope(event_type: EventType, key: Vec<(&'static str, &str)>, op: EventOp) 
         }),
         fact_key: None,
         reason: None,
+        renamed_from: None,
         warnings: Vec::new(),
     }
 }

@@ -86,6 +86,7 @@ pub fn mark_text(mark: &Mark) -> String {
         "due": mark.due.map(|moment| moment.to_string()),
         "latest": mark.latest.map(|moment| moment.to_string()),
         "reason": mark.reason,
+        "renamed_from": mark.renamed_from,
     })
     .to_string()
 }
@@ -121,6 +122,8 @@ pub fn mark_from_text(text: &str) -> Option<Mark> {
             ),
             None => None,
         },
+        // Marks of earlier versions have none.
+        renamed_from: field("renamed_from").map(str::to_owned),
     })
 }
 
@@ -188,6 +191,7 @@ mod tests {
                 due: at,
                 latest: at,
                 reason: Some(SOFT_FLAG),
+                renamed_from: at.map(|at| at.to_string()),
             };
             prop_assert_eq!(mark_from_text(&mark_text(&mark)), Some(mark));
         }

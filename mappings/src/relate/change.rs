@@ -78,6 +78,7 @@ impl Relations {
             due: None,
             latest: None,
             reason: None,
+            renamed_from: None,
         };
         let mut marker = Marker {
             relations: self,

@@ -232,12 +232,15 @@ impl Relations {
                     held: false,
                     part,
                 };
+                let mut renamed_from = None;
                 if told.as_ref() != Some(&new) {
                     if let Some(told) = &told {
                         if plan.rule.grouped {
                             group::retract(plan, told, replicas)?;
                         }
                         if told.event_key != event_key {
+                            // What was held may never have been told under its key.
+                            renamed_from = (!told.held).then(|| told.event_key.clone());
                             let gone = Mark {
                                 reason: Some(HARD_DELETE),
                                 ..mark.clone()
@@ -255,6 +258,8 @@ impl Relations {
                 }
                 let mark = Mark {
                     reason: None,
+                    // A group's row that moves renames nothing.
+                    renamed_from: renamed_from.filter(|_| !plan.rule.grouped),
                     ..mark
                 };
                 pending.mark_key(rule, &event_key, mark);
@@ -369,6 +374,13 @@ impl Relations {
                         Assembled::Ended(_) | Assembled::Held(_) => return Ok(()),
                     },
                 };
+                let mut mark = mark;
+                if let Some(old) = &mark.renamed_from {
+                    // Another row may have told the old key as well, and tell it still.
+                    if !self.tellers(plan, old, replicas)?.is_empty() {
+                        mark.renamed_from = None;
+                    }
+                }
                 flush.upsert(plan, whole, &mark, row);
             }
             [(first, _), (second, _), ..] => {
@@ -489,6 +501,7 @@ impl Flush<'_> {
             mapping: Arc::clone(&plan.rule.reference),
             fact_key: None,
             reason: None,
+            renamed_from: None,
             warnings: Vec::new(),
         }
     }
@@ -503,6 +516,9 @@ impl Flush<'_> {
 
     fn upsert(&mut self, plan: &RulePlan, whole: Whole, mark: &Mark, row_key: &str) {
         let mut envelope = self.envelope(plan, whole.key, mark, EventOp::Upsert);
+        let schema = plan.rule.event_type.schema();
+        let old = mark.renamed_from.as_deref();
+        envelope.renamed_from = old.and_then(|text| EventKey::parse(schema, text));
         envelope.warnings = whole.warnings;
         self.event(plan, Event::new(envelope, Some(whole.body)), row_key);
     }

@@ -212,5 +212,6 @@ fn read_mark(position: &Position) -> Mark {
         due: None,
         latest: None,
         reason: None,
+        renamed_from: None,
     }
 }

@@ -43,6 +43,8 @@ pub struct Mark {
     pub latest: Option<Timestamp>,
     /// Why a key ended, if it did.
     pub reason: Option<&'static str>,
+    /// The key that a row told before it told this one.
+    pub renamed_from: Option<String>,
 }
 
 impl Mark {
@@ -60,9 +62,11 @@ impl Mark {
             (Some(known), Some(_)) => Some(known),
             _ => None,
         };
+        let renamed_from = newer.renamed_from.clone().or(self.renamed_from.take());
         if newer.position >= self.position {
             *self = newer;
         }
+        self.renamed_from = renamed_from;
         self.own = own;
         self.due = due;
         self.latest = latest;

@@ -56,6 +56,7 @@ pub fn envelope(event_type: EventType, sku: &str, version: u64, op: EventOp) -> 
         mapping: mapping(),
         fact_key: None,
         reason: None,
+        renamed_from: None,
         warnings: Vec::new(),
     }
 }

@@ -48,6 +48,8 @@ pub(super) enum Presence {
     Tombstone,
     /// In everything but tombstones.
     NoTombstone,
+    /// In an upsert whose row was told under another key before.
+    Renamed,
 }
 
 impl Presence {
@@ -58,6 +60,7 @@ impl Presence {
             Self::Sometimes => "no",
             Self::Tombstone => "if `op` is `delete`",
             Self::NoTombstone => "unless `op` is `delete`",
+            Self::Renamed => "if its row had another key before",
         }
     }
 }
@@ -71,9 +74,10 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Facts have no tombstones, and so no reason for one.
+    /// Facts have no tombstones, and so no reason for one; a fact whose key changes is held.
     pub(super) fn belongs_to(&self, kind: EventKind) -> bool {
-        kind == EventKind::State || self.presence != Presence::Tombstone
+        let of_states = matches!(self.presence, Presence::Tombstone | Presence::Renamed);
+        kind == EventKind::State || !of_states
     }
 }
 
@@ -86,7 +90,7 @@ const fn part(name: &'static str, shape: Shape, presence: Presence, meaning: &'s
     }
 }
 
-use Presence::{Always, NoTombstone, Sometimes, Tombstone};
+use Presence::{Always, NoTombstone, Renamed, Sometimes, Tombstone};
 
 /// Every part, in wire order.
 pub(super) const PARTS: &[Part] = &[
@@ -126,6 +130,13 @@ pub(super) const PARTS: &[Part] = &[
         Shape::Key,
         Always,
         "what the event is about: the parts of the type's key, all of them texts, company first",
+    ),
+    part(
+        "renamed_from",
+        Shape::Key,
+        Renamed,
+        "the key under which the same row was told before; a tombstone of that key comes with this \
+         event",
     ),
     part(
         "version",

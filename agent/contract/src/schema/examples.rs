@@ -78,6 +78,7 @@ fn envelope(event_type: EventType, op: EventOp, n: u32) -> Envelope {
         }),
         fact_key,
         reason: None,
+        renamed_from: None,
         warnings: Vec::new(),
     }
 }

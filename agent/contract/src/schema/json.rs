@@ -27,7 +27,7 @@ pub fn json_schema(event_type: EventType) -> Value {
     let always = |part: &&Part| match part.presence {
         Presence::Always => true,
         Presence::NoTombstone => kind == EventKind::Fact,
-        Presence::Sometimes | Presence::Tombstone => false,
+        Presence::Sometimes | Presence::Tombstone | Presence::Renamed => false,
     };
     let required: Vec<&str> = parts().filter(always).map(|part| part.name).collect();
     let mut schema = json!({
