@@ -362,6 +362,20 @@ async fn what_the_database_works_out_follows_whatever_touches_it() {
     ));
     assert!(ends(&receiver, "ACME|A|WEST").await, "{}", log(&agent));
     site.run("UPDATE stock SET qty = 3 WHERE item = 'a'");
+    let wests = stock(&receiver, "A|WEST", "3", "PC", "0").await;
+    assert!(wests, "{}", agent.log());
+    // Rows that ask no more, without a change in what the statement gives.
+    let fewer = READ.replace(
+        "- {table: stock, give",
+        "- {table: stock, where: \"stock.item <> 'a'\", give",
+    );
+    let fewer = fewer.replace(
+        "- {table: item, give",
+        "- {table: item, where: \"item.code <> 'a'\", give",
+    );
+    site.map(&fewer);
+    assert!(ends(&receiver, "ACME|A|WEST").await, "{}", agent.log());
+    site.map(READ);
     assert!(
         stock(&receiver, "A|WEST", "3", "PC", "0").await,
         "{}",

@@ -497,17 +497,22 @@ impl Session<'_> {
         }
         let (relations, limit) = (Arc::clone(&standing.relations), asker.together());
         let (turn, unread) = (asker.turn.clone(), self.guarded.clone());
-        let questions = self
+        let (questions, stored) = self
             .commit_work(now, move |store| {
                 let found = related::questions(store, &relations, &turn, &unread, limit)?;
-                Ok((CaptureCommit::default(), found))
+                Ok((CaptureCommit::default(), (found, store.has_marks()?)))
             })
             .await?;
-        match questions {
-            Some(questions) => asker.ask(questions, now),
-            None => asker.wanted = false,
+        if let Some(questions) = questions {
+            asker.ask(questions, now);
+            return Ok(());
         }
-        Ok(())
+        asker.wanted = false;
+        // What nobody asks for any more may have been marked on the way.
+        if let Some(related) = &mut self.related {
+            related.stored = stored;
+        }
+        self.settle().await
     }
 
     /// Stores what the database answered.
