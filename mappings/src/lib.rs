@@ -18,6 +18,7 @@ mod explain;
 mod given;
 mod load;
 pub mod packs;
+mod pages;
 pub mod relate;
 mod rule;
 mod sql;

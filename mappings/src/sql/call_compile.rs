@@ -9,6 +9,7 @@ use sqlparser::ast::{
 use super::compile::{Compiler, Formed, LineCall, Setting, constant, instead, shown, wrong};
 use super::functions::{self, Call, FORMS, FUNCTIONS, FunctionInfo};
 use super::{Ending, Expr, Type, Wrong};
+use crate::pages::Page;
 
 impl Compiler<'_> {
     pub(super) fn function(&mut self, call: &ast::Function) -> Result<Formed, Wrong> {
@@ -19,6 +20,7 @@ impl Compiler<'_> {
         let arguments = arguments(name, call)?;
         match name.to_ascii_lowercase().as_str() {
             "dict" => self.dictionary(&arguments),
+            "decode" => self.decode(&arguments),
             "in_unit" => self.in_unit(&arguments),
             "optional" => self.optional(&arguments),
             "column" => self.named_column(&arguments),
@@ -154,6 +156,23 @@ impl Compiler<'_> {
             parts.push(self.expr(code)?.0);
         }
         Ok((Expr::Dictionary(Box::new(dictionary), parts), Type::Text))
+    }
+
+    /// A text by its code page.
+    fn decode(&mut self, arguments: &[&ast::Expr]) -> Result<Formed, Wrong> {
+        const EXAMPLE: &str = "decode(item.name, 'cp850')";
+        let [value, ast::Expr::Value(page)] = arguments else {
+            return instead("decode takes a value and a code page's name", EXAMPLE);
+        };
+        let (Expr::Constant(Value::Text(name)), _) = constant(&page.value)? else {
+            return instead("decode takes a value and a code page's name", EXAMPLE);
+        };
+        let Some(page) = Page::named(&name) else {
+            let found = format!("decode: `{name}` is no code page");
+            return instead(found, "utf-8, windows-1252, iso-8859-1, cp850, cp437");
+        };
+        let value = self.expr(value)?.0;
+        Ok((Expr::Decode(Box::new(value), page), Type::Text))
     }
 
     /// A quantity in another unit of measure.
@@ -300,7 +319,7 @@ fn unknown<T>(name: &str) -> Result<T, Wrong> {
     let fix = match name.to_ascii_lowercase().as_str() {
         "isnull" | "ifnull" | "nvl" => Some("coalesce(a, b)".to_owned()),
         "len" | "char_length" => Some("length(text)".to_owned()),
-        "iif" | "decode" | "if" => Some("case when .. then .. else .. end".to_owned()),
+        "iif" | "if" => Some("case when .. then .. else .. end".to_owned()),
         "substring" | "mid" => Some("substr(text, from, length)".to_owned()),
         other => nearest(other, names).map(|name| format!("did you mean `{name}`?")),
     };

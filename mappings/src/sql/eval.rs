@@ -234,6 +234,22 @@ impl Expr {
             Self::Cast(inner, target) => cast(inner.value(cells)?, *target, cells),
             Self::Call(call, arguments) => call_function(*call, arguments, cells),
             Self::Dictionary(codes, parts) => look_up(codes, parts, cells),
+            Self::Decode(inner, page) => {
+                let value = inner.value(cells)?;
+                let text = match &*value {
+                    Value::Null => return owned(Value::Null),
+                    Value::Bytes(bytes) => page.text(bytes),
+                    Value::Text(text) => page.mended(text),
+                    other => {
+                        let kind = other.type_name();
+                        return stop(format!("decode: a {kind} has no code page"));
+                    }
+                };
+                match text {
+                    Some(text) => owned(Value::Text(text)),
+                    None => stop("decode: its bytes are no text in that code page"),
+                }
+            }
             Self::InUnit(units, parts, places) => in_unit(units, parts, *places, cells),
         }
     }

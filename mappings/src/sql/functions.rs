@@ -362,6 +362,13 @@ pub const FORMS: &[FormInfo] = &[
     ),
     form("count_lines", "the number of lines", "count_lines()"),
     form(
+        "decode",
+        "the text that bytes are in a code page (`utf-8`, `windows-1252`, `iso-8859-2`, `cp850`, ..); a \
+         text counts as bytes that were read as windows-1252 by mistake; bytes that are nothing in the \
+         page hold the row",
+        "decode(item.name, 'cp850')",
+    ),
+    form(
         "dict",
         "the word of a dictionary; several codes are joined by `/`; an unknown code holds the row, \
          a null one is null",

@@ -22,6 +22,7 @@ pub(crate) use compile::{Formed, LineCall, Names, Setting, compile, compile_mone
 pub(crate) use eval::{ABSENT, Cells, Stop, compare as order, folded};
 pub use functions::{FORMS, FUNCTIONS, FormInfo, FunctionInfo};
 
+use crate::pages::Page;
 use crate::units::Units;
 use functions::Call;
 
@@ -164,6 +165,8 @@ pub(crate) enum Expr {
     Cast(Box<Expr>, Target),
     Call(Call, Vec<Expr>),
     Dictionary(Box<Codes>, Vec<Expr>),
+    /// Bytes, or a text that was misread, by a code page.
+    Decode(Box<Expr>, Page),
     /// A quantity, its unit and the wanted one; rounded where a number of places is given.
     InUnit(Arc<Units>, Vec<Expr>, Option<u32>),
 }
@@ -175,6 +178,7 @@ impl Expr {
             Self::Constant(_) | Self::Column(_) | Self::Field(_) => Vec::new(),
             Self::Optional(_, inner)
             | Self::Allowed(inner, _)
+            | Self::Decode(inner, _)
             | Self::Not(inner)
             | Self::Negate(inner)
             | Self::IsNull(inner)

@@ -84,6 +84,7 @@ fn column(name: &str) -> Value {
         "at" => Value::DateTime(civil::date(2026, 11, 20).at(8, 5, 0, 0)),
         "gap" => Value::DateTime(civil::date(2026, 3, 29).at(2, 30, 0, 0)),
         "blob" => Value::Bytes(vec![1]),
+        "dos" => Value::Bytes(b"Stra\xE1e".to_vec()),
         "absent" => Value::Null,
         other => panic!("no column {other}"),
     }
@@ -120,6 +121,40 @@ fn all(cases: &[(&str, &str)]) {
     for (text, expected) in cases {
         assert_eq!(work_out(text), *expected, "{text}");
     }
+}
+
+#[test]
+fn texts_are_read_by_their_code_page() {
+    all(&[
+        ("decode('StraÃŸe', 'utf-8')", "Straße"),
+        (
+            "decode('Straße', 'utf-8')",
+            "held: decode: its bytes are no text in that code page",
+        ),
+        ("decode(dos, 'cp850')", "Straße"),
+        ("upper(decode(dos, 'windows-1252'))", "STRAÁE"),
+        (
+            "decode(dos, 'utf-8')",
+            "held: decode: its bytes are no text in that code page",
+        ),
+        ("decode(n, 'cp850')", "null"),
+        (
+            "decode(qty, 'cp850')",
+            "held: decode: a decimal has no code page",
+        ),
+        (
+            "decode('a', 'cp9')",
+            "refused: decode: `cp9` is no code page",
+        ),
+        (
+            "decode('a', n)",
+            "refused: decode takes a value and a code page's name",
+        ),
+        (
+            "decode('a')",
+            "refused: decode takes a value and a code page's name",
+        ),
+    ]);
 }
 
 #[test]
