@@ -236,7 +236,7 @@ fn written(
     let cells = rule.cells(cells, &row);
     let mut body = Body::new(rule.event_type.schema());
     let mut known = Known::new(rule).with_key(rule, &key_now);
-    let gaps = evaluate::fields(rule, &cells, &[], &mut known, &mut body, |_| true);
+    let gaps = evaluate::fields(rule, &cells, &mut [], &mut known, &mut body, |_| true);
     let gaps = gaps.map_err(hold)?;
     let open = if gaps.is_empty() {
         complete(rule, &mut body).map_err(hold)?;

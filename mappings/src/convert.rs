@@ -155,16 +155,18 @@ fn is_null_date(date: civil::Date, rules: &Cleaning) -> bool {
 ///
 /// # Errors
 /// The reason names types and what was expected, never the value.
-pub(crate) fn convert(cell: &Value, field: &Field) -> Result<Converted, String> {
+pub(crate) fn convert(cell: Cow<'_, Value>, field: &Field) -> Result<Converted, String> {
     let null = || match &field.default {
         Some(default) => Converted::Value(default.clone()),
         None => Converted::Null,
     };
-    let cell = match clean(cell, &field.cleaning)? {
-        Cleaned::Cell(cell) => cell,
+    let cleaned = match clean(&cell, &field.cleaning)? {
+        Cleaned::Cell(Cow::Owned(cell)) => Some(cell),
+        Cleaned::Cell(Cow::Borrowed(_)) => None,
         Cleaned::Null => return Ok(null()),
         Cleaned::Unchanged => return Ok(Converted::Unchanged),
     };
+    let cell = cleaned.map_or(cell, Cow::Owned);
     if let Some(lookup) = &field.lookup {
         let mut code = cell.text().unwrap_or_default();
         if field.cleaning.fold {
@@ -176,7 +178,7 @@ pub(crate) fn convert(cell: &Value, field: &Field) -> Result<Converted, String> 
             None => Err(format!("its code is not in dictionary `{}`", lookup.name)),
         };
     }
-    let value = typed(&cell, field)?;
+    let value = typed(cell, field)?;
     // A date written as text or number is known to be the "no date" only now.
     match &value {
         FieldValue::Date(date) if is_null_date(*date, &field.cleaning) => Ok(null()),
@@ -184,7 +186,13 @@ pub(crate) fn convert(cell: &Value, field: &Field) -> Result<Converted, String> 
     }
 }
 
-fn typed(cell: &Value, field: &Field) -> Result<FieldValue, String> {
+fn typed(cell: Cow<'_, Value>, field: &Field) -> Result<FieldValue, String> {
+    if field.field_type == FieldType::Text
+        && let Cow::Owned(Value::Text(text)) = cell
+    {
+        return Ok(FieldValue::Text(text));
+    }
+    let cell = &*cell;
     let wrong = || {
         format!(
             "a value of type {} cannot become {}",

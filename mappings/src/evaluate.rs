@@ -1,5 +1,7 @@
 //! Working out an event's key and fields from the cells of its row or rows.
 
+use std::borrow::Cow;
+
 use contract::body::availability;
 use contract::{Body, EventKey, EventType, FieldValue, Value};
 
@@ -17,39 +19,58 @@ enum Got {
 }
 
 /// Fields as far as they are worked out, for expressions that read them; key fields stand behind.
-pub(crate) struct Known(Vec<Option<Value>>);
+/// What no expression reads is not kept.
+pub(crate) struct Known<'r> {
+    values: Vec<Option<Value>>,
+    reads: &'r [bool],
+}
 
-impl Known {
+impl<'r> Known<'r> {
     /// Nothing is known yet.
-    pub(crate) fn new(rule: &Rule) -> Self {
-        let schema = rule.event_type.schema();
-        Self(vec![None; schema.fields.len() + schema.key.len()])
+    pub(crate) fn new(rule: &'r Rule) -> Self {
+        Self::of(&rule.reads)
+    }
+
+    /// As [`Known::new`], for fields of which `reads` says which are read.
+    pub(crate) fn of(reads: &'r [bool]) -> Self {
+        let some = reads.contains(&true);
+        Self {
+            values: vec![None; if some { reads.len() } else { 0 }],
+            reads,
+        }
     }
 
     /// With the key's fields.
     pub(crate) fn with_key(mut self, rule: &Rule, key: &EventKey) -> Self {
         let first = rule.event_type.schema().fields.len();
-        for (slot, (_, text)) in self.0.iter_mut().skip(first).zip(key.fields()) {
-            *slot = Some(Value::Text(text.clone()));
+        for (n, (_, text)) in key.fields().iter().enumerate() {
+            self.set(first + n, || Value::Text(text.clone()));
         }
         self
     }
 
     /// With everything a body holds; what it does not hold is null.
     pub(crate) fn with_body(mut self, body: &Body) -> Self {
-        for (slot, field) in self.0.iter_mut().zip(body.schema().fields) {
-            *slot = Some(body.get(field.name).map_or(Value::Null, plain));
+        for index in 0..body.schema().fields.len() {
+            self.set(index, || body.at(index).map_or(Value::Null, plain));
         }
         self
     }
 
-    pub(crate) fn values(&self) -> &[Option<Value>] {
-        &self.0
+    /// Forgets all values, for the next row.
+    pub(crate) fn clear(&mut self) {
+        self.values.fill(None);
     }
 
-    fn set(&mut self, index: usize, value: Value) {
-        if let Some(slot) = self.0.get_mut(index) {
-            *slot = Some(value);
+    pub(crate) fn values(&self) -> &[Option<Value>] {
+        &self.values
+    }
+
+    fn set(&mut self, index: usize, value: impl FnOnce() -> Value) {
+        if self.reads.get(index) == Some(&true)
+            && let Some(slot) = self.values.get_mut(index)
+        {
+            *slot = Some(value());
         }
     }
 }
@@ -76,7 +97,7 @@ fn plain(value: &FieldValue) -> Value {
 pub(crate) fn key(rule: &Rule, cells: &Cells<'_>) -> Result<EventKey, String> {
     let mut key = Vec::with_capacity(rule.key.len());
     for field in &rule.key {
-        let reason = match value(rule, field, cells, &[]) {
+        let reason = match value(rule, field, cells, &mut []) {
             Ok(Got::Value(FieldValue::Text(text))) => {
                 key.push((field.name, text));
                 continue;
@@ -101,8 +122,8 @@ pub(crate) fn key(rule: &Rule, cells: &Cells<'_>) -> Result<EventKey, String> {
 pub(crate) fn fields(
     rule: &Rule,
     cells: &Cells<'_>,
-    lists: &[Vec<Body>],
-    known: &mut Known,
+    lists: &mut [Vec<Body>],
+    known: &mut Known<'_>,
     body: &mut Body,
     wanted: impl Fn(&Field) -> bool,
 ) -> Result<Vec<(usize, Gap)>, String> {
@@ -117,14 +138,13 @@ pub(crate) fn fields(
         };
         let set = match value(rule, field, &cells, lists) {
             Ok(Got::Value(value)) => {
-                let seen = plain(&value);
+                known.set(field.index, || plain(&value));
                 let set = body.set_at(field.index, value);
-                known.set(field.index, seen);
                 set.map_err(|error| error.to_string())
             }
             Ok(Got::Null) if field.required => Err("a required field must not be null".to_owned()),
             Ok(Got::Null) => {
-                known.set(field.index, Value::Null);
+                known.set(field.index, || Value::Null);
                 Ok(())
             }
             Ok(Got::Gap(gap)) => {
@@ -138,7 +158,7 @@ pub(crate) fn fields(
     Ok(gaps)
 }
 
-/// One object of a list.
+/// One object of a list; what its expressions read of its fields goes into `known`.
 ///
 /// # Errors
 /// The first field without a value, and why.
@@ -147,32 +167,25 @@ pub(crate) fn item(
     fields: &[Field],
     schema: &'static contract::BodySchema,
     cells: &Cells<'_>,
-) -> Result<(Body, Vec<Option<Value>>), String> {
+    known: &mut Known<'_>,
+) -> Result<Body, String> {
     let mut body = Body::new(schema);
-    let mut known = vec![None; schema.fields.len()];
     for field in fields {
         let cells = Cells {
-            fields: &known,
+            fields: known.values(),
             ..*cells
         };
-        let reason = match value(rule, field, &cells, &[]) {
+        let reason = match value(rule, field, &cells, &mut []) {
             Ok(Got::Value(value)) => {
-                let seen = plain(&value);
+                known.set(field.index, || plain(&value));
                 match body.set_at(field.index, value) {
-                    Ok(()) => {
-                        if let Some(slot) = known.get_mut(field.index) {
-                            *slot = Some(seen);
-                        }
-                        continue;
-                    }
+                    Ok(()) => continue,
                     Err(error) => error.to_string(),
                 }
             }
             Ok(Got::Null) if field.required => "a required field must not be null".to_owned(),
             Ok(Got::Null) => {
-                if let Some(slot) = known.get_mut(field.index) {
-                    *slot = Some(Value::Null);
-                }
+                known.set(field.index, || Value::Null);
                 continue;
             }
             Ok(Got::Gap(_)) => rule.with_hint("the log does not carry this column".to_owned()),
@@ -181,30 +194,32 @@ pub(crate) fn item(
         return Err(format!("{}: {reason}", rule.describe(field)));
     }
     body.complete().map_err(|error| error.to_string())?;
-    Ok((body, known))
+    Ok(body)
 }
 
 fn value(
     rule: &Rule,
     field: &Field,
     cells: &Cells<'_>,
-    lists: &[Vec<Body>],
+    lists: &mut [Vec<Body>],
 ) -> Result<Got, String> {
     let converted = match &field.term {
         Term::Constant(value) => Converted::Value(value.clone()),
-        Term::Column(n) => convert(raw(cells, *n)?, field)?,
+        Term::Column(n) => convert(Cow::Borrowed(raw(cells, *n)?), field)?,
         Term::Expression(formula) => match formula.expr.value(cells) {
-            Ok(value) => convert(&value, field)?,
+            Ok(value) => convert(value, field)?,
             Err(Stop::Unchanged) => untouched(rule, formula, cells)?,
             Err(Stop::Wrong(reason)) => return Err(reason),
         },
         Term::List(n) => {
-            let items = lists.get(*n).cloned().unwrap_or_default();
+            // One field takes the list, and takes it once.
+            let items = lists.get_mut(*n).map(std::mem::take).unwrap_or_default();
             return Ok(Got::Value(FieldValue::List(items)));
         }
         Term::Object(schema, fields) => {
-            let (body, _) = item(rule, fields, schema, cells)?;
-            let empty = fields.iter().all(|field| body.get(field.name).is_none());
+            let reads = vec![true; schema.fields.len()];
+            let body = item(rule, fields, schema, cells, &mut Known::of(&reads))?;
+            let empty = fields.iter().all(|field| body.at(field.index).is_none());
             return Ok(if empty {
                 Got::Null
             } else {
@@ -261,7 +276,7 @@ fn value(
 }
 
 fn text(rule: &Rule, field: &Field, cells: &Cells<'_>) -> Result<Option<String>, String> {
-    match value(rule, field, cells, &[])? {
+    match value(rule, field, cells, &mut [])? {
         Got::Value(FieldValue::Text(text)) => Ok(Some(text)),
         Got::Null => Ok(None),
         Got::Value(_) => Err("is no text".to_owned()),
@@ -310,7 +325,7 @@ fn currency_code(cell: &Value) -> Result<Option<String>, String> {
 pub(crate) fn look(
     rule: &Rule,
     cells: &Cells<'_>,
-    lists: &[Vec<Body>],
+    lists: &mut [Vec<Body>],
     found: &mut Vec<LookValue>,
 ) {
     let truth = |formula: &Formula, cells: &Cells<'_>| match formula.expr.truth(cells) {
@@ -328,7 +343,8 @@ pub(crate) fn look(
             found.push(LookValue::new(what, Some(formula.shown()), got));
         }
     }
-    let mut known = Known::new(rule);
+    let reads = vec![true; rule.reads.len()];
+    let mut known = Known::of(&reads);
     let text = |got: Result<Got, String>| match got {
         Ok(Got::Value(value)) => Ok(Some(value)),
         Ok(Got::Null) => Ok(None),
@@ -337,9 +353,9 @@ pub(crate) fn look(
     };
     let first = rule.event_type.schema().fields.len();
     for (n, field) in rule.key.iter().enumerate() {
-        let got = text(value(rule, field, cells, &[]));
+        let got = text(value(rule, field, cells, &mut []));
         if let Ok(Some(value)) = &got {
-            known.set(first + n, plain(value));
+            known.set(first + n, || plain(value));
         }
         let got = got.map(|value| value.map(|value| json_text(&value)));
         let what = format!("key.{}", field.name);
@@ -355,12 +371,11 @@ pub(crate) fn look(
         let got = text(value(rule, field, &cells, lists));
         match &got {
             Ok(Some(value)) => {
-                let seen = plain(value);
+                known.set(field.index, || plain(value));
                 // What does not fit is said with the outcome.
                 let _ = body.set_at(field.index, value.clone());
-                known.set(field.index, seen);
             }
-            Ok(None) => known.set(field.index, Value::Null),
+            Ok(None) => known.set(field.index, || Value::Null),
             Err(_) => whole = false,
         }
         let got = got.map(|value| value.map(|value| json_text(&value)));

@@ -123,6 +123,8 @@ pub(crate) struct Field {
     pub(crate) currency: Option<Currency>,
     /// How the rows of a grouped event make one value of it.
     pub(crate) combine: Combine,
+    /// It is made of other fields.
+    pub(crate) of_fields: bool,
 }
 
 impl Field {
@@ -296,6 +298,8 @@ pub(crate) struct List {
     /// Ascending, or descending.
     pub(crate) order: Vec<(Expr, bool)>,
     pub(crate) fields: Vec<Field>,
+    /// Which of its schema's fields some expression reads.
+    pub(crate) reads: Vec<bool>,
 }
 
 /// A condition that every event of a rule should meet.
@@ -322,6 +326,8 @@ pub(crate) struct Rule {
     pub(crate) key: Vec<Field>,
     /// In the order in which they can be worked out.
     pub(crate) fields: Vec<Field>,
+    /// Which of the event's fields, key fields behind them, some expression reads.
+    pub(crate) reads: Vec<bool>,
     /// No two rows of the table can have the same event key.
     pub(crate) own_keys: bool,
     /// Several rows make one event.
@@ -345,6 +351,33 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
+    /// Notes which fields are read, so that working out a row need not ask again.
+    pub(crate) fn noted(mut self) -> Self {
+        let schema = self.event_type.schema();
+        let mut reads = vec![false; schema.fields.len() + schema.key.len()];
+        for field in &mut self.fields {
+            field.of_fields = note(&mut reads, &field.expressions());
+        }
+        let guards: Vec<&Expr> = self.guards.iter().map(|guard| &guard.check.expr).collect();
+        note(&mut reads, &guards);
+        self.reads = reads;
+        for (n, list) in self.lists.iter_mut().enumerate() {
+            let mut reads = vec![false; list.schema.fields.len()];
+            for field in &mut list.fields {
+                field.of_fields = note(&mut reads, &field.expressions());
+            }
+            let order: Vec<&Expr> = list.order.iter().map(|(expr, _)| expr).collect();
+            note(&mut reads, &order);
+            let calls = self.columns.iter().filter_map(|origin| match origin {
+                Origin::Lines { list, inner, .. } if *list == n => inner.as_ref(),
+                _ => None,
+            });
+            note(&mut reads, &calls.collect::<Vec<_>>());
+            list.reads = reads;
+        }
+        self
+    }
+
     /// Whether it needs rows beside the changed one.
     pub(crate) fn relates(&self) -> bool {
         self.slots.len() > 1 || self.grouped || self.from().history.is_some() || self.read.is_some()
@@ -472,6 +505,18 @@ impl Rule {
         }
         tables
     }
+}
+
+/// Notes the fields that expressions read; whether there are any.
+fn note(reads: &mut [bool], exprs: &[&Expr]) -> bool {
+    let mut any = false;
+    for field in exprs.iter().flat_map(|expr| expr.fields()) {
+        any = true;
+        if let Some(read) = reads.get_mut(field) {
+            *read = true;
+        }
+    }
+    any
 }
 
 /// One mapping file, checked and compiled.

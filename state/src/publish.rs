@@ -105,7 +105,7 @@ pub(crate) fn publish(
                     version,
                     event.body_digest,
                     envelope.mapping.digest,
-                    event.body.as_ref().map(contract::Body::json)
+                    event.body_json()
                 ],
                 |row| row.get(0),
             )?

@@ -164,6 +164,10 @@ impl RowKey {
 
 /// Appends `part` with `|` and `\` escaped, so that joined parts stay apart.
 pub(crate) fn push_escaped(text: &mut String, part: &str) {
+    if !part.bytes().any(|byte| matches!(byte, b'|' | b'\\')) {
+        text.push_str(part);
+        return;
+    }
     for c in part.chars() {
         if matches!(c, '|' | '\\') {
             text.push('\\');

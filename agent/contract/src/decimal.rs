@@ -53,12 +53,7 @@ impl Decimal {
     /// # Errors
     /// [`DecimalError::TooManyDigits`] when it needs more than 38 digits.
     pub fn try_new(coefficient: i128, scale: u32) -> Result<Self, DecimalError> {
-        let mut coefficient = coefficient;
-        let mut scale = scale;
-        while scale > 0 && coefficient % 10 == 0 {
-            coefficient /= 10;
-            scale -= 1;
-        }
+        let (coefficient, scale) = lowest_terms(coefficient, scale);
         if coefficient.abs() > COEFFICIENT_MAX || coefficient == i128::MIN || scale > DIGITS_MAX {
             return Err(DecimalError::TooManyDigits);
         }
@@ -269,6 +264,9 @@ impl Decimal {
     /// The largest integer not above the number.
     #[must_use]
     pub fn floor(self) -> Self {
+        if self.scale == 0 {
+            return self;
+        }
         let unit = 10_i128.pow(self.scale());
         Self {
             coefficient: self.coefficient.div_euclid(unit),
@@ -286,6 +284,63 @@ impl Decimal {
         let size = self.coefficient.unsigned_abs();
         (size / unit, size % unit)
     }
+
+    /// The number's text, written from its last digit to its first.
+    fn text_in(self, buffer: &mut [u8; TEXT_BYTES_MAX]) -> &str {
+        let mut at = buffer.len();
+        let mut put = |byte: u8| {
+            at -= 1;
+            buffer[at] = byte;
+        };
+        let scale = self.scale();
+        let mut rest = self.coefficient.unsigned_abs();
+        let mut places = 0;
+        // One digit at least before the point.
+        while places <= scale || rest != 0 {
+            if places == scale && scale > 0 {
+                put(b'.');
+            }
+            let digit = match u64::try_from(rest) {
+                Ok(small) => {
+                    rest = u128::from(small / 10);
+                    small % 10
+                }
+                Err(_) => {
+                    let digit = rest % 10;
+                    rest /= 10;
+                    u64::try_from(digit).unwrap_or_default()
+                }
+            };
+            put(b'0' + u8::try_from(digit).unwrap_or_default());
+            places += 1;
+        }
+        if self.coefficient < 0 {
+            put(b'-');
+        }
+        std::str::from_utf8(&buffer[at..]).unwrap_or_default()
+    }
+}
+
+/// Sign, 39 digits (a number of 38 decimal places has a zero before the point) and the point.
+const TEXT_BYTES_MAX: usize = 41;
+
+/// Without the zeros that a smaller scale makes superfluous.
+fn lowest_terms(coefficient: i128, scale: u32) -> (i128, u32) {
+    let mut scale = scale;
+    // Most numbers are small, and 64 bits divide many times faster.
+    if let Ok(mut small) = i64::try_from(coefficient) {
+        while scale > 0 && small % 10 == 0 {
+            small /= 10;
+            scale -= 1;
+        }
+        return (i128::from(small), scale);
+    }
+    let mut coefficient = coefficient;
+    while scale > 0 && coefficient % 10 == 0 {
+        coefficient /= 10;
+        scale -= 1;
+    }
+    (coefficient, scale)
 }
 
 impl FromStr for Decimal {
@@ -349,17 +404,7 @@ impl FromStr for Decimal {
 
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = if self.coefficient < 0 { "-" } else { "" };
-        let (whole, fraction) = self.integer_digits();
-        if self.scale == 0 {
-            write!(f, "{sign}{whole}")
-        } else {
-            write!(
-                f,
-                "{sign}{whole}.{fraction:0width$}",
-                width = usize::from(self.scale)
-            )
-        }
+        f.write_str(self.text_in(&mut [0; TEXT_BYTES_MAX]))
     }
 }
 
@@ -374,6 +419,10 @@ impl Ord for Decimal {
         let by_sign = self.coefficient.signum().cmp(&other.coefficient.signum());
         if by_sign != Ordering::Equal {
             return by_sign;
+        }
+        let scale = self.scale.max(other.scale);
+        if let (Some(left), Some(right)) = (self.rescaled(scale), other.rescaled(scale)) {
+            return left.cmp(&right);
         }
         let (left, left_fraction) = self.integer_digits();
         let (right, right_fraction) = other.integer_digits();
@@ -423,7 +472,7 @@ impl From<u64> for Decimal {
 impl Serialize for Decimal {
     /// A JSON string: many JSON readers turn numbers into binary floats.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(self.text_in(&mut [0; TEXT_BYTES_MAX]))
     }
 }
 
@@ -572,6 +621,25 @@ mod tests {
             prop_assert_eq!(left.cmp(&right), expected);
             let sum = left.try_add(right).unwrap();
             prop_assert_eq!(sum.try_sub(right).unwrap(), left);
+        }
+
+        #[test]
+        fn order_holds_for_any_scale(a in -COEFFICIENT_MAX..=COEFFICIENT_MAX, sa in 0u32..=38,
+                b in -COEFFICIENT_MAX..=COEFFICIENT_MAX, sb in 0u32..=38) {
+            let left = Decimal::try_new(a, sa).unwrap();
+            let right = Decimal::try_new(b, sb).unwrap();
+            // By their texts: sign, whole digits, then places as if endless zeros followed.
+            let parts = |number: Decimal| {
+                let text = number.abs().to_string();
+                let (whole, places) = text.split_once('.').unwrap_or((&text, ""));
+                (format!("{whole:0>39}"), format!("{places:0<38}"))
+            };
+            let expected = match (left.is_negative(), right.is_negative()) {
+                (false, false) => parts(left).cmp(&parts(right)),
+                (true, true) => parts(right).cmp(&parts(left)),
+                (negative, _) => if negative { Ordering::Less } else { Ordering::Greater },
+            };
+            prop_assert_eq!(left.cmp(&right), expected);
         }
 
         #[test]

@@ -11,11 +11,11 @@ use sha2::{Digest, Sha256};
 
 use crate::body::{
     Body, BodySchema, CUSTOMER, ORDER, PRICE, PRODUCT, PURCHASE_ORDER, PURCHASE_RECEIPT, RETURN,
-    SHIPMENT, availability, movement,
+    SHIPMENT, availability, json_text, movement,
 };
 use crate::change::{push_escaped, split_escaped};
 use crate::position::Position;
-use crate::value::hex;
+use crate::value::{hex, push_hex};
 
 /// A canonical event type with its major version. A minor version only adds optional fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -153,7 +153,8 @@ impl EventKey {
 
     /// One text for the whole key, without collisions: the lane's name, the outbox's key.
     pub fn text(&self) -> String {
-        let mut text = String::new();
+        let bytes = self.0.iter().map(|(_, value)| value.len() + 1).sum();
+        let mut text = String::with_capacity(bytes);
         for (n, (_, value)) in self.0.iter().enumerate() {
             if n > 0 {
                 text.push('|');
@@ -240,18 +241,27 @@ impl EventId {
     }
 
     fn of(parts: &[&str]) -> Self {
-        Self(format!("evt_{}", digest(parts)))
+        let mut id = String::with_capacity(36);
+        id.push_str("evt_");
+        push_hex(&mut id, &hash(parts));
+        Self(id)
     }
 }
 
 /// 128 bits of SHA-256 over length-prefixed parts, in hexadecimal.
 pub fn digest(parts: &[&str]) -> String {
+    hex(&hash(parts))
+}
+
+fn hash(parts: &[&str]) -> [u8; 16] {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }
-    hex(&hash.finalize()[..16])
+    let mut first = [0; 16];
+    first.copy_from_slice(&hash.finalize()[..16]);
+    first
 }
 
 /// What stands behind an event's identity and provenance; all of it deterministic but `read_at`.
@@ -302,7 +312,12 @@ pub struct Event {
     pub body_digest: String,
     /// The body; `None` for a tombstone.
     pub body: Option<Body>,
+    /// The body's canonical JSON, written once: it is digested, sent and remembered.
+    body_json: Option<String>,
 }
+
+/// Bytes that most envelopes fit into.
+const ENVELOPE_BYTES: usize = 1_024;
 
 impl Event {
     /// An event with its id and digest worked out.
@@ -315,8 +330,9 @@ impl Event {
             _ => version.as_str(),
         };
         let id = EventId::of(&[&e.tenant, &e.source, e.event_type.name(), &key, identity]);
-        let body_digest = match &body {
-            Some(body) => digest(&[&body.json()]),
+        let body_json = body.as_ref().map(Body::json);
+        let body_digest = match &body_json {
+            Some(json) => digest(&[json]),
             None => "tombstone".to_owned(),
         };
         Self {
@@ -324,7 +340,13 @@ impl Event {
             envelope,
             body_digest,
             body,
+            body_json,
         }
+    }
+
+    /// The body's canonical JSON; `None` for a tombstone.
+    pub fn body_json(&self) -> Option<&str> {
+        self.body_json.as_deref()
     }
 
     /// What the receiver stores to recognise a repetition.
@@ -342,9 +364,19 @@ impl Event {
 
     /// The canonical JSON form, in fixed field order.
     pub fn json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+        let body = self.body_json.as_deref().unwrap_or_default();
+        let mut json = json_text(&WithoutBody(self), ENVELOPE_BYTES + body.len());
+        if !body.is_empty() && json.pop() == Some('}') {
+            json.push_str(",\"body\":");
+            json.push_str(body);
+            json.push('}');
+        }
+        json
     }
 }
+
+/// An event as far as its envelope goes.
+struct WithoutBody<'a>(&'a Event);
 
 struct VersionForm<'a>(&'a Position);
 
@@ -360,6 +392,22 @@ impl Serialize for VersionForm<'_> {
 
 impl Serialize for Event {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut form = self.envelope_form(serializer)?;
+        if let Some(body) = &self.body {
+            form.serialize_entry("body", body)?;
+        }
+        form.end()
+    }
+}
+
+impl Serialize for WithoutBody<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.envelope_form(serializer)?.end()
+    }
+}
+
+impl Event {
+    fn envelope_form<S: Serializer>(&self, serializer: S) -> Result<S::SerializeMap, S::Error> {
         let e = &self.envelope;
         let mut form = serializer.serialize_map(None)?;
         form.serialize_entry("id", &self.id)?;
@@ -389,10 +437,7 @@ impl Serialize for Event {
         if !e.warnings.is_empty() {
             form.serialize_entry("warnings", &e.warnings)?;
         }
-        if let Some(body) = &self.body {
-            form.serialize_entry("body", body)?;
-        }
-        form.end()
+        Ok(form)
     }
 }
 

@@ -254,7 +254,7 @@ fn build(
         rule: parts.id?.to_owned(),
         ..reference.clone()
     };
-    Some(Rule {
+    let rule = Rule {
         reference: Arc::new(reference),
         event_type,
         company: scope.shared.company.map(|company| company.code.clone()),
@@ -274,7 +274,9 @@ fn build(
         zone: scope.shared.clean.zone.clone(),
         key: key?,
         fields,
-    })
+        reads: Vec::new(),
+    };
+    Some(rule.noted())
 }
 
 fn entries(node: Option<&Node>) -> &[(Key, Node)] {

@@ -82,6 +82,7 @@ impl Scope<'_> {
             zone: self.shared.clean.zone.clone(),
             currency: None,
             combine: combine(schema.field_type),
+            of_fields: false,
         }
     }
 

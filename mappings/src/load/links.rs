@@ -250,6 +250,7 @@ impl Scope<'_> {
             filter,
             order: order.unwrap_or_default(),
             fields,
+            reads: Vec::new(),
         };
         Some((list, mapped))
     }

@@ -151,14 +151,8 @@ impl Relations {
         let key = evaluate::key(rule, &cells).map_err(Halt::Held)?;
         let mut known = Known::new(rule).with_key(rule, &key);
         let mut body = Body::new(rule.event_type.schema());
-        let of_row = |field: &Field| {
-            !rule.grouped
-                || field
-                    .expressions()
-                    .iter()
-                    .all(|expr| expr.fields().is_empty())
-        };
-        let gaps = evaluate::fields(rule, &cells, &lists, &mut known, &mut body, of_row);
+        let of_row = |field: &Field| !(rule.grouped && field.of_fields);
+        let gaps = evaluate::fields(rule, &cells, &mut lists, &mut known, &mut body, of_row);
         if !gaps.map_err(Halt::Held)?.is_empty() {
             return Err(hold("the log did not carry a column it needs".to_owned()));
         }
@@ -436,6 +430,7 @@ impl Relations {
             .collect();
         let mut totals: Vec<Total> = calls.iter().map(|(_, call, _)| Total::new(*call)).collect();
         let mut items: Vec<(Vec<Value>, String, Body)> = Vec::new();
+        let mut known = Known::of(&list.reads);
         let seen = self.each(
             plan,
             list.slot,
@@ -465,10 +460,11 @@ impl Relations {
                 if items.len() >= LINES_MAX {
                     return Err(hold(format!("more than {LINES_MAX} rows")));
                 }
-                let (body, known) =
-                    evaluate::item(rule, &list.fields, list.schema, &cells).map_err(hold)?;
+                known.clear();
+                let body = evaluate::item(rule, &list.fields, list.schema, &cells, &mut known);
+                let body = body.map_err(hold)?;
                 let cells = crate::sql::Cells {
-                    fields: &known,
+                    fields: known.values(),
                     ..cells
                 };
                 for ((_, _, inner), total) in calls.iter().zip(&mut totals) {

@@ -188,7 +188,7 @@ impl Relations {
             Assembled::Ended(reason) => {
                 if let Some(told) = &told {
                     if plan.rule.grouped {
-                        group::retract(plan, told, replicas)?;
+                        group::replace(plan, Some(told), None, replicas)?;
                     }
                     // Out of scope again, a fact is remembered: it must not be told twice.
                     if !fact || reason == HARD_DELETE {
@@ -234,22 +234,19 @@ impl Relations {
                 };
                 let mut renamed_from = None;
                 if told.as_ref() != Some(&new) {
-                    if let Some(told) = &told {
-                        if plan.rule.grouped {
-                            group::retract(plan, told, replicas)?;
-                        }
-                        if told.event_key != event_key {
-                            // What was held may never have been told under its key.
-                            renamed_from = (!told.held).then(|| told.event_key.clone());
-                            let gone = Mark {
-                                reason: Some(HARD_DELETE),
-                                ..mark.clone()
-                            };
-                            pending.mark_key(rule, &told.event_key, gone);
-                        }
+                    if let Some(told) = &told
+                        && told.event_key != event_key
+                    {
+                        // What was held may never have been told under its key.
+                        renamed_from = (!told.held).then(|| told.event_key.clone());
+                        let gone = Mark {
+                            reason: Some(HARD_DELETE),
+                            ..mark.clone()
+                        };
+                        pending.mark_key(rule, &told.event_key, gone);
                     }
                     if plan.rule.grouped {
-                        group::add(plan, &new, replicas)?;
+                        group::replace(plan, told.as_ref(), Some(&new), replicas)?;
                     }
                     replicas.tell(plan.id, row, Some(&new))?;
                 }
@@ -466,20 +463,17 @@ fn doubtful<R: Replicas>(
     if told == Some(&new) {
         return Ok(());
     }
-    if let Some(told) = told {
-        if plan.rule.grouped {
-            group::retract(plan, told, replicas)?;
-        }
-        if told.event_key != new.event_key {
-            let gone = Mark {
-                reason: Some(HARD_DELETE),
-                ..mark.clone()
-            };
-            pending.mark_key(rule, &told.event_key, gone);
-        }
+    if let Some(told) = told
+        && told.event_key != new.event_key
+    {
+        let gone = Mark {
+            reason: Some(HARD_DELETE),
+            ..mark.clone()
+        };
+        pending.mark_key(rule, &told.event_key, gone);
     }
     if plan.rule.grouped {
-        group::add(plan, &new, replicas)?;
+        group::replace(plan, told, Some(&new), replicas)?;
     }
     replicas.tell(plan.id, row, Some(&new))
 }

@@ -1,7 +1,7 @@
 //! Several rows that make one event: what is added up is kept as a sum, what must agree is kept
 //! as it is, so that a change of one row costs no look at the others.
 
-use contract::{Body, Decimal, EventKey, FieldType, FieldValue};
+use contract::{Body, Decimal, EventKey, FieldValue};
 use serde_json::{Map, Value as Json};
 
 use super::assemble::Whole;
@@ -25,89 +25,99 @@ pub(super) fn part(body: &Body) -> String {
     body.json()
 }
 
-/// Adds a row's part.
-pub(super) fn add<R: Replicas>(
+/// Takes a row's old part back and adds its new one.
+pub(super) fn replace<R: Replicas>(
     plan: &RulePlan,
-    told: &Told,
+    old: Option<&Told>,
+    new: Option<&Told>,
     replicas: &mut R,
 ) -> Result<(), R::Error> {
-    count(plan, told, 1, replicas)
-}
-
-/// Takes a row's part back.
-pub(super) fn retract<R: Replicas>(
-    plan: &RulePlan,
-    told: &Told,
-    replicas: &mut R,
-) -> Result<(), R::Error> {
-    count(plan, told, -1, replicas)
+    let old = old.map(|told| Share::of(plan, told));
+    let new = new.map(|told| Share::of(plan, told));
+    if let (Some(old), Some(new)) = (&old, &new)
+        && old.event_key == new.event_key
+        && old.same == new.same
+    {
+        return count(plan, old, &[(old, -1), (new, 1)], replicas);
+    }
+    if let Some(old) = &old {
+        count(plan, old, &[(old, -1)], replicas)?;
+    }
+    if let Some(new) = &new {
+        count(plan, new, &[(new, 1)], replicas)?;
+    }
+    Ok(())
 }
 
 fn count<R: Replicas>(
     plan: &RulePlan,
-    told: &Told,
-    by: i64,
+    at: &Share<'_>,
+    shares: &[(&Share<'_>, i64)],
     replicas: &mut R,
 ) -> Result<(), R::Error> {
-    let (same, parts) = split(plan, told);
-    let known = replicas.group(plan.id, &told.event_key)?;
-    let known = known.into_iter().find(|known| known.same == same);
+    let known = replicas.group(plan.id, at.event_key)?;
+    let known = known.into_iter().find(|known| known.same == at.same);
     let mut group = known.unwrap_or_else(|| Subgroup {
-        same,
+        same: at.same.clone(),
         rows: 0,
         sums: String::new(),
     });
-    group.rows += by;
     let mut sums = Sums::read(&group.sums);
-    for (name, part) in parts {
-        sums.add(name, part, by);
+    for (share, by) in shares {
+        group.rows += by;
+        for (name, part) in &share.parts {
+            sums.add(name, *part, *by);
+        }
     }
     group.sums = sums.text();
-    replicas.put_group(plan.id, &told.event_key, &group)
+    replicas.put_group(plan.id, at.event_key, &group)
 }
 
-/// What a part agrees in with others, and what is added up.
-fn split<'p>(plan: &'p RulePlan, told: &Told) -> (String, Vec<(&'p str, Decimal)>) {
-    if told.held {
-        return (String::new(), Vec::new());
-    }
-    let mut same = match serde_json::from_str(&told.part) {
-        Ok(Json::Object(part)) => part,
-        _ => Map::new(),
-    };
-    let mut parts = Vec::new();
-    for field in row_fields(plan).filter(|field| field.combine == Combine::Sum) {
-        let Some(value) = same.get_mut(field.name) else {
-            continue;
+/// What a row's part agrees in with others, and what is added up.
+struct Share<'t> {
+    event_key: &'t str,
+    same: String,
+    parts: Vec<(&'static str, Decimal)>,
+}
+
+impl<'t> Share<'t> {
+    fn of(plan: &RulePlan, told: &'t Told) -> Self {
+        let mut share = Self {
+            event_key: &told.event_key,
+            same: String::new(),
+            parts: Vec::new(),
         };
-        // An amount of money keeps its currency among what must agree.
-        let number = match value {
-            Json::Object(money) => money.remove("amount"),
-            other => Some(std::mem::take(other)),
-        };
-        if field.field_type != FieldType::Money {
-            same.remove(field.name);
+        if told.held {
+            return share;
         }
-        let number = number
-            .as_ref()
-            .and_then(Json::as_str)
-            .and_then(|text| text.parse().ok());
-        parts.extend(number.map(|number| (field.name, number)));
+        let mut same = match serde_json::from_str(&told.part) {
+            Ok(Json::Object(part)) => part,
+            _ => Map::new(),
+        };
+        for field in row_fields(plan).filter(|field| field.combine == Combine::Sum) {
+            let number = match same.get_mut(field.name) {
+                None => continue,
+                // An amount of money keeps its currency among what must agree.
+                Some(Json::Object(money)) => money.shift_remove("amount"),
+                Some(_) => same.shift_remove(field.name),
+            };
+            let number = number
+                .as_ref()
+                .and_then(Json::as_str)
+                .and_then(|text| text.parse().ok());
+            share
+                .parts
+                .extend(number.map(|number| (field.name, number)));
+        }
+        share.same = Json::Object(same).to_string();
+        share
     }
-    (Json::Object(same).to_string(), parts)
 }
 
+/// The fields that each row tells; the others are made of these.
 fn row_fields(plan: &RulePlan) -> impl Iterator<Item = &Field> {
     let fields = plan.rule.fields.iter();
-    fields.filter(|field| !of_fields(field))
-}
-
-/// Whether a field is made of others.
-fn of_fields(field: &Field) -> bool {
-    field
-        .expressions()
-        .iter()
-        .any(|expr| !expr.fields().is_empty())
+    fields.filter(|field| !field.of_fields)
 }
 
 /// Sums by field, each with how many rows have the field. Sums that grow beyond what a decimal
@@ -134,7 +144,7 @@ impl Sums {
         let sum = sum.and_then(|sum| sum.try_add(part).ok());
         let rows = rows + by;
         if rows == 0 {
-            self.0.remove(name);
+            self.0.shift_remove(name);
             return;
         }
         let text = sum.map_or_else(|| "too large".to_owned(), |sum| sum.to_string());
@@ -143,7 +153,7 @@ impl Sums {
     }
 
     fn text(&self) -> String {
-        Json::Object(self.0.clone()).to_string()
+        serde_json::to_string(&self.0).unwrap_or_default()
     }
 }
 
@@ -205,7 +215,9 @@ fn combine(plan: &RulePlan, key: &EventKey, parts: &[Subgroup]) -> Result<Whole,
     }
     let mut known = Known::new(rule).with_key(rule, key).with_body(&body);
     let cells = rule.cells(&[], &[]);
-    evaluate::fields(rule, &cells, &[], &mut known, &mut body, of_fields)?;
+    evaluate::fields(rule, &cells, &mut [], &mut known, &mut body, |field| {
+        field.of_fields
+    })?;
     complete(rule, &mut body)?;
     let warnings = evaluate::guards(rule, &cells, key, &body)?;
     Ok(Whole {

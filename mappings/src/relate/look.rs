@@ -289,7 +289,7 @@ impl Relations {
             note("lines".to_owned(), got);
         }
         values.extend(sums(rule, &work));
-        evaluate::look(rule, &work.cells(), &lists, &mut values);
+        evaluate::look(rule, &work.cells(), &mut lists, &mut values);
         let Ok(assembled) = self.assemble(plan, row, replicas);
         let outcome = match assembled {
             Assembled::Ended(reason) => format!("no event: {reason}"),

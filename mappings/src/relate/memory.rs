@@ -24,14 +24,17 @@ pub struct MemoryReplicas {
     names: HashMap<String, i64>,
     tables: HashMap<i64, Table>,
     rules: HashMap<i64, String>,
-    /// Index and value to the keys of rows.
-    index: BTreeMap<(i64, String), BTreeSet<String>>,
+    /// Index, and value in it, to the keys of rows.
+    index: HashMap<i64, BTreeMap<String, BTreeSet<String>>>,
     /// The table of an index.
     indexed: HashMap<i64, i64>,
     marks: BTreeMap<(i64, Marked, String), Mark>,
-    told: BTreeMap<(i64, String), Told>,
-    tellers: BTreeMap<(i64, String), BTreeSet<String>>,
-    groups: BTreeMap<(i64, String), BTreeMap<String, Subgroup>>,
+    /// Rule and row.
+    told: HashMap<i64, BTreeMap<String, Told>>,
+    /// Rule and event key.
+    tellers: HashMap<i64, BTreeMap<String, BTreeSet<String>>>,
+    /// Rule and event key.
+    groups: HashMap<i64, BTreeMap<String, BTreeMap<String, Subgroup>>>,
 }
 
 impl std::fmt::Debug for MemoryReplicas {
@@ -52,14 +55,25 @@ impl MemoryReplicas {
     }
 
     fn unindex(&mut self, key: &str, places: &[(i64, String)]) {
-        for place in places {
-            if let Some(keys) = self.index.get_mut(place) {
+        for (index, value) in places {
+            let Some(values) = self.index.get_mut(index) else {
+                continue;
+            };
+            if let Some(keys) = values.get_mut(value) {
                 keys.remove(key);
                 if keys.is_empty() {
-                    self.index.remove(place);
+                    values.remove(value);
                 }
             }
         }
+    }
+
+    fn stand(&mut self, index: i64, value: &str, key: &str) {
+        let values = self.index.entry(index).or_default();
+        values
+            .entry(value.to_owned())
+            .or_default()
+            .insert(key.to_owned());
     }
 }
 
@@ -126,12 +140,15 @@ impl Replicas for MemoryReplicas {
         cells: &[Cell],
         places: &[(i64, String)],
     ) -> Result<(), Infallible> {
+        let known = self.tables.get_mut(&table);
+        let known = known.and_then(|table| table.rows.get_mut(key));
+        if let Some((known, _)) = known.filter(|(_, known)| known.as_slice() == places) {
+            *known = cells.to_vec();
+            return Ok(());
+        }
         self.remove(table, key)?;
-        for place in places {
-            self.index
-                .entry(place.clone())
-                .or_default()
-                .insert(key.to_owned());
+        for (index, value) in places {
+            self.stand(*index, value, key);
         }
         if let Some(table) = self.tables.get_mut(&table) {
             let row = (cells.to_vec(), places.to_vec());
@@ -141,17 +158,13 @@ impl Replicas for MemoryReplicas {
     }
 
     fn index(&mut self, index: i64, value: &str, table: i64, key: &str) -> Result<(), Infallible> {
-        let place = (index, value.to_owned());
-        self.index
-            .entry(place.clone())
-            .or_default()
-            .insert(key.to_owned());
+        self.stand(index, value, key);
         let row = self
             .tables
             .get_mut(&table)
             .and_then(|table| table.rows.get_mut(key));
         if let Some((_, places)) = row {
-            places.push(place);
+            places.push((index, value.to_owned()));
         }
         Ok(())
     }
@@ -192,7 +205,7 @@ impl Replicas for MemoryReplicas {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<ReplicaRow>, Infallible> {
-        let Some(keys) = self.index.get(&(index, value.to_owned())) else {
+        let Some(keys) = self.index.get(&index).and_then(|values| values.get(value)) else {
             return Ok(Vec::new());
         };
         let table = self
@@ -279,20 +292,29 @@ impl Replicas for MemoryReplicas {
     }
 
     fn told(&mut self, rule: i64, row: &str) -> Result<Option<Told>, Infallible> {
-        Ok(self.told.get(&(rule, row.to_owned())).cloned())
+        let rows = self.told.get(&rule);
+        Ok(rows.and_then(|rows| rows.get(row)).cloned())
     }
 
     fn tell(&mut self, rule: i64, row: &str, told: Option<&Told>) -> Result<(), Infallible> {
-        let place = (rule, row.to_owned());
-        if let Some(old) = self.told.remove(&place)
-            && let Some(rows) = self.tellers.get_mut(&(rule, old.event_key))
+        let rows = self.told.entry(rule).or_default();
+        let tellers = self.tellers.entry(rule).or_default();
+        let old = rows.remove(row);
+        if let Some(old) = &old
+            && told.is_none_or(|told| told.event_key != old.event_key)
+            && let Some(keys) = tellers.get_mut(&old.event_key)
         {
-            rows.remove(row);
+            keys.remove(row);
+            if keys.is_empty() {
+                tellers.remove(&old.event_key);
+            }
         }
         if let Some(told) = told {
-            let key = (rule, told.event_key.clone());
-            self.tellers.entry(key).or_default().insert(row.to_owned());
-            self.told.insert(place, told.clone());
+            if old.is_none_or(|old| old.event_key != told.event_key) {
+                let keys = tellers.entry(told.event_key.clone()).or_default();
+                keys.insert(row.to_owned());
+            }
+            rows.insert(row.to_owned(), told.clone());
         }
         Ok(())
     }
@@ -303,12 +325,11 @@ impl Replicas for MemoryReplicas {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<String>, Infallible> {
-        let rows = self.told.keys().filter(|(of, _)| *of == rule);
-        let rows = rows.map(|(_, row)| row.clone());
-        Ok(rows
-            .filter(|row| after.is_none_or(|after| row.as_str() > after))
-            .take(limit)
-            .collect())
+        let Some(rows) = self.told.get(&rule) else {
+            return Ok(Vec::new());
+        };
+        let rows = behind(rows, after).map(|(row, _)| row.clone());
+        Ok(rows.take(limit).collect())
     }
 
     fn tellers(
@@ -317,33 +338,33 @@ impl Replicas for MemoryReplicas {
         event_key: &str,
         limit: usize,
     ) -> Result<Vec<(String, Told)>, Infallible> {
-        let Some(rows) = self.tellers.get(&(rule, event_key.to_owned())) else {
+        let keys = self.tellers.get(&rule).and_then(|keys| keys.get(event_key));
+        let (Some(rows), Some(told)) = (keys, self.told.get(&rule)) else {
             return Ok(Vec::new());
         };
-        let told = rows.iter().filter_map(|row| {
-            let told = self.told.get(&(rule, row.clone()))?;
-            Some((row.clone(), told.clone()))
-        });
+        let told = rows
+            .iter()
+            .filter_map(|row| Some((row.clone(), told.get(row)?.clone())));
         Ok(told.take(limit).collect())
     }
 
     fn group(&mut self, rule: i64, event_key: &str) -> Result<Vec<Subgroup>, Infallible> {
-        let group = self.groups.get(&(rule, event_key.to_owned()));
+        let group = self.groups.get(&rule).and_then(|keys| keys.get(event_key));
         Ok(group
             .map(|parts| parts.values().cloned().collect())
             .unwrap_or_default())
     }
 
     fn put_group(&mut self, rule: i64, event_key: &str, part: &Subgroup) -> Result<(), Infallible> {
-        let place = (rule, event_key.to_owned());
-        let parts = self.groups.entry(place.clone()).or_default();
+        let keys = self.groups.entry(rule).or_default();
+        let parts = keys.entry(event_key.to_owned()).or_default();
         if part.rows == 0 {
             parts.remove(&part.same);
         } else {
             parts.insert(part.same.clone(), part.clone());
         }
         if parts.is_empty() {
-            self.groups.remove(&place);
+            keys.remove(event_key);
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! What the rules of a mapping set need: which columns of which tables, and by what they are found.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -424,44 +425,53 @@ fn signature(rule: &Rule, tag: &str, exprs: &[Expr]) -> String {
 /// Why one of them has no value.
 pub(super) fn value_text(work: &Work<'_>, exprs: &[Expr]) -> Result<Option<String>, Stop> {
     let mut text = String::new();
+    let cells = work.cells();
     for expr in exprs {
-        let value = expr.value(&work.cells())?;
+        let value = expr.value(&cells)?;
         let Some((class, part)) = comparable(work.rule, &value) else {
             return Ok(None);
         };
         // Lengths keep the parts of a longer key apart.
-        text.push_str(&part.len().to_string());
+        push_number(&mut text, part.len());
         text.push(class);
         text.push_str(&part);
     }
     Ok(Some(text))
 }
 
+fn push_number(text: &mut String, number: usize) {
+    if number >= 10 {
+        push_number(text, number / 10);
+    }
+    text.push(char::from(b"0123456789"[number % 10]));
+}
+
 /// A value's class and text: values that expressions call equal have both in common.
-fn comparable(rule: &Rule, value: &Value) -> Option<(char, String)> {
+fn comparable<'v>(rule: &Rule, value: &'v Value) -> Option<(char, Cow<'v, str>)> {
     let cleaning = &rule.cleaning;
+    let plain = |text: &'v str| Cow::Borrowed(text);
     Some(match value {
         Value::Null | Value::Unchanged => return None,
-        Value::Bool(value) => ('n', i64::from(*value).to_string()),
-        Value::Int(_) | Value::UInt(_) | Value::Decimal(_) => ('n', value.text()?),
+        Value::Bool(value) => ('n', plain(if *value { "1" } else { "0" })),
+        Value::Int(_) | Value::UInt(_) | Value::Decimal(_) => ('n', value.text()?.into()),
         Value::Text(text) if cleaning.untyped => match text.parse::<contract::Decimal>() {
-            Ok(number) if number.to_string() == *text => ('n', text.clone()),
-            _ if cleaning.fold => ('t', crate::sql::folded(text)),
-            _ => ('t', text.clone()),
+            Ok(number) if number.to_string() == *text => ('n', plain(text)),
+            _ if cleaning.fold => ('t', crate::sql::folded(text).into()),
+            _ => ('t', plain(text)),
         },
-        Value::Text(text) if cleaning.fold => ('t', crate::sql::folded(text)),
-        Value::Text(text) => ('t', text.clone()),
-        Value::Date(date) => ('d', date.to_string()),
+        Value::Text(text) if cleaning.fold => ('t', crate::sql::folded(text).into()),
+        Value::Text(text) => ('t', plain(text)),
+        Value::Date(date) => ('d', date.to_string().into()),
         Value::DateTime(local) if local.time() == jiff::civil::Time::midnight() => {
-            ('d', local.date().to_string())
+            ('d', local.date().to_string().into())
         }
-        Value::DateTime(_) => ('l', value.text()?),
-        Value::Time(_) => ('h', value.text()?),
-        Value::Timestamp(_) => ('z', value.text()?),
-        Value::Uuid(_) => ('u', value.text()?),
-        Value::Float(_) => ('f', value.text()?),
-        Value::Bytes(_) => ('b', value.text()?),
-        Value::Json(_) => ('j', value.text()?),
+        Value::DateTime(_) => ('l', value.text()?.into()),
+        Value::Time(_) => ('h', value.text()?.into()),
+        Value::Timestamp(_) => ('z', value.text()?.into()),
+        Value::Uuid(_) => ('u', value.text()?.into()),
+        Value::Float(_) => ('f', value.text()?.into()),
+        Value::Bytes(_) => ('b', value.text()?.into()),
+        Value::Json(_) => ('j', value.text()?.into()),
         Value::Invalid(_) => return None,
     })
 }

@@ -224,49 +224,71 @@ pub const FORMULA: &str = "on_hand-unavailable-allocated-soft_demand-safety_stoc
 /// # Errors
 /// When a number leaves 38 digits.
 pub fn derive(body: &mut Body) -> Result<(), DecimalError> {
-    let part = |body: &Body, name: &str| body.decimal(name).unwrap_or_default();
-    let mut unavailable = Decimal::ZERO;
-    if let Some(FieldValue::Object(states)) = body.get("unavailable") {
-        for field in UNAVAILABLE_SCHEMA.fields {
-            unavailable = unavailable.try_add(part(states, field.name))?;
-        }
-    }
-    let inside = match body.get("unavailable_in_on_hand") {
+    let given = |index: usize| match body.at(index) {
+        Some(FieldValue::Decimal(value)) => Some(*value),
+        _ => None,
+    };
+    let part = |index: usize| given(index).unwrap_or_default();
+    let inside = match body.at(UNAVAILABLE_IN_ON_HAND) {
         Some(FieldValue::Bool(inside)) => *inside,
         _ => false,
     };
-    let unavailable = if inside { unavailable } else { Decimal::ZERO };
-    let available = match body.decimal("available") {
-        Some(given) => given,
-        None => part(body, "on_hand")
-            .try_sub(unavailable)?
-            .try_sub(part(body, "allocated"))?
-            .try_sub(part(body, "soft_demand"))?,
-    };
-    let atp = match body.decimal("atp") {
-        Some(given) => given,
-        None => available.try_sub(part(body, "safety_stock"))?,
-    };
-    let sellable = body
-        .decimal("sellable")
-        .unwrap_or_else(|| atp.floor().max(Decimal::ZERO));
-    let formula = FieldValue::Text(FORMULA.to_owned());
-    let derived = [
-        ("unavailable_in_on_hand", FieldValue::Bool(inside)),
-        ("available", FieldValue::Decimal(available)),
-        ("atp", FieldValue::Decimal(atp)),
-        ("sellable", FieldValue::Decimal(sellable)),
-        ("formula", formula),
-    ];
-    for (name, value) in derived {
-        if let Some(slot) = SCHEMA
-            .index(name)
-            .and_then(|index| body.values.get_mut(index))
-        {
-            slot.get_or_insert(value);
+    let mut unavailable = Decimal::ZERO;
+    if let (true, Some(FieldValue::Object(states))) = (inside, body.at(UNAVAILABLE)) {
+        for value in states.values.iter().flatten() {
+            if let FieldValue::Decimal(value) = value {
+                unavailable = unavailable.try_add(*value)?;
+            }
         }
     }
+    let available = match given(AVAILABLE) {
+        Some(given) => given,
+        None => part(ON_HAND)
+            .try_sub(unavailable)?
+            .try_sub(part(ALLOCATED))?
+            .try_sub(part(SOFT_DEMAND))?,
+    };
+    let atp = match given(ATP) {
+        Some(given) => given,
+        None => available.try_sub(part(SAFETY_STOCK))?,
+    };
+    let sellable = given(SELLABLE).unwrap_or_else(|| atp.floor().max(Decimal::ZERO));
+    for (index, value) in [(AVAILABLE, available), (ATP, atp), (SELLABLE, sellable)] {
+        body.fill(index, || FieldValue::Decimal(value));
+    }
+    body.fill(UNAVAILABLE_IN_ON_HAND, || FieldValue::Bool(inside));
+    body.fill(FORMULA_FIELD, || FieldValue::Text(FORMULA.to_owned()));
     Ok(())
+}
+
+const ON_HAND: usize = index("on_hand");
+const ALLOCATED: usize = index("allocated");
+const SOFT_DEMAND: usize = index("soft_demand");
+const UNAVAILABLE: usize = index("unavailable");
+const UNAVAILABLE_IN_ON_HAND: usize = index("unavailable_in_on_hand");
+const SAFETY_STOCK: usize = index("safety_stock");
+const AVAILABLE: usize = index("available");
+const ATP: usize = index("atp");
+const SELLABLE: usize = index("sellable");
+const FORMULA_FIELD: usize = index("formula");
+
+/// Where a field stands; a name that is none does not compile.
+const fn index(name: &str) -> usize {
+    let mut n = 0;
+    loop {
+        let known = SCHEMA.fields[n].name.as_bytes();
+        let wanted = name.as_bytes();
+        let mut same = known.len() == wanted.len();
+        let mut at = 0;
+        while same && at < known.len() {
+            same = known[at] == wanted[at];
+            at += 1;
+        }
+        if same {
+            return n;
+        }
+        n += 1;
+    }
 }
 
 /// The same place with nothing to sell: what is told before its tombstone, because many channels

@@ -242,9 +242,9 @@ impl FieldValue {
             | (Self::Texts(_), FieldType::Texts)
             | (Self::Map(_), FieldType::Map) => true,
             (Self::List(items), FieldType::List(schema)) => {
-                items.iter().all(|item| item.schema == schema)
+                items.iter().all(|item| std::ptr::eq(item.schema, schema))
             }
-            (Self::Object(item), FieldType::Object(schema)) => item.schema == schema,
+            (Self::Object(item), FieldType::Object(schema)) => std::ptr::eq(item.schema, schema),
             _ => false,
         };
         if fits {
@@ -313,6 +313,13 @@ impl Body {
         self.values.get(self.schema.index(name)?)?.as_ref()
     }
 
+    /// Sets a field that is not there yet, to what surely fits it.
+    fn fill(&mut self, index: usize, value: impl FnOnce() -> FieldValue) {
+        if let Some(slot) = self.values.get_mut(index) {
+            slot.get_or_insert_with(value);
+        }
+    }
+
     /// A decimal field's value.
     pub fn decimal(&self, name: &str) -> Option<Decimal> {
         match self.get(name) {
@@ -339,7 +346,12 @@ impl Body {
 
     /// The canonical JSON: fields in schema order, absent ones left out.
     pub fn json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+        json_text(self, FIELD_BYTES * self.values.len())
+    }
+
+    /// A field's value by its index in the schema.
+    pub fn at(&self, index: usize) -> Option<&FieldValue> {
+        self.values.get(index)?.as_ref()
     }
 
     /// Reads a body back from its JSON form.
@@ -361,6 +373,18 @@ impl Body {
             body.set(field.name, read)?;
         }
         Ok(body)
+    }
+}
+
+/// Bytes of a field in JSON, about.
+const FIELD_BYTES: usize = 32;
+
+/// JSON text in a buffer that about holds it from the start.
+pub(crate) fn json_text(value: &impl Serialize, bytes: usize) -> String {
+    let mut json = Vec::with_capacity(bytes);
+    match serde_json::to_writer(&mut json, value) {
+        Ok(()) => String::from_utf8(json).unwrap_or_default(),
+        Err(_) => String::new(),
     }
 }
 
