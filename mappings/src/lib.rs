@@ -25,6 +25,7 @@ mod sql;
 pub mod trial;
 mod units;
 mod yaml;
+mod zones;
 
 pub use apply::Mapper;
 pub use catalogue::Catalogue;

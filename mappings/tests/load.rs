@@ -125,6 +125,11 @@ const BROKEN: &[(&str, &str)] = &[
     ("name: item.name", "name: \"substr(item.name)\""),
     ("name: item.name", "name: \"(select name from item)\""),
     (
+        "{column: day, date: ymd}",
+        "\"local_date(at, 'Europe/Berln')\"",
+    ),
+    ("{column: day, date: ymd}", "\"local_date(at, sale.zone)\""),
+    (
         "hazardous: item.hazardous",
         "hazardous: \"date_ymd(item.d)\"",
     ),
