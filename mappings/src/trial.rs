@@ -358,26 +358,78 @@ pub fn test_file(
     text: &str,
     context: LoadContext<'_>,
 ) -> Result<Vec<TestResult>, Vec<Finding>> {
-    let load = |company: Option<&str>| {
-        let company = company.map_or(Which::First, Which::Named);
-        Mapping::load_with(file, text, LoadContext { company, ..context })
-    };
-    let first = load(None)?;
-    let mut sets: HashMap<Option<String>, MappingSet> = HashMap::new();
+    let first = Mapping::load_with(
+        file,
+        text,
+        LoadContext {
+            company: Which::First,
+            ..context
+        },
+    )?;
+    // Compiled once for each company and each set of answers.
+    let mut loaded: HashMap<With<'_>, Result<Loaded, Vec<Finding>>> = HashMap::new();
     let mut results = Vec::new();
-    for test in first.tests() {
-        if !sets.contains_key(&test.company) {
-            let mapping = match &test.company {
-                Some(company) if !first.has_company(company) => load(Some(company))?,
-                _ => first.clone(),
-            };
-            sets.insert(test.company.clone(), MappingSet::new(vec![mapping])?);
-        }
-        if let Some(set) = sets.get(&test.company) {
-            results.push(run(set, test));
-        }
+    for (n, test) in first.tests().iter().enumerate() {
+        let company = test.company.as_deref();
+        let company = company.filter(|company| !first.has_company(company));
+        let with = loaded.entry((company, answers(test))).or_insert_with(|| {
+            if company.is_none() && test.settings.is_empty() {
+                return Loaded::of(first.clone());
+            }
+            let company = company.map_or(Which::First, Which::Named);
+            let context = LoadContext { company, ..context };
+            let settings = &test.settings;
+            Loaded::of(Mapping::load_with_answers(file, text, context, settings)?)
+        });
+        results.push(match with {
+            // The same test, its rows in the tables that these answers name.
+            Ok(with) => run(&with.set, with.tests.get(n).unwrap_or(test)),
+            Err(findings) if test.settings.is_empty() => return Err(findings.clone()),
+            // What the file means with these answers is this test's matter alone.
+            Err(findings) => TestResult {
+                name: test.name.clone(),
+                place: test.place.clone(),
+                failures: findings.clone(),
+            },
+        });
     }
     Ok(results)
+}
+
+/// A file with one company and one set of answers.
+struct Loaded {
+    set: MappingSet,
+    tests: Vec<Given>,
+}
+
+impl Loaded {
+    fn of(mapping: Mapping) -> Result<Self, Vec<Finding>> {
+        let tests = mapping.tests().to_vec();
+        let set = MappingSet::new(vec![mapping])?;
+        Ok(Self { set, tests })
+    }
+}
+
+/// A company, and answers to settings without their places.
+type With<'t> = (Option<&'t str>, Vec<(&'t str, String)>);
+
+fn answers(test: &Given) -> Vec<(&str, String)> {
+    let said = test.settings.iter();
+    let mut said: Vec<(&str, String)> = said
+        .map(|(key, node)| (key.name.as_str(), answer(node)))
+        .collect();
+    said.sort();
+    said
+}
+
+fn answer(node: &Node) -> String {
+    match &node.kind {
+        NodeKind::List(items) => {
+            let items: Vec<String> = items.iter().map(answer).collect();
+            format!("[{}]", items.join(", "))
+        }
+        kind => format!("{kind:?}"),
+    }
 }
 
 fn run(set: &MappingSet, test: &Given) -> TestResult {

@@ -68,6 +68,33 @@ fn keys_that_change() {
 }
 
 #[test]
+fn answers_to_settings() {
+    assert_eq!(passes("settings.yaml"), 3);
+}
+
+#[test]
+fn an_answer_that_a_test_cannot_be_run_with_fails_that_test_alone() {
+    let text = std::fs::read_to_string(folder().join("settings.yaml")).unwrap();
+    let broken = text.replacen("settings: {sites: [S]}", "settings: {zone: Mars}", 1);
+    let context = LoadContext {
+        company: Which::First,
+        catalogue: &Catalogue::default(),
+        packs: &packs::shipped,
+    };
+    let results = trial::test_file("settings.yaml", &broken, context).unwrap();
+    let failed: Vec<String> = results
+        .iter()
+        .map(|result| result.failures.iter().map(ToString::to_string).collect())
+        .collect();
+    assert_eq!(failed[0], "");
+    assert_eq!(failed[1], "");
+    assert!(
+        failed[2].contains("there is no time zone `Mars`"),
+        "{failed:?}"
+    );
+}
+
+#[test]
 fn answers_of_the_database() {
     assert_eq!(passes("read.yaml"), 4);
 }

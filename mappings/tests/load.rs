@@ -148,6 +148,7 @@ const JOINS: &str = include_str!("language/joins.yaml");
 const DOCUMENTS: &str = include_str!("language/documents.yaml");
 const GROUPS: &str = include_str!("language/groups.yaml");
 const READ: &str = include_str!("language/read.yaml");
+const SETTINGS: &str = include_str!("language/settings.yaml");
 const COMPANIES: &str = include_str!("language/companies.yaml");
 
 /// Edits that break files with several tables.
@@ -303,6 +304,19 @@ const BROKEN_RELATED: &[(&str, &str, &str)] = &[
         GROUPS,
         "safety_stock: \"allocated / 2\"",
         "safety_stock: \"in_unit(allocated, 'CS', 'EA')\"",
+    ),
+    // answers to settings
+    (SETTINGS, "settings: {sites: [S]}", "settings: {site: [S]}"),
+    (
+        SETTINGS,
+        "settings: {level: site,",
+        "settings: {level: sites,",
+    ),
+    (SETTINGS, "settings: {sites: [S]}", "settings: [S]"),
+    (
+        SETTINGS,
+        "settings: {sites: [S]}",
+        "settings: {sites: {S: 1}}",
     ),
     // answers of the database
     (

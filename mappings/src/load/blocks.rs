@@ -43,6 +43,8 @@ pub(crate) struct Clean {
 #[derive(Debug, Default)]
 pub(crate) struct Settings {
     pub(crate) values: BTreeMap<String, Setting>,
+    /// The only texts that may answer, where the question lists them.
+    pub(crate) one_of: BTreeMap<String, Vec<String>>,
 }
 
 /// How one source holds several companies.
@@ -95,39 +97,73 @@ pub(crate) fn settings(top: &mut Section<'_>, problems: &Problems) -> Settings {
                 .insert(name.name.clone(), Setting::One(Value::Null));
             continue;
         };
-        let setting = match &node.kind {
-            NodeKind::List(items) => {
-                let mut list = Vec::new();
-                for item in items {
-                    match &item.kind {
-                        NodeKind::Text(text) | NodeKind::Number(text) => list.push(text.clone()),
-                        _ => {
-                            let found = format!("expected text, found {}", item.type_name());
-                            problems.add(item.line, item.column, &path, found, None);
-                        }
-                    }
-                }
-                Setting::List(list)
-            }
-            kind => {
-                let value = scalar(kind);
-                if value.is_none() {
-                    let found = format!("expected a value or a list, found {}", node.type_name());
-                    problems.add(node.line, node.column, &path, found, None);
-                }
-                Setting::One(value.unwrap_or(Value::Null))
-            }
-        };
-        if let (Some(allowed), Setting::One(Value::Text(text))) = (&one_of, &setting)
-            && !allowed.contains(&text.as_str())
-        {
-            let found = format!("`{text}` is not one of {}", allowed.join(", "));
-            let fix = did_you_mean(text, allowed.iter().copied());
-            problems.add(node.line, node.column, &path, found, fix);
-        }
+        let one_of = one_of.map(|words| words.into_iter().map(str::to_owned).collect());
+        let setting = answer_of(node, one_of.as_ref(), &path, problems);
         settings.values.insert(name.name.clone(), setting);
+        settings
+            .one_of
+            .extend(one_of.map(|words| (name.name.clone(), words)));
     }
     settings
+}
+
+/// An answer, with what is wrong with it.
+fn answer_of(
+    node: &Node,
+    one_of: Option<&Vec<String>>,
+    path: &str,
+    problems: &Problems,
+) -> Setting {
+    let problem = |node: &Node, found: String, fix: Option<String>| {
+        problems.add(node.line, node.column, path, found, fix);
+    };
+    let setting = match &node.kind {
+        NodeKind::List(items) => {
+            let mut list = Vec::new();
+            for item in items {
+                match &item.kind {
+                    NodeKind::Text(text) | NodeKind::Number(text) => list.push(text.clone()),
+                    _ => {
+                        let found = format!("expected text, found {}", item.type_name());
+                        problem(item, found, None);
+                    }
+                }
+            }
+            Setting::List(list)
+        }
+        kind => {
+            let value = scalar(kind);
+            if value.is_none() {
+                let found = format!("expected a value or a list, found {}", node.type_name());
+                problem(node, found, None);
+            }
+            Setting::One(value.unwrap_or(Value::Null))
+        }
+    };
+    if let (Some(allowed), Setting::One(Value::Text(text))) = (one_of, &setting)
+        && !allowed.contains(text)
+    {
+        let found = format!("`{text}` is not one of {}", allowed.join(", "));
+        let fix = did_you_mean(text, allowed.iter().map(String::as_str));
+        problem(node, found, fix);
+    }
+    setting
+}
+
+impl Settings {
+    /// Says what is wrong with the answers of a test.
+    pub(crate) fn check(&self, answers: Entries<'_>, path: &str, problems: &Problems) {
+        for (key, node) in answers {
+            if !self.values.contains_key(&key.name) {
+                let fix = did_you_mean(&key.name, self.values.keys().map(String::as_str));
+                let found = format!("there is no setting `{}`", key.name);
+                problems.add(key.line, key.column, path, found, fix);
+                continue;
+            }
+            let path = format!("{path}.{}", key.name);
+            answer_of(node, self.one_of.get(&key.name), &path, problems);
+        }
+    }
 }
 
 /// A scalar of the file as a value.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use contract::section::Problems;
 use contract::{CapturedTable, Node, NodeKind, Section, Value};
 
-use super::blocks::scalar;
+use super::blocks::{Settings, scalar};
 use super::words::did_you_mean;
 use crate::given::{Expected, Given, GivenAnswers, GivenRow, Step};
 
@@ -15,6 +15,7 @@ type Tables = BTreeMap<String, CapturedTable>;
 pub(super) fn load(
     top: &mut Section<'_>,
     problems: &Problems,
+    settings: &Settings,
     tables: &dyn Fn(Option<&str>) -> Tables,
 ) -> Vec<Given> {
     let mut found = Vec::new();
@@ -22,6 +23,9 @@ pub(super) fn load(
         let place = test.place();
         let place = problems.place(place.0, place.1);
         let name = test.required_text("name", "`name: \"what it shows\"`");
+        let answers = test.section("settings");
+        let answers = answers.map_or(&[][..], |mut answers| answers.free_entries());
+        settings.check(answers, &format!("{}.settings", test.path()), problems);
         let mut steps = Vec::new();
         let given = test.get("given");
         let mut company = given.and_then(company_of);
@@ -41,6 +45,7 @@ pub(super) fn load(
             name: name.unwrap_or_default().to_owned(),
             place,
             company,
+            settings: answers.to_vec(),
             steps,
         });
     }
