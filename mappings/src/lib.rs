@@ -14,6 +14,7 @@ mod convert;
 mod draft;
 pub mod editor;
 mod evaluate;
+mod expected;
 mod explain;
 mod given;
 mod load;

@@ -68,6 +68,11 @@ fn keys_that_change() {
 }
 
 #[test]
+fn zero_before_the_tombstone() {
+    assert_eq!(passes("zero.yaml"), 3);
+}
+
+#[test]
 fn answers_to_settings() {
     assert_eq!(passes("settings.yaml"), 3);
 }
