@@ -44,7 +44,7 @@ fn several_rows_make_one_event() {
 
 #[test]
 fn documents_and_facts() {
-    assert_eq!(passes("documents.yaml"), 4);
+    assert_eq!(passes("documents.yaml"), 5);
 }
 
 #[test]

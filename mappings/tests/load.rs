@@ -268,6 +268,16 @@ const BROKEN_RELATED: &[(&str, &str, &str)] = &[
     ),
     (
         DOCUMENTS,
+        "match: \"line.doc = head.id\"",
+        "match: \"line.doc = head.id and not archived\"",
+    ),
+    (
+        DOCUMENTS,
+        "else 'open' end\"\n    also_in",
+        "else 'open' end\"\n        qty_picked: \"archived + 1\"\n    also_in",
+    ),
+    (
+        DOCUMENTS,
         "also_in: {head: old_head",
         "also_in: {head: old_heads",
     ),

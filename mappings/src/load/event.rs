@@ -68,6 +68,11 @@ pub(crate) fn load(
             event.get(block);
         }
     }
+    let named = |node: Option<&Node>, name| entries(node).iter().any(|(key, _)| key.name == name);
+    scope.archives = parts
+        .from
+        .is_some_and(|from| named(event.get("also_in"), from))
+        && !named(parts.fields, "archived");
     let also_in = event.section("also_in");
     let guards = event.get("guard").map(|_| event.sections("guard"));
     event.finish();
