@@ -39,7 +39,7 @@ fn rows_of_other_tables() {
 
 #[test]
 fn several_rows_make_one_event() {
-    assert_eq!(passes("groups.yaml"), 3);
+    assert_eq!(passes("groups.yaml"), 4);
 }
 
 #[test]

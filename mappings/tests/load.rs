@@ -235,6 +235,11 @@ const BROKEN_RELATED: &[(&str, &str, &str)] = &[
         "safety_stock: \"allocated / 2\"",
         "unavailable: {damaged: \"lot.qty\"}",
     ),
+    (
+        GROUPS,
+        "      safety_stock: \"allocated / 2\"",
+        "    guard: [{check: \"lot.unit = 'EA'\", else: hold, say: \"units\"}]\n    #",
+    ),
     // documents
     (DOCUMENTS, "      from: line\n", "      from: lines\n"),
     (DOCUMENTS, "        sku: \"item.sku\"\n", ""),

@@ -237,7 +237,7 @@ fn build(
     scope.fields.derived = true;
     let guards = guards
         .into_iter()
-        .filter_map(|guard| load_guard(scope, guard))
+        .filter_map(|guard| load_guard(scope, guard, parts.grouped))
         .collect();
     let columns = std::mem::take(&mut scope.columns);
     let slots = std::mem::take(&mut scope.slots);
@@ -431,7 +431,7 @@ fn grouped_fields(problems: &Problems, fields: &[Field], place: (usize, usize), 
     }
 }
 
-fn load_guard(scope: &mut Scope<'_>, mut guard: Section<'_>) -> Option<Guard> {
+fn load_guard(scope: &mut Scope<'_>, mut guard: Section<'_>, grouped: bool) -> Option<Guard> {
     let path = guard.path().to_owned();
     let check = guard.get("check");
     if check.is_none() {
@@ -444,7 +444,15 @@ fn load_guard(scope: &mut Scope<'_>, mut guard: Section<'_>) -> Option<Guard> {
     let say = guard.required_text("say", "`say: \"negative stock\"`");
     guard.finish();
     let path = format!("{path}.check");
-    let check = scope.formula(check?, &path, Type::Bool, "on_hand >= 0")?;
+    let node = check?;
+    let check = scope.formula(node, &path, Type::Bool, "on_hand >= 0")?;
+    if grouped && !check.expr.columns().is_empty() {
+        let found = "a guard of a group sees its fields, not the columns of its rows".to_owned();
+        let fix = "a field that has no value where a row is wrong: case when .. then .. end";
+        let problems = scope.shared.problems;
+        problems.add(node.line, node.column, &path, found, Some(fix.to_owned()));
+        return None;
+    }
     Some(Guard {
         check,
         hold: hold? == "hold",
