@@ -8,6 +8,7 @@ mod links;
 mod nested;
 mod read;
 mod scope;
+mod settings;
 mod site;
 mod tests;
 mod words;
@@ -157,7 +158,7 @@ fn load(
     let pack = top.required_text("pack", "`pack: my-erp-stock`");
     let version = top.required_text("pack_version", "`pack_version: \"1.0.0\"`");
     let source = top.word("source", SOURCES);
-    let settings = blocks::settings(&mut top, problems);
+    let settings = settings::settings(&mut top, problems);
     let clean = blocks::clean(&mut top, &settings);
     let fold = clean.cleaning.fold;
     let (dictionaries, dictionary_places) = blocks::dictionaries(&mut top, problems, fold);

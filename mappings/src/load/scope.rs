@@ -6,7 +6,8 @@ use std::sync::Arc;
 use contract::section::Problems;
 use contract::{BodySchema, CapturedTable, FieldType, Node, NodeKind, TableName, Value};
 
-use super::blocks::{Clean, Company, Dictionary, Settings, Word};
+use super::blocks::{Clean, Company, Dictionary, Word};
+use super::settings::Settings;
 use super::words::did_you_mean;
 use crate::catalogue::Catalogue;
 use crate::rule::{Added, Formula, List, Origin, Role, Slot};

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use contract::section::Problems;
 use contract::{CapturedTable, Node, NodeKind, Section, Value};
 
-use super::blocks::{Settings, scalar};
+use super::blocks::scalar;
+use super::settings::Settings;
 use super::words::did_you_mean;
 use crate::given::{Expected, Given, GivenAnswers, GivenRow, Step};
 
