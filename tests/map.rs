@@ -259,6 +259,30 @@ fn two_versions_are_compared_on_sampled_rows_and_on_those_of_tests() {
 }
 
 #[test]
+fn a_zero_before_a_tombstone_is_a_difference() {
+    let site = tempfile::tempdir().unwrap();
+    let old = "mapping: 1\npack: m\npack_version: \"1\"\ncompany: ACME\n\
+        tables: {stock: {name: stock, key: [sku]}}\n\
+        events:\n\
+        \x20 - {id: stock, emit: inventory.availability.v1, from: stock, on_delete: tombstone, \
+        key: {sku: stock.sku, location: \"'W'\"}, \
+        fields: {uom: \"'EA'\", on_hand: stock.qty, allocated: 0, active: true}}\n\
+        tests:\n\
+        \x20 - {name: ends, given: {stock: [{sku: A, qty: 5}]}, expect: [{sku: A}], \
+        then: [{delete: {stock: [{sku: A}]}, expect: [{sku: A, op: delete}]}]}\n";
+    let new = old.replace("on_delete: tombstone", "on_delete: zero_then_tombstone");
+    std::fs::write(site.path().join("old.yaml"), old).unwrap();
+    std::fs::write(site.path().join("new.yaml"), new).unwrap();
+    let (_, found) = json_of(site.path(), &["diff", "old.yaml", "new.yaml"]);
+    assert_eq!(
+        found["added"],
+        json!(["inventory.availability.v1 ACME|A|W, before it ends (test 1, ends, then 1)"]),
+        "{found}"
+    );
+    assert_eq!(found["same"], 2, "{found}");
+}
+
+#[test]
 fn files_are_checked_tested_explained_and_begun() {
     let site = site();
     let (code, shown) = map(site.path(), &["check", "mapping.yaml", "--source", "erp"]);

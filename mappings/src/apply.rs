@@ -269,17 +269,22 @@ pub(crate) fn ended(rule: &Rule, cells: &Cells<'_>) -> Result<Option<&'static st
             Stop::Unchanged => Stop::Unchanged,
         })
     };
-    if let Some(filter) = &rule.filter
-        && truth(filter, "where")? != Some(true)
-    {
+    let taken = match &rule.filter {
+        Some(filter) => truth(filter, "where").map(|truth| truth == Some(true)),
+        None => Ok(true),
+    };
+    if taken == Ok(false) {
         return Ok(Some(OUT_OF_SCOPE));
     }
-    if let Some(deleted) = &rule.deleted_when
-        && truth(deleted, "deleted_when")? == Some(true)
-    {
-        return Ok(Some(SOFT_FLAG));
+    // A row that is marked as gone is gone, whether `where` can be worked out or not.
+    if let Some(deleted) = &rule.deleted_when {
+        match (truth(deleted, "deleted_when"), &taken) {
+            (Ok(Some(true)), _) => return Ok(Some(SOFT_FLAG)),
+            (Err(stop), Ok(_)) => return Err(stop),
+            (Ok(_), _) | (Err(_), Err(_)) => {}
+        }
     }
-    Ok(None)
+    taken.map(|_| None)
 }
 
 /// What a row means that says nothing: the end of what it may have told before, by these rules or

@@ -147,7 +147,8 @@ pub(crate) fn clean<'a>(cell: &'a Value, rules: &Cleaning) -> Result<Cleaned<'a>
     })
 }
 
-fn is_null_date(date: civil::Date, rules: &Cleaning) -> bool {
+/// Whether a date means that there is none.
+pub(crate) fn is_null_date(date: civil::Date, rules: &Cleaning) -> bool {
     !rules.null_dates.is_empty() && rules.null_dates.contains(&date.to_string())
 }
 

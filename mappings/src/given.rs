@@ -1,6 +1,6 @@
 //! Tests that stand in a mapping file: rows that are given, events that are expected.
 
-use contract::{Node, Place, TableName, Value};
+use contract::{Key, Node, Place, TableName, Value};
 
 /// One test of a mapping file.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,6 +11,8 @@ pub struct Given {
     pub place: Place,
     /// The company whose rows are given, where the file has several.
     pub company: Option<String>,
+    /// Answers to the file's settings that this test is run with.
+    pub settings: Vec<(Key, Node)>,
     /// What happens, one transaction after the other.
     pub steps: Vec<Step>,
 }
@@ -24,6 +26,8 @@ pub struct Step {
     pub rows: Vec<GivenRow>,
     /// Rows that are removed, by their key columns.
     pub deleted: Vec<GivenRow>,
+    /// It follows the step before it at once: nothing that waits is due in between.
+    pub at_once: bool,
     /// What a rule's `read` answers from now on, to all questions together.
     pub answers: Vec<GivenAnswers>,
     /// Exactly these events, in any order.

@@ -14,6 +14,7 @@ mod convert;
 mod draft;
 pub mod editor;
 mod evaluate;
+mod expected;
 mod explain;
 mod given;
 mod load;
@@ -25,6 +26,7 @@ mod sql;
 pub mod trial;
 mod units;
 mod yaml;
+mod zones;
 
 pub use apply::Mapper;
 pub use catalogue::Catalogue;

@@ -10,10 +10,12 @@ use contract::{
     Position, ReadRows, RowChange, RowKey, TableName, TableShape, Value,
 };
 use jiff::Timestamp;
-use serde_json::Value as Json;
 
-use crate::given::{Expected, Given, GivenAnswers, GivenRow};
-use crate::relate::{Answer, Look, MemoryReplicas, Questions, Related, Relations, Turn};
+use crate::expected::{differences, named, shown};
+use crate::given::{Given, GivenAnswers, GivenRow, Step};
+use crate::relate::{
+    Answer, Look, MemoryReplicas, Questions, Related, Relations, Replicas as _, Turn,
+};
 use crate::{HeldChange, LoadContext, MapContext, Mapper, Mapping, MappingSet, Pending, Which};
 
 /// Questions asked together.
@@ -46,6 +48,8 @@ pub struct Trial {
     mapper: Mapper,
     relations: Relations,
     replicas: MemoryReplicas,
+    /// The next transaction follows before anything that waits is due.
+    hurries: bool,
     context: MapContext,
     /// What was told last of each key.
     told: HashMap<(EventType, String), Option<Event>>,
@@ -77,6 +81,7 @@ impl Trial {
                 read_at: Timestamp::UNIX_EPOCH,
                 origin: Origin::Live,
             },
+            hurries: false,
             told: HashMap::new(),
             rows: HashMap::new(),
             answers: HashMap::new(),
@@ -116,8 +121,15 @@ impl Trial {
         self.answers.insert(answers.event.clone(), answers);
     }
 
+    /// One step of a test: one transaction, and all the time that something waits for, unless
+    /// the next one follows at once.
+    pub fn step(&mut self, step: &Step, next: Option<&Step>) -> Outcome {
+        self.hurries = next.is_some_and(|next| next.at_once);
+        self.change(&step.rows, &step.deleted)
+    }
+
     /// One transaction: rows that are new or changed, and rows that are removed.
-    pub fn step(&mut self, rows: &[GivenRow], deleted: &[GivenRow]) -> Outcome {
+    fn change(&mut self, rows: &[GivenRow], deleted: &[GivenRow]) -> Outcome {
         let mut changes = Vec::new();
         for given in deleted {
             let (shape, row) = of_given(given);
@@ -166,15 +178,17 @@ impl Trial {
     /// One transaction of a source, whose database is asked by nobody: see [`Trial::questions`].
     pub fn take_changes(&mut self, changes: &[RowChange]) -> Outcome {
         let mut outcome = Outcome::default();
-        let mut pending = self.relations.pending(false);
+        let Ok(stored) = self.replicas.has_marks();
+        let mut pending = self.relations.pending(stored);
         for change in changes {
             let mapped = self.mapper.apply(change, &self.context);
             for draft in mapped.drafts {
+                let zero_first = draft.zero_first();
                 let envelope = draft.envelope();
                 let place = (envelope.event_type, envelope.key.text());
                 let known = self.told.get(&place).and_then(Option::as_ref);
                 match draft.finish(known.and_then(|event| event.body.as_ref())) {
-                    Ok(event) => self.publish(event, &mut outcome),
+                    Ok(event) => self.publish(event, zero_first, &mut outcome),
                     Err(held) => outcome.held.push(*held),
                 }
             }
@@ -232,16 +246,25 @@ impl Trial {
                 self.relations
                     .flush(pending, &|_| true, &self.context, PIECE, &mut self.replicas);
             self.take(flushed.related, outcome);
-            if !flushed.more {
-                return;
+            if flushed.more {
+                continue;
             }
+            let Ok(due) = self.replicas.next_due();
+            let due = due.filter(|due| *due > self.context.read_at && !self.hurries);
+            let Some(due) = due else {
+                return;
+            };
+            self.context.read_at = due;
+            *pending = self.relations.pending(true);
         }
     }
 
     fn take(&mut self, related: Vec<Related>, outcome: &mut Outcome) {
         for related in related {
             match related {
-                Related::Event { event, .. } => self.publish(*event, outcome),
+                Related::Event {
+                    event, zero_first, ..
+                } => self.publish(*event, zero_first, outcome),
                 Related::Held { held, .. } => outcome.held.push(*held),
                 Related::Settled { .. } => {}
             }
@@ -293,8 +316,9 @@ impl Trial {
         }
     }
 
-    /// As the store does: what was told already is not told again.
-    fn publish(&mut self, event: Event, outcome: &mut Outcome) {
+    /// As the store does: what was told already is not told again, and where zero goes first it
+    /// goes before the tombstone.
+    fn publish(&mut self, mut event: Event, zero_first: bool, outcome: &mut Outcome) {
         if event.kind() == EventKind::Fact {
             outcome.events.push(event);
             return;
@@ -308,6 +332,14 @@ impl Trial {
         if same || (never && gone && (silent || known.is_none())) {
             outcome.unchanged += 1;
             return;
+        }
+        if let Some(told) = known.and_then(|known| known.as_ref()?.body.as_ref())
+            && zero_first
+            && gone
+            && let Some((zero, tombstone)) = event.zero_first(told)
+        {
+            outcome.events.push(zero);
+            event = tombstone;
         }
         self.told.insert(place, Some(event.clone()));
         outcome.events.push(event);
@@ -358,26 +390,78 @@ pub fn test_file(
     text: &str,
     context: LoadContext<'_>,
 ) -> Result<Vec<TestResult>, Vec<Finding>> {
-    let load = |company: Option<&str>| {
-        let company = company.map_or(Which::First, Which::Named);
-        Mapping::load_with(file, text, LoadContext { company, ..context })
-    };
-    let first = load(None)?;
-    let mut sets: HashMap<Option<String>, MappingSet> = HashMap::new();
+    let first = Mapping::load_with(
+        file,
+        text,
+        LoadContext {
+            company: Which::First,
+            ..context
+        },
+    )?;
+    // Compiled once for each company and each set of answers.
+    let mut loaded: HashMap<With<'_>, Result<Loaded, Vec<Finding>>> = HashMap::new();
     let mut results = Vec::new();
-    for test in first.tests() {
-        if !sets.contains_key(&test.company) {
-            let mapping = match &test.company {
-                Some(company) if !first.has_company(company) => load(Some(company))?,
-                _ => first.clone(),
-            };
-            sets.insert(test.company.clone(), MappingSet::new(vec![mapping])?);
-        }
-        if let Some(set) = sets.get(&test.company) {
-            results.push(run(set, test));
-        }
+    for (n, test) in first.tests().iter().enumerate() {
+        let company = test.company.as_deref();
+        let company = company.filter(|company| !first.has_company(company));
+        let with = loaded.entry((company, answers(test))).or_insert_with(|| {
+            if company.is_none() && test.settings.is_empty() {
+                return Loaded::of(first.clone());
+            }
+            let company = company.map_or(Which::First, Which::Named);
+            let context = LoadContext { company, ..context };
+            let settings = &test.settings;
+            Loaded::of(Mapping::load_with_answers(file, text, context, settings)?)
+        });
+        results.push(match with {
+            // The same test, its rows in the tables that these answers name.
+            Ok(with) => run(&with.set, with.tests.get(n).unwrap_or(test)),
+            Err(findings) if test.settings.is_empty() => return Err(findings.clone()),
+            // What the file means with these answers is this test's matter alone.
+            Err(findings) => TestResult {
+                name: test.name.clone(),
+                place: test.place.clone(),
+                failures: findings.clone(),
+            },
+        });
     }
     Ok(results)
+}
+
+/// A file with one company and one set of answers.
+struct Loaded {
+    set: MappingSet,
+    tests: Vec<Given>,
+}
+
+impl Loaded {
+    fn of(mapping: Mapping) -> Result<Self, Vec<Finding>> {
+        let tests = mapping.tests().to_vec();
+        let set = MappingSet::new(vec![mapping])?;
+        Ok(Self { set, tests })
+    }
+}
+
+/// A company, and answers to settings without their places.
+type With<'t> = (Option<&'t str>, Vec<(&'t str, String)>);
+
+fn answers(test: &Given) -> Vec<(&str, String)> {
+    let said = test.settings.iter();
+    let mut said: Vec<(&str, String)> = said
+        .map(|(key, node)| (key.name.as_str(), answer(node)))
+        .collect();
+    said.sort();
+    said
+}
+
+fn answer(node: &Node) -> String {
+    match &node.kind {
+        NodeKind::List(items) => {
+            let items: Vec<String> = items.iter().map(answer).collect();
+            format!("[{}]", items.join(", "))
+        }
+        kind => format!("{kind:?}"),
+    }
 }
 
 fn run(set: &MappingSet, test: &Given) -> TestResult {
@@ -399,7 +483,7 @@ fn run(set: &MappingSet, test: &Given) -> TestResult {
             }
             trial.answer(answers.clone());
         }
-        let outcome = trial.step(&step.rows, &step.deleted);
+        let outcome = trial.step(step, test.steps.get(n + 1));
         let mut events: Vec<&Event> = outcome.events.iter().collect();
         for expected in &step.expect {
             let best = events
@@ -444,109 +528,5 @@ fn run(set: &MappingSet, test: &Given) -> TestResult {
         name: test.name.clone(),
         place: test.place.clone(),
         failures,
-    }
-}
-
-fn named(event: &Event) -> String {
-    let envelope = &event.envelope;
-    format!("{} {}", envelope.event_type, envelope.key.text())
-}
-
-fn shown(event: &Event) -> String {
-    let body = event
-        .body
-        .as_ref()
-        .map(contract::Body::json)
-        .unwrap_or_default();
-    let op = event.envelope.op.name();
-    let reason = event.envelope.reason.unwrap_or_default();
-    format!("{op} {} {reason}{body}", named(event))
-}
-
-/// What an event has otherwise than expected.
-fn differences(expected: &Expected, event: &Event) -> Vec<String> {
-    let form: Json = serde_json::from_str(&event.json()).unwrap_or_default();
-    let op = event.envelope.op.name();
-    let mut found = Vec::new();
-    let named_op = expected.fields.iter().any(|(name, _)| name == "op");
-    if !named_op && event.envelope.op == EventOp::Delete {
-        found.push("it is a delete (`op: delete` expects one)".to_owned());
-    }
-    for (name, wanted) in &expected.fields {
-        let rule = Json::from(event.envelope.mapping.rule.as_str());
-        let (op, reason) = (Json::from(op), Json::from(event.envelope.reason));
-        let event_type = Json::from(event.envelope.event_type.name());
-        let value = match name.as_str() {
-            "event" => Some(&rule),
-            "emit" => Some(&event_type),
-            "op" => Some(&op),
-            "reason" => Some(&reason),
-            "warnings" => form.get("warnings"),
-            "renamed_from" => form.get("renamed_from"),
-            name => form
-                .get("body")
-                .and_then(|body| body.get(name))
-                .or_else(|| form.get("key").and_then(|key| key.get(name))),
-        };
-        compare(name, wanted, value, &mut found);
-    }
-    found
-}
-
-/// Compares what a test expects with JSON: numbers by value, texts exactly, tables by the fields
-/// they name, lists item by item.
-fn compare(path: &str, wanted: &Node, found: Option<&Json>, differences: &mut Vec<String>) {
-    let absent = matches!(found, None | Some(Json::Null));
-    let same = match (&wanted.kind, found) {
-        (NodeKind::Null, _) => absent,
-        (_, None) => false,
-        (NodeKind::Bool(wanted), Some(Json::Bool(found))) => wanted == found,
-        (NodeKind::Text(wanted) | NodeKind::Number(wanted), Some(Json::String(found))) => {
-            wanted == found || number(wanted).is_some_and(|n| number(found) == Some(n))
-        }
-        (NodeKind::List(items), Some(Json::Array(found))) => {
-            if items.len() == found.len() {
-                for (n, (wanted, found)) in items.iter().zip(found).enumerate() {
-                    compare(
-                        &format!("{path}[{}]", n + 1),
-                        wanted,
-                        Some(found),
-                        differences,
-                    );
-                }
-                return;
-            }
-            false
-        }
-        (NodeKind::Map(entries), Some(Json::Object(found))) => {
-            for (key, wanted) in entries {
-                let path = format!("{path}.{}", key.name);
-                compare(&path, wanted, found.get(&key.name), differences);
-            }
-            return;
-        }
-        _ => false,
-    };
-    if !same {
-        let found = match found {
-            None => "nothing".to_owned(),
-            Some(found) => found.to_string(),
-        };
-        differences.push(format!("{path} is {found}, expected {}", written(wanted)));
-    }
-}
-
-fn number(text: &str) -> Option<contract::Decimal> {
-    text.parse().ok()
-}
-
-fn written(node: &Node) -> String {
-    match &node.kind {
-        NodeKind::Null => "nothing".to_owned(),
-        NodeKind::Bool(value) => value.to_string(),
-        NodeKind::Number(text) => text.clone(),
-        NodeKind::Text(text) => format!("\"{text}\""),
-        NodeKind::List(items) => format!("a list of {}", items.len()),
-        NodeKind::Map(_) => "a table".to_owned(),
     }
 }

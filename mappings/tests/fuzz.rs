@@ -19,7 +19,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use common::SHOP;
-use mappings::{Catalogue, FUNCTIONS, LoadContext, Which, packs, trial};
+use mappings::{Catalogue, FORMS, FUNCTIONS, LoadContext, Which, packs, trial};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -114,9 +114,10 @@ fn corpus() -> Vec<String> {
         .map(|(_, text)| (*text).to_owned())
         .collect();
     all.push(SHOP.to_owned());
-    // Every function, so that calls are cut up too.
-    let calls = FUNCTIONS.iter().map(|info| {
-        let (example, _) = info.example;
+    // Every function and form, so that calls are cut up too.
+    let examples = FUNCTIONS.iter().map(|info| info.example.0);
+    let examples = examples.chain(FORMS.iter().map(|info| info.example));
+    let calls = examples.map(|example| {
         SHOP.replacen(
             "name: item.name",
             &format!("name: \"{}\"", example.replace('"', "")),

@@ -39,12 +39,17 @@ fn rows_of_other_tables() {
 
 #[test]
 fn several_rows_make_one_event() {
-    assert_eq!(passes("groups.yaml"), 3);
+    assert_eq!(passes("groups.yaml"), 4);
 }
 
 #[test]
 fn documents_and_facts() {
-    assert_eq!(passes("documents.yaml"), 4);
+    assert_eq!(passes("documents.yaml"), 5);
+}
+
+#[test]
+fn rows_that_come_and_go_by_their_own_columns() {
+    assert_eq!(passes("moves.yaml"), 7);
 }
 
 #[test]
@@ -65,6 +70,38 @@ fn quantities_in_other_units() {
 #[test]
 fn keys_that_change() {
     assert_eq!(passes("renames.yaml"), 2);
+}
+
+#[test]
+fn zero_before_the_tombstone() {
+    assert_eq!(passes("zero.yaml"), 3);
+}
+
+#[test]
+fn answers_to_settings() {
+    assert_eq!(passes("settings.yaml"), 3);
+}
+
+#[test]
+fn an_answer_that_a_test_cannot_be_run_with_fails_that_test_alone() {
+    let text = std::fs::read_to_string(folder().join("settings.yaml")).unwrap();
+    let broken = text.replacen("settings: {sites: [S]}", "settings: {zone: Mars}", 1);
+    let context = LoadContext {
+        company: Which::First,
+        catalogue: &Catalogue::default(),
+        packs: &packs::shipped,
+    };
+    let results = trial::test_file("settings.yaml", &broken, context).unwrap();
+    let failed: Vec<String> = results
+        .iter()
+        .map(|result| result.failures.iter().map(ToString::to_string).collect())
+        .collect();
+    assert_eq!(failed[0], "");
+    assert_eq!(failed[1], "");
+    assert!(
+        failed[2].contains("there is no time zone `Mars`"),
+        "{failed:?}"
+    );
 }
 
 #[test]

@@ -125,6 +125,11 @@ const BROKEN: &[(&str, &str)] = &[
     ("name: item.name", "name: \"substr(item.name)\""),
     ("name: item.name", "name: \"(select name from item)\""),
     (
+        "{column: day, date: ymd}",
+        "\"local_date(at, 'Europe/Berln')\"",
+    ),
+    ("{column: day, date: ymd}", "\"local_date(at, sale.zone)\""),
+    (
         "hazardous: item.hazardous",
         "hazardous: \"date_ymd(item.d)\"",
     ),
@@ -143,6 +148,7 @@ const JOINS: &str = include_str!("language/joins.yaml");
 const DOCUMENTS: &str = include_str!("language/documents.yaml");
 const GROUPS: &str = include_str!("language/groups.yaml");
 const READ: &str = include_str!("language/read.yaml");
+const SETTINGS: &str = include_str!("language/settings.yaml");
 const COMPANIES: &str = include_str!("language/companies.yaml");
 
 /// Edits that break files with several tables.
@@ -229,6 +235,11 @@ const BROKEN_RELATED: &[(&str, &str, &str)] = &[
         "safety_stock: \"allocated / 2\"",
         "unavailable: {damaged: \"lot.qty\"}",
     ),
+    (
+        GROUPS,
+        "      safety_stock: \"allocated / 2\"",
+        "    guard: [{check: \"lot.unit = 'EA'\", else: hold, say: \"units\"}]\n    #",
+    ),
     // documents
     (DOCUMENTS, "      from: line\n", "      from: lines\n"),
     (DOCUMENTS, "        sku: \"item.sku\"\n", ""),
@@ -259,6 +270,16 @@ const BROKEN_RELATED: &[(&str, &str, &str)] = &[
         DOCUMENTS,
         "also_in: {head: old_head",
         "also_in: {haed: old_head",
+    ),
+    (
+        DOCUMENTS,
+        "match: \"line.doc = head.id\"",
+        "match: \"line.doc = head.id and not archived\"",
+    ),
+    (
+        DOCUMENTS,
+        "else 'open' end\"\n    also_in",
+        "else 'open' end\"\n        qty_picked: \"archived + 1\"\n    also_in",
     ),
     (
         DOCUMENTS,
@@ -298,6 +319,19 @@ const BROKEN_RELATED: &[(&str, &str, &str)] = &[
         GROUPS,
         "safety_stock: \"allocated / 2\"",
         "safety_stock: \"in_unit(allocated, 'CS', 'EA')\"",
+    ),
+    // answers to settings
+    (SETTINGS, "settings: {sites: [S]}", "settings: {site: [S]}"),
+    (
+        SETTINGS,
+        "settings: {level: site,",
+        "settings: {level: sites,",
+    ),
+    (SETTINGS, "settings: {sites: [S]}", "settings: [S]"),
+    (
+        SETTINGS,
+        "settings: {sites: [S]}",
+        "settings: {sites: {S: 1}}",
     ),
     // answers of the database
     (

@@ -58,14 +58,12 @@ pub(crate) fn publish(
             }
             if published.zero_first
                 && event.envelope.op == EventOp::Delete
-                && let Some(zero) = zero(&event, known.as_ref())?
+                && let Some(known) = &known
+                && let Some((zero, tombstone)) = zero_first(&event, known)?
             {
-                let tombstone = behind(&event, &zero.envelope.version.to_string())?;
-                if let Some(known) = &known {
-                    // A zero that a newer event could supersede would never arrive.
-                    enqueue(db, source, &zero, &key, known.id, true, routes, now)?;
-                    report.events += 1;
-                }
+                // A zero that a newer event could supersede would never arrive.
+                enqueue(db, source, &zero, &key, known.id, true, routes, now)?;
+                report.events += 1;
                 event = Cow::Owned(tombstone);
             }
             let envelope = &event.envelope;
@@ -131,36 +129,20 @@ fn behind(event: &Event, version: &str) -> Result<Event, StoreError> {
     let known: Position = version
         .parse()
         .map_err(|_| StoreError::Invariant("a published version does not parse".to_owned()))?;
-    let mut envelope = event.envelope.clone();
-    envelope.version = Position {
-        seq: known.seq.saturating_add(1),
-        ..known
-    };
-    Ok(Event::new(envelope, event.body.clone()))
+    Ok(event.behind(&known))
 }
 
-/// The zero that goes before a tombstone; none where zero, or nothing, is what was told.
-fn zero(tombstone: &Event, known: Option<&Known>) -> Result<Option<Event>, StoreError> {
-    let Some(Known {
-        body: Some(body),
-        digest,
-        ..
-    }) = known
-    else {
+/// The zero that goes before a tombstone, and the tombstone behind it; none where zero, or nothing,
+/// is what was told.
+fn zero_first(tombstone: &Event, known: &Known) -> Result<Option<(Event, Event)>, StoreError> {
+    let Some(body) = &known.body else {
         return Ok(None);
     };
     let broken = || StoreError::Invariant("a published body does not parse".to_owned());
     let json = serde_json::from_str(body).map_err(|_| broken())?;
     let schema = tombstone.envelope.event_type.schema();
-    let body = contract::Body::from_json(schema, &json).map_err(|_| broken())?;
-    let Ok(zero) = contract::body::availability::zeroed(&body) else {
-        return Ok(None);
-    };
-    let mut envelope = tombstone.envelope.clone();
-    envelope.op = EventOp::Upsert;
-    envelope.reason = None;
-    let event = Event::new(envelope, Some(zero));
-    Ok((event.body_digest != *digest).then_some(event))
+    let told = contract::Body::from_json(schema, &json).map_err(|_| broken())?;
+    Ok(tombstone.zero_first(&told))
 }
 
 #[expect(clippy::too_many_arguments, reason = "one row of the outbox")]

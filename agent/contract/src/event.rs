@@ -349,6 +349,38 @@ impl Event {
         self.body_json.as_deref()
     }
 
+    /// What is told instead of a tombstone where zero goes first, because many channels ignore
+    /// deletes: the same place with nothing to sell, and the tombstone one version behind it.
+    /// `told` is what was told last; nothing where that was zero.
+    pub fn zero_first(&self, told: &Body) -> Option<(Self, Self)> {
+        let zero = availability::zeroed(told).ok()?;
+        if zero == *told {
+            return None;
+        }
+        let before = Envelope {
+            op: EventOp::Upsert,
+            reason: None,
+            ..self.envelope.clone()
+        };
+        Some((
+            Self::new(before, Some(zero)),
+            self.behind(&self.envelope.version),
+        ))
+    }
+
+    /// The same event as the next version behind `version`.
+    #[must_use]
+    pub fn behind(&self, version: &Position) -> Self {
+        let envelope = Envelope {
+            version: Position {
+                seq: version.seq.saturating_add(1),
+                ..version.clone()
+            },
+            ..self.envelope.clone()
+        };
+        Self::new(envelope, self.body.clone())
+    }
+
     /// What the receiver stores to recognise a repetition.
     pub fn idempotency_key(&self) -> &str {
         self.envelope

@@ -1,5 +1,4 @@
-//! Loading the blocks that all events of a file share: settings, companies, clean, dictionaries,
-//! tables.
+//! Loading the blocks that all events of a file share: companies, clean, dictionaries, tables.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use contract::{CapturedTable, Node, NodeKind, Section, TableName, Value};
 use jiff::tz::TimeZone;
 
 use super::Which;
+use super::settings::Settings;
 use super::words::{did_you_mean, trim, zone_named};
 use crate::catalogue::Catalogue;
 use crate::convert::{Cleaning, ClockChange, Flags, is_currency};
@@ -39,12 +39,6 @@ pub(crate) struct Clean {
     pub(crate) zone: Option<TimeZone>,
 }
 
-/// What a person was asked, and answered.
-#[derive(Debug, Default)]
-pub(crate) struct Settings {
-    pub(crate) values: BTreeMap<String, Setting>,
-}
-
 /// How one source holds several companies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Split {
@@ -70,64 +64,8 @@ pub(crate) struct Company {
 /// Keys of a table with free keys.
 pub(crate) type Entries<'a> = &'a [(Key, Node)];
 
-fn entries(section: Option<Section<'_>>) -> Entries<'_> {
+pub(crate) fn entries(section: Option<Section<'_>>) -> Entries<'_> {
     section.map_or(&[], |mut section| section.free_entries())
-}
-
-/// Reads `settings`.
-pub(crate) fn settings(top: &mut Section<'_>, problems: &Problems) -> Settings {
-    let mut settings = Settings::default();
-    for (name, node) in entries(top.section("settings")) {
-        let path = format!("settings.{}", name.name);
-        let mut section = Section::new(node, path.clone(), problems);
-        section.required_text("ask", "`ask: \"what a person is asked\"`");
-        let one_of = section.texts("one_of");
-        let answer = section.get("answer");
-        let default = section.get("default");
-        section.finish();
-        let Some(node) = answer.or(default) else {
-            let found = "has no answer and no default".to_owned();
-            let fix = Some(format!("settings: {{{}: ..}} in the site file", name.name));
-            problems.add(node.line, node.column, &path, found, fix);
-            // A stand-in, so that what uses it does not complain again.
-            settings
-                .values
-                .insert(name.name.clone(), Setting::One(Value::Null));
-            continue;
-        };
-        let setting = match &node.kind {
-            NodeKind::List(items) => {
-                let mut list = Vec::new();
-                for item in items {
-                    match &item.kind {
-                        NodeKind::Text(text) | NodeKind::Number(text) => list.push(text.clone()),
-                        _ => {
-                            let found = format!("expected text, found {}", item.type_name());
-                            problems.add(item.line, item.column, &path, found, None);
-                        }
-                    }
-                }
-                Setting::List(list)
-            }
-            kind => {
-                let value = scalar(kind);
-                if value.is_none() {
-                    let found = format!("expected a value or a list, found {}", node.type_name());
-                    problems.add(node.line, node.column, &path, found, None);
-                }
-                Setting::One(value.unwrap_or(Value::Null))
-            }
-        };
-        if let (Some(allowed), Setting::One(Value::Text(text))) = (&one_of, &setting)
-            && !allowed.contains(&text.as_str())
-        {
-            let found = format!("`{text}` is not one of {}", allowed.join(", "));
-            let fix = did_you_mean(text, allowed.iter().copied());
-            problems.add(node.line, node.column, &path, found, fix);
-        }
-        settings.values.insert(name.name.clone(), setting);
-    }
-    settings
 }
 
 /// A scalar of the file as a value.

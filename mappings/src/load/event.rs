@@ -22,6 +22,10 @@ pub(crate) struct Loaded {
     pub(crate) used_dictionaries: Vec<String>,
 }
 
+/// How long a document waits for the rest of its rows unless its file says otherwise, in
+/// milliseconds: longer than an application takes between two of its statements.
+const WAIT_MS: u64 = 1_500;
+
 /// The parts of an event that are read before the scope is known.
 struct Parts<'a> {
     id: Option<&'a str>,
@@ -68,6 +72,11 @@ pub(crate) fn load(
             event.get(block);
         }
     }
+    let named = |node: Option<&Node>, name| entries(node).iter().any(|(key, _)| key.name == name);
+    scope.archives = parts
+        .from
+        .is_some_and(|from| named(event.get("also_in"), from))
+        && !named(parts.fields, "archived");
     let also_in = event.section("also_in");
     let guards = event.get("guard").map(|_| event.sections("guard"));
     event.finish();
@@ -146,10 +155,12 @@ fn parts<'a>(event: &mut Section<'a>) -> Parts<'a> {
         }
     }
     let zero_first = on_delete(event, event_type);
-    let mut wait_ms = 0;
+    // One row is whole by itself.
+    let several = event.get("lines").is_some() || also_in.is_some();
+    let mut wait_ms = if several { WAIT_MS } else { 0 };
     if let Some(mut together) = event.section("together") {
         together.flag("transaction");
-        wait_ms = together.number("wait_ms", 0, 600_000).unwrap_or(0);
+        wait_ms = together.number("wait_ms", 0, 600_000).unwrap_or(wait_ms);
         together.finish();
     }
     Parts {
@@ -232,7 +243,7 @@ fn build(
     scope.fields.derived = true;
     let guards = guards
         .into_iter()
-        .filter_map(|guard| load_guard(scope, guard))
+        .filter_map(|guard| load_guard(scope, guard, parts.grouped))
         .collect();
     let columns = std::mem::take(&mut scope.columns);
     let slots = std::mem::take(&mut scope.slots);
@@ -428,7 +439,7 @@ fn grouped_fields(problems: &Problems, fields: &[Field], place: (usize, usize), 
     }
 }
 
-fn load_guard(scope: &mut Scope<'_>, mut guard: Section<'_>) -> Option<Guard> {
+fn load_guard(scope: &mut Scope<'_>, mut guard: Section<'_>, grouped: bool) -> Option<Guard> {
     let path = guard.path().to_owned();
     let check = guard.get("check");
     if check.is_none() {
@@ -441,7 +452,15 @@ fn load_guard(scope: &mut Scope<'_>, mut guard: Section<'_>) -> Option<Guard> {
     let say = guard.required_text("say", "`say: \"negative stock\"`");
     guard.finish();
     let path = format!("{path}.check");
-    let check = scope.formula(check?, &path, Type::Bool, "on_hand >= 0")?;
+    let node = check?;
+    let check = scope.formula(node, &path, Type::Bool, "on_hand >= 0")?;
+    if grouped && !check.expr.columns().is_empty() {
+        let found = "a guard of a group sees its fields, not the columns of its rows".to_owned();
+        let fix = "a field that has no value where a row is wrong: case when .. then .. end";
+        let problems = scope.shared.problems;
+        problems.add(node.line, node.column, &path, found, Some(fix.to_owned()));
+        return None;
+    }
     Some(Guard {
         check,
         hold: hold? == "hold",

@@ -209,6 +209,7 @@ impl Scope<'_> {
             list.finish();
             return None;
         };
+        self.fields.archived = self.archives.then_some(false);
         if let Some(text) = text {
             self.link(slot, text, &format!("{path}.match"));
         }
@@ -216,8 +217,12 @@ impl Scope<'_> {
         let mut visible = vec![slot];
         visible.append(&mut self.visible);
         self.visible = visible;
-        self.fields = FieldNames::default();
+        self.fields = FieldNames {
+            archived: self.fields.archived,
+            ..FieldNames::default()
+        };
         self.joins(&mut list, slot);
+        self.fields.archived = self.archives.then_some(true);
         let filter_path = format!("{path}.where");
         let filter = filter
             .and_then(|node| self.formula(node, &filter_path, Type::Bool, "line.sku is not null"));
@@ -228,6 +233,7 @@ impl Scope<'_> {
         self.fields = FieldNames {
             schema: Some(schema),
             mapped: mapped.clone(),
+            archived: self.archives.then_some(true),
             ..FieldNames::default()
         };
         let path = format!("{path}.fields");

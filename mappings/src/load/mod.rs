@@ -8,6 +8,7 @@ mod links;
 mod nested;
 mod read;
 mod scope;
+mod settings;
 mod site;
 mod tests;
 mod words;
@@ -77,7 +78,20 @@ impl Mapping {
         text: &str,
         context: LoadContext<'_>,
     ) -> Result<Self, Vec<Finding>> {
-        load_watched(file, text, context, &Problems::new(file))
+        load_answered(file, text, context, &Problems::new(file), &[])
+    }
+
+    /// As [`Mapping::load_with`], with other answers to its settings than the file's own.
+    ///
+    /// # Errors
+    /// As [`Mapping::load`].
+    pub(crate) fn load_with_answers(
+        file: &str,
+        text: &str,
+        context: LoadContext<'_>,
+        answers: &[(Key, Node)],
+    ) -> Result<Self, Vec<Finding>> {
+        load_answered(file, text, context, &Problems::new(file), answers)
     }
 }
 
@@ -88,9 +102,22 @@ pub(crate) fn load_watched(
     context: LoadContext<'_>,
     problems: &Problems,
 ) -> Result<Mapping, Vec<Finding>> {
+    load_answered(file, text, context, problems, &[])
+}
+
+fn load_answered(
+    file: &str,
+    text: &str,
+    context: LoadContext<'_>,
+    problems: &Problems,
+    answers: &[(Key, Node)],
+) -> Result<Mapping, Vec<Finding>> {
     let own = parse_yaml(file, text)?;
     let mut texts = vec![text.to_owned()];
-    let root = site::extended(own, problems, context.packs, &mut texts)?;
+    let mut root = site::extended(own, problems, context.packs, &mut texts)?;
+    if let NodeKind::Map(entries) = &mut root.kind {
+        site::answer(entries, answers, problems);
+    }
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let mapping = load(&root, problems, digest(&texts), context);
     let findings = problems.take();
@@ -131,7 +158,7 @@ fn load(
     let pack = top.required_text("pack", "`pack: my-erp-stock`");
     let version = top.required_text("pack_version", "`pack_version: \"1.0.0\"`");
     let source = top.word("source", SOURCES);
-    let settings = blocks::settings(&mut top, problems);
+    let settings = settings::settings(&mut top, problems);
     let clean = blocks::clean(&mut top, &settings);
     let fold = clean.cleaning.fold;
     let (dictionaries, dictionary_places) = blocks::dictionaries(&mut top, problems, fold);
@@ -151,7 +178,7 @@ fn load(
         let company = named.or(companies.first().and_then(Option::as_ref));
         blocks::of_company(&tables, split, company)
     };
-    let tests = tests::load(&mut top, problems, &of_company);
+    let tests = tests::load(&mut top, problems, &settings, &of_company);
     let reference = MappingRef {
         pack: pack.unwrap_or_default().to_owned(),
         version: version.unwrap_or_default().to_owned(),

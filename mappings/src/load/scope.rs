@@ -6,7 +6,8 @@ use std::sync::Arc;
 use contract::section::Problems;
 use contract::{BodySchema, CapturedTable, FieldType, Node, NodeKind, TableName, Value};
 
-use super::blocks::{Clean, Company, Dictionary, Settings, Word};
+use super::blocks::{Clean, Company, Dictionary, Word};
+use super::settings::Settings;
 use super::words::did_you_mean;
 use crate::catalogue::Catalogue;
 use crate::rule::{Added, Formula, List, Origin, Role, Slot};
@@ -38,6 +39,8 @@ pub(crate) struct FieldNames {
     pub(crate) current: Option<&'static str>,
     /// Whether key fields may be read.
     pub(crate) keys: bool,
+    /// Whether `archived` of the document may be read, where it is not a column's name.
+    pub(crate) archived: Option<bool>,
 }
 
 /// The scope of one event's expressions.
@@ -52,6 +55,8 @@ pub(crate) struct Scope<'l> {
     /// The slots that names may mean now; the last home's own slot first.
     pub(crate) visible: Vec<usize>,
     pub(crate) fields: FieldNames,
+    /// Whether `archived` follows from where the document was found.
+    pub(crate) archives: bool,
     /// The list that `lines` fills, and the fields it maps.
     pub(crate) lines: Option<(usize, Vec<String>)>,
     /// Set while an expression over lines is read.
@@ -75,6 +80,7 @@ impl<'l> Scope<'l> {
             columns: Vec::new(),
             visible: Vec::new(),
             fields: FieldNames::default(),
+            archives: false,
             lines: None,
             outer: None,
             used_dictionaries: Vec::new(),
@@ -356,6 +362,18 @@ impl Names for Scope<'_> {
                 if let Some(found) = self.field_named(name) {
                     return Ok(found);
                 }
+                match self.fields.archived.filter(|_| name == "archived") {
+                    Some(true) => {
+                        let at = self.origin(Origin::Archived);
+                        return Ok((Expr::Column(at), Type::Bool));
+                    }
+                    // Rows are found from either side, also where no document is known yet.
+                    Some(false) => {
+                        let fix = "`where` may; a column is written with its alias".to_owned();
+                        return Err(("a match cannot read `archived`".to_owned(), Some(fix)));
+                    }
+                    None => {}
+                }
             }
             Some("company") if !self.shared.tables.contains_key("company") => {
                 return self.company(name);
@@ -443,6 +461,7 @@ impl Names for Scope<'_> {
         let inner = FieldNames {
             schema: Some(schema),
             mapped: mapped.clone(),
+            archived: self.archives.then_some(true),
             ..FieldNames::default()
         };
         let visible = self.slots.iter().enumerate();

@@ -165,6 +165,11 @@ fn answers(entries: &mut [(Key, Node)], answers: &Node, problems: &Problems) {
         problems.add(answers.line, answers.column, "settings", found, None);
         return;
     };
+    answer(entries, given, problems);
+}
+
+/// Puts answers where the file asks.
+pub(super) fn answer(entries: &mut [(Key, Node)], given: &[(Key, Node)], problems: &Problems) {
     let asked = entries.iter_mut().find(|(key, _)| key.name == "settings");
     let asked = match asked.map(|(_, node)| &mut node.kind) {
         Some(NodeKind::Map(asked)) => asked.as_mut_slice(),

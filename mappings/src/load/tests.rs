@@ -6,6 +6,7 @@ use contract::section::Problems;
 use contract::{CapturedTable, Node, NodeKind, Section, Value};
 
 use super::blocks::scalar;
+use super::settings::Settings;
 use super::words::did_you_mean;
 use crate::given::{Expected, Given, GivenAnswers, GivenRow, Step};
 
@@ -15,6 +16,7 @@ type Tables = BTreeMap<String, CapturedTable>;
 pub(super) fn load(
     top: &mut Section<'_>,
     problems: &Problems,
+    settings: &Settings,
     tables: &dyn Fn(Option<&str>) -> Tables,
 ) -> Vec<Given> {
     let mut found = Vec::new();
@@ -22,6 +24,9 @@ pub(super) fn load(
         let place = test.place();
         let place = problems.place(place.0, place.1);
         let name = test.required_text("name", "`name: \"what it shows\"`");
+        let answers = test.section("settings");
+        let answers = answers.map_or(&[][..], |mut answers| answers.free_entries());
+        settings.check(answers, &format!("{}.settings", test.path()), problems);
         let mut steps = Vec::new();
         let given = test.get("given");
         let mut company = given.and_then(company_of);
@@ -33,7 +38,11 @@ pub(super) fn load(
         for mut then in test.sections("then") {
             let change = then.get("change");
             let mut none = None;
-            steps.push(step(&mut then, change, &mut none, problems, tables));
+            let at_once = then.flag("at_once").unwrap_or(false);
+            steps.push(Step {
+                at_once,
+                ..step(&mut then, change, &mut none, problems, tables)
+            });
             then.finish();
         }
         test.finish();
@@ -41,6 +50,7 @@ pub(super) fn load(
             name: name.unwrap_or_default().to_owned(),
             place,
             company,
+            settings: answers.to_vec(),
             steps,
         });
     }
@@ -112,6 +122,7 @@ fn step(
         place: problems.place(place.0, place.1),
         rows: rows.unwrap_or_default(),
         deleted: deleted.unwrap_or_default(),
+        at_once: false,
         answers: answers.unwrap_or_default(),
         expect: expect.collect(),
         held: held.into_iter().map(str::to_owned).collect(),

@@ -2,9 +2,10 @@
 
 use contract::finding::nearest;
 use contract::{Node, Section};
-use jiff::tz::{TimeZone, TimeZoneDatabase};
+use jiff::tz::TimeZone;
 
 use crate::rule::Trim;
+use crate::zones;
 
 /// The nearest allowed name as a suggestion.
 pub(crate) fn did_you_mean<'a>(
@@ -33,17 +34,13 @@ pub(crate) fn zone(section: &mut Section<'_>) -> Option<TimeZone> {
     zone_named(section, node, name)
 }
 
-/// A zone, or a finding. Zones come from the database inside the binary: a mapping means the same
-/// on every machine.
+/// A zone, or a finding.
 pub(crate) fn zone_named(section: &Section<'_>, node: &Node, name: &str) -> Option<TimeZone> {
-    let database = TimeZoneDatabase::bundled();
-    let zone = database.get(name);
-    if zone.is_err() {
-        let names: Vec<String> = database.available().map(|n| n.to_string()).collect();
-        let fix = did_you_mean(name, names.iter().map(String::as_str))
-            .unwrap_or_else(|| "a name such as Europe/Berlin or America/Chicago".to_owned());
-        let found = format!("there is no time zone `{name}`");
-        section.wrong("zone", node, found, Some(fix));
+    match zones::named(name) {
+        Ok(zone) => Some(zone),
+        Err((found, fix)) => {
+            section.wrong("zone", node, found, Some(fix));
+            None
+        }
     }
-    zone.ok()
 }

@@ -1,6 +1,7 @@
 //! One event from the replicas: its own row, the rows it joins, adds up and lists.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 
 use contract::event::{HARD_DELETE, OUT_OF_SCOPE};
 use contract::{Body, Decimal, EventKey, Value};
@@ -293,10 +294,6 @@ impl Relations {
         let Some(known) = plan.slots.get(slot) else {
             return Ok(());
         };
-        // A document that moved to history has its lines there.
-        let Some(table) = known.tables.get(nth).or(known.tables.first()) else {
-            return Ok(());
-        };
         let value = match value_text(work, &known.wanted) {
             Ok(Some(value)) => value,
             Ok(None) => return Ok(()),
@@ -305,36 +302,55 @@ impl Relations {
             }
             Err(Stop::Wrong(reason)) => return Err(Halt::Held(reason)),
         };
-        let index = table.forward.and_then(|index| self.plan.indexes.get(index));
-        let Some(index) = index else { return Ok(()) };
         let link = plan
             .rule
             .slots
             .get(slot)
             .and_then(|slot| slot.link.as_ref());
         let filter = link.and_then(|link| link.filter.as_ref());
-        let mut after: Option<String> = None;
-        loop {
-            let rows = replicas.find(index.id, &value, after.as_deref(), PAGE)?;
-            for row in &rows {
-                // Looked at apart: the cells of a row that does not match must not stay.
-                if filter.is_some() {
-                    let mut alone = Work::new(&plan.rule);
-                    alone.fill(&table.cells, &row.cells);
-                    match holds(filter, &alone.cells()) {
-                        Ok(true) => {}
-                        Ok(false) => continue,
-                        Err(stop) => return Err(Halt::Held(said(stop))),
+        // A document that moves to history has its lines there, but for those that are not moved
+        // yet; while a line stands in both, the one beside the document's head counts.
+        let first = if nth < known.tables.len() { nth } else { 0 };
+        let others = (0..known.tables.len()).filter(|other| *other != first);
+        let mut seen = HashSet::new();
+        for at in [first].into_iter().chain(others) {
+            let Some(table) = known.tables.get(at) else {
+                continue;
+            };
+            let index = table.forward.and_then(|index| self.plan.indexes.get(index));
+            let Some(index) = index else { continue };
+            let mut after: Option<String> = None;
+            loop {
+                let rows = replicas.find(index.id, &value, after.as_deref(), PAGE)?;
+                for row in &rows {
+                    if at != first && seen.contains(&row.key) {
+                        continue;
                     }
+                    // Looked at apart: the cells of a row that does not match must not stay.
+                    if filter.is_some() {
+                        let mut alone = Work::new(&plan.rule);
+                        alone.fill(&table.cells, &row.cells);
+                        match holds(filter, &alone.cells()) {
+                            Ok(true) => {}
+                            Ok(false) => continue,
+                            Err(stop) => return Err(Halt::Held(said(stop))),
+                        }
+                    }
+                    work.fill(&table.cells, &row.cells);
+                    see(work, row, replicas)?;
                 }
-                work.fill(&table.cells, &row.cells);
-                see(work, row, replicas)?;
-            }
-            match rows.last() {
-                Some(last) if rows.len() == PAGE => after = Some(last.key.clone()),
-                _ => return Ok(()),
+                let last = rows.last().map(|last| last.key.clone());
+                let whole = rows.len() < PAGE;
+                if at == first && known.tables.len() > 1 {
+                    seen.extend(rows.into_iter().map(|row| row.key));
+                }
+                match last {
+                    Some(last) if !whole => after = Some(last),
+                    _ => break,
+                }
             }
         }
+        Ok(())
     }
 
     /// Adds up the rows of an `add`.
@@ -352,15 +368,22 @@ impl Relations {
         let (mut sum, mut count) = (Decimal::ZERO, 0_i64);
         let (mut earliest, mut latest): (Value, Value) = (Value::Null, Value::Null);
         let seen = self.each(plan, slot, 0, work, replicas, &mut |work, _, replicas| {
-            match self.joins(plan, slot, 0, work, replicas) {
-                Ok(()) => {}
+            let missing = match self.joins(plan, slot, 0, work, replicas) {
+                Ok(()) => None,
                 Err(Halt::Out) => return Ok(()),
+                Err(Halt::Held(reason)) => Some(reason),
                 Err(halt) => return Err(halt),
-            }
+            };
             let cells = work.cells();
             let filter = sums.filter.as_ref().map(|filter| &filter.expr);
-            if !holds(filter, &cells).map_err(|stop| Halt::Held(said(stop)))? {
-                return Ok(());
+            // What surely is not meant needs no joined row.
+            match holds(filter, &cells) {
+                Ok(false) => return Ok(()),
+                Ok(true) => {}
+                Err(stop) => return Err(Halt::Held(missing.unwrap_or_else(|| said(stop)))),
+            }
+            if let Some(reason) = missing {
+                return Err(Halt::Held(reason));
             }
             count += 1;
             if let Some(formula) = &sums.sum {

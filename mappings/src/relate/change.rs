@@ -259,8 +259,9 @@ impl Marker<'_> {
         }
         let places = self.relations.plan.places(table, &new);
         replicas.put(known.id, key, &new, &places)?;
-        // Found by the same values, it influences the same events.
-        if old_places.as_ref() != Some(&places) {
+        // Found by the same values, it influences the same events, unless a condition of a match
+        // took it or left it before.
+        if old_places.as_ref() != Some(&places) || known.filtered {
             self.influenced(table, key, &new, replicas)?;
         }
         Ok(())

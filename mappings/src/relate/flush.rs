@@ -185,14 +185,31 @@ impl Relations {
             return Ok(());
         }
         match self.assemble(plan, row, replicas)? {
+            Assembled::Ended(HARD_DELETE) if moves(plan, told.as_ref(), &mark) => {
+                let wait = std::time::Duration::from_millis(plan.rule.wait_ms) * MOVE_WAITS;
+                let until = contract::clock::after(flush.context.read_at, wait);
+                let mark = Mark {
+                    due: Some(until),
+                    latest: Some(until),
+                    ..mark
+                };
+                pending.mark(rule, row, mark);
+            }
             Assembled::Ended(reason) => {
                 if let Some(told) = &told {
                     if plan.rule.grouped {
                         group::replace(plan, Some(told), None, replicas)?;
                     }
-                    // Out of scope again, a fact is remembered: it must not be told twice.
+                    // Out of scope again, a fact is remembered: it must not be told twice. Where
+                    // it changed meanwhile, it is worked out when it comes back.
                     if !fact || reason == HARD_DELETE {
                         replicas.tell(plan.id, row, None)?;
+                    } else if mark.own && !told.held {
+                        let stale = Told {
+                            held: true,
+                            ..told.clone()
+                        };
+                        replicas.tell(plan.id, row, Some(&stale))?;
                     }
                     if !fact {
                         let mark = Mark {
@@ -287,7 +304,13 @@ impl Relations {
             part,
         };
         let op = match &told {
-            Some(told) if *told == new => return Ok(()),
+            Some(told) if told.event_key == new.event_key && told.part == new.part => {
+                if told.held {
+                    replicas.tell(plan.id, row, Some(&new))?;
+                    flush.settled(plan, row);
+                }
+                return Ok(());
+            }
             // A doubtful fact was told before if anything of it is remembered.
             Some(told) if told.event_key != event_key && !told.part.is_empty() => {
                 let reason = format!(
@@ -425,6 +448,15 @@ impl Relations {
             }
         }
     }
+}
+
+/// Times of a document's wait that a row may be in none of its tables while it moves.
+const MOVE_WAITS: u32 = 10;
+
+/// Whether a row that is gone may only be on its way to another table, and has not been waited
+/// for.
+fn moves(plan: &RulePlan, told: Option<&Told>, mark: &Mark) -> bool {
+    plan.rule.from().history.is_some() && told.is_some() && mark.latest.is_none()
 }
 
 /// How what is held of a whole group is named.

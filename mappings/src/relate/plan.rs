@@ -21,6 +21,8 @@ pub(super) struct Table {
     pub(super) id: i64,
     pub(super) columns: Vec<String>,
     pub(super) uses: Vec<Use>,
+    /// Some match takes only those of its rows for which a condition is true.
+    pub(super) filtered: bool,
     /// The rules that its rows make ask, and which of their touches.
     pub(super) touches: Vec<(usize, usize)>,
     /// Indexes on it.
@@ -128,6 +130,7 @@ impl Plan {
                 id: open.id,
                 columns: open.columns,
                 uses: Vec::new(),
+                filtered: false,
                 touches: Vec::new(),
                 indexes: Vec::new(),
             });
@@ -222,6 +225,8 @@ impl Plan {
                 let Some(table) = self.tables.get_mut(table) else {
                     continue;
                 };
+                let link = slot.link.as_ref();
+                table.filtered |= link.is_some_and(|link| link.filter.is_some());
                 match &rule.read {
                     Some(read) if n > 0 => {
                         let touches = read.touches.iter().enumerate();

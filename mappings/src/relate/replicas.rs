@@ -52,7 +52,9 @@ impl Mark {
     pub fn with(&mut self, newer: Self) {
         let own = self.own || newer.own;
         let latest = self.latest.or(newer.latest);
-        let due = self.due.max(newer.due);
+        // A row that came back within its transaction is not waited for any more.
+        let back = newer.own && newer.due.is_none();
+        let due = if back { None } else { self.due.max(newer.due) };
         let due = match latest {
             Some(latest) => due.map(|due| due.min(latest)),
             None => due,

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use contract::{Decimal, Value};
-use jiff::civil;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, civil};
 use serde_json::Value as Json;
 
 use super::Expr;
@@ -194,6 +195,7 @@ fn strict<'r>(call: Call, arguments: &'r [Expr], cells: &Cells<'r>) -> Got<'r> {
                 Value::Null
             } else {
                 match read(digits) {
+                    Some(date) if convert::is_null_date(date, cells.cleaning) => Value::Null,
                     Some(date) => Value::Date(date),
                     None => return stop(format!("its {} is no date {form}", first.type_name())),
                 }
@@ -261,6 +263,36 @@ fn strict<'r>(call: Call, arguments: &'r [Expr], cells: &Cells<'r>) -> Got<'r> {
             return stop("a function that takes nulls came to the wrong place");
         }
     }))
+}
+
+/// The day of a moment in a zone.
+pub(super) fn local_date<'r>(moment: &'r Expr, zone: &'r TimeZone, cells: &Cells<'r>) -> Got<'r> {
+    let untyped = cells.cleaning.untyped;
+    let value = moment.value(cells)?;
+    let (moment, local) = match &*value {
+        Value::Null => return owned(Value::Null),
+        Value::Timestamp(moment) => (Some(*moment), None),
+        Value::DateTime(local) => (None, Some(*local)),
+        Value::Text(text) if untyped => (text.parse().ok(), text.parse().ok()),
+        _ => (None, None),
+    };
+    let moment: Timestamp = match (moment, local, cells.zone) {
+        (Some(moment), ..) => moment,
+        (None, Some(local), Some(stored_in)) => {
+            let moment = cells.cleaning.clock_change.moment(stored_in, local);
+            moment.or_else(stop)?
+        }
+        (None, Some(_), None) => {
+            return stop("local_date: a time without zone needs clean.dates.zone");
+        }
+        (None, None, _) => {
+            return stop(format!(
+                "local_date needs a timestamp or a datetime, found {}",
+                value.type_name()
+            ));
+        }
+    };
+    owned(Value::Date(zone.to_datetime(moment).date()))
 }
 
 fn local<'r>(first: &Value, arguments: &'r [Expr], cells: &Cells<'r>) -> Got<'r> {

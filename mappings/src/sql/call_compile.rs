@@ -10,6 +10,7 @@ use super::compile::{Compiler, Formed, LineCall, Setting, constant, instead, sho
 use super::functions::{self, Call, FORMS, FUNCTIONS, FunctionInfo};
 use super::{Ending, Expr, Type, Wrong};
 use crate::pages::Page;
+use crate::zones;
 
 impl Compiler<'_> {
     pub(super) fn function(&mut self, call: &ast::Function) -> Result<Formed, Wrong> {
@@ -22,6 +23,7 @@ impl Compiler<'_> {
             "dict" => self.dictionary(&arguments),
             "decode" => self.decode(&arguments),
             "in_unit" => self.in_unit(&arguments),
+            "local_date" => self.local_date(&arguments),
             "optional" => self.optional(&arguments),
             "column" => self.named_column(&arguments),
             "site_allowed" => self.allowed(&arguments),
@@ -173,6 +175,49 @@ impl Compiler<'_> {
         };
         let value = self.expr(value)?.0;
         Ok((Expr::Decode(Box::new(value), page), Type::Text))
+    }
+
+    /// The day of a moment in a zone.
+    fn local_date(&mut self, arguments: &[&ast::Expr]) -> Result<Formed, Wrong> {
+        const EXAMPLE: &str = "local_date(sale.created_at, 'Europe/Berlin')";
+        let [moment, zone] = arguments else {
+            return instead("local_date takes a moment and a time zone", EXAMPLE);
+        };
+        let (made, kind) = self.expr(moment)?;
+        if !matches!(
+            kind,
+            Type::Timestamp | Type::DateTime | Type::Any | Type::Null
+        ) {
+            return instead(
+                format!(
+                    "`local_date` needs a timestamp or a datetime, but {} is {}",
+                    shown(moment),
+                    kind.name()
+                ),
+                EXAMPLE,
+            );
+        }
+        if kind == Type::DateTime && !self.names.has_zone() {
+            return instead(
+                format!("`local_date`: {} has no zone of its own", shown(moment)),
+                "clean: {dates: {zone: UTC}}, the zone it is stored in",
+            );
+        }
+        let name = match (zone, self.expr(zone)?.0) {
+            (_, Expr::Constant(Value::Text(name))) => name,
+            // Said where the setting stands.
+            (ast::Expr::CompoundIdentifier(_), Expr::Constant(Value::Null)) => {
+                return Ok((nothing(), Type::Date));
+            }
+            _ => {
+                let found = "local_date needs its zone as a constant or a setting";
+                return instead(found, EXAMPLE);
+            }
+        };
+        match zones::named(name.trim()) {
+            Ok(zone) => Ok((Expr::LocalDate(Box::new(made), zone), Type::Date)),
+            Err((found, fix)) => instead(format!("local_date: {found}"), fix),
+        }
     }
 
     /// A quantity in another unit of measure.

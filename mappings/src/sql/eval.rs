@@ -7,7 +7,7 @@ use contract::{Decimal, Value};
 use jiff::civil;
 use jiff::tz::TimeZone;
 
-use super::call::call_function;
+use super::call::{call_function, local_date};
 use super::{Arithmetic, Codes, Comparison, Ending, Expr, Piece, Target};
 use crate::convert::{self, Cleaned, Cleaning, clean};
 use crate::rule::Origin;
@@ -234,6 +234,7 @@ impl Expr {
             Self::Cast(inner, target) => cast(inner.value(cells)?, *target, cells),
             Self::Call(call, arguments) => call_function(*call, arguments, cells),
             Self::Dictionary(codes, parts) => look_up(codes, parts, cells),
+            Self::LocalDate(moment, zone) => local_date(moment, zone, cells),
             Self::Decode(inner, page) => {
                 let value = inner.value(cells)?;
                 let text = match &*value {
@@ -497,6 +498,7 @@ fn cast<'r>(value: Cow<'r, Value>, target: Target, cells: &Cells<'_>) -> Got<'r>
         (Target::Date, Value::Date(_)) => Ok(value),
         (Target::Date, Value::DateTime(local)) => owned(Value::Date(local.date())),
         (Target::Date, Value::Text(text)) => match convert::iso(text.trim()) {
+            Some(date) if convert::is_null_date(date, cells.cleaning) => owned(Value::Null),
             Some(date) => owned(Value::Date(date)),
             // In a test, a datetime is written as text too.
             None if cells.cleaning.untyped && text.parse::<civil::DateTime>().is_ok() => owned(

@@ -381,6 +381,12 @@ pub const FORMS: &[FormInfo] = &[
         "in_unit(line.qty, line.unit, 'EA')",
     ),
     form(
+        "local_date",
+        "the day of a moment in a time zone, a constant or a setting; a datetime without zone is read \
+         by `clean.dates.zone` first",
+        "local_date(sale.created_at, 'Europe/Berlin')",
+    ),
+    form(
         "money",
         "an amount and its currency; a whole field of type money",
         "money(line.price, line.currency)",

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use contract::Value;
+use jiff::tz::TimeZone;
 
 pub(crate) use compile::{Formed, LineCall, Names, Setting, compile, compile_money};
 pub(crate) use eval::{ABSENT, Cells, Stop, compare as order, folded};
@@ -167,6 +168,8 @@ pub(crate) enum Expr {
     Dictionary(Box<Codes>, Vec<Expr>),
     /// Bytes, or a text that was misread, by a code page.
     Decode(Box<Expr>, Page),
+    /// The day of a moment in a zone.
+    LocalDate(Box<Expr>, TimeZone),
     /// A quantity, its unit and the wanted one; rounded where a number of places is given.
     InUnit(Arc<Units>, Vec<Expr>, Option<u32>),
 }
@@ -179,6 +182,7 @@ impl Expr {
             Self::Optional(_, inner)
             | Self::Allowed(inner, _)
             | Self::Decode(inner, _)
+            | Self::LocalDate(inner, _)
             | Self::Not(inner)
             | Self::Negate(inner)
             | Self::IsNull(inner)

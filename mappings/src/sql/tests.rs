@@ -32,6 +32,7 @@ impl Names for Known {
             "sites" => Setting::List(vec!["MAIN".to_owned(), "7.5".to_owned()]),
             "any" => Setting::List(vec!["*".to_owned()]),
             "field" => Setting::One(Value::Text("two".to_owned())),
+            "zone" => Setting::One(Value::Text("America/New_York".to_owned())),
             "blank" => Setting::One(Value::Text(" ".to_owned())),
             _ => return Err((format!("there is no setting `{name}`"), None)),
         })
@@ -82,6 +83,9 @@ fn column(name: &str) -> Value {
         "float" => Value::Float(2.675),
         "day" => Value::Date(civil::date(2026, 11, 20)),
         "at" => Value::DateTime(civil::date(2026, 11, 20).at(8, 5, 0, 0)),
+        "late" => Value::Timestamp("2026-03-29T23:30:00Z".parse().unwrap()),
+        "skipping" => Value::Timestamp("2011-12-30T09:59:59Z".parse().unwrap()),
+        "skipped" => Value::Timestamp("2011-12-30T10:00:00Z".parse().unwrap()),
         "gap" => Value::DateTime(civil::date(2026, 3, 29).at(2, 30, 0, 0)),
         "blob" => Value::Bytes(vec![1]),
         "dos" => Value::Bytes(b"Stra\xE1e".to_vec()),
@@ -375,6 +379,56 @@ fn codes_and_times_are_read_or_held() {
         (
             "local_datetime(gap)",
             "held: the local time falls into a clock change of its zone; clean.dates.clock_change says which moment to take",
+        ),
+    ]);
+}
+
+#[test]
+fn a_moment_has_its_day_in_a_zone() {
+    all(&[
+        // The day the clocks change: 23:30 in London too, half past one in Berlin.
+        ("local_date(late, 'UTC')", "2026-03-29"),
+        ("local_date(late, 'Europe/London')", "2026-03-30"),
+        ("local_date(late, 'Europe/Berlin')", "2026-03-30"),
+        ("local_date(late, setting.zone)", "2026-03-29"),
+        (
+            "LOCAL_DATE(local_datetime(at), 'Asia/Kolkata')",
+            "2026-11-20",
+        ),
+        // Samoa had no 30 December 2011.
+        ("local_date(skipping, 'Pacific/Apia')", "2011-12-29"),
+        ("local_date(skipped, 'Pacific/Apia')", "2011-12-31"),
+        // 08:05 in Berlin, the zone of datetimes without one here.
+        ("local_date(at, 'Pacific/Honolulu')", "2026-11-19"),
+        ("local_date(n, 'Europe/Berlin')", "null"),
+        ("local_date(u, 'Europe/Berlin')", "unchanged"),
+        (
+            "local_date(gap, 'UTC')",
+            "held: the local time falls into a clock change of its zone; clean.dates.clock_change says which moment to take",
+        ),
+        (
+            "local_date(day, 'UTC')",
+            "held: local_date needs a timestamp or a datetime, found date",
+        ),
+        (
+            "local_date(text, 'UTC')",
+            "held: local_date needs a timestamp or a datetime, found text",
+        ),
+        (
+            "local_date(date_ymd(20261120), 'UTC')",
+            "refused: `local_date` needs a timestamp or a datetime, but `date_ymd(20261120)` is a date",
+        ),
+        (
+            "local_date(at)",
+            "refused: local_date takes a moment and a time zone",
+        ),
+        (
+            "local_date(at, text)",
+            "refused: local_date needs its zone as a constant or a setting",
+        ),
+        (
+            "local_date(at, 'Europe/Berln')",
+            "refused: local_date: there is no time zone `Europe/Berln`",
         ),
     ]);
 }

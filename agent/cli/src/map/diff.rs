@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use contract::{Event, Finding};
+use contract::{Event, EventOp, Finding};
 use mappings::trial::{Outcome, Trial};
 use mappings::{Given, MappingSet};
 use serde_json::{Value as Json, json};
@@ -26,8 +26,13 @@ struct Made {
 impl Made {
     fn take(&mut self, outcome: &Outcome) {
         for event in &outcome.events {
-            let place = (event.envelope.event_type.name(), event.envelope.key.text());
-            self.events.insert(place, body(event));
+            let (event_type, key) = (event.envelope.event_type.name(), event.envelope.key.text());
+            let told = self.events.insert((event_type, key.clone()), body(event));
+            // Zero, and then its tombstone: both are sent.
+            if let (Some(told), EventOp::Delete) = (told, event.envelope.op) {
+                self.events
+                    .insert((event_type, format!("{key}, before it ends")), told);
+            }
         }
         for held in &outcome.held {
             let place = (held.mapping.rule.clone(), held.row_key.clone());
@@ -167,7 +172,7 @@ impl Made {
                 trial.answer(answers.clone());
             }
             let mut made = Self::default();
-            made.take(&trial.step(&step.rows, &step.deleted));
+            made.take(&trial.step(step, test.steps.get(n + 1)));
             let then = if n > 0 {
                 format!(", then {n}")
             } else {
