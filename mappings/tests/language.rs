@@ -68,6 +68,11 @@ fn keys_that_change() {
 }
 
 #[test]
+fn keys_that_two_rows_share() {
+    assert_eq!(passes("shared.yaml"), 7);
+}
+
+#[test]
 fn answers_of_the_database() {
     assert_eq!(passes("read.yaml"), 4);
 }

@@ -24,7 +24,7 @@ use common::*;
 use contract::{Origin, RowChange, Value};
 use mappings::relate::{MemoryReplicas, Related, Relations, Replicas as _};
 use mappings::{MapContext, MappingSet};
-use oracle::{Wanted, wanted_orders, wanted_stock};
+use oracle::{Wanted, wanted_orders, wanted_sets, wanted_stock};
 use proptest::prelude::*;
 use rules::{Shape, shape_of};
 use world::{Step, World, step};
@@ -173,6 +173,7 @@ proptest! {
         let mut agent = Agent::new(&file);
         agent.take(&world.log, false);
         compare("inventory.availability.v1", &wanted_stock(&shape, &world.db), &agent);
+        compare("product.v1", &wanted_sets(&world.db), &agent);
         compare("order.v1", &wanted_orders(&shape, &world.db), &agent);
         let mut cut = Agent::new(&file);
         cut.take(&world.log, true);

@@ -94,6 +94,23 @@ pub(crate) fn wanted_stock(shape: &Shape, db: &Connection) -> BTreeMap<String, W
     wanted
 }
 
+/// One table, whose rows share keys.
+pub(crate) fn wanted_sets(db: &Connection) -> BTreeMap<String, Wanted> {
+    let sql = "select 'C|' || coalesce(uomset, 'none'), count(*), max(zone)
+               from item where active < 2 group by 1";
+    let mut query = db.prepare(sql).unwrap();
+    let rows = query.query_map([], |row| {
+        let (key, rows, name): (String, i64, Option<String>) =
+            (row.get(0)?, row.get(1)?, row.get(2)?);
+        let wanted = match name {
+            Some(name) if rows == 1 => Wanted::Body(vec![("name", name.into())]),
+            _ => Wanted::Waits,
+        };
+        Ok((key, wanted))
+    });
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
 pub(crate) fn wanted_orders(shape: &Shape, db: &Connection) -> BTreeMap<String, Wanted> {
     let heads = if shape.history {
         "select id, cust, state, 0 as old from head

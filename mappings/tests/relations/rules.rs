@@ -191,6 +191,13 @@ events:
 {on_order}
       active: "stock.flag = 1"
       backordered: "on_hand - allocated"
+  - id: set
+    emit: product.v1
+    from: item
+    where: "item.active < 3"
+    deleted_when: "item.active = 2"
+    key: {{sku: "coalesce(item.uomset, 'none')"}}
+    fields: {{name: item.zone, stock_uom: "'EA'", kind: "'stocked'", status: "'active'"}}
   - id: order
     emit: order.v1
     from: head
