@@ -126,6 +126,7 @@ fn apply(bound: &Bound, change: &RowChange, context: &MapContext, mapped: &mut M
         written(rule, cells, change, context, mapped)
     };
     match made {
+        Ok(Some(draft)) if rewritten(rule, cells, change, &draft) => mapped.rewritten.push(draft),
         Ok(Some(draft)) => mapped.drafts.push(draft),
         Ok(None) => mapped.filtered += 1,
         Err((reason, event_key)) => {
@@ -257,6 +258,36 @@ fn written(
         open,
         zero_first: false,
     }))
+}
+
+/// Whether a fact's old row says the same of it. ERPs rewrite rows in bulk, and a state that is told
+/// again is recognised by its body; of facts nothing but their rows is known.
+fn rewritten(rule: &Rule, cells: &[usize], change: &RowChange, draft: &Draft) -> bool {
+    let (Some(before), Some(body), None) = (&change.before, &draft.body, &draft.open) else {
+        return false;
+    };
+    if draft.envelope.op != EventOp::Correction {
+        return false;
+    }
+    let cells = rule.cells(cells, before);
+    if ended(rule, &cells) != Ok(None) {
+        return false;
+    }
+    let old = evaluate::key(rule, &cells).and_then(|key| {
+        let mut body = Body::new(rule.event_type.schema());
+        let mut known = Known::new(rule).with_key(rule, &key);
+        let gaps = evaluate::fields(rule, &cells, &[], &mut known, &mut body, |_| true)?;
+        if !gaps.is_empty() {
+            return Ok(None);
+        }
+        complete(rule, &mut body)?;
+        let warnings = evaluate::guards(rule, &cells, &key, &body)?;
+        Ok(Some((key, body, warnings)))
+    });
+    let Ok(Some((key, old, warnings))) = old else {
+        return false;
+    };
+    key == draft.envelope.key && old == *body && warnings == draft.envelope.warnings
 }
 
 /// Why a row says nothing: `where` does not take it, or `deleted_when` says it is gone. Unknown
