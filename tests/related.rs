@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use harness::agent::{Agent, command};
+use harness::postgres::PostgresServer;
 use harness::receiver::{Faults, Held, Receiver};
 use rusqlite::Connection;
 use serde_json::Value;
@@ -418,4 +419,89 @@ async fn a_statement_that_the_database_refuses_is_said_and_loses_nothing() {
         agent.log()
     );
     assert!(!problem());
+}
+
+/// Names of items by their code, which is not their key.
+const CODES: &str = r#"
+mapping: 1
+pack: codes
+pack_version: "1"
+company: ACME
+tables: {item: {name: item, key: [id]}}
+events:
+  - id: item
+    emit: product.v1
+    from: item
+    where: "item.hidden = 0"
+    key: {sku: item.code}
+    fields: {name: item.name, stock_uom: "'EA'", kind: "'stocked'", status: "'active'"}
+"#;
+
+/// PostgreSQL's log tells of a removed row no more than its key.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_key_that_the_log_does_not_tell_ends_with_its_last_row() {
+    let server = PostgresServer::shared();
+    server.create_database("codes").await;
+    let db = server.connect("codes").await;
+    db.batch_execute(
+        "CREATE TABLE item (id int PRIMARY KEY, code text, name text, hidden int);
+         INSERT INTO item VALUES (1, 'A', 'Lamp', 0), (2, 'B', 'Desk', 0), (3, 'B', 'Vase', 1)",
+    )
+    .await
+    .unwrap();
+    let receiver = Receiver::start(1, Faults::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let settings = format!(
+        "[[source]]\nname = \"erp\"\ntype = \"postgres\"\nhost = \"127.0.0.1\"\nport = {}\n\
+         database = \"codes\"\nuser = \"postgres\"\nmappings = [\"mapping.yaml\"]\n\
+         [[destination]]\nname = \"shop\"\ntype = \"webhook\"\nurl = \"{}\"\nretry_first_ms = 20\n",
+        server.port(),
+        receiver.url()
+    );
+    std::fs::write(folder.path().join("lighterman.toml"), settings).unwrap();
+    std::fs::write(folder.path().join("mapping.yaml"), CODES).unwrap();
+    let (code, shown) = command(BINARY, folder.path(), &["source", "prepare", "--apply"]);
+    assert_eq!(code, Some(0), "{shown}");
+    let (code, shown) = command(BINARY, folder.path(), &["map", "explain", "mapping.yaml"]);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.contains("two rows can have one key"), "{shown}");
+    let mut agent = Agent::start(BINARY, folder.path());
+    let named = async |key: &str, name: &str| {
+        comes(&receiver, "product.v1", key, |body| body["name"] == name).await
+    };
+    let ended = async |key: &'static str| {
+        let gone = |held: &Held| {
+            let place = ("product.v1".to_owned(), key.to_owned());
+            held.state
+                .get(&place)
+                .is_some_and(|(_, body)| body.is_none())
+        };
+        receiver.wait(SOON, gone).await
+    };
+    assert!(named("ACME|A", "Lamp").await, "{}", agent.log());
+    assert!(named("ACME|B", "Desk").await, "{}", agent.log());
+    db.batch_execute("DELETE FROM item WHERE id = 1")
+        .await
+        .unwrap();
+    assert!(ended("ACME|A").await, "{}", agent.log());
+    // Another row comes in as the one that told the key goes, while nobody listens.
+    agent.kill();
+    db.batch_execute(
+        "BEGIN; UPDATE item SET hidden = 0 WHERE id = 3; DELETE FROM item WHERE id = 2; COMMIT",
+    )
+    .await
+    .unwrap();
+    let mut agent = Agent::start(BINARY, folder.path());
+    assert!(named("ACME|B", "Vase").await, "{}", agent.log());
+    // A key that moves with a change of which the log tells the new row only.
+    db.batch_execute("UPDATE item SET code = 'C' WHERE id = 3")
+        .await
+        .unwrap();
+    assert!(named("ACME|C", "Vase").await, "{}", agent.log());
+    assert!(ended("ACME|B").await, "{}", agent.log());
+    let (_, shown) = command(BINARY, folder.path(), &["status", "--json"]);
+    assert!(!shown.contains("the log does not carry"), "{shown}");
+    let held = receiver.held();
+    assert!(held.violations.is_empty(), "{:?}", held.violations);
+    assert!(agent.ended().is_none());
 }

@@ -121,11 +121,12 @@ fn apply(bound: &Bound, change: &RowChange, context: &MapContext, mapped: &mut M
         }
     };
     let made = if change.op == Op::Delete {
-        removed(rule, cells, change, context)
+        removed(rule, cells, change, context).map(Some)
     } else {
         written(rule, cells, change, context, mapped)
     };
     match made {
+        Ok(Some(draft)) if rewritten(rule, cells, change, &draft) => mapped.rewritten.push(draft),
         Ok(Some(draft)) => mapped.drafts.push(draft),
         Ok(None) => mapped.filtered += 1,
         Err((reason, event_key)) => {
@@ -142,7 +143,7 @@ fn removed(
     cells: &[usize],
     change: &RowChange,
     context: &MapContext,
-) -> Result<Option<Draft>, Hold> {
+) -> Result<Draft, Hold> {
     let Some(row) = &change.before else {
         let reason = format!(
             "rule {}: the log does not carry the removed row",
@@ -152,12 +153,11 @@ fn removed(
     };
     // Where the log tells too little to know, one tombstone too many is better than one too few.
     let reason = match ended(rule, &rule.cells(cells, row)) {
-        Ok(Some(_)) if !rule.own_keys => return Ok(None),
         Ok(Some(end)) => end,
         Ok(None) | Err(_) => HARD_DELETE,
     };
     let key = evaluate::key(rule, &rule.cells(cells, row)).map_err(|reason| (reason, None))?;
-    Ok(Some(tombstone(rule, change, context, key, reason)))
+    Ok(tombstone(rule, change, context, key, reason))
 }
 
 fn written(
@@ -260,6 +260,36 @@ fn written(
     }))
 }
 
+/// Whether a fact's old row says the same of it. ERPs rewrite rows in bulk, and a state that is told
+/// again is recognised by its body; of facts nothing but their rows is known.
+fn rewritten(rule: &Rule, cells: &[usize], change: &RowChange, draft: &Draft) -> bool {
+    let (Some(before), Some(body), None) = (&change.before, &draft.body, &draft.open) else {
+        return false;
+    };
+    if draft.envelope.op != EventOp::Correction {
+        return false;
+    }
+    let cells = rule.cells(cells, before);
+    if ended(rule, &cells) != Ok(None) {
+        return false;
+    }
+    let old = evaluate::key(rule, &cells).and_then(|key| {
+        let mut body = Body::new(rule.event_type.schema());
+        let mut known = Known::new(rule).with_key(rule, &key);
+        let gaps = evaluate::fields(rule, &cells, &mut [], &mut known, &mut body, |_| true)?;
+        if !gaps.is_empty() {
+            return Ok(None);
+        }
+        complete(rule, &mut body)?;
+        let warnings = evaluate::guards(rule, &cells, &key, &body)?;
+        Ok(Some((key, body, warnings)))
+    });
+    let Ok(Some((key, old, warnings))) = old else {
+        return false;
+    };
+    key == draft.envelope.key && old == *body && warnings == draft.envelope.warnings
+}
+
 /// Why a row says nothing: `where` does not take it, or `deleted_when` says it is gone. Unknown
 /// is neither taken nor gone.
 pub(crate) fn ended(rule: &Rule, cells: &Cells<'_>) -> Result<Option<&'static str>, Stop> {
@@ -288,9 +318,7 @@ pub(crate) fn ended(rule: &Rule, cells: &Cells<'_>) -> Result<Option<&'static st
 }
 
 /// What a row means that says nothing: the end of what it may have told before, by these rules or
-/// by those of an earlier file. The store knows whether anything was published. But where several
-/// rows share an event's key, another of them may have told it: then only a row that surely told
-/// something ends it.
+/// by those of an earlier file. The store knows whether anything was published.
 fn left_out(
     rule: &Arc<Rule>,
     cells: &[usize],
@@ -302,14 +330,8 @@ fn left_out(
     if rule.event_type.kind() == EventKind::Fact || change.op == Op::Insert {
         return None;
     }
-    let before = change.before.as_ref();
-    let told = before.is_some_and(|before| ended(rule, &rule.cells(cells, before)) == Ok(None));
-    if !told && !rule.own_keys {
-        return None;
-    }
     let key = |row: &Row| evaluate::key(rule, &rule.cells(cells, row)).ok();
-    let before = before.and_then(key);
-    let key = before.or_else(|| key(row))?;
+    let key = change.before.as_ref().and_then(key).or_else(|| key(row))?;
     Some(tombstone(rule, change, context, key, end))
 }
 

@@ -71,6 +71,9 @@ pub struct Truncated {
 pub struct Mapped {
     /// Events, possibly still needing fields of what was published before.
     pub drafts: Vec<Draft>,
+    /// Facts whose row was rewritten: the old row says the same of them. They are no news to anyone
+    /// who was told of the old row.
+    pub rewritten: Vec<Draft>,
     /// What needs a person.
     pub held: Vec<HeldChange>,
     /// Emptied tables.

@@ -25,6 +25,8 @@ pub struct ExplainedEvent {
     pub one_row: bool,
     /// Several rows make one event.
     pub grouped: bool,
+    /// It keeps the rows of its one table because two of them can have the same event key.
+    pub shared_key: bool,
     /// The event's key.
     pub key: Vec<String>,
     /// Its fields.
@@ -83,6 +85,7 @@ fn explain(rule: &Rule) -> ExplainedEvent {
         pack: rule.reference.pack.clone(),
         one_row,
         grouped: rule.grouped,
+        shared_key: rule.shares_key(),
         key: rule.key.iter().map(|field| field.name.to_owned()).collect(),
         fields: {
             let mut fields: Vec<_> = rule.fields.iter().collect();

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use contract::event::digest;
 use contract::{
-    BodySchema, CapturedTable, EventType, FieldType, FieldValue, Finding, MappingRef, TableName,
+    BodySchema, CapturedTable, EventKind, EventType, FieldType, FieldValue, Finding, MappingRef,
+    TableName,
 };
 use jiff::tz::TimeZone;
 
@@ -328,8 +329,6 @@ pub(crate) struct Rule {
     pub(crate) fields: Vec<Field>,
     /// Which of the event's fields, key fields behind them, some expression reads.
     pub(crate) reads: Vec<bool>,
-    /// No two rows of the table can have the same event key.
-    pub(crate) own_keys: bool,
     /// Several rows make one event.
     pub(crate) grouped: bool,
     /// The rows it is about; all, if there is none.
@@ -380,7 +379,36 @@ impl Rule {
 
     /// Whether it needs rows beside the changed one.
     pub(crate) fn relates(&self) -> bool {
+        self.needs_others() || self.shares_key()
+    }
+
+    /// Whether an event is made of more than one row.
+    fn needs_others(&self) -> bool {
         self.slots.len() > 1 || self.grouped || self.from().history.is_some() || self.read.is_some()
+    }
+
+    /// Whether two rows of its one table can have the same event key: then what one no longer tells
+    /// another may tell, and the log of a removed row may not say what it told. A fact is told by its
+    /// row's key, whatever the event's.
+    pub(crate) fn shares_key(&self) -> bool {
+        !self.needs_others() && self.event_type.kind() == EventKind::State && !self.own_keys()
+    }
+
+    /// No two rows of its own table can have the same event key: each column of the table's key
+    /// stands in it as it is. What an expression makes of a column may be the same for two rows.
+    fn own_keys(&self) -> bool {
+        let stands = |column: &String| {
+            self.key.iter().any(|field| {
+                let Term::Column(at) = field.term else {
+                    return false;
+                };
+                let whole = field.lookup.is_none() && field.default.is_none();
+                whole
+                    && matches!(self.columns.get(at), Some(Origin::Cell { slot: 0, column: own, .. })
+                        if own == column)
+            })
+        };
+        self.from().table.key.iter().all(stands)
     }
 
     /// Names the table of its answers after the rule.

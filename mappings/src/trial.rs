@@ -192,6 +192,7 @@ impl Trial {
                     Err(held) => outcome.held.push(*held),
                 }
             }
+            outcome.unchanged += mapped.rewritten.len();
             outcome.held.extend(mapped.held);
             let Ok(()) = self.relations.apply(
                 change,

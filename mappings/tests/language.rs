@@ -105,6 +105,11 @@ fn an_answer_that_a_test_cannot_be_run_with_fails_that_test_alone() {
 }
 
 #[test]
+fn keys_that_two_rows_share() {
+    assert_eq!(passes("shared.yaml"), 7);
+}
+
+#[test]
 fn answers_of_the_database() {
     assert_eq!(passes("read.yaml"), 4);
 }

@@ -481,7 +481,7 @@ fn what_works_but_surprises_is_warned_about() {
             1,
         )
         .replacen("dictionaries:\n", "dictionaries:\n  old: {A: b}\n", 1)
-        .replacen("{order_id: id}", "{order_id: number}", 1);
+        .replacen("{order_id: id}", "{company: branch, order_id: id}", 1);
     let mapping = load(&odd);
     assert!(mapping.warnings().iter().all(|w| w.level == Level::Warn));
     golden("warnings.txt", &said(mapping.warnings()));

@@ -283,10 +283,9 @@ fn facts_keep_their_identity_and_corrections_follow_them() {
         body(&all[0]),
         r#"{"kind":"adjustment","sku":"A1","location":"MAIN","uom":"EA","quantity":"-2","occurred_at":"2026-11-20T08:00:00Z","posted_on":"2026-11-20"}"#
     );
-    let corrected = events(map(
-        SHOP,
-        &update(&shape, Some(movement_row(12)), movement_row(12)),
-    ));
+    let mut other = movement_row(12);
+    other[3] = Value::Int(-3);
+    let corrected = events(map(SHOP, &update(&shape, Some(movement_row(12)), other)));
     assert_eq!(corrected[0].envelope.op, EventOp::Correction);
     assert_eq!(corrected[0].idempotency_key(), all[0].idempotency_key());
     for op in [Op::Delete, Op::Truncate] {
@@ -308,6 +307,66 @@ fn facts_keep_their_identity_and_corrections_follow_them() {
     keyless.key = Vec::new();
     let mapped = map(SHOP, &insert(&keyless.into(), movement_row(12)));
     assert!(reason(&mapped).contains("a fact needs its row's key"));
+}
+
+/// ERPs rewrite rows in bulk.
+#[test]
+fn a_fact_whose_row_was_rewritten_without_a_change_is_not_told_again() {
+    let shape = movement();
+    let silent = |file: &str, before, after| {
+        let mapped = map(file, &update(&shape, before, after));
+        assert!(mapped.held.is_empty(), "{:?}", mapped.held);
+        assert_eq!(mapped.drafts.len() + mapped.rewritten.len(), 1);
+        mapped.drafts.is_empty()
+    };
+    let row = || movement_row(12);
+    assert!(silent(SHOP, Some(row()), row()));
+    // What the event reads is the same, however it is written.
+    let mut padded = row();
+    (padded[1], padded[3]) = (text("A1   "), decimal("-2.00"));
+    assert!(silent(SHOP, Some(padded), row()));
+    let mut left_out = row();
+    left_out[3] = Value::Unchanged;
+    assert!(silent(SHOP, Some(row()), left_out));
+    // Nothing is taken for the same that may not be.
+    let mut other = row();
+    other[3] = Value::Int(-3);
+    assert!(!silent(SHOP, Some(other.clone()), row()), "another body");
+    assert!(!silent(SHOP, None, row()), "the log does not say");
+    let mut part = vec![Value::Unchanged; row().len()];
+    part[0] = Value::Int(12);
+    assert!(!silent(SHOP, Some(part), row()), "the log says too little");
+    let mut broken = row();
+    broken[3] = text("many");
+    assert!(!silent(SHOP, Some(broken), row()), "it was held");
+    let scoped = SHOP.replacen(
+        "    from: move\n",
+        "    from: move\n    where: \"qty > -3\"\n",
+        1,
+    );
+    assert!(
+        !silent(&scoped, Some(other.clone()), row()),
+        "it was left out"
+    );
+    // The same body, but a guard has something to say.
+    let guard = "    guard: [{check: \"move.note = 'fine'\", else: warn, say: \"noted\"}]\n";
+    let warned = SHOP.replacen("    from: move\n", &format!("    from: move\n{guard}"), 1);
+    let columns = ["id", "sku", "loc", "qty", "at", "day", "note"];
+    let noted = common::shape("wms", "move", &columns, 1);
+    let with = |note: &str| {
+        let mut row = row();
+        row.push(text(note));
+        row
+    };
+    for (before, sent) in [("fine", 0), ("odd", 1)] {
+        let mapped = map(&warned, &update(&noted, Some(with(before)), with("fine")));
+        assert_eq!(mapped.drafts.len(), sent, "{before}");
+    }
+    // What was inserted or read is told, whatever stood there.
+    for op in [Op::Insert, Op::Read] {
+        let mapped = map(SHOP, &change(&shape, op, Some(row()), Some(row())));
+        assert_eq!(mapped.drafts.len(), 1);
+    }
 }
 
 #[test]

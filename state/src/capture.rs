@@ -76,6 +76,9 @@ pub struct Truncated {
 pub enum Item {
     /// An event.
     Event(Published),
+    /// A fact whose row was rewritten and says the same of it: told only where an earlier change of
+    /// the row is held, for then nobody was told.
+    Rewritten(Published),
     /// A held change.
     Held(Held),
     /// What may be held of a rule's row no longer is.
@@ -139,7 +142,7 @@ pub struct CaptureCommit {
 pub struct CaptureReport {
     /// Events put in the outbox.
     pub events: u64,
-    /// Events whose body was already published.
+    /// Events that say what was told already.
     pub suppressed: u64,
     /// Events older than what was published.
     pub stale: u64,
@@ -198,23 +201,22 @@ fn write(
         match item {
             Item::Event(published) => {
                 if held_open {
-                    db.prepare_cached(
-                        "DELETE FROM held WHERE source = ?1 AND rule = ?2 AND row_key = ?3",
-                    )?
-                    .execute(params![
-                        source,
-                        published.event.envelope.mapping.rule,
-                        published.row_key
-                    ])?;
+                    let rule = &published.event.envelope.mapping.rule;
+                    settle(db, source, rule, &published.row_key)?;
                 }
                 publish::publish(db, source, published, &commit.routes, now, &mut report)?;
             }
+            Item::Rewritten(published) => {
+                let rule = &published.event.envelope.mapping.rule;
+                if held_open && settle(db, source, rule, &published.row_key)? {
+                    publish::publish(db, source, published, &commit.routes, now, &mut report)?;
+                } else {
+                    report.suppressed += 1;
+                }
+            }
             Item::Settled { rule, row_key } => {
                 if held_open {
-                    db.prepare_cached(
-                        "DELETE FROM held WHERE source = ?1 AND rule = ?2 AND row_key = ?3",
-                    )?
-                    .execute(params![source, rule, row_key])?;
+                    settle(db, source, rule, row_key)?;
                 }
             }
             Item::Held(held) => {
@@ -284,12 +286,19 @@ fn scope(db: &Connection, source: i64) -> Result<String, StoreError> {
         .query_row([source], |row| row.get(0))?)
 }
 
+/// Takes away what is held of a rule's row; false where nothing was.
+fn settle(db: &Connection, source: i64, rule: &str, row_key: &str) -> Result<bool, StoreError> {
+    let settled = db
+        .prepare_cached("DELETE FROM held WHERE source = ?1 AND rule = ?2 AND row_key = ?3")?
+        .execute(params![source, rule, row_key])?;
+    Ok(settled > 0)
+}
+
 fn hold(db: &Connection, source: i64, held: &Held, now: Timestamp) -> Result<(), StoreError> {
     // One open item per rule and row: a newer state of the row replaces the older. Rows without a
     // key and facts each keep their own item.
     if !held.row_key.is_empty() && held.event_type.kind() == EventKind::State {
-        db.prepare_cached("DELETE FROM held WHERE source = ?1 AND rule = ?2 AND row_key = ?3")?
-            .execute(params![source, held.rule, held.row_key])?;
+        settle(db, source, &held.rule, &held.row_key)?;
     }
     db.prepare_cached(
         "INSERT INTO held (source, rule, event_type, table_name, row_key, event_key, position,

@@ -124,6 +124,11 @@ impl World {
                 sku.clone(),
                 vec![Value::Text(sku), Value::Text("seed".to_owned())],
             );
+            let id = format!("old{n}");
+            let sku = Value::Text(format!("S{n}"));
+            let row = vec![Value::Text(id.clone()), Value::Int(1), sku];
+            self.rows.insert(format!("{MOVE}{id}"), row);
+            self.facts.insert(id);
         }
     }
 
@@ -157,6 +162,13 @@ impl World {
                 committed_at: Some(Timestamp::UNIX_EPOCH),
                 transaction,
             };
+            if self.chance(8) {
+                // Rewritten without a change, perhaps before anyone has read it.
+                let id = format!("{MOVE}old{}", self.rng.random_range(0..KEYS));
+                let row = self.rows.get(&id).cloned();
+                changes.push(make(move_shape(), Op::Update, row.clone(), row));
+                continue;
+            }
             if self.chance(25) {
                 let id = format!("{transaction}-{seq}");
                 let qty = Value::Int(self.rng.random_range(1..10));
@@ -581,8 +593,13 @@ impl Received {
             return;
         }
         if outgoing.kind() == EventKind::Fact {
-            *self.facts.entry(outgoing.key.clone()).or_default() += 1;
-            if self.facts[&outgoing.key] > 1 {
+            let told = self.facts.entry(outgoing.key.clone()).or_default();
+            if json["op"] == "correction" {
+                *told = (*told).max(1);
+                return;
+            }
+            *told += 1;
+            if *told > 1 {
                 self.violations
                     .push(format!("fact {} came with two ids", outgoing.key));
             }

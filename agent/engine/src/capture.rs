@@ -319,6 +319,7 @@ impl Session<'_> {
         let mut guard = Vec::new();
         for (n, change) in batch.changes.iter().enumerate() {
             translated.change = n;
+            translated.unread = self.guarded.contains(change.table());
             self.translator
                 .change(
                     &self.common.store,

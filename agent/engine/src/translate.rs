@@ -24,6 +24,8 @@ pub(crate) struct Translated {
     pub(crate) filtered: u64,
     /// The change being translated.
     pub(crate) change: usize,
+    /// Its table has not been read yet: the log may be the first to tell of its row.
+    pub(crate) unread: bool,
 }
 
 impl Translated {
@@ -77,6 +79,27 @@ impl Translator {
             };
             into.push(item);
         }
+        // None of them is unfinished, so none looks at what was published.
+        for draft in mapped.rewritten {
+            let row_key = row_key(change, draft.envelope().op);
+            let item = match draft.finish(None) {
+                Ok(event) => {
+                    let published = Published {
+                        event,
+                        row_key,
+                        related: false,
+                        zero_first: false,
+                    };
+                    if into.unread {
+                        Item::Event(published)
+                    } else {
+                        Item::Rewritten(published)
+                    }
+                }
+                Err(held) => Item::Held(to_held(*held, change)),
+            };
+            into.push(item);
+        }
         for held in mapped.held {
             into.push(Item::Held(to_held(held, change)));
         }
@@ -112,7 +135,11 @@ impl Translator {
                 Item::Truncated(earlier) if earlier.envelope.mapping.rule == rule => {
                     return Ok(draft.finish(None));
                 }
-                Item::Event(_) | Item::Held(_) | Item::Truncated(_) | Item::Settled { .. } => {}
+                Item::Event(_)
+                | Item::Rewritten(_)
+                | Item::Held(_)
+                | Item::Truncated(_)
+                | Item::Settled { .. } => {}
             }
         }
         let digest = envelope.mapping.digest.clone();

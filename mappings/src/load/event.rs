@@ -248,32 +248,18 @@ fn build(
     let columns = std::mem::take(&mut scope.columns);
     let slots = std::mem::take(&mut scope.slots);
     let table = slots.first()?.table.clone();
-    let relates = slots.len() > 1 || parts.grouped || history.is_some() || read.is_some();
-    if !relates {
-        warn_key(
-            problems,
-            &table,
-            event_type,
-            &read_by_key,
-            key_place,
-            path,
-            source,
-        );
-    }
-    let own_keys = table.key.iter().all(|column| read_by_key.contains(column));
     let reference = MappingRef {
         rule: parts.id?.to_owned(),
         ..reference.clone()
     };
-    let rule = Rule {
+    let mut rule = Rule {
         reference: Arc::new(reference),
         event_type,
         company: scope.shared.company.map(|company| company.code.clone()),
-        whole_rows_hint: whole_rows_hint(&table.table, source).filter(|_| !relates),
+        whole_rows_hint: None,
         slots,
         lists: std::mem::take(&mut scope.lists),
         columns,
-        own_keys,
         grouped: parts.grouped,
         filter,
         deleted_when,
@@ -287,6 +273,19 @@ fn build(
         fields,
         reads: Vec::new(),
     };
+    // What relates keeps whole rows itself.
+    if !rule.relates() {
+        rule.whole_rows_hint = whole_rows_hint(&table.table, source);
+        warn_key(
+            problems,
+            &table,
+            event_type,
+            &read_by_key,
+            key_place,
+            path,
+            source,
+        );
+    }
     Some(rule.noted())
 }
 
@@ -487,7 +486,7 @@ fn whole_rows_hint(table: &TableName, source: Option<&str>) -> Option<String> {
     Some(format!("alter table {schema}.{name} replica identity full"))
 }
 
-/// A key that reads other columns than the table's key needs whole old rows from the log:
+/// A key that reads other columns beside the table's key needs whole old rows from the log:
 /// otherwise deletes are held, and nobody sees that the key changed.
 fn warn_key(
     problems: &Problems,

@@ -336,16 +336,14 @@ impl Relations {
                             Err(stop) => return Err(Halt::Held(said(stop))),
                         }
                     }
+                    if at == first && known.tables.len() > 1 {
+                        seen.insert(row.key.clone());
+                    }
                     work.fill(&table.cells, &row.cells);
                     see(work, row, replicas)?;
                 }
-                let last = rows.last().map(|last| last.key.clone());
-                let whole = rows.len() < PAGE;
-                if at == first && known.tables.len() > 1 {
-                    seen.extend(rows.into_iter().map(|row| row.key));
-                }
-                match last {
-                    Some(last) if !whole => after = Some(last),
+                match rows.last() {
+                    Some(last) if rows.len() == PAGE => after = Some(last.key.clone()),
                     _ => break,
                 }
             }

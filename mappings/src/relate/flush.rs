@@ -423,6 +423,24 @@ impl Relations {
 }
 
 impl Relations {
+    /// Whether a row of a rule's own table is in it, or where its documents go.
+    fn is_there<R: Replicas>(
+        &self,
+        plan: &RulePlan,
+        row: &str,
+        replicas: &mut R,
+    ) -> Result<bool, R::Error> {
+        let tables = plan.slots.first().map_or(&[][..], |slot| &slot.tables);
+        for table in tables {
+            if let Some(known) = self.plan.tables.get(table.table)
+                && replicas.row(known.id, row)?.is_some()
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Up to two rows that tell an event's key.
     fn tellers<R: Replicas>(
         &self,
@@ -432,13 +450,19 @@ impl Relations {
     ) -> Result<Vec<(String, Told)>, R::Error> {
         loop {
             let tellers = replicas.tellers(plan.id, event_key, 2)?;
-            if plan.rule.read.is_none() || tellers.len() < 2 {
+            let may_be_gone = plan.rule.read.is_some() || plan.rule.from().history.is_some();
+            if !may_be_gone || tellers.len() < 2 {
                 return Ok(tellers);
             }
-            // A row that a former question gave tells nothing beside one that is there.
+            // A row that a former question gave, or one that is waited for because its document
+            // may be moving, tells nothing beside one that is there.
             let mut all = true;
             for (row, _) in &tellers {
-                if !self.answered_row(plan, row, replicas)? {
+                let there = match plan.rule.read {
+                    Some(_) => self.answered_row(plan, row, replicas)?,
+                    None => self.is_there(plan, row, replicas)?,
+                };
+                if !there {
                     replicas.tell(plan.id, row, None)?;
                     all = false;
                 }

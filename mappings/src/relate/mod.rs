@@ -1,4 +1,4 @@
-//! Events made of rows of several tables.
+//! Events made of rows of several tables, and those of one table whose rows can share a key.
 //!
 //! Of each table a rule relates to, a replica of the needed columns is kept. A change goes into
 //! its replica and marks every row of a rule's own table that it influences, found through

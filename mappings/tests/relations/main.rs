@@ -24,7 +24,7 @@ use common::*;
 use contract::{Origin, RowChange, Value};
 use mappings::relate::{MemoryReplicas, Related, Relations, Replicas as _};
 use mappings::{MapContext, MappingSet};
-use oracle::{Wanted, wanted_orders, wanted_stock};
+use oracle::{Wanted, wanted_orders, wanted_sets, wanted_stock};
 use proptest::prelude::*;
 use rules::{Shape, shape_of};
 use world::{Step, World, step};
@@ -102,6 +102,14 @@ impl Agent {
         self.take(&[(Vec::new(), false)], false);
     }
 
+    /// Lets pass all the time that something waits for.
+    fn wait(&mut self) {
+        while let Some(due) = self.replicas.next_due().unwrap() {
+            self.context.read_at = due;
+            self.settle();
+        }
+    }
+
     fn has_marks(&mut self) -> bool {
         self.replicas.has_marks().unwrap()
     }
@@ -172,10 +180,13 @@ proptest! {
         }
         let mut agent = Agent::new(&file);
         agent.take(&world.log, false);
+        agent.wait();
         compare("inventory.availability.v1", &wanted_stock(&shape, &world.db), &agent);
+        compare("product.v1", &wanted_sets(&world.db), &agent);
         compare("order.v1", &wanted_orders(&shape, &world.db), &agent);
         let mut cut = Agent::new(&file);
         cut.take(&world.log, true);
+        cut.wait();
         prop_assert_eq!(agent.out, cut.out, "the same changes, cut otherwise");
     }
 }
@@ -196,6 +207,7 @@ fn plain() -> Shape {
         history: false,
         cust_missing: 1,
         line_filter: false,
+        narrow: false,
     }
 }
 

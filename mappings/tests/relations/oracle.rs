@@ -94,6 +94,23 @@ pub(crate) fn wanted_stock(shape: &Shape, db: &Connection) -> BTreeMap<String, W
     wanted
 }
 
+/// One table, whose rows share keys.
+pub(crate) fn wanted_sets(db: &Connection) -> BTreeMap<String, Wanted> {
+    let sql = "select 'C|' || coalesce(uomset, 'none'), count(*), max(zone)
+               from item where active < 2 group by 1";
+    let mut query = db.prepare(sql).unwrap();
+    let rows = query.query_map([], |row| {
+        let (key, rows, name): (String, i64, Option<String>) =
+            (row.get(0)?, row.get(1)?, row.get(2)?);
+        let wanted = match name {
+            Some(name) if rows == 1 => Wanted::Body(vec![("name", name.into())]),
+            _ => Wanted::Waits,
+        };
+        Ok((key, wanted))
+    });
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
 pub(crate) fn wanted_orders(shape: &Shape, db: &Connection) -> BTreeMap<String, Wanted> {
     let heads = if shape.history {
         "select id, cust, state, 0 as old from head
@@ -117,7 +134,26 @@ pub(crate) fn wanted_orders(shape: &Shape, db: &Connection) -> BTreeMap<String, 
         if missing && shape.cust_missing == 2 {
             continue;
         }
-        let table = if old { "oldline" } else { "line" };
+        // Lines stand where their document's head stands, but for those that are not moved yet.
+        let (table, other) = if old {
+            ("oldline", "line")
+        } else {
+            ("line", "oldline")
+        };
+        let narrow = |alias: &str| {
+            let narrow = shape.narrow.then(|| format!("and {alias}.qty > 0"));
+            narrow.unwrap_or_default()
+        };
+        let table = if shape.history {
+            format!(
+                "(select * from {table} union all select * from {other} o where not exists
+                   (select 1 from {table} t where t.doc = o.doc and t.no = o.no {}))",
+                narrow("t")
+            )
+        } else {
+            table.to_owned()
+        };
+        let narrow = narrow("l");
         let filter = if shape.line_filter {
             "and l.item is not null"
         } else {
@@ -127,7 +163,7 @@ pub(crate) fn wanted_orders(shape: &Shape, db: &Connection) -> BTreeMap<String, 
             .prepare(&format!(
                 "select l.no, coalesce(l.item, '-'), i.zone, l.qty, l.done
                  from {table} l left join item i on i.code = l.item
-                 where l.doc = {id} {filter} order by l.qty desc, l.no"
+                 where l.doc = {id} {narrow} {filter} order by l.qty desc, l.no"
             ))
             .unwrap();
         let mut waits = (missing && shape.cust_missing == 0) || state.is_none();

@@ -83,6 +83,8 @@ pub(crate) struct Shape {
     pub(crate) history: bool,
     pub(crate) cust_missing: usize,
     pub(crate) line_filter: bool,
+    /// Matches have conditions on their own rows.
+    pub(crate) narrow: bool,
 }
 
 pub(crate) const MISSING: [&str; 3] = ["hold", "null", "leave_out"];
@@ -104,8 +106,16 @@ impl Shape {
             )
             .unwrap();
         }
+        let narrow = |condition: &str| {
+            if self.narrow {
+                format!(" and {condition}")
+            } else {
+                String::new()
+            }
+        };
         let mut joins = format!(
-            "      item: {{match: \"item.code = stock.item\", missing: {}}}\n",
+            "      item: {{match: \"item.code = stock.item{}\", missing: {}}}\n",
+            narrow("item.zone <> 'D'"),
             MISSING[self.item_missing]
         );
         let mut uom = "'EA'".to_owned();
@@ -134,7 +144,12 @@ impl Shape {
         let mut on_order = String::new();
         if self.with_need {
             blocks.push_str("    add:\n      soft:\n        from: need\n");
-            blocks.push_str("        match: \"need.item = stock.item and stock.loc = need.loc\"\n");
+            writeln!(
+                blocks,
+                "        match: \"need.item = stock.item and stock.loc = need.loc{}\"",
+                narrow("need.qty > 0")
+            )
+            .unwrap();
             if self.need_join {
                 blocks.push_str(
                     "        join: {cust: {match: \"cust.code = need.item\", missing: leave_out}}\n",
@@ -167,6 +182,7 @@ impl Shape {
         } else {
             ""
         };
+        let line_narrow = narrow("line.qty > 0");
         let sku = "coalesce(line.item, '-')";
         let cust_missing = MISSING[self.cust_missing];
         format!(
@@ -191,6 +207,13 @@ events:
 {on_order}
       active: "stock.flag = 1"
       backordered: "on_hand - allocated"
+  - id: set
+    emit: product.v1
+    from: item
+    where: "item.active < 3"
+    deleted_when: "item.active = 2"
+    key: {{sku: "coalesce(item.uomset, 'none')"}}
+    fields: {{name: item.zone, stock_uom: "'EA'", kind: "'stocked'", status: "'active'"}}
   - id: order
     emit: order.v1
     from: head
@@ -199,7 +222,7 @@ events:
       cust: {{match: "cust.code = head.cust", missing: {cust_missing}}}
     lines:
       from: line
-      match: "line.doc = head.id"
+      match: "line.doc = head.id{line_narrow}"
       order_by: ["line.qty desc", line.no]
 {line_filter}
       join:
@@ -238,6 +261,11 @@ events:
         if self.active_filter {
             filter.push("i.active = 1".to_owned());
         }
+        let (item_narrow, need_narrow) = if self.narrow {
+            ("and i.zone <> 'D'", "and n.qty > 0")
+        } else {
+            ("", "")
+        };
         let need = if self.with_need {
             let kind = if self.need_kind { "and n.kind = 1" } else { "" };
             let join = if self.need_join {
@@ -247,7 +275,7 @@ events:
             };
             format!(
                 "select coalesce(sum(n.qty * 2), 0) as total, count(*) as number from need n {join}
-                 where n.item = s.item and n.loc = s.loc {kind}"
+                 where n.item = s.item and n.loc = s.loc {kind} {need_narrow}"
             )
         } else {
             "select 0 as total, null as number".to_owned()
@@ -266,7 +294,7 @@ events:
             "select s.id, coalesce(s.item, 'none'), {location}, {uom}, s.qty,
                (select total from ({need})), (select number from ({need})), s.flag = 1,
                i.code is null, {} , coalesce(s.gone = 1, 0)
-             from stock s left join item i on i.code = s.item left join uom u on u.id = i.uomset
+             from stock s left join item i on i.code = s.item {item_narrow} left join uom u on u.id = i.uomset
              order by s.id",
             filter.join(" and ")
         )
@@ -290,7 +318,7 @@ pub(crate) fn shape_of() -> impl Strategy<Value = Shape> {
             any::<bool>(),
             any::<bool>(),
         ),
-        (0..3_usize, any::<bool>()),
+        (0..3_usize, any::<bool>(), any::<bool>()),
     )
         .prop_map(|(a, b, c)| Shape {
             item_missing: a.0,
@@ -306,5 +334,6 @@ pub(crate) fn shape_of() -> impl Strategy<Value = Shape> {
             history: b.4,
             cust_missing: c.0,
             line_filter: c.1,
+            narrow: c.2,
         })
 }

@@ -52,6 +52,9 @@ fn print(event: &ExplainedEvent) {
     if event.grouped {
         out("    several rows make one event; their sums are kept");
     }
+    if event.shared_key {
+        out("    two rows can have one key, so all are kept, with what each told");
+    }
     if let Some(statement) = &event.statement {
         out("    read by key:");
         for line in statement.trim_end().lines() {
