@@ -20,11 +20,21 @@ struct Bound {
     cells: Result<Vec<usize>, String>,
 }
 
+/// The rules of a table's shape.
+#[derive(Debug)]
+struct OfShape {
+    shape: Arc<TableShape>,
+    /// Those of its rows alone.
+    bound: Vec<Bound>,
+    /// Those that keep a replica of it.
+    related: Vec<Arc<Rule>>,
+}
+
 /// A mapping set, with its rules bound to the table shapes seen so far.
 #[derive(Debug)]
 pub struct Mapper {
     set: Arc<MappingSet>,
-    bound: Vec<(Arc<TableShape>, Vec<Bound>)>,
+    known: Vec<OfShape>,
 }
 
 /// Shapes remembered at most; more only means binding again.
@@ -35,30 +45,60 @@ impl Mapper {
     pub fn new(set: Arc<MappingSet>) -> Self {
         Self {
             set,
-            bound: Vec::new(),
+            known: Vec::new(),
         }
     }
 
     /// What a change means.
     pub fn apply(&mut self, change: &RowChange, context: &MapContext) -> Mapped {
-        let known = self
-            .bound
-            .iter()
-            .position(|(shape, _)| Arc::ptr_eq(shape, &change.shape));
+        let mut all = self.known.iter();
+        let known = all.position(|known| Arc::ptr_eq(&known.shape, &change.shape));
         let at = known.unwrap_or_else(|| {
-            if self.bound.len() >= SHAPES_MAX {
-                self.bound.clear();
+            if self.known.len() >= SHAPES_MAX {
+                self.known.clear();
             }
-            let bound = bind(&self.set, &change.shape);
-            self.bound.push((Arc::clone(&change.shape), bound));
-            self.bound.len() - 1
+            self.known.push(OfShape {
+                shape: Arc::clone(&change.shape),
+                bound: bind(&self.set, &change.shape),
+                related: related(&self.set, &change.shape),
+            });
+            self.known.len() - 1
         });
         let mut mapped = Mapped::default();
-        for bound in self.bound.get(at).map_or(&[][..], |(_, bound)| bound) {
+        let Some(known) = self.known.get(at) else {
+            return mapped;
+        };
+        for bound in &known.bound {
             apply(bound, change, context, &mut mapped);
+        }
+        if !known.related.is_empty() && keyless(change) {
+            for rule in &known.related {
+                let (name, table) = (&rule.reference.rule, change.table());
+                let reason = format!(
+                    "rule {name}: a row of {table} has no value in its key [{}], so it cannot be \
+                     told from others; correct the row, or name other columns as `key`",
+                    change.shape.key_names().join(", ")
+                );
+                mapped.held.push(held(rule, change, reason, None));
+            }
         }
         mapped
     }
+}
+
+/// The rules that keep a replica of a table.
+fn related(set: &MappingSet, shape: &TableShape) -> Vec<Arc<Rule>> {
+    let rules = set.rules.iter().filter(|rule| {
+        let mut tables = rule.tables(true).into_iter();
+        rule.relates() && tables.any(|captured| captured.table == shape.table)
+    });
+    rules.cloned().collect()
+}
+
+/// Whether a row that is there has no whole key.
+fn keyless(change: &RowChange) -> bool {
+    let row = change.after.as_ref();
+    row.is_some_and(|row| RowKey::of(&change.shape, row).is_none())
 }
 
 fn bind(set: &MappingSet, shape: &TableShape) -> Vec<Bound> {

@@ -52,6 +52,12 @@ impl TableShape {
     pub fn column(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column == name)
     }
+
+    /// The names of its key columns.
+    pub fn key_names(&self) -> Vec<&str> {
+        let names = self.key.iter().filter_map(|at| self.columns.get(*at));
+        names.map(String::as_str).collect()
+    }
 }
 
 /// What happened to the row.

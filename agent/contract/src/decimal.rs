@@ -300,18 +300,9 @@ impl Decimal {
             if places == scale && scale > 0 {
                 put(b'.');
             }
-            let digit = match u64::try_from(rest) {
-                Ok(small) => {
-                    rest = u128::from(small / 10);
-                    small % 10
-                }
-                Err(_) => {
-                    let digit = rest % 10;
-                    rest /= 10;
-                    u64::try_from(digit).unwrap_or_default()
-                }
-            };
-            put(b'0' + u8::try_from(digit).unwrap_or_default());
+            let digit;
+            (rest, digit) = tenth(rest);
+            put(b'0' + digit);
             places += 1;
         }
         if self.coefficient < 0 {
@@ -324,10 +315,20 @@ impl Decimal {
 /// Sign, 39 digits (a number of 38 decimal places has a zero before the point) and the point.
 const TEXT_BYTES_MAX: usize = 41;
 
+/// A number without its last digit, and that digit. 64 bits divide many times faster than 128.
+fn tenth(number: u128) -> (u128, u8) {
+    let (rest, digit) = if let Ok(small) = u64::try_from(number) {
+        (u128::from(small / 10), small % 10)
+    } else {
+        (number / 10, u64::try_from(number % 10).unwrap_or_default())
+    };
+    (rest, u8::try_from(digit).unwrap_or_default())
+}
+
 /// Without the zeros that a smaller scale makes superfluous.
 fn lowest_terms(coefficient: i128, scale: u32) -> (i128, u32) {
     let mut scale = scale;
-    // Most numbers are small, and 64 bits divide many times faster.
+    // Most numbers are small.
     if let Ok(mut small) = i64::try_from(coefficient) {
         while scale > 0 && small % 10 == 0 {
             small /= 10;

@@ -120,8 +120,7 @@ fn row_fields(plan: &RulePlan) -> impl Iterator<Item = &Field> {
     fields.filter(|field| !field.of_fields)
 }
 
-/// Sums by field, each with how many rows have the field. Sums that grow beyond what a decimal
-/// holds are marked, and stay so until the group is empty.
+/// Sums by field, each with how many rows have the field.
 struct Sums(Map<String, Json>);
 
 impl Sums {
@@ -132,28 +131,73 @@ impl Sums {
         }
     }
 
-    fn get(&self, name: &str) -> Option<(Option<Decimal>, i64)> {
+    /// A field's sum, and how many rows have it.
+    fn get(&self, name: &str) -> Option<(Sum, i64)> {
         let entry = self.0.get(name)?.as_array()?;
-        let sum = entry.first()?.as_str()?.parse().ok();
-        Some((sum, entry.get(1)?.as_i64()?))
+        let sum = match entry.first()? {
+            Json::Array(parts) => parts.iter().map(number).collect::<Option<_>>()?,
+            whole => vec![number(whole)?],
+        };
+        Some((Sum(sum), entry.get(1)?.as_i64()?))
     }
 
     fn add(&mut self, name: &str, part: Decimal, by: i64) {
-        let (sum, rows) = self.get(name).unwrap_or((Some(Decimal::ZERO), 0));
-        let part = if by < 0 { part.negated() } else { part };
-        let sum = sum.and_then(|sum| sum.try_add(part).ok());
+        let (mut sum, rows) = self.get(name).unwrap_or_default();
+        sum.add(if by < 0 { part.negated() } else { part });
         let rows = rows + by;
         if rows == 0 {
             self.0.shift_remove(name);
             return;
         }
-        let text = sum.map_or_else(|| "too large".to_owned(), |sum| sum.to_string());
-        self.0
-            .insert(name.to_owned(), serde_json::json!([text, rows]));
+        let texts: Vec<String> = sum.0.iter().map(ToString::to_string).collect();
+        let entry = match texts.as_slice() {
+            [] => serde_json::json!(["0", rows]),
+            [whole] => serde_json::json!([whole, rows]),
+            parts => serde_json::json!([parts, rows]),
+        };
+        self.0.insert(name.to_owned(), entry);
     }
 
     fn text(&self) -> String {
         serde_json::to_string(&self.0).unwrap_or_default()
+    }
+}
+
+fn number(json: &Json) -> Option<Decimal> {
+    json.as_str()?.parse().ok()
+}
+
+/// An exact sum: the numbers of which no two make one that a decimal holds. So it is right again
+/// when what was too large is taken back, in whatever order.
+#[derive(Default)]
+struct Sum(Vec<Decimal>);
+
+impl Sum {
+    fn add(&mut self, number: Decimal) {
+        let mut number = number;
+        let mut n = 0;
+        while let Some(part) = self.0.get(n) {
+            match part.try_add(number) {
+                Ok(sum) => {
+                    number = sum;
+                    self.0.swap_remove(n);
+                    n = 0;
+                }
+                Err(_) => n += 1,
+            }
+        }
+        if number != Decimal::ZERO || self.0.is_empty() {
+            self.0.push(number);
+        }
+    }
+
+    /// The sum; none where a decimal cannot hold it.
+    fn whole(&self) -> Option<Decimal> {
+        match self.0.as_slice() {
+            [] => Some(Decimal::ZERO),
+            [whole] => Some(*whole),
+            _ => None,
+        }
     }
 }
 
@@ -186,6 +230,7 @@ fn combine(plan: &RulePlan, key: &EventKey, parts: &[Subgroup]) -> Result<Whole,
                 continue;
             };
             let describe = rule.describe(field);
+            let sum = sum.whole();
             let sum = sum.ok_or_else(|| format!("{describe}: its sum has more than 38 digits"))?;
             let sum = Json::String(sum.to_string());
             match same.get_mut(field.name) {
@@ -246,7 +291,7 @@ fn together(
         Combine::Any => FieldValue::Bool(values.contains(&&FieldValue::Bool(true))),
         Combine::All => FieldValue::Bool(!values.contains(&&FieldValue::Bool(false))),
         Combine::Sum => {
-            let mut sum = Decimal::ZERO;
+            let mut sum = Sum::default();
             let mut money: Option<&String> = None;
             for value in values {
                 let part = match value {
@@ -260,8 +305,9 @@ fn together(
                     }
                     _ => return Err("is no number".to_owned()),
                 };
-                sum = sum.try_add(part).map_err(|error| error.to_string())?;
+                sum.add(part);
             }
+            let sum = sum.whole().ok_or("its sum has more than 38 digits")?;
             match money {
                 Some(currency) => FieldValue::Money {
                     amount: sum,
