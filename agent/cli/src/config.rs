@@ -10,9 +10,10 @@ use contract::{
     SecretPlace, Secrets, Section, Source, SourceContext,
 };
 use engine::{RetryPolicy, SourceSetup};
-use mappings::{Catalogue, LoadContext, Mapping, MappingSet, Which};
+use mappings::{Catalogue, MappingSet};
 use state::Retention;
 
+use crate::fit::SourceFiles;
 use crate::toml_node;
 
 /// A checked settings file. Paths in it are relative to its folder, which is the working folder.
@@ -284,38 +285,29 @@ impl SourceConfig {
             .map_err(|found| vec![Finding::fail(format!("source {}", self.name), found)])
     }
 
+    /// Its mapping files as they are now.
+    ///
+    /// # Errors
+    /// What cannot be read.
+    pub(crate) fn files(&self) -> Result<SourceFiles, Vec<Finding>> {
+        SourceFiles::read(&self.mappings, self.company.clone())
+    }
+
     /// The source as its settings and mapping files are now, and what loads but should be known.
     pub(crate) fn setup(&self) -> Result<(SourceSetup, Vec<Finding>), Vec<Finding>> {
-        let mut findings = Vec::new();
-        let mut warnings = Vec::new();
-        let mut mappings = Vec::new();
-        for path in &self.mappings {
-            let shown = path.display().to_string();
-            let loaded = match std::fs::read_to_string(path) {
-                Ok(text) => {
-                    let context = LoadContext {
-                        company: self.company.as_deref().map_or(Which::Only, Which::Named),
-                        catalogue: &Catalogue::default(),
-                        packs: &|wanted| crate::map::files::pack(path, wanted),
-                    };
-                    Mapping::load_with(&shown, &text, context)
-                }
-                Err(error) => Err(vec![Finding::fail(
-                    format!("read mapping {shown}"),
-                    error.to_string(),
-                )]),
-            };
-            match loaded {
-                Ok(mapping) => {
-                    warnings.extend_from_slice(mapping.warnings());
-                    mappings.push(mapping);
-                }
-                Err(more) => findings.extend(more),
-            }
-        }
-        if !findings.is_empty() {
-            return Err(findings);
-        }
+        self.setup_of(&self.files()?)
+    }
+
+    /// The source with mapping files that were read, and what loads but should be known.
+    pub(crate) fn setup_of(
+        &self,
+        files: &SourceFiles,
+    ) -> Result<(SourceSetup, Vec<Finding>), Vec<Finding>> {
+        let mappings = files.load(&Catalogue::default())?;
+        let warnings = mappings
+            .iter()
+            .flat_map(|mapping| mapping.warnings().to_vec())
+            .collect();
         let mapping = Arc::new(MappingSet::new(mappings)?);
         let context = SourceContext {
             name: self.name.clone(),

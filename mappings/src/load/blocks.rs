@@ -520,8 +520,8 @@ pub(crate) fn tables<'a>(
         }
         if let Some(columns) = catalogue.columns(&captured.table) {
             for column in &captured.key {
-                if !columns.iter().any(|(known, _)| known == column) {
-                    let names = columns.iter().map(|(name, _)| name.as_str());
+                if !columns.iter().any(|known| known.name == *column) {
+                    let names = columns.iter().map(|known| known.name.as_str());
                     let fix = did_you_mean(column, names);
                     let found = format!("table {} has no column \"{column}\"", captured.table);
                     problems.add(node.line, node.column, &path, found, fix);

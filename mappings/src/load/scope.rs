@@ -8,7 +8,7 @@ use contract::{BodySchema, CapturedTable, FieldType, Node, NodeKind, TableName, 
 
 use super::blocks::{Clean, Company, Dictionary, Settings, Word};
 use super::words::did_you_mean;
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, seen};
 use crate::rule::{Added, Formula, List, Origin, Role, Slot};
 use crate::sql::{self, Codes, Expr, Formed, LineCall, Names, Setting, Type, Wrong, folded};
 use crate::units::Units;
@@ -158,12 +158,12 @@ impl<'l> Scope<'l> {
         let known = table.and_then(|table| self.shared.catalogue.columns(table));
         let mut kind = Type::Any;
         if let Some(columns) = known {
-            match columns.iter().find(|(name, _)| name == column) {
-                Some((_, found)) => kind = *found,
+            match columns.iter().find(|known| known.name == column) {
+                Some(found) => kind = seen(found.kind),
                 None if optional => {}
                 None => {
                     let table = table.map(TableName::to_string).unwrap_or_default();
-                    let names = columns.iter().map(|(name, _)| name.as_str());
+                    let names = columns.iter().map(|known| known.name.as_str());
                     let fix = did_you_mean(column, names).or_else(|| {
                         Some(format!(
                             "optional({column}, ..) if only some versions have it"

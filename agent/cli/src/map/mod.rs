@@ -1,12 +1,12 @@
 //! `lighterman map`: mapping files looked at, tested and tried. None of it touches a destination.
 
 mod attempt;
-mod check;
+pub(crate) mod check;
 mod diff;
 mod explain;
 pub(crate) mod files;
 mod functions;
-mod live;
+pub(crate) mod live;
 mod new;
 mod rows;
 mod test;
