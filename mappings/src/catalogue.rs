@@ -77,11 +77,8 @@ pub(crate) fn seen(kind: ColumnKind) -> Type {
         ColumnKind::Time => Type::Time,
         ColumnKind::DateTime => Type::DateTime,
         ColumnKind::Timestamp => Type::Timestamp,
+        ColumnKind::Float => Type::Float,
         // Known only when a row comes, or of no use in most expressions.
-        ColumnKind::Float
-        | ColumnKind::Bytes
-        | ColumnKind::Uuid
-        | ColumnKind::Json
-        | ColumnKind::Other => Type::Any,
+        ColumnKind::Bytes | ColumnKind::Uuid | ColumnKind::Json | ColumnKind::Other => Type::Any,
     }
 }

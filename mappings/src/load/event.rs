@@ -5,13 +5,14 @@ use std::sync::Arc;
 use contract::body::availability;
 use contract::section::{Key, Problems};
 use contract::{
-    BodySchema, CapturedTable, EventKind, EventType, FieldSchema, FieldType, FieldValue, Finding,
-    MappingRef, Node, NodeKind, Section, TableName,
+    BodySchema, CapturedTable, ColumnInfo, EventKind, EventType, FieldSchema, FieldType,
+    FieldValue, Finding, MappingRef, Node, NodeKind, Section, TableName,
 };
 
 use super::scope::{FieldNames, Scope, Shared};
 use super::words::did_you_mean;
 use super::{field_names, in_order, required_fields};
+use crate::catalogue::seen;
 use crate::rule::{Field, Guard, Origin, Read, Role, Rule, Term};
 use crate::sql::Type;
 
@@ -183,7 +184,7 @@ fn build(
     let event_type = parts.event_type?;
     let schema = event_type.schema();
     let lines = parts.lines.map(|node| lines(scope, schema, node, path));
-    let history = also_in.and_then(|section| history(scope, section));
+    let (history, moves) = also_in.map_or((None, Vec::new()), |section| history(scope, section));
     let key_entries = entries(parts.key);
     let field_entries = entries(parts.fields);
     let at = |node: Option<&Node>| node.map_or(parts.place, |node| (node.line, node.column));
@@ -230,6 +231,9 @@ fn build(
         grouped_fields(problems, &fields, field_place, path);
     }
     scope.fields.derived = true;
+    for moved in &moves {
+        same_columns(scope, moved);
+    }
     let guards = guards
         .into_iter()
         .filter_map(|guard| load_guard(scope, guard))
@@ -325,9 +329,10 @@ fn lines(
 }
 
 /// `also_in: {head: history_head, line: history_line}`: where finished documents go.
-fn history(scope: &mut Scope<'_>, mut section: Section<'_>) -> Option<()> {
+fn history<'a>(scope: &mut Scope<'_>, mut section: Section<'a>) -> (Option<()>, Vec<Moved<'a>>) {
     let path = section.path().to_owned();
     let mut found = None;
+    let mut moves = Vec::new();
     for (alias, node) in section.free_entries() {
         let path = format!("{path}.{}", alias.name);
         let problem = |found: String, fix: Option<String>| {
@@ -352,10 +357,10 @@ fn history(scope: &mut Scope<'_>, mut section: Section<'_>) -> Option<()> {
             continue;
         };
         let slots = scope.slots.iter();
-        let slot = slots.into_iter().position(|slot| {
+        let at = slots.into_iter().position(|slot| {
             slot.alias == alias.name && matches!(slot.role, Role::From | Role::List)
         });
-        let Some(slot) = slot else {
+        let Some(at) = at else {
             let found = format!(
                 "`{}` is neither the event's table nor that of its lines",
                 alias.name
@@ -364,9 +369,14 @@ fn history(scope: &mut Scope<'_>, mut section: Section<'_>) -> Option<()> {
             continue;
         };
         scope.used_tables.push(table.clone());
-        if let Some(slot) = scope.slots.get_mut(slot) {
+        if let Some(slot) = scope.slots.get_mut(at) {
             if captured.key.len() == slot.table.key.len() {
                 slot.history = Some(captured.clone());
+                moves.push(Moved {
+                    slot: at,
+                    node,
+                    path,
+                });
             } else {
                 let found = format!("its key has not as many columns as that of {}", alias.name);
                 scope
@@ -375,11 +385,75 @@ fn history(scope: &mut Scope<'_>, mut section: Section<'_>) -> Option<()> {
                     .add(node.line, node.column, &path, found, None);
             }
         }
-        if slot == 0 {
+        if at == 0 {
             found = Some(());
         }
     }
-    found
+    (found, moves)
+}
+
+/// An entry of `also_in`: where finished rows of a slot go.
+struct Moved<'a> {
+    slot: usize,
+    node: &'a Node,
+    path: String,
+}
+
+/// A finished row must be readable where it went: the same columns, of types that mean the same.
+fn same_columns(scope: &Scope<'_>, moved: &Moved<'_>) {
+    let catalogue = scope.shared.catalogue;
+    let Some(slot) = scope.slots.get(moved.slot) else {
+        return;
+    };
+    let Some(history) = slot.history.as_ref().map(|history| &history.table) else {
+        return;
+    };
+    let Some(there) = catalogue.columns(history) else {
+        return;
+    };
+    let here = catalogue.columns(&slot.table.table).unwrap_or_default();
+    let problem = |found: String, fix: Option<String>| {
+        let (line, column) = (moved.node.line, moved.node.column);
+        let problems = scope.shared.problems;
+        problems.add(line, column, &moved.path, found, fix);
+    };
+    for origin in &scope.columns {
+        let Origin::Cell {
+            slot,
+            column,
+            optional,
+        } = origin
+        else {
+            continue;
+        };
+        if *slot != moved.slot {
+            continue;
+        }
+        let named = |columns: &[ColumnInfo]| {
+            let found = columns.iter().find(|known| known.name == *column);
+            found.map(|known| seen(known.kind))
+        };
+        match (named(here), named(there)) {
+            (Some(here), Some(there)) if !here.fits(there) && !there.fits(here) => {
+                let found = format!(
+                    "column \"{column}\" is {} in {history}, and {} where it came from",
+                    there.name(),
+                    here.name()
+                );
+                problem(
+                    found,
+                    Some("the table that holds the same rows later".to_owned()),
+                );
+            }
+            (_, None) if !optional => {
+                let found = format!("table {history} has no column \"{column}\"");
+                let names = there.iter().map(|known| known.name.as_str());
+                let fix = did_you_mean(column, names);
+                problem(found, fix);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// `archived` follows from where the document was found, unless the file says otherwise.

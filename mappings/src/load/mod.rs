@@ -1,5 +1,6 @@
 //! Loading a mapping file: every problem at once, each with its place and a suggestion.
 
+mod becomes;
 mod blocks;
 mod constant;
 mod event;

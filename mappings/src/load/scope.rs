@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use contract::section::Problems;
-use contract::{BodySchema, CapturedTable, FieldType, Node, NodeKind, TableName, Value};
+use contract::{
+    BodySchema, CapturedTable, ColumnKind, FieldType, Finding, Node, NodeKind, TableName, Value,
+};
 
 use super::blocks::{Clean, Company, Dictionary, Settings, Word};
 use super::words::did_you_mean;
@@ -63,6 +65,9 @@ pub(crate) struct Scope<'l> {
     pub(super) answer: Option<Vec<String>>,
     /// A company's column is being read: it cannot mean itself.
     in_company: bool,
+    /// What is being read, for warnings: its place and path.
+    place: (usize, usize),
+    path: String,
 }
 
 impl<'l> Scope<'l> {
@@ -81,6 +86,32 @@ impl<'l> Scope<'l> {
             used_tables: Vec::new(),
             answer: None,
             in_company: false,
+            place: (1, 1),
+            path: String::new(),
+        }
+    }
+
+    /// From here on, warnings are about a node.
+    pub(crate) fn reading(&mut self, node: &Node, path: &str) {
+        self.place = (node.line, node.column);
+        path.clone_into(&mut self.path);
+    }
+
+    /// What values a rule's column holds, as far as it is known.
+    pub(crate) fn column_kind(&self, at: usize) -> ColumnKind {
+        match self.columns.get(at) {
+            Some(Origin::Cell { slot, column, .. }) => {
+                let table = self.slots.get(*slot).map(|slot| &slot.table.table);
+                let columns = table.and_then(|table| self.shared.catalogue.columns(table));
+                let mut columns = columns.into_iter().flatten();
+                let known = columns.find(|known| known.name == *column);
+                known.map_or(ColumnKind::Other, |known| known.kind)
+            }
+            Some(Origin::Added {
+                what: Added::Sum | Added::Count,
+                ..
+            }) => ColumnKind::Decimal,
+            _ => ColumnKind::Other,
         }
     }
 
@@ -147,7 +178,8 @@ impl<'l> Scope<'l> {
         Err((format!("`{alias}` is not one of tables"), fix))
     }
 
-    fn cell(&mut self, slot: usize, column: &str, optional: bool) -> Result<Formed, Wrong> {
+    /// `absent` is what follows where the table has no such column; without it there must be one.
+    fn cell(&mut self, slot: usize, column: &str, absent: Option<&str>) -> Result<Formed, Wrong> {
         if let Some(columns) = self.answer.as_ref().filter(|_| slot == 0)
             && !columns.iter().any(|known| known == column)
         {
@@ -160,16 +192,26 @@ impl<'l> Scope<'l> {
         if let Some(columns) = known {
             match columns.iter().find(|known| known.name == column) {
                 Some(found) => kind = seen(found.kind),
-                None if optional => {}
                 None => {
                     let table = table.map(TableName::to_string).unwrap_or_default();
                     let names = columns.iter().map(|known| known.name.as_str());
-                    let fix = did_you_mean(column, names).or_else(|| {
-                        Some(format!(
-                            "optional({column}, ..) if only some versions have it"
-                        ))
-                    });
-                    return Err((format!("table {table} has no column \"{column}\""), fix));
+                    let near = did_you_mean(column, names);
+                    let found = format!("table {table} has no column \"{column}\"");
+                    let Some(effect) = absent else {
+                        let fix = near.or_else(|| {
+                            Some(format!(
+                                "optional({column}, ..) if only some versions have it"
+                            ))
+                        });
+                        return Err((found, fix));
+                    };
+                    // Versions differ: right, or mistyped.
+                    let found = format!("{found}: {effect}");
+                    let mut warning = Finding::warn(&self.path, found);
+                    warning.fix = near;
+                    self.shared
+                        .problems
+                        .push(warning, self.place.0, self.place.1);
                 }
             }
         }
@@ -177,7 +219,7 @@ impl<'l> Scope<'l> {
         let at = self.origin(Origin::Cell {
             slot,
             column,
-            optional,
+            optional: absent.is_some(),
         });
         Ok((Expr::Column(at), kind))
     }
@@ -284,6 +326,7 @@ impl<'l> Scope<'l> {
         wanted: Type,
         example: &str,
     ) -> Option<Formula> {
+        self.reading(node, path);
         let problem = |found: String, fix: Option<String>| {
             self.shared
                 .problems
@@ -306,7 +349,13 @@ impl<'l> Scope<'l> {
             }),
             Ok((_, kind)) => {
                 let found = format!("expected {what}, found {}", kind.name());
-                let fix = (wanted == Type::Bool).then(|| "compare it with something".to_owned());
+                let fix = match (wanted, kind) {
+                    (Type::Bool, _) => Some("compare it with something".to_owned()),
+                    (Type::Number, Type::Float) => {
+                        Some(format!("round({text}, 2), with the places it really has"))
+                    }
+                    _ => None,
+                };
                 self.shared
                     .problems
                     .add(node.line, node.column, path, found, fix);
@@ -367,12 +416,12 @@ impl Names for Scope<'_> {
             }
         }
         let slot = self.slot(alias)?;
-        self.cell(slot, name, false)
+        self.cell(slot, name, None)
     }
 
-    fn optional(&mut self, alias: Option<&str>, name: &str) -> Result<usize, Wrong> {
+    fn optional(&mut self, alias: Option<&str>, name: &str, effect: &str) -> Result<usize, Wrong> {
         let slot = self.slot(alias)?;
-        match self.cell(slot, name, true)?.0 {
+        match self.cell(slot, name, Some(effect))?.0 {
             Expr::Column(at) => Ok(at),
             _ => Err(("optional needs a column first".to_owned(), None)),
         }

@@ -6,7 +6,9 @@ use sqlparser::ast::{
     self, BinaryOperator, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectNamePart,
 };
 
-use super::compile::{Compiler, Formed, LineCall, Setting, constant, instead, shown, wrong};
+use super::compile::{
+    Compiler, Formed, LineCall, Setting, constant, instead, rounded, shown, wrong,
+};
 use super::functions::{self, Call, FORMS, FUNCTIONS, FunctionInfo};
 use super::{Ending, Expr, Type, Wrong};
 use crate::pages::Page;
@@ -42,13 +44,17 @@ impl Compiler<'_> {
 
     fn optional(&mut self, arguments: &[&ast::Expr]) -> Result<Formed, Wrong> {
         const EXAMPLE: &str = "optional(item.safety_stock, 0)";
+        const EFFECT: &str = "optional always gives its second value";
         let [column, default] = arguments else {
             return instead("optional takes a column and a value", EXAMPLE);
         };
         let column = match column {
-            ast::Expr::Identifier(name) => self.names.optional(None, &name.value)?,
+            ast::Expr::Identifier(name) => self.names.optional(None, &name.value, EFFECT)?,
             ast::Expr::CompoundIdentifier(parts) => match parts.as_slice() {
-                [alias, name] => self.names.optional(Some(&alias.value), &name.value)?,
+                [alias, name] => {
+                    let alias = Some(alias.value.as_str());
+                    self.names.optional(alias, &name.value, EFFECT)?
+                }
                 _ => return instead("optional needs a column first", EXAMPLE),
             },
             _ => return instead("optional needs a column first", EXAMPLE),
@@ -81,7 +87,9 @@ impl Compiler<'_> {
             }
             // What a site named may be missing at the next: then it is null.
             Setting::One(Value::Text(column)) => {
-                let at = self.names.optional(Some(&alias.value), column.trim())?;
+                let effect = format!("column(.., setting.{}) is always null", name.value);
+                let alias = Some(alias.value.as_str());
+                let at = self.names.optional(alias, column.trim(), &effect)?;
                 let null = Box::new(Expr::Constant(Value::Null));
                 Ok((Expr::Optional(at, null), Type::Any))
             }
@@ -240,7 +248,8 @@ impl Compiler<'_> {
             let wanted = info.arguments.get(n).or(info.arguments.last());
             let wanted = wanted.copied().unwrap_or(Type::Any);
             let (value, kind) = self.expr(node)?;
-            if !kind.fits(wanted) {
+            let rounds = info.call == Call::Round && n == 0 && kind == Type::Float;
+            if !kind.fits(wanted) && !rounds {
                 return instead(
                     format!(
                         "`{name}` needs {}, but {} is {}",
@@ -248,10 +257,11 @@ impl Compiler<'_> {
                         shown(node),
                         kind.name()
                     ),
-                    info.example.0,
+                    rounded(kind, node).unwrap_or_else(|| info.example.0.to_owned()),
                 );
             }
-            if same && !matches!(kind, Type::Any | Type::Null) {
+            // A float beside numbers may still be rounded.
+            if same && !matches!(kind, Type::Any | Type::Null | Type::Float) {
                 match first {
                     Some((known, other)) if known != kind => {
                         return wrong(format!(

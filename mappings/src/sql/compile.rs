@@ -20,8 +20,9 @@ const HEIGHT_MAX: usize = 60;
 pub(crate) trait Names {
     /// What a name stands for.
     fn name(&mut self, alias: Option<&str>, name: &str) -> Result<Formed, Wrong>;
-    /// The index of a column that some versions of the table lack.
-    fn optional(&mut self, alias: Option<&str>, name: &str) -> Result<usize, Wrong>;
+    /// The index of a column that some versions of the table lack; `effect` is what follows if
+    /// this one does.
+    fn optional(&mut self, alias: Option<&str>, name: &str, effect: &str) -> Result<usize, Wrong>;
     /// What a person answered.
     fn setting(&self, name: &str) -> Result<Setting, Wrong>;
     /// The file's units of measure.
@@ -150,17 +151,17 @@ impl Compiler<'_> {
         wanted: Type,
         where_: &str,
     ) -> Result<Expr, Wrong> {
-        let (expr, found) = self.expr(node)?;
-        if found.fits(wanted) {
+        let (expr, kind) = self.expr(node)?;
+        if kind.fits(wanted) {
             return Ok(expr);
         }
         let found = format!(
             "{where_} needs {}, but {} is {}",
             wanted.name(),
             shown(node),
-            found.name()
+            kind.name()
         );
-        Err((found, None))
+        Err((found, rounded(kind, node)))
     }
 
     fn node(&mut self, node: &ast::Expr) -> Result<(Expr, Type), Wrong> {
@@ -261,7 +262,11 @@ impl Compiler<'_> {
                 ..
             } => {
                 let (target, result) = target(data_type)?;
-                let inner = self.expr(expr)?.0;
+                let (inner, kind) = self.expr(expr)?;
+                if kind == Type::Float {
+                    let found = format!("cast: {} is {}", shown(expr), kind.name());
+                    return Err((found, rounded(kind, expr)));
+                }
                 (Expr::Cast(Box::new(inner), target), result)
             }
             E::Ceil {
@@ -429,6 +434,8 @@ impl Compiler<'_> {
         let mut arms = Vec::with_capacity(conditions.len());
         let mut result = Type::Null;
         let mut join = |kind: Type, node: &ast::Expr| {
+            // Beside numbers it may still be rounded.
+            let kind = if kind == Type::Float { Type::Any } else { kind };
             if result == Type::Null || kind == result {
                 result = if result == Type::Null { kind } else { result };
             } else if kind == Type::Any || result == Type::Any {
@@ -491,6 +498,16 @@ fn comparable(left: &Side<'_>, right: &Side<'_>, what: &str) -> Result<(), Wrong
             return wrong(format!("{} is no date YYYY-MM-DD", shown(constant.node)));
         }
     }
+    for (side, other) in [(left, right), (right, left)] {
+        if side.kind == Type::Float && other.kind != Type::Null {
+            let found = format!(
+                "{what} compares {}, {}, which has no exact value",
+                shown(side.node),
+                side.kind.name()
+            );
+            return Err((found, rounded(side.kind, side.node)));
+        }
+    }
     let fine = |one: Type, other: Type| {
         one.fits(other)
             || matches!(
@@ -508,6 +525,11 @@ fn comparable(left: &Side<'_>, right: &Side<'_>, what: &str) -> Result<(), Wrong
         shown(right.node),
         right.kind.name()
     ))
+}
+
+/// What makes a number of a binary float.
+pub(super) fn rounded(kind: Type, node: &ast::Expr) -> Option<String> {
+    (kind == Type::Float).then(|| format!("round({node}, 2), with the places it really has"))
 }
 
 fn negate(expr: Expr, negated: bool) -> Expr {

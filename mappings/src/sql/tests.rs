@@ -20,7 +20,7 @@ impl Names for Known {
         Ok((Expr::Column(at), Type::Any))
     }
 
-    fn optional(&mut self, alias: Option<&str>, column: &str) -> Result<usize, Wrong> {
+    fn optional(&mut self, alias: Option<&str>, column: &str, _: &str) -> Result<usize, Wrong> {
         match self.name(alias, column)?.0 {
             Expr::Column(at) => Ok(at),
             _ => Err((String::new(), None)),
