@@ -291,3 +291,24 @@ fn files_are_checked_tested_explained_and_begun() {
     let (code, shown) = map(site.path(), &["functions"]);
     assert_eq!(code, Some(0), "{shown}");
 }
+
+#[test]
+fn no_mapping_command_needs_what_a_destination_needs() {
+    let site = site();
+    let settings = site.path().join("lighterman.toml");
+    let text = std::fs::read_to_string(&settings).unwrap();
+    let secret = "secret = { env = \"NOBODY_HAS_SET_THIS\" }\n";
+    std::fs::write(&settings, format!("{text}{secret}")).unwrap();
+    for words in [
+        vec!["check", "mapping.yaml", "--source", "erp"],
+        vec!["new", "--from", "main.stock"],
+        vec!["try", "mapping.yaml", "--sample", "10"],
+        vec!["diff", "mapping.yaml", "mapping.yaml", "--sample", "10"],
+    ] {
+        let (code, shown) = map(site.path(), &words);
+        assert_ne!(code, Some(2), "{words:?}: {shown}");
+    }
+    let (code, shown) = command(BINARY, site.path(), &["check"]);
+    assert_eq!(code, Some(2), "{shown}");
+    assert!(shown.contains("NOBODY_HAS_SET_THIS is not set"), "{shown}");
+}

@@ -86,8 +86,25 @@ pub(crate) fn load(file: &Path) -> Result<Config, Vec<Finding>> {
     })
 }
 
+/// Reads and checks the sources of a settings file. Destinations are not looked at, nor are their
+/// secrets: whoever writes mapping files may not have them.
+pub(crate) fn load_sources(file: &Path) -> Result<Vec<SourceConfig>, Vec<Finding>> {
+    let config = parse(file, |top| {
+        top.get("destination");
+        read(top, |_| Some(Vec::new()))
+    })?;
+    Ok(config.sources)
+}
+
 /// Reads and checks a settings file, and not the mappings it names.
-pub(crate) fn load_settings(file: &Path) -> Result<Config, Vec<Finding>> {
+fn load_settings(file: &Path) -> Result<Config, Vec<Finding>> {
+    parse(file, |top| read(top, read_destinations))
+}
+
+fn parse(
+    file: &Path,
+    read: impl FnOnce(&mut Section<'_>) -> Option<Config>,
+) -> Result<Config, Vec<Finding>> {
     let shown = file.display().to_string();
     let text = std::fs::read_to_string(file).map_err(|error| {
         let finding = Finding::fail(format!("read {shown}"), error.to_string());
@@ -111,7 +128,10 @@ pub(crate) fn load_settings(file: &Path) -> Result<Config, Vec<Finding>> {
     }
 }
 
-fn read(top: &mut Section<'_>) -> Option<Config> {
+fn read(
+    top: &mut Section<'_>,
+    destinations: impl FnOnce(&mut Section<'_>) -> Option<Vec<DestinationConfig>>,
+) -> Option<Config> {
     let tenant = top.text("tenant").unwrap_or("default").to_owned();
     let state_folder = PathBuf::from(top.text("state_folder").unwrap_or("state"));
     let mut retention = Retention::default();
@@ -127,27 +147,16 @@ fn read(top: &mut Section<'_>) -> Option<Config> {
     if top.get("source").is_none() {
         top.missing("source", "a [[source]] block");
     }
-    if top.get("destination").is_none() {
-        top.missing("destination", "a [[destination]] block");
-    }
     let sections = top.sections("source");
     let expected = sections.len();
     let sources: Vec<_> = sections.into_iter().filter_map(read_source).collect();
     let whole = sources.len() == expected;
-    let sections = top.sections("destination");
-    let expected = sections.len();
-    let destinations: Vec<_> = sections.into_iter().filter_map(read_destination).collect();
-    let whole = whole && destinations.len() == expected;
     twice(
         top.problems(),
         "source",
         sources.iter().map(|source| &source.name),
     );
-    twice(
-        top.problems(),
-        "destination",
-        destinations.iter().map(|d| &d.name),
-    );
+    let destinations = destinations(top)?;
     whole.then_some(Config {
         tenant,
         state_folder,
@@ -156,6 +165,21 @@ fn read(top: &mut Section<'_>) -> Option<Config> {
         destinations,
         warnings: Vec::new(),
     })
+}
+
+fn read_destinations(top: &mut Section<'_>) -> Option<Vec<DestinationConfig>> {
+    if top.get("destination").is_none() {
+        top.missing("destination", "a [[destination]] block");
+    }
+    let sections = top.sections("destination");
+    let expected = sections.len();
+    let destinations: Vec<_> = sections.into_iter().filter_map(read_destination).collect();
+    twice(
+        top.problems(),
+        "destination",
+        destinations.iter().map(|d| &d.name),
+    );
+    (destinations.len() == expected).then_some(destinations)
 }
 
 fn twice<'a>(problems: &Problems, what: &str, names: impl Iterator<Item = &'a String>) {

@@ -25,13 +25,9 @@ pub(crate) struct Ask {
 /// # Errors
 /// What is wrong with the settings or the name.
 pub(crate) fn source(ask: &Ask) -> Result<SourceConfig, Vec<Finding>> {
-    let config = config::load_settings(&ask.config)?;
-    let names: Vec<String> = config
-        .sources
-        .iter()
-        .map(|source| source.name.clone())
-        .collect();
-    let mut sources = config.sources.into_iter();
+    let sources = config::load_sources(&ask.config)?;
+    let names: Vec<String> = sources.iter().map(|source| source.name.clone()).collect();
+    let mut sources = sources.into_iter();
     let found = match &ask.source {
         Some(name) => sources.find(|source| source.name == *name),
         None if names.len() == 1 => sources.next(),
