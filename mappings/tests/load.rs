@@ -229,6 +229,11 @@ const BROKEN_RELATED: &[(&str, &str, &str)] = &[
         "safety_stock: \"allocated / 2\"",
         "unavailable: {damaged: \"lot.qty\"}",
     ),
+    (
+        GROUPS,
+        "safety_stock: \"allocated / 2\"\n",
+        "safety_stock: 0\n    guard: [{check: \"on_hand >= 0 and lot.qty >= 0\", else: hold, say: negative}]\n",
+    ),
     // documents
     (DOCUMENTS, "      from: line\n", "      from: lines\n"),
     (DOCUMENTS, "        sku: \"item.sku\"\n", ""),

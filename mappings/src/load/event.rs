@@ -236,7 +236,7 @@ fn build(
     }
     let guards = guards
         .into_iter()
-        .filter_map(|guard| load_guard(scope, guard))
+        .filter_map(|guard| load_guard(scope, guard, parts.grouped))
         .collect();
     let columns = std::mem::take(&mut scope.columns);
     let slots = std::mem::take(&mut scope.slots);
@@ -500,7 +500,7 @@ fn grouped_fields(problems: &Problems, fields: &[Field], place: (usize, usize), 
     }
 }
 
-fn load_guard(scope: &mut Scope<'_>, mut guard: Section<'_>) -> Option<Guard> {
+fn load_guard(scope: &mut Scope<'_>, mut guard: Section<'_>, grouped: bool) -> Option<Guard> {
     let path = guard.path().to_owned();
     let check = guard.get("check");
     if check.is_none() {
@@ -513,7 +513,17 @@ fn load_guard(scope: &mut Scope<'_>, mut guard: Section<'_>) -> Option<Guard> {
     let say = guard.required_text("say", "`say: \"negative stock\"`");
     guard.finish();
     let path = format!("{path}.check");
-    let check = scope.formula(check?, &path, Type::Bool, "on_hand >= 0")?;
+    let node = check?;
+    let check = scope.formula(node, &path, Type::Bool, "on_hand >= 0")?;
+    if let (true, Some(column)) = (grouped, check.expr.columns().first()) {
+        // The group has many rows, and its guard looks at what they became together.
+        let read = scope.shown_column(*column);
+        let found = format!("{read} is of a single row, and the event is made of many");
+        let fix = "a field of the event, such as on_hand; a condition on each row is `where`";
+        let problems = scope.shared.problems;
+        problems.add(node.line, node.column, &path, found, Some(fix.to_owned()));
+        return None;
+    }
     Some(Guard {
         check,
         hold: hold? == "hold",

@@ -97,6 +97,16 @@ impl<'l> Scope<'l> {
         path.clone_into(&mut self.path);
     }
 
+    /// What an expression calls a rule's column.
+    pub(crate) fn shown_column(&self, at: usize) -> String {
+        let alias = |slot: usize| self.slots.get(slot).map_or("", |slot| &slot.alias);
+        match self.columns.get(at) {
+            Some(Origin::Cell { slot, column, .. }) => format!("`{}.{column}`", alias(*slot)),
+            Some(Origin::Added { slot, .. }) => format!("`{}`", alias(*slot)),
+            _ => "what it reads".to_owned(),
+        }
+    }
+
     /// What values a rule's column holds, as far as it is known.
     pub(crate) fn column_kind(&self, at: usize) -> ColumnKind {
         match self.columns.get(at) {
