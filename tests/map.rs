@@ -312,3 +312,41 @@ fn no_mapping_command_needs_what_a_destination_needs() {
     assert_eq!(code, Some(2), "{shown}");
     assert!(shown.contains("NOBODY_HAS_SET_THIS is not set"), "{shown}");
 }
+
+/// What is held keeps what was told of it last, so nothing is taken away.
+#[test]
+fn what_is_newly_held_is_not_removed_as_well() {
+    let site = site();
+    let diff = |new: String| {
+        std::fs::write(site.path().join("new.yaml"), new).unwrap();
+        let words = ["diff", "mapping.yaml", "new.yaml", "--sample", "10"];
+        json_of(site.path(), &words).1
+    };
+    let count = |json: &Value, what: &str| json[what].as_array().unwrap().len();
+    let fields = MAPPING.replace("10 / stock.qty", "10 / (stock.qty - 5)");
+    let key = MAPPING.replace(
+        "key: {sku: item.sku, location: stock.site}",
+        "key: {sku: item.sku, location: \"cast(10 / (stock.qty - 5) as text)\"}",
+    );
+    for new in [fields, key] {
+        let json = diff(new);
+        assert_eq!(
+            (count(&json, "removed"), count(&json, "held")),
+            (0, 1),
+            "{json}"
+        );
+        assert!(
+            json["held"][0]
+                .as_str()
+                .unwrap()
+                .contains("division by zero"),
+            "{json}"
+        );
+    }
+    let json = diff(MAPPING.replace("stock.qty >= 0", "stock.qty > 5"));
+    assert_eq!(
+        (count(&json, "removed"), count(&json, "held")),
+        (1, 0),
+        "{json}"
+    );
+}
