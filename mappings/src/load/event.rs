@@ -365,7 +365,14 @@ fn history<'a>(scope: &mut Scope<'_>, mut section: Section<'a>) -> (Option<()>, 
                 "`{}` is neither the event's table nor that of its lines",
                 alias.name
             );
-            problem(found, None);
+            let own = scope.slots.iter();
+            let own = own.filter(|slot| matches!(slot.role, Role::From | Role::List));
+            let own: Vec<&str> = own.map(|slot| slot.alias.as_str()).collect();
+            let fix = did_you_mean(&alias.name, own.iter().copied());
+            problem(
+                found,
+                fix.or_else(|| Some(format!("one of {}", own.join(", ")))),
+            );
             continue;
         };
         scope.used_tables.push(table.clone());
@@ -612,8 +619,12 @@ fn load_key(
             }
             (None, _) => {
                 let found = format!("key field `{name}` of {event_type} is not mapped");
-                let fix = (*name == "company")
-                    .then(|| "`company: MY-COMPANY` at the top of the file".to_owned());
+                let alias = scope.slots.first().map_or("stock", |slot| &slot.alias);
+                let fix = Some(if *name == "company" {
+                    "`company: MY-COMPANY` at the top of the file".to_owned()
+                } else {
+                    format!("add `{name}: \"{alias}.<a column>\"`, or a constant: \"'MAIN'\"")
+                });
                 scope
                     .shared
                     .problems

@@ -132,16 +132,8 @@ impl Scope<'_> {
             .add(node.line, node.column, path, found, Some(fix));
     }
 
-    fn report<T>(&self, result: Result<T, Wrong>, node: &Node, path: &str) -> Option<T> {
-        match result {
-            Ok(value) => Some(value),
-            Err((found, fix)) => {
-                self.shared
-                    .problems
-                    .add(node.line, node.column, path, found, fix);
-                None
-            }
-        }
+    fn report<T>(&mut self, result: Result<T, Wrong>, node: &Node, path: &str) -> Option<T> {
+        result.map_err(|wrong| self.misread(node, path, wrong)).ok()
     }
 
     fn detailed(

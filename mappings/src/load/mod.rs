@@ -93,7 +93,7 @@ pub(crate) fn load_watched(
     let mut texts = vec![text.to_owned()];
     let root = site::extended(own, problems, context.packs, &mut texts)?;
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let mapping = load(&root, problems, digest(&texts), context);
+    let mapping = load(&root, problems, &texts, context);
     let findings = problems.take();
     // Two fields that use one dictionary find the same mistake in it; so do two companies.
     let mut said: HashSet<String> = HashSet::new();
@@ -119,9 +119,10 @@ pub(crate) fn load_watched(
 fn load(
     root: &Node,
     problems: &Problems,
-    digest: String,
+    texts: &[&str],
     context: LoadContext<'_>,
 ) -> Option<Mapping> {
+    let digest = digest(texts);
     let mut top = Section::new(root, "", problems);
     if top.number("mapping", 1, 1).is_none() && top.get("mapping").is_none() {
         top.missing(
@@ -173,6 +174,7 @@ fn load(
             tables: &tables,
             company: company.as_ref(),
             catalogue: context.catalogue,
+            texts,
         };
         for section in events(&mut top) {
             let loaded = event::load(&shared, section, &reference, source);

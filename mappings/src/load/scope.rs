@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use contract::section::Problems;
+use contract::section::{FILE_LINES, Problems};
 use contract::{
     BodySchema, CapturedTable, ColumnKind, FieldType, Finding, Node, NodeKind, TableName, Value,
 };
@@ -14,6 +14,7 @@ use crate::catalogue::{Catalogue, seen};
 use crate::rule::{Added, Formula, List, Origin, Role, Slot};
 use crate::sql::{self, Codes, Expr, Formed, LineCall, Names, Setting, Type, Wrong, folded};
 use crate::units::Units;
+use crate::yaml::place_within;
 
 /// What all events of a file share.
 pub(crate) struct Shared<'l> {
@@ -25,6 +26,8 @@ pub(crate) struct Shared<'l> {
     pub(crate) tables: &'l BTreeMap<String, CapturedTable>,
     pub(crate) company: Option<&'l Company>,
     pub(crate) catalogue: &'l Catalogue,
+    /// The texts of the file and of those it extends.
+    pub(crate) texts: &'l [&'l str],
 }
 
 /// Names of fields that expressions may read.
@@ -68,6 +71,10 @@ pub(crate) struct Scope<'l> {
     /// What is being read, for warnings: its place and path.
     place: (usize, usize),
     path: String,
+    /// Signs before what is wrong in the expression that was read last.
+    wrong: Option<usize>,
+    /// Aliases that are joined after the one being read.
+    pub(crate) later: Vec<String>,
 }
 
 impl<'l> Scope<'l> {
@@ -88,7 +95,22 @@ impl<'l> Scope<'l> {
             in_company: false,
             place: (1, 1),
             path: String::new(),
+            wrong: None,
+            later: Vec::new(),
         }
+    }
+
+    /// Reports what is wrong with the expression that was read last: at its node, and in a text of
+    /// several lines at the word itself.
+    pub(crate) fn misread(&mut self, node: &Node, path: &str, (found, fix): Wrong) {
+        let text = self.shared.texts.get(node.line / FILE_LINES);
+        let first = node.line / FILE_LINES * FILE_LINES;
+        let start = (node.line % FILE_LINES, node.column);
+        let place = text.zip(self.wrong.take());
+        let place = place.and_then(|(text, signs)| place_within(text, start, signs));
+        let (line, column) = place.unwrap_or(start);
+        let problems = self.shared.problems;
+        problems.add(first + line, column, path, found, fix);
     }
 
     /// From here on, warnings are about a node.
@@ -178,14 +200,22 @@ impl<'l> Scope<'l> {
             .filter_map(|n| self.slots.get(n))
             .map(|slot| &*slot.alias);
         let visible: Vec<&str> = visible.collect();
+        if self.later.iter().any(|later| later == alias) {
+            let found = format!("`{alias}` is joined only after this");
+            let fix = format!("put `{alias}` first: each join finds its row by those before it");
+            return Err((found, Some(fix)));
+        }
         if self.shared.tables.contains_key(alias) {
             let found = format!("`{alias}` is one of tables, but this event does not join it here");
             let fix =
                 format!("join: {{{alias}: {{match: \"{alias}.column = ..\", missing: hold}}}}");
             return Err((found, Some(fix)));
         }
-        let fix = did_you_mean(alias, visible.iter().copied());
-        Err((format!("`{alias}` is not one of tables"), fix))
+        let tables = self.shared.tables.keys().map(String::as_str);
+        let fix = did_you_mean(alias, visible.iter().copied())
+            .or_else(|| did_you_mean(alias, tables))
+            .unwrap_or_else(|| format!("one of {}", visible.join(", ")));
+        Err((format!("`{alias}` is not one of tables"), Some(fix)))
     }
 
     /// `absent` is what follows where the table has no such column; without it there must be one.
@@ -200,29 +230,28 @@ impl<'l> Scope<'l> {
         let known = table.and_then(|table| self.shared.catalogue.columns(table));
         let mut kind = Type::Any;
         if let Some(columns) = known {
-            match columns.iter().find(|known| known.name == column) {
-                Some(found) => kind = seen(found.kind),
-                None => {
-                    let table = table.map(TableName::to_string).unwrap_or_default();
-                    let names = columns.iter().map(|known| known.name.as_str());
-                    let near = did_you_mean(column, names);
-                    let found = format!("table {table} has no column \"{column}\"");
-                    let Some(effect) = absent else {
-                        let fix = near.or_else(|| {
-                            Some(format!(
-                                "optional({column}, ..) if only some versions have it"
-                            ))
-                        });
-                        return Err((found, fix));
-                    };
-                    // Versions differ: right, or mistyped.
-                    let found = format!("{found}: {effect}");
-                    let mut warning = Finding::warn(&self.path, found);
-                    warning.fix = near;
-                    self.shared
-                        .problems
-                        .push(warning, self.place.0, self.place.1);
-                }
+            if let Some(found) = columns.iter().find(|known| known.name == column) {
+                kind = seen(found.kind);
+            } else {
+                let table = table.map(TableName::to_string).unwrap_or_default();
+                let names = columns.iter().map(|known| known.name.as_str());
+                let near = did_you_mean(column, names);
+                let found = format!("table {table} has no column \"{column}\"");
+                let Some(effect) = absent else {
+                    let fix = near.or_else(|| {
+                        Some(format!(
+                            "optional({column}, ..) if only some versions have it"
+                        ))
+                    });
+                    return Err((found, fix));
+                };
+                // Versions differ: right, or mistyped.
+                let found = format!("{found}: {effect}");
+                let mut warning = Finding::warn(&self.path, found);
+                warning.fix = near;
+                self.shared
+                    .problems
+                    .push(warning, self.place.0, self.place.1);
             }
         }
         let column = column.to_owned();
@@ -371,10 +400,8 @@ impl<'l> Scope<'l> {
                     .add(node.line, node.column, path, found, fix);
                 None
             }
-            Err((found, fix)) => {
-                self.shared
-                    .problems
-                    .add(node.line, node.column, path, found, fix);
+            Err(wrong) => {
+                self.misread(node, path, wrong);
                 None
             }
         }
@@ -394,6 +421,21 @@ impl<'l> Scope<'l> {
         slots.dedup();
         slots
     }
+}
+
+/// How many signs stand before a place in a text; blanks do not count, for YAML folds them.
+fn signs_before(text: &str, line: u64, column: u64) -> usize {
+    let index = |place: u64| {
+        usize::try_from(place)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(1)
+    };
+    let solid = |c: &char| !c.is_whitespace();
+    let mut lines = text.split('\n');
+    let above = lines.by_ref().take(index(line));
+    let above: usize = above.map(|line| line.chars().filter(solid).count()).sum();
+    let within = lines.next().unwrap_or_default().chars().take(index(column));
+    above + within.filter(solid).count()
 }
 
 /// What expressions see of a field.
@@ -481,6 +523,10 @@ impl Names for Scope<'_> {
                 .as_ref()
                 .map(|word| word.meaning.clone()),
         })
+    }
+
+    fn wrong_at(&mut self, text: &str, at: Option<(u64, u64)>) {
+        self.wrong = at.map(|(line, column)| signs_before(text, line, column));
     }
 
     fn has_zone(&self) -> bool {

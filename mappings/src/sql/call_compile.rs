@@ -19,6 +19,9 @@ impl Compiler<'_> {
             [ObjectNamePart::Identifier(name)] => name.value.as_str(),
             _ => return wrong(format!("there is no function `{}`", call.name)),
         };
+        if let Some(elsewhere) = elsewhere(name) {
+            return Err(elsewhere);
+        }
         let arguments = arguments(name, call)?;
         match name.to_ascii_lowercase().as_str() {
             "dict" => self.dictionary(&arguments),
@@ -334,6 +337,31 @@ fn unknown<T>(name: &str) -> Result<T, Wrong> {
         other => nearest(other, names).map(|name| format!("did you mean `{name}`?")),
     };
     Err((format!("there is no function `{name}`"), fix))
+}
+
+/// What SQL has and a mapping cannot have, and what stands for it.
+fn elsewhere(name: &str) -> Option<Wrong> {
+    let (found, fix) = match name.to_ascii_lowercase().as_str() {
+        "sum" | "count" | "avg" | "min" | "max" => (
+            format!("`{name}` adds rows up, and an expression sees one row"),
+            "rows of another table: add: {open: {from: line, match: \"..\", sum: \"..\"}}, then \
+             open.sum or open.count; several rows of its own: group: sum",
+        ),
+        "now" | "current_date" | "current_time" | "current_timestamp" | "localtime"
+        | "localtimestamp" | "getdate" | "getutcdate" | "sysdate" | "sysdatetime" | "curdate"
+        | "today" | "utc_timestamp" => (
+            format!(
+                "`{name}`: a mapping has no clock, so that the same rows always give the same event"
+            ),
+            "send the date itself, or let the database compare it: `read`",
+        ),
+        "dateadd" | "datediff" | "date_add" | "date_sub" | "adddate" => (
+            format!("there is no function `{name}`: dates are compared, not counted with"),
+            "send both dates, or let the database work it out: `read`",
+        ),
+        _ => return None,
+    };
+    Some((found, Some(fix.to_owned())))
 }
 
 /// Whether a function says how a quotient ends.

@@ -33,6 +33,11 @@ pub(crate) trait Names {
     fn has_zone(&self) -> bool;
     /// From here on names are those of one line of the event's document.
     fn enter_lines(&mut self) -> Result<(), Wrong>;
+    /// Where the expression is wrong that is being read: a line and a character of its text, from
+    /// 1. Nothing where the whole of it is, or where another one begins.
+    fn wrong_at(&mut self, text: &str, at: Option<(u64, u64)>) {
+        let _ = (text, at);
+    }
     /// Back to the event itself; what the call gives over all lines.
     fn leave_lines(&mut self, call: LineCall, inner: Option<Expr>) -> Formed;
 }
@@ -82,8 +87,19 @@ pub(crate) enum LineCall {
 /// # Errors
 /// What is wrong with it, and what to write instead.
 pub(crate) fn compile(text: &str, names: &mut dyn Names) -> Result<(Expr, Type), Wrong> {
-    let parsed = parse(text)?;
-    Compiler { names, height: 0 }.expr(&parsed)
+    let parsed = read(text, names)?;
+    let mut compiler = Compiler::new(names);
+    let made = compiler.expr(&parsed);
+    compiler.finish(text, made)
+}
+
+/// Reads the syntax; notes where it is wrong.
+fn read(text: &str, names: &mut dyn Names) -> Result<ast::Expr, Wrong> {
+    names.wrong_at(text, None);
+    parse(text).map_err(|(wrong, at)| {
+        names.wrong_at(text, at);
+        wrong
+    })
 }
 
 /// Reads `money(amount, currency)`; nothing where the text is something else.
@@ -94,25 +110,29 @@ pub(crate) fn compile_money(
     text: &str,
     names: &mut dyn Names,
 ) -> Result<Option<(Formed, Formed)>, Wrong> {
-    let ast::Expr::Function(call) = parse(text)? else {
+    let ast::Expr::Function(call) = read(text, names)? else {
         return Ok(None);
     };
     if !call.name.to_string().eq_ignore_ascii_case("money") {
         return Ok(None);
     }
-    let mut compiler = Compiler { names, height: 0 };
+    let mut compiler = Compiler::new(names);
     let [amount, currency] = call_compile::arguments("money", &call)?[..] else {
         return instead(
             "money takes an amount and a currency",
             "money(line.price, line.currency)",
         );
     };
-    Ok(Some((compiler.expr(amount)?, compiler.expr(currency)?)))
+    let amount = compiler.expr(amount);
+    let made = amount.and_then(|amount| Ok(Some((amount, compiler.expr(currency)?))));
+    compiler.finish(text, made)
 }
 
 pub(super) struct Compiler<'n> {
     pub(super) names: &'n mut dyn Names,
     height: usize,
+    /// Where the innermost thing that is wrong begins.
+    wrong: Option<(u64, u64)>,
 }
 
 pub(super) fn wrong<T>(found: impl Into<String>) -> Result<T, Wrong> {
@@ -133,6 +153,28 @@ pub(super) fn shown(node: &ast::Expr) -> String {
     format!("`{start}...`")
 }
 
+impl<'n> Compiler<'n> {
+    fn new(names: &'n mut dyn Names) -> Self {
+        Self {
+            names,
+            height: 0,
+            wrong: None,
+        }
+    }
+
+    /// Says where it is wrong.
+    fn finish<T>(self, text: &str, made: Result<T, Wrong>) -> Result<T, Wrong> {
+        if made.is_err() {
+            self.names.wrong_at(text, self.wrong);
+        }
+        made
+    }
+
+    fn mark(&mut self, node: &ast::Expr) {
+        self.wrong = self.wrong.or_else(|| start(node));
+    }
+}
+
 impl Compiler<'_> {
     pub(super) fn expr(&mut self, node: &ast::Expr) -> Result<(Expr, Type), Wrong> {
         self.height += 1;
@@ -140,6 +182,9 @@ impl Compiler<'_> {
             return wrong(format!("has more than {HEIGHT_MAX} operators in a row"));
         }
         let done = self.node(node);
+        if done.is_err() {
+            self.mark(node);
+        }
         self.height -= 1;
         done
     }
@@ -155,13 +200,16 @@ impl Compiler<'_> {
         if kind.fits(wanted) {
             return Ok(expr);
         }
+        self.mark(node);
         let found = format!(
             "{where_} needs {}, but {} is {}",
             wanted.name(),
             shown(node),
             kind.name()
         );
-        Err((found, rounded(kind, node)))
+        let texts = where_ == "`+`" && kind == Type::Text;
+        let fix = texts.then(|| "`||` puts texts together".to_owned());
+        Err((found, fix.or_else(|| rounded(kind, node))))
     }
 
     fn node(&mut self, node: &ast::Expr) -> Result<(Expr, Type), Wrong> {
@@ -479,6 +527,46 @@ impl Compiler<'_> {
         };
         Ok((made, result))
     }
+}
+
+/// Where an expression begins, about. Goes down its left side one by one: a tree may be higher than
+/// any stack.
+fn start(node: &ast::Expr) -> Option<(u64, u64)> {
+    use ast::Expr as E;
+    let mut node = node;
+    let span = loop {
+        node = match node {
+            E::Identifier(name) => break name.span,
+            E::CompoundIdentifier(parts) => break parts.first()?.span,
+            E::Value(value) => break value.span,
+            E::Case { case_token, .. } => break case_token.0.span,
+            E::Function(call) => match call.name.0.first()? {
+                ast::ObjectNamePart::Identifier(name) => break name.span,
+                ast::ObjectNamePart::Function(_) => return None,
+            },
+            E::BinaryOp { left, .. } => left,
+            E::Nested(inner)
+            | E::IsNull(inner)
+            | E::IsNotNull(inner)
+            | E::IsTrue(inner)
+            | E::IsFalse(inner)
+            | E::IsNotTrue(inner)
+            | E::IsNotFalse(inner)
+            | E::IsDistinctFrom(inner, _)
+            | E::IsNotDistinctFrom(inner, _) => inner,
+            E::UnaryOp { expr, .. }
+            | E::In { expr, .. }
+            | E::Between { expr, .. }
+            | E::Like { expr, .. }
+            | E::Cast { expr, .. }
+            | E::Ceil { expr, .. }
+            | E::Floor { expr, .. }
+            | E::Substring { expr, .. }
+            | E::Trim { expr, .. } => expr,
+            _ => return None,
+        };
+    };
+    (span.start.line > 0).then_some((span.start.line, span.start.column))
 }
 
 /// One side of a comparison.
