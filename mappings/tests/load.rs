@@ -336,6 +336,8 @@ const BROKEN_RELATED: &[(&str, &str, &str)] = &[
     (COMPANIES, "currency: EUR}", "currency: Euro}"),
     (COMPANIES, "split: table_prefix", "split: database"),
     (COMPANIES, "company.currency\"}\n", "company.country\"}\n"),
+    // companies
+    (COMPANIES, "company: SOUTH", "company: SOUHT"),
     // units
     (GROUPS, "tables:\n", "units: {CS: twelve EA}\ntables:\n"),
     (
@@ -624,4 +626,16 @@ fn huge_and_deep_files_end_in_findings_and_quickly() {
     }
     let findings = Mapping::load("shop.yaml", &wide).unwrap_err();
     assert!(findings.len() <= 100);
+}
+
+#[test]
+fn a_company_that_is_not_listed_is_said_once() {
+    let context = LoadContext {
+        company: Which::Named("WEST"),
+        catalogue: &Catalogue::default(),
+        packs: &mappings::packs::shipped,
+    };
+    let findings = Mapping::load_with("erp.yaml", COMPANIES, context).unwrap_err();
+    assert_eq!(findings.len(), 1, "{}", said(&findings));
+    assert!(findings[0].found.contains("there is no company `WEST`"));
 }

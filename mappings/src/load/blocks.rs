@@ -228,7 +228,13 @@ pub(crate) fn companies(
         if let (true, Some(node)) = (list.is_empty(), place) {
             let found = format!("there is no company `{code}`");
             problems.add(node.line, node.column, "companies.list", found, None);
-            list.push(Some(Company::default()));
+            // A stand-in that has all a company can have: what uses it is no mistake of its own.
+            list.push(Some(Company {
+                code: code.to_owned(),
+                currency: Some("XXX".to_owned()),
+                part: Some(String::new()),
+                column: None,
+            }));
         }
     } else if let (Split::Database, true, Some(node)) = (split, list.len() > 1, place) {
         let found = "several companies have a database each: one source captures one".to_owned();

@@ -154,6 +154,7 @@ fn load(
         blocks::of_company(&tables, split, company)
     };
     let tests = tests::load(&mut top, problems, &of_company);
+    test_companies(&mut top, problems);
     let reference = MappingRef {
         pack: pack.unwrap_or_default().to_owned(),
         version: version.unwrap_or_default().to_owned(),
@@ -206,6 +207,45 @@ fn load(
         tests,
         warnings: Vec::new(),
     })
+}
+
+/// A test is about a company that the file lists; nothing is said of files that list none.
+fn test_companies(top: &mut Section<'_>, problems: &Problems) {
+    let inside = |node: &'_ Node, key: &str| match &node.kind {
+        NodeKind::Map(entries) => {
+            let mut found = entries.iter().filter(|(known, _)| known.name == key);
+            found.next().map(|(_, node)| node.clone())
+        }
+        _ => None,
+    };
+    let items = |node: Option<Node>| match node.map(|node| node.kind) {
+        Some(NodeKind::List(items)) => items,
+        _ => Vec::new(),
+    };
+    let listed = items(top.get("companies").and_then(|node| inside(node, "list")));
+    let codes = listed.iter().filter_map(|company| inside(company, "code"));
+    let codes: Vec<String> = codes
+        .filter_map(|node| match node.kind {
+            NodeKind::Text(code) => Some(code),
+            _ => None,
+        })
+        .collect();
+    if codes.is_empty() {
+        return;
+    }
+    for (n, test) in items(top.get("tests").cloned()).iter().enumerate() {
+        let given = inside(test, "given").and_then(|given| inside(&given, "company"));
+        if let Some(node) = given
+            && let NodeKind::Text(code) = &node.kind
+            && !codes.contains(code)
+        {
+            let fix = did_you_mean(code, codes.iter().map(String::as_str))
+                .unwrap_or_else(|| format!("one of {}", codes.join(", ")));
+            let found = format!("`{code}` is not one of companies");
+            let path = format!("tests[{}].given.company", n + 1);
+            problems.add(node.line, node.column, &path, found, Some(fix));
+        }
+    }
 }
 
 /// The entries of `events`, with what is wrong with the list.
