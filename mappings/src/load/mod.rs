@@ -5,6 +5,7 @@ mod blocks;
 mod constant;
 mod event;
 mod field;
+mod history;
 mod links;
 mod nested;
 mod read;

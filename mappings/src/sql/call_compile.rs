@@ -3,14 +3,14 @@
 use contract::Value;
 use contract::finding::nearest;
 use sqlparser::ast::{
-    self, BinaryOperator, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectNamePart,
+    self, BinaryOperator, DataType, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectNamePart,
 };
 
 use super::compile::{
     Compiler, Formed, LineCall, Setting, constant, instead, rounded, shown, wrong,
 };
 use super::functions::{self, Call, FORMS, FUNCTIONS, FunctionInfo};
-use super::{Ending, Expr, Type, Wrong};
+use super::{Ending, Expr, Target, Type, Wrong};
 use crate::pages::Page;
 
 impl Compiler<'_> {
@@ -406,4 +406,34 @@ fn quotient<'e>(arguments: &[&'e ast::Expr]) -> Option<(&'e ast::Expr, &'e ast::
         } => Some((left, right)),
         _ => None,
     }
+}
+
+/// What a cast makes.
+pub(super) fn target(data_type: &DataType) -> Result<(Target, Type), Wrong> {
+    use sqlparser::ast::ExactNumberInfo::None as Free;
+    Ok(match data_type {
+        DataType::Decimal(Free) | DataType::Numeric(Free) | DataType::Dec(Free) => {
+            (Target::Number, Type::Number)
+        }
+        DataType::Int(None)
+        | DataType::Integer(None)
+        | DataType::BigInt(None)
+        | DataType::SmallInt(None) => (Target::Whole, Type::Number),
+        DataType::Text | DataType::Varchar(None) | DataType::Char(None) => {
+            (Target::Text, Type::Text)
+        }
+        DataType::Date => (Target::Date, Type::Date),
+        DataType::Decimal(_) | DataType::Numeric(_) | DataType::Dec(_) => {
+            return instead(
+                format!("cast to {data_type} would round unasked"),
+                "round(cast(.. as decimal), places)",
+            );
+        }
+        other => {
+            return instead(
+                format!("cast to {other} is no part of this language"),
+                "one of decimal, int, text, date",
+            );
+        }
+    })
 }

@@ -8,9 +8,9 @@ use sqlparser::ast::{
     UnaryOperator,
 };
 
-use super::call_compile::{self, function};
-use super::parse::parse;
-use super::{Arithmetic, Codes, Comparison, Expr, Piece, Target, Type, Wrong};
+use super::call_compile::{self, function, target};
+use super::parse::{parse, start};
+use super::{Arithmetic, Codes, Comparison, Expr, Piece, Type, Wrong};
 use crate::units::Units;
 
 /// Operators side by side, which nest in the tree as well: `a + b + c`.
@@ -529,46 +529,6 @@ impl Compiler<'_> {
     }
 }
 
-/// Where an expression begins, about. Goes down its left side one by one: a tree may be higher than
-/// any stack.
-fn start(node: &ast::Expr) -> Option<(u64, u64)> {
-    use ast::Expr as E;
-    let mut node = node;
-    let span = loop {
-        node = match node {
-            E::Identifier(name) => break name.span,
-            E::CompoundIdentifier(parts) => break parts.first()?.span,
-            E::Value(value) => break value.span,
-            E::Case { case_token, .. } => break case_token.0.span,
-            E::Function(call) => match call.name.0.first()? {
-                ast::ObjectNamePart::Identifier(name) => break name.span,
-                ast::ObjectNamePart::Function(_) => return None,
-            },
-            E::BinaryOp { left, .. } => left,
-            E::Nested(inner)
-            | E::IsNull(inner)
-            | E::IsNotNull(inner)
-            | E::IsTrue(inner)
-            | E::IsFalse(inner)
-            | E::IsNotTrue(inner)
-            | E::IsNotFalse(inner)
-            | E::IsDistinctFrom(inner, _)
-            | E::IsNotDistinctFrom(inner, _) => inner,
-            E::UnaryOp { expr, .. }
-            | E::In { expr, .. }
-            | E::Between { expr, .. }
-            | E::Like { expr, .. }
-            | E::Cast { expr, .. }
-            | E::Ceil { expr, .. }
-            | E::Floor { expr, .. }
-            | E::Substring { expr, .. }
-            | E::Trim { expr, .. } => expr,
-            _ => return None,
-        };
-    };
-    (span.start.line > 0).then_some((span.start.line, span.start.column))
-}
-
 /// One side of a comparison.
 struct Side<'e> {
     node: &'e ast::Expr,
@@ -643,33 +603,4 @@ pub(super) fn constant(value: &ast::Value) -> Result<(Expr, Type), Wrong> {
         other => return wrong(format!("`{other}` is no constant of this language")),
     };
     Ok((Expr::Constant(value), kind))
-}
-
-fn target(data_type: &DataType) -> Result<(Target, Type), Wrong> {
-    use sqlparser::ast::ExactNumberInfo::None as Free;
-    Ok(match data_type {
-        DataType::Decimal(Free) | DataType::Numeric(Free) | DataType::Dec(Free) => {
-            (Target::Number, Type::Number)
-        }
-        DataType::Int(None)
-        | DataType::Integer(None)
-        | DataType::BigInt(None)
-        | DataType::SmallInt(None) => (Target::Whole, Type::Number),
-        DataType::Text | DataType::Varchar(None) | DataType::Char(None) => {
-            (Target::Text, Type::Text)
-        }
-        DataType::Date => (Target::Date, Type::Date),
-        DataType::Decimal(_) | DataType::Numeric(_) | DataType::Dec(_) => {
-            return instead(
-                format!("cast to {data_type} would round unasked"),
-                "round(cast(.. as decimal), places)",
-            );
-        }
-        other => {
-            return instead(
-                format!("cast to {other} is no part of this language"),
-                "one of decimal, int, text, date",
-            );
-        }
-    })
 }

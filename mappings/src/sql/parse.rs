@@ -169,3 +169,43 @@ fn plain(found: &str, at: Option<(u64, u64)>) -> String {
         None => said,
     }
 }
+
+/// Where an expression begins, about. Goes down its left side one by one: a tree may be higher than
+/// any stack.
+pub(super) fn start(node: &ast::Expr) -> Option<(u64, u64)> {
+    use ast::Expr as E;
+    let mut node = node;
+    let span = loop {
+        node = match node {
+            E::Identifier(name) => break name.span,
+            E::CompoundIdentifier(parts) => break parts.first()?.span,
+            E::Value(value) => break value.span,
+            E::Case { case_token, .. } => break case_token.0.span,
+            E::Function(call) => match call.name.0.first()? {
+                ast::ObjectNamePart::Identifier(name) => break name.span,
+                ast::ObjectNamePart::Function(_) => return None,
+            },
+            E::BinaryOp { left, .. } => left,
+            E::Nested(inner)
+            | E::IsNull(inner)
+            | E::IsNotNull(inner)
+            | E::IsTrue(inner)
+            | E::IsFalse(inner)
+            | E::IsNotTrue(inner)
+            | E::IsNotFalse(inner)
+            | E::IsDistinctFrom(inner, _)
+            | E::IsNotDistinctFrom(inner, _) => inner,
+            E::UnaryOp { expr, .. }
+            | E::In { expr, .. }
+            | E::Between { expr, .. }
+            | E::Like { expr, .. }
+            | E::Cast { expr, .. }
+            | E::Ceil { expr, .. }
+            | E::Floor { expr, .. }
+            | E::Substring { expr, .. }
+            | E::Trim { expr, .. } => expr,
+            _ => return None,
+        };
+    };
+    (span.start.line > 0).then_some((span.start.line, span.start.column))
+}
