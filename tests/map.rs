@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
 use std::path::Path;
+use std::time::Duration;
 
-use harness::agent::command;
+use harness::agent::{Agent, command};
+use harness::receiver::{Faults, Receiver};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
@@ -280,7 +282,19 @@ fn files_are_checked_tested_explained_and_begun() {
     );
     let (code, shown) = map(site.path(), &["explain", "mapping.yaml"]);
     assert_eq!(code, Some(0), "{shown}");
-    assert!(shown.contains("found by need.item = stock.item"), "{shown}");
+    for part in [
+        "found by need.item = stock.item",
+        "by the index demand [item]",
+        "a change reaches the event through stock, by the index stock [item]",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    // The item's rows are kept once, though two sides of a match find them by it.
+    let kept = "    main.stock\n      columns item, site, qty\n      index on item\n      about ";
+    assert!(shown.contains(kept), "{shown}");
+    let (code, shown) = map(site.path(), &["explain", "mapping.yaml", "--source", "erp"]);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.contains("bytes a row"), "{shown}");
     let (code, draft) = map(site.path(), &["new", "--from", "main.stock"]);
     assert_eq!(code, Some(0), "{draft}");
     assert!(draft.contains("emit: inventory.availability.v1"), "{draft}");
@@ -349,4 +363,70 @@ fn what_is_newly_held_is_not_removed_as_well() {
         (1, 0),
         "{json}"
     );
+}
+
+/// What `map explain` says is kept, beside what a state file really takes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_size_that_is_explained_is_near_the_truth() {
+    const ROWS: u64 = 1_000;
+    let receiver = Receiver::start(1, Faults::default()).await;
+    let site = site();
+    let settings = site.path().join("lighterman.toml");
+    let text = std::fs::read_to_string(&settings).unwrap();
+    std::fs::write(
+        &settings,
+        text.replace("http://127.0.0.1:9/", receiver.url()),
+    )
+    .unwrap();
+    let db = Connection::open(site.path().join("erp.db")).unwrap();
+    db.execute_batch(
+        "DELETE FROM stock; DELETE FROM item; DELETE FROM need;
+         WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1000)
+         INSERT INTO stock SELECT printf('ITEM-%06d', n), 'MAIN', 5 FROM n;
+         INSERT INTO item SELECT item, item || '-SKU', 'EACH' FROM stock;
+         INSERT INTO need SELECT rowid, item, 2 FROM stock",
+    )
+    .unwrap();
+    let (code, shown) = command(BINARY, site.path(), &["source", "prepare", "--apply"]);
+    assert_eq!(code, Some(0), "{shown}");
+    let agent = Agent::start(BINARY, site.path());
+    let soon = Duration::from_mins(1);
+    let whole = |held: &harness::receiver::Held| held.arrivals >= 2 * ROWS;
+    assert!(receiver.wait(soon, whole).await, "{}", agent.log());
+    let state = Connection::open(site.path().join("state/lighterman.db")).unwrap();
+    let pages = |tables: &str| {
+        let sql = format!("SELECT sum(pgsize) FROM dbstat WHERE name IN ({tables})");
+        state
+            .query_row(&sql, [], |row| row.get::<_, i64>(0))
+            .unwrap()
+    };
+    let (_, json) = json_of(site.path(), &["explain", "mapping.yaml"]);
+    let file = &json["files"][0];
+    let sum = |list: &Value, what: &str| -> u64 {
+        let list = list.as_array().unwrap().iter();
+        list.map(|one| one[what].as_u64().unwrap()).sum()
+    };
+    for (what, tables, said) in [
+        (
+            "tables",
+            "'replica_row', 'replica_place'",
+            sum(&file["replicas"], "bytes_per_row"),
+        ),
+        (
+            "told",
+            "'told', 'told_by_key'",
+            sum(&file["events"], "bytes_per_row"),
+        ),
+        (
+            "published",
+            "'published', 'published_by_rule', 'sqlite_autoindex_published_1'",
+            sum(&file["events"], "bytes_per_key"),
+        ),
+    ] {
+        let truth = u64::try_from(pages(tables)).unwrap() / ROWS;
+        assert!(
+            truth * 2 / 3 <= said && said <= truth * 3 / 2,
+            "{what}: {truth} bytes, said {said}"
+        );
+    }
 }

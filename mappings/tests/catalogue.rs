@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
 use contract::{ColumnInfo, ColumnKind, Finding, Level, TableInfo, TableName};
-use mappings::{Catalogue, LoadContext, Mapping, Which, packs};
+use mappings::{Catalogue, LoadContext, Mapping, MappingSet, Which, packs};
 
 const FILE: &str = r#"
 mapping: 1
@@ -332,4 +332,43 @@ fn only_tables_that_were_asked_for_can_be_missing() {
         "{}",
         said(&findings)
     );
+}
+
+#[test]
+fn what_is_kept_of_a_table_is_explained_once() {
+    let second = FILE
+        .replacen("  old: ", "  again: {name: head, key: [id]}\n  old: ", 1)
+        .replacen("    also_in: {head: old}\n", "", 1)
+        .replacen("      archived: false\n", "      archived: again.day is null\n", 1)
+        .replacen(
+            "    from: head\n",
+            "    from: head\n    join: {again: {match: \"again.number = head.number\", missing: hold}}\n",
+            1,
+        );
+    let mapping = Mapping::load("shop.yaml", &second).unwrap();
+    let set = MappingSet::new(vec![mapping]).unwrap();
+    let mut tables = tables();
+    tables[1].rows = Some(1_200);
+    let (offline, live) = (set.explain(&[]), set.explain(&tables));
+    let kept: Vec<&str> = live.replicas.iter().map(|kept| &*kept.table).collect();
+    assert_eq!(
+        kept,
+        ["main.head", "main.line"],
+        "stock works on one row alone"
+    );
+    let head = &live.replicas[0];
+    assert_eq!(head.columns, ["id", "number", "customer", "day"]);
+    // Both sides of the join, and the document's side of its lines.
+    assert_eq!(head.indexes, ["number", "id"]);
+    assert_eq!((head.rows, offline.replicas[0].rows), (Some(1_200), None));
+    assert!(head.bytes_per_row < offline.replicas[0].bytes_per_row);
+    let order = &live.events[1];
+    let again = &order.tables[1];
+    assert_eq!(again.index.as_deref(), Some("again [number]"));
+    assert_eq!(again.reverse_index.as_deref(), Some("head [number]"));
+    let line = &order.tables[2];
+    assert_eq!(line.index.as_deref(), Some("line [head]"));
+    assert_eq!(line.reverse_index.as_deref(), Some("head [id]"));
+    assert_eq!(live.events[0].bytes_per_row, 0);
+    assert!(live.events[0].bytes_per_key > 0 && order.bytes_per_row > 0);
 }
