@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
 use std::path::Path;
+use std::time::Duration;
 
-use harness::agent::command;
+use harness::agent::{Agent, command};
+use harness::receiver::{Faults, Receiver};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
@@ -304,7 +306,19 @@ fn files_are_checked_tested_explained_and_begun() {
     );
     let (code, shown) = map(site.path(), &["explain", "mapping.yaml"]);
     assert_eq!(code, Some(0), "{shown}");
-    assert!(shown.contains("found by need.item = stock.item"), "{shown}");
+    for part in [
+        "found by need.item = stock.item",
+        "by the index demand [item]",
+        "a change reaches the event through stock, by the index stock [item]",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    // The item's rows are kept once, though two sides of a match find them by it.
+    let kept = "    main.stock\n      columns item, site, qty\n      index on item\n      about ";
+    assert!(shown.contains(kept), "{shown}");
+    let (code, shown) = map(site.path(), &["explain", "mapping.yaml", "--source", "erp"]);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.contains("bytes a row"), "{shown}");
     let (code, draft) = map(site.path(), &["new", "--from", "main.stock"]);
     assert_eq!(code, Some(0), "{draft}");
     assert!(draft.contains("emit: inventory.availability.v1"), "{draft}");
@@ -314,4 +328,129 @@ fn files_are_checked_tested_explained_and_begun() {
     assert_eq!(schema["title"], "Lighterman mapping file");
     let (code, shown) = map(site.path(), &["functions"]);
     assert_eq!(code, Some(0), "{shown}");
+}
+
+#[test]
+fn no_mapping_command_needs_what_a_destination_needs() {
+    let site = site();
+    let settings = site.path().join("lighterman.toml");
+    let text = std::fs::read_to_string(&settings).unwrap();
+    let secret = "secret = { env = \"NOBODY_HAS_SET_THIS\" }\n";
+    std::fs::write(&settings, format!("{text}{secret}")).unwrap();
+    for words in [
+        vec!["check", "mapping.yaml", "--source", "erp"],
+        vec!["new", "--from", "main.stock"],
+        vec!["try", "mapping.yaml", "--sample", "10"],
+        vec!["diff", "mapping.yaml", "mapping.yaml", "--sample", "10"],
+    ] {
+        let (code, shown) = map(site.path(), &words);
+        assert_ne!(code, Some(2), "{words:?}: {shown}");
+    }
+    let (code, shown) = command(BINARY, site.path(), &["check"]);
+    assert_eq!(code, Some(2), "{shown}");
+    assert!(shown.contains("NOBODY_HAS_SET_THIS is not set"), "{shown}");
+}
+
+/// What is held keeps what was told of it last, so nothing is taken away.
+#[test]
+fn what_is_newly_held_is_not_removed_as_well() {
+    let site = site();
+    let diff = |new: String| {
+        std::fs::write(site.path().join("new.yaml"), new).unwrap();
+        let words = ["diff", "mapping.yaml", "new.yaml", "--sample", "10"];
+        json_of(site.path(), &words).1
+    };
+    let count = |json: &Value, what: &str| json[what].as_array().unwrap().len();
+    let fields = MAPPING.replace("10 / stock.qty", "10 / (stock.qty - 5)");
+    let key = MAPPING.replace(
+        "key: {sku: item.sku, location: stock.site}",
+        "key: {sku: item.sku, location: \"cast(10 / (stock.qty - 5) as text)\"}",
+    );
+    for new in [fields, key] {
+        let json = diff(new);
+        assert_eq!(
+            (count(&json, "removed"), count(&json, "held")),
+            (0, 1),
+            "{json}"
+        );
+        assert!(
+            json["held"][0]
+                .as_str()
+                .unwrap()
+                .contains("division by zero"),
+            "{json}"
+        );
+    }
+    let json = diff(MAPPING.replace("stock.qty >= 0", "stock.qty > 5"));
+    assert_eq!(
+        (count(&json, "removed"), count(&json, "held")),
+        (1, 0),
+        "{json}"
+    );
+}
+
+/// What `map explain` says is kept, beside what a state file really takes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_size_that_is_explained_is_near_the_truth() {
+    const ROWS: u64 = 1_000;
+    let receiver = Receiver::start(1, Faults::default()).await;
+    let site = site();
+    let settings = site.path().join("lighterman.toml");
+    let text = std::fs::read_to_string(&settings).unwrap();
+    std::fs::write(
+        &settings,
+        text.replace("http://127.0.0.1:9/", receiver.url()),
+    )
+    .unwrap();
+    let db = Connection::open(site.path().join("erp.db")).unwrap();
+    db.execute_batch(
+        "DELETE FROM stock; DELETE FROM item; DELETE FROM need;
+         WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1000)
+         INSERT INTO stock SELECT printf('ITEM-%06d', n), 'MAIN', 5 FROM n;
+         INSERT INTO item SELECT item, item || '-SKU', 'EACH' FROM stock;
+         INSERT INTO need SELECT rowid, item, 2 FROM stock",
+    )
+    .unwrap();
+    let (code, shown) = command(BINARY, site.path(), &["source", "prepare", "--apply"]);
+    assert_eq!(code, Some(0), "{shown}");
+    let agent = Agent::start(BINARY, site.path());
+    let soon = Duration::from_mins(1);
+    let whole = |held: &harness::receiver::Held| held.arrivals >= 2 * ROWS;
+    assert!(receiver.wait(soon, whole).await, "{}", agent.log());
+    let state = Connection::open(site.path().join("state/lighterman.db")).unwrap();
+    let pages = |tables: &str| {
+        let sql = format!("SELECT sum(pgsize) FROM dbstat WHERE name IN ({tables})");
+        state
+            .query_row(&sql, [], |row| row.get::<_, i64>(0))
+            .unwrap()
+    };
+    let (_, json) = json_of(site.path(), &["explain", "mapping.yaml"]);
+    let file = &json["files"][0];
+    let sum = |list: &Value, what: &str| -> u64 {
+        let list = list.as_array().unwrap().iter();
+        list.map(|one| one[what].as_u64().unwrap()).sum()
+    };
+    for (what, tables, said) in [
+        (
+            "tables",
+            "'replica_row', 'replica_place'",
+            sum(&file["replicas"], "bytes_per_row"),
+        ),
+        (
+            "told",
+            "'told', 'told_by_key'",
+            sum(&file["events"], "bytes_per_row"),
+        ),
+        (
+            "published",
+            "'published', 'published_by_rule', 'sqlite_autoindex_published_1'",
+            sum(&file["events"], "bytes_per_key"),
+        ),
+    ] {
+        let truth = u64::try_from(pages(tables)).unwrap() / ROWS;
+        assert!(
+            truth * 2 / 3 <= said && said <= truth * 3 / 2,
+            "{what}: {truth} bytes, said {said}"
+        );
+    }
 }

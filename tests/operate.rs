@@ -312,3 +312,80 @@ async fn wait_backlog(site: &Site, count: u64) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
+
+/// Well-formed, but wrong beside the database's own columns: a text is never equal to a number.
+fn misfit() -> String {
+    MAPPING.replace(
+        "    from: move\n",
+        "    from: move\n    where: \"move.sku = move.qty\"\n",
+    )
+}
+
+const MISFIT: &str = "`=` compares `move.sku`, text, with `move.qty`, a number";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mapping_that_does_not_fit_the_tables_is_refused_by_check_and_run() {
+    let receiver = quiet().await;
+    let site = Site::new(receiver.url());
+    let mapping = site.path().join("mapping.yaml");
+    let (code, shown) = command(BINARY, site.path(), &["check"]);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.contains("its tables fit the mappings"), "{shown}");
+    std::fs::write(&mapping, misfit()).unwrap();
+    let (code, shown) = command(BINARY, site.path(), &["check"]);
+    assert_eq!(code, Some(1), "{shown}");
+    assert!(shown.contains("mapping.yaml:19:12:"), "{shown}");
+    assert!(shown.contains(MISFIT), "{shown}");
+    let mut agent = site.agent();
+    assert!(agent.logged(MISFIT, SOON).await, "{}", agent.log());
+    let deadline = tokio::time::Instant::now() + SOON;
+    while agent.ended().is_none() {
+        assert!(tokio::time::Instant::now() < deadline, "it does not end");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(agent.ended().and_then(|ended| ended.code()), Some(2));
+
+    // A running agent keeps what fits.
+    std::fs::write(&mapping, MAPPING).unwrap();
+    let agent = site.agent();
+    site.run("INSERT INTO item VALUES ('A', 'a')");
+    assert!(arrives(&receiver, "A", "a").await, "{}", agent.log());
+    std::fs::write(&mapping, misfit()).unwrap();
+    let refused = "a changed mapping is refused, the old one stays in force";
+    assert!(agent.logged(refused, SOON).await, "{}", agent.log());
+    site.run("INSERT INTO item VALUES ('B', 'b')");
+    assert!(arrives(&receiver, "B", "b").await, "{}", agent.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_was_not_there_at_the_start_is_checked_when_it_is() {
+    let receiver = quiet().await;
+    let site = Site::new(receiver.url());
+    let (here, away) = (site.path().join("erp.db"), site.path().join("away.db"));
+    site.run("INSERT INTO item VALUES ('A', 'a'); PRAGMA wal_checkpoint(TRUNCATE)");
+    std::fs::rename(&here, &away).unwrap();
+    std::fs::write(&here, "someone restores a backup").unwrap();
+    let mapping = site.path().join("mapping.yaml");
+    std::fs::write(&mapping, misfit()).unwrap();
+    let (code, shown) = command(BINARY, site.path(), &["check"]);
+    assert_eq!(code, Some(1), "{shown}");
+    assert!(!shown.contains(MISFIT), "nobody could know: {shown}");
+    let mut agent = site.agent();
+    assert!(
+        agent.logged("source is disconnected", SOON).await,
+        "{}",
+        agent.log()
+    );
+    std::fs::rename(&away, &here).unwrap();
+    let said = "a mapping does not fit the source's tables";
+    assert!(agent.logged(said, SOON).await, "{}", agent.log());
+    let (code, status) = site.status();
+    assert_eq!(code, Some(1), "{status}");
+    let problem = status["sources"][0]["problem"].as_str().unwrap();
+    assert!(problem.contains(MISFIT), "{status}");
+    assert!(agent.ended().is_none(), "only the source stops");
+    // What fits goes on by itself.
+    std::fs::write(&mapping, MAPPING).unwrap();
+    assert!(arrives(&receiver, "A", "a").await, "{}", agent.log());
+    assert_eq!(site.status().0, Some(0));
+}

@@ -31,7 +31,7 @@ mod zones;
 pub use apply::Mapper;
 pub use catalogue::Catalogue;
 pub use draft::{Draft, HeldChange, MapContext, Mapped, Truncated};
-pub use explain::{ExplainedEvent, ExplainedTable};
+pub use explain::{Explained, ExplainedEvent, ExplainedReplica, ExplainedTable};
 pub use given::{Expected, Given, GivenAnswers, GivenRow, Step};
 pub use load::{FindPack, LoadContext, Which};
 

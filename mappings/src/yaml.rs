@@ -204,6 +204,69 @@ fn is_number(text: &str) -> bool {
     all_digits(whole) && all_digits(fraction) && (whole == "0" || !whole.starts_with('0'))
 }
 
+/// Where a sign of a text stands in its file: `start` is the text's own place, `signs` stand before
+/// it, blanks not counted. Nothing where the text's own place says enough: on its first line, unless
+/// it is a block, whose lines are its own.
+pub(crate) fn place_within(
+    file: &str,
+    start: (usize, usize),
+    signs: usize,
+) -> Option<(usize, usize)> {
+    let lines: Vec<&str> = file.lines().collect();
+    let above = lines.get(..start.0.checked_sub(1)?)?;
+    let above = above.iter().rev().find(|line| !line.trim().is_empty());
+    // `key: >-` and nothing behind it; the block's own text may begin with any sign.
+    let header = above.and_then(|line| line.split_whitespace().last());
+    let block = header.is_some_and(|word| {
+        word.starts_with(['|', '>'])
+            && word.len() <= 3
+            && word.ends_with(|c| "|>+-123456789".contains(c))
+    });
+    let first = lines
+        .get(start.0 - 1)?
+        .chars()
+        .nth(start.1.checked_sub(1)?)?;
+    let quote = (!block && matches!(first, '"' | '\'')).then_some(first);
+    let mut left = signs;
+    let mut escaped = 0;
+    for (n, line) in lines.iter().enumerate().skip(start.0 - 1) {
+        let from = if n + 1 == start.0 {
+            start.1 - 1 + usize::from(quote.is_some())
+        } else {
+            0
+        };
+        let mut chars = line.chars().enumerate().skip(from).peekable();
+        while let Some((column, c)) = chars.next() {
+            if c.is_whitespace() {
+                continue;
+            }
+            if escaped > 0 {
+                escaped -= 1;
+                continue;
+            }
+            if left == 0 {
+                let place = (n + 1, column + 1);
+                return (block || place.0 != start.0).then_some(place);
+            }
+            match (quote, c, chars.peek().map(|(_, c)| *c)) {
+                // At the end of a line it joins the lines; elsewhere it makes one sign of several.
+                (Some('"'), '\\', None) => continue,
+                (Some('"'), '\\', Some('n' | 't' | ' ')) => {
+                    escaped = 1;
+                    continue;
+                }
+                (Some('"'), '\\', Some('x')) => escaped = 3,
+                (Some('"'), '\\', Some('u')) => escaped = 5,
+                (Some('"'), '\\', Some('U')) => escaped = 9,
+                (Some('"'), '\\', _) | (Some('\''), '\'', _) => escaped = 1,
+                _ => {}
+            }
+            left -= 1;
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

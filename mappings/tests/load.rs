@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use common::*;
 use contract::Level;
-use mappings::{Mapping, MappingSet, parse_yaml};
+use mappings::{Catalogue, LoadContext, Mapping, MappingSet, Which, parse_yaml};
 
 /// Edits that break the shared file: what is replaced, and by what.
 const BROKEN: &[(&str, &str)] = &[
@@ -61,6 +61,29 @@ const BROKEN: &[(&str, &str)] = &[
     ("name: item.name", "name: item.name + 'x'"),
     ("name: item.name", "name: uper(item.name)"),
     ("name: item.name", "name: long name"),
+    ("name: item.name", "name: \"sum(item.name)\""),
+    ("name: item.name", "name: \"count(*)\""),
+    ("name: item.name", "name: \"cast(current_date as text)\""),
+    (
+        "name: item.name",
+        "name: {value: \"case when item.a = 1 then 'x'\"}",
+    ),
+    (
+        "name: item.name",
+        "name: >-\n        case when item.a = 1\n        then 'a' else upcase(item.b) end",
+    ),
+    (
+        "name: item.name",
+        "name: |\n        coalesce(\n          item.a,\n          upper(5))",
+    ),
+    (
+        "name: item.name",
+        "name: \"case when item.a = 'x'\n        then itm.b else 'c' end\"",
+    ),
+    (
+        "name: item.name",
+        "name: |\n        case when item.a = 1\n        when 2 end",
+    ),
     ("name: item.name", "name: \"'Bolt\""),
     ("name: item.name", "name: \"null\""),
     ("name: item.name", "name: 5"),
@@ -105,6 +128,16 @@ const BROKEN: &[(&str, &str)] = &[
         "    from: item\n    where: \"sale.id = 1\"\n",
     ),
     ("    from: item\n", "    from: item\n    where: true\n"),
+    (
+        "    from: item\n",
+        "    from: item\n    where: \"item.a = 1 && item.b = 2\"\n",
+    ),
+    (
+        "    from: item\n",
+        "    from: item\n    where: \"!item.a\"\n",
+    ),
+    ("on_delete: tombstone", "on_delete: zero"),
+    ("{name: item, key: [sku]}", "{key: [sku]}"),
     ("    from: item\n", "    from: item\n    join: []\n"),
     (
         "    from: item\n",
@@ -224,6 +257,18 @@ const BROKEN_RELATED: &[(&str, &str, &str)] = &[
     ),
     // groups
     (GROUPS, "group: sum\n    key", "group: max\n    key"),
+    (GROUPS, "{match: \"site.code", "{on: \"site.code"),
+    (GROUPS, "join: {site: {match", "join: {sites: {match"),
+    (
+        GROUPS,
+        "match: \"site.code = lot.site\"",
+        "match: \"site.code = lto.site\"",
+    ),
+    (
+        GROUPS,
+        "    join: {site: {match: \"site.code = lot.site\", missing: hold}}",
+        "    join:\n      site: {match: \"site.code = zone.site\", missing: hold}\n      zone: {match: \"zone.code = lot.site\", missing: hold}",
+    ),
     (GROUPS, "group: greatest}", "group: any}"),
     (
         GROUPS,
@@ -237,8 +282,8 @@ const BROKEN_RELATED: &[(&str, &str, &str)] = &[
     ),
     (
         GROUPS,
-        "      safety_stock: \"allocated / 2\"",
-        "    guard: [{check: \"lot.unit = 'EA'\", else: hold, say: \"units\"}]\n    #",
+        "safety_stock: \"allocated / 2\"\n",
+        "safety_stock: 0\n    guard: [{check: \"on_hand >= 0 and lot.qty >= 0\", else: hold, say: negative}]\n",
     ),
     // documents
     (DOCUMENTS, "      from: line\n", "      from: lines\n"),
@@ -307,6 +352,8 @@ const BROKEN_RELATED: &[(&str, &str, &str)] = &[
     (COMPANIES, "currency: EUR}", "currency: Euro}"),
     (COMPANIES, "split: table_prefix", "split: database"),
     (COMPANIES, "company.currency\"}\n", "company.country\"}\n"),
+    // companies
+    (COMPANIES, "company: SOUTH", "company: SOUHT"),
     // units
     (GROUPS, "tables:\n", "units: {CS: twelve EA}\ntables:\n"),
     (
@@ -463,6 +510,36 @@ fn all_mistakes_of_a_file_are_said_at_once_in_file_order() {
     assert!(lines.is_sorted());
 }
 
+/// What a site answers wrongly hides nothing, and what it changes of a table is no mistake of the
+/// pack's.
+#[test]
+fn all_mistakes_of_a_site_file_are_said_at_once() {
+    let site = "mapping: 1\nextends: shop.yaml\nsettings: {zone: Berlin}\n\
+        tables: {item: {key: [number]}, move: {kye: [id]}}\n\
+        events:\n  - {id: move, off: yes}\n  - {id: item, fields: {nmae: item.short}}\n";
+    let context = LoadContext {
+        company: Which::Only,
+        catalogue: &Catalogue::default(),
+        packs: &|name| Ok((name.to_owned(), SHOP.to_owned())),
+    };
+    let findings = Mapping::load_with("site.yaml", site, context).unwrap_err();
+    assert_eq!(
+        said(&findings),
+        "site.yaml:3:12: settings: the pack asks for no setting `zone`\n\
+         site.yaml:4:40: tables.move.kye: unknown key `kye`\n  hint: did you mean `key`?\n\
+         site.yaml:6:21: events.off: expected true or false, found text\n  \
+         hint: only true and false are truth values, without quotes\n\
+         site.yaml:7:25: events[1].fields: unknown field `nmae`\n  hint: did you mean `name`?"
+    );
+    let site = "mapping: 1\nextends: shop.yaml\ntables: {item: {key: [number]}}\n\
+        events: [{id: move, off: true}, {id: item, off: false}]\n";
+    let mapping = Mapping::load_with("site.yaml", site, context).unwrap();
+    let set = MappingSet::new(vec![mapping]).unwrap();
+    assert_eq!(set.tables()[0].table.to_string(), "public.item");
+    assert_eq!(set.tables()[0].key, ["number"]);
+    assert!(set.rules().all(|rule| rule.id != "move"));
+}
+
 #[test]
 fn a_good_file_has_no_warnings_and_a_digest_of_its_text() {
     let mapping = load(SHOP);
@@ -578,4 +655,16 @@ fn huge_and_deep_files_end_in_findings_and_quickly() {
     }
     let findings = Mapping::load("shop.yaml", &wide).unwrap_err();
     assert!(findings.len() <= 100);
+}
+
+#[test]
+fn a_company_that_is_not_listed_is_said_once() {
+    let context = LoadContext {
+        company: Which::Named("WEST"),
+        catalogue: &Catalogue::default(),
+        packs: &mappings::packs::shipped,
+    };
+    let findings = Mapping::load_with("erp.yaml", COMPANIES, context).unwrap_err();
+    assert_eq!(findings.len(), 1, "{}", said(&findings));
+    assert!(findings[0].found.contains("there is no company `WEST`"));
 }

@@ -2,8 +2,11 @@
 
 use contract::finding::{Level, worst};
 use contract::{Finding, Preparation};
+use mappings::Catalogue;
 
-use crate::config::Config;
+use crate::config::{Config, SourceConfig};
+use crate::map::check::other_key;
+use crate::map::live;
 use crate::{Exit, out, say, statements};
 
 /// Settings, mappings, sources and destinations, each with the reason and the fix.
@@ -18,11 +21,11 @@ pub(crate) async fn check(loaded: Result<Config, Vec<Finding>>, json: bool) -> E
             let mut findings = config.warnings;
             findings.push(Finding::pass("settings and mappings", "are complete"));
             for source in &config.sources {
-                match source.setup() {
-                    Ok((setup, _)) => {
-                        findings.extend(setup.source.check().await);
-                        let statements = setup.mapping.statements();
-                        findings.extend(statements::check(&*setup.source, &statements).await);
+                match look(source).await {
+                    // Said of the files alone already.
+                    Ok(more) => {
+                        let new = more.into_iter().filter(|one| !findings.contains(one));
+                        findings.extend(new.collect::<Vec<_>>());
                     }
                     Err(more) => findings.extend(more),
                 }
@@ -47,6 +50,35 @@ pub(crate) async fn check(loaded: Result<Config, Vec<Finding>>, json: bool) -> E
         Level::Fail => Exit::Trouble,
         Level::Pass | Level::Warn => Exit::Ok,
     }
+}
+
+/// The source itself, whether its mapping files fit its tables, and whether its database takes
+/// their statements.
+async fn look(source: &SourceConfig) -> Result<Vec<Finding>, Vec<Finding>> {
+    let files = source.files()?;
+    let (setup, _) = source.setup_of(&files)?;
+    let mut findings = setup.source.check().await;
+    let reached = worst(&findings) != Level::Fail;
+    match live::tables(source).await {
+        Ok(tables) => {
+            let fit = files.look(&Catalogue::new(&tables));
+            if worst(&fit) != Level::Fail {
+                let what = format!("source {}", source.name);
+                findings.push(Finding::pass(what, "its tables fit the mappings"));
+            }
+            findings.extend(fit);
+            findings.extend(
+                tables
+                    .iter()
+                    .filter_map(|info| other_key(&setup.mapping, info)),
+            );
+        }
+        // A source that cannot be reached has said so.
+        Err(more) if reached => findings.extend(more),
+        Err(_) => {}
+    }
+    findings.extend(statements::check(&*setup.source, &setup.mapping.statements()).await);
+    Ok(findings)
 }
 
 /// Prints what must be done at each source, with the undo; does it only with `apply`.

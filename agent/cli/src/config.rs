@@ -10,9 +10,10 @@ use contract::{
     SecretPlace, Secrets, Section, Source, SourceContext,
 };
 use engine::{RetryPolicy, SourceSetup};
-use mappings::{Catalogue, LoadContext, Mapping, MappingSet, Which};
+use mappings::{Catalogue, MappingSet};
 use state::Retention;
 
+use crate::fit::SourceFiles;
 use crate::toml_node;
 
 /// A checked settings file. Paths in it are relative to its folder, which is the working folder.
@@ -85,8 +86,25 @@ pub(crate) fn load(file: &Path) -> Result<Config, Vec<Finding>> {
     })
 }
 
+/// Reads and checks the sources of a settings file. Destinations are not looked at, nor are their
+/// secrets: whoever writes mapping files may not have them.
+pub(crate) fn load_sources(file: &Path) -> Result<Vec<SourceConfig>, Vec<Finding>> {
+    let config = parse(file, |top| {
+        top.get("destination");
+        read(top, |_| Some(Vec::new()))
+    })?;
+    Ok(config.sources)
+}
+
 /// Reads and checks a settings file, and not the mappings it names.
-pub(crate) fn load_settings(file: &Path) -> Result<Config, Vec<Finding>> {
+fn load_settings(file: &Path) -> Result<Config, Vec<Finding>> {
+    parse(file, |top| read(top, read_destinations))
+}
+
+fn parse(
+    file: &Path,
+    read: impl FnOnce(&mut Section<'_>) -> Option<Config>,
+) -> Result<Config, Vec<Finding>> {
     let shown = file.display().to_string();
     let text = std::fs::read_to_string(file).map_err(|error| {
         let finding = Finding::fail(format!("read {shown}"), error.to_string());
@@ -110,7 +128,10 @@ pub(crate) fn load_settings(file: &Path) -> Result<Config, Vec<Finding>> {
     }
 }
 
-fn read(top: &mut Section<'_>) -> Option<Config> {
+fn read(
+    top: &mut Section<'_>,
+    destinations: impl FnOnce(&mut Section<'_>) -> Option<Vec<DestinationConfig>>,
+) -> Option<Config> {
     let tenant = top.text("tenant").unwrap_or("default").to_owned();
     let state_folder = PathBuf::from(top.text("state_folder").unwrap_or("state"));
     let mut retention = Retention::default();
@@ -126,27 +147,16 @@ fn read(top: &mut Section<'_>) -> Option<Config> {
     if top.get("source").is_none() {
         top.missing("source", "a [[source]] block");
     }
-    if top.get("destination").is_none() {
-        top.missing("destination", "a [[destination]] block");
-    }
     let sections = top.sections("source");
     let expected = sections.len();
     let sources: Vec<_> = sections.into_iter().filter_map(read_source).collect();
     let whole = sources.len() == expected;
-    let sections = top.sections("destination");
-    let expected = sections.len();
-    let destinations: Vec<_> = sections.into_iter().filter_map(read_destination).collect();
-    let whole = whole && destinations.len() == expected;
     twice(
         top.problems(),
         "source",
         sources.iter().map(|source| &source.name),
     );
-    twice(
-        top.problems(),
-        "destination",
-        destinations.iter().map(|d| &d.name),
-    );
+    let destinations = destinations(top)?;
     whole.then_some(Config {
         tenant,
         state_folder,
@@ -155,6 +165,21 @@ fn read(top: &mut Section<'_>) -> Option<Config> {
         destinations,
         warnings: Vec::new(),
     })
+}
+
+fn read_destinations(top: &mut Section<'_>) -> Option<Vec<DestinationConfig>> {
+    if top.get("destination").is_none() {
+        top.missing("destination", "a [[destination]] block");
+    }
+    let sections = top.sections("destination");
+    let expected = sections.len();
+    let destinations: Vec<_> = sections.into_iter().filter_map(read_destination).collect();
+    twice(
+        top.problems(),
+        "destination",
+        destinations.iter().map(|d| &d.name),
+    );
+    (destinations.len() == expected).then_some(destinations)
 }
 
 fn twice<'a>(problems: &Problems, what: &str, names: impl Iterator<Item = &'a String>) {
@@ -284,38 +309,29 @@ impl SourceConfig {
             .map_err(|found| vec![Finding::fail(format!("source {}", self.name), found)])
     }
 
+    /// Its mapping files as they are now.
+    ///
+    /// # Errors
+    /// What cannot be read.
+    pub(crate) fn files(&self) -> Result<SourceFiles, Vec<Finding>> {
+        SourceFiles::read(&self.mappings, self.company.clone())
+    }
+
     /// The source as its settings and mapping files are now, and what loads but should be known.
     pub(crate) fn setup(&self) -> Result<(SourceSetup, Vec<Finding>), Vec<Finding>> {
-        let mut findings = Vec::new();
-        let mut warnings = Vec::new();
-        let mut mappings = Vec::new();
-        for path in &self.mappings {
-            let shown = path.display().to_string();
-            let loaded = match std::fs::read_to_string(path) {
-                Ok(text) => {
-                    let context = LoadContext {
-                        company: self.company.as_deref().map_or(Which::Only, Which::Named),
-                        catalogue: &Catalogue::default(),
-                        packs: &|wanted| crate::map::files::pack(path, wanted),
-                    };
-                    Mapping::load_with(&shown, &text, context)
-                }
-                Err(error) => Err(vec![Finding::fail(
-                    format!("read mapping {shown}"),
-                    error.to_string(),
-                )]),
-            };
-            match loaded {
-                Ok(mapping) => {
-                    warnings.extend_from_slice(mapping.warnings());
-                    mappings.push(mapping);
-                }
-                Err(more) => findings.extend(more),
-            }
-        }
-        if !findings.is_empty() {
-            return Err(findings);
-        }
+        self.setup_of(&self.files()?)
+    }
+
+    /// The source with mapping files that were read, and what loads but should be known.
+    pub(crate) fn setup_of(
+        &self,
+        files: &SourceFiles,
+    ) -> Result<(SourceSetup, Vec<Finding>), Vec<Finding>> {
+        let mappings = files.load(&Catalogue::default())?;
+        let warnings = mappings
+            .iter()
+            .flat_map(|mapping| mapping.warnings().to_vec())
+            .collect();
         let mapping = Arc::new(MappingSet::new(mappings)?);
         let context = SourceContext {
             name: self.name.clone(),

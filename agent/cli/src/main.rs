@@ -6,6 +6,7 @@
 mod check;
 mod config;
 mod demo;
+mod fit;
 mod init;
 mod map;
 mod resync;

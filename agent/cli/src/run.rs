@@ -7,12 +7,13 @@ use std::time::Duration;
 use contract::Finding;
 use engine::clock::SystemClock;
 use engine::{DestinationPlan, Plan, SourcePlan, SourceSetup};
+use mappings::MappingSet;
 use notify::{RecursiveMode, Watcher};
 use state::Store;
 use tokio::sync::{mpsc, watch};
 
-use crate::Exit;
 use crate::config::{Config, SourceConfig};
+use crate::{Exit, fit};
 
 /// Requests that are out get this long to end.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
@@ -50,9 +51,25 @@ pub(crate) async fn run(config: Config) -> Exit {
     }
     let mut sources = Vec::new();
     let mut reloads = Vec::new();
-    for source in config.sources {
-        match source.setup() {
-            Ok((setup, _)) => {
+    let starting = config.sources.into_iter().map(|source| {
+        tokio::spawn(async move {
+            let ready = ready(&source).await;
+            (source, ready)
+        })
+    });
+    // All at once: each may have to be waited for.
+    for started in starting.collect::<Vec<_>>() {
+        let (source, ready) = match started.await {
+            Ok(started) => started,
+            Err(error) => {
+                tracing::error!(error = %error, "cannot look at a source");
+                return Exit::Settings;
+            }
+        };
+        match ready {
+            Ok((setup, findings)) => {
+                let said = |finding: &Finding| config.warnings.contains(finding);
+                warn(findings.iter().filter(|finding| !said(finding)));
                 let (sender, setup) = watch::channel(setup);
                 sources.push(SourcePlan {
                     name: source.name.clone(),
@@ -102,8 +119,33 @@ pub(crate) async fn run(config: Config) -> Exit {
     }
 }
 
+/// A source as its settings and files are now, and what fits but should be known.
+async fn ready(source: &SourceConfig) -> Result<(SourceSetup, Vec<Finding>), Vec<Finding>> {
+    let files = source.files()?;
+    let (setup, _) = source.setup_of(&files)?;
+    fit::fitted(setup, files).await
+}
+
+/// As [`ready`], and all that is to be known; nothing where its mappings are those in force.
+async fn changed(
+    source: &SourceConfig,
+    in_force: &MappingSet,
+) -> Result<Option<(SourceSetup, Vec<Finding>)>, Vec<Finding>> {
+    let files = source.files()?;
+    let (setup, mut warnings) = source.setup_of(&files)?;
+    if *setup.mapping == *in_force {
+        return Ok(None);
+    }
+    let (setup, more) = fit::fitted(setup, files).await?;
+    let new = more
+        .into_iter()
+        .filter(|finding| !warnings.contains(finding));
+    warnings.extend(new.collect::<Vec<_>>());
+    Ok(Some((setup, warnings)))
+}
+
 /// Says what works but should be known.
-fn warn(findings: &[Finding]) {
+fn warn<'f>(findings: impl IntoIterator<Item = &'f Finding>) {
     for finding in findings {
         let place = finding.place.as_ref().map(ToString::to_string);
         tracing::warn!(
@@ -143,9 +185,10 @@ async fn reload(sources: Vec<(SourceConfig, watch::Sender<SourceSetup>)>) {
         tokio::time::sleep(SETTLE).await;
         while woken.try_recv().is_ok() {}
         for (source, sender) in &sources {
-            match source.setup() {
-                Ok((setup, _)) if setup.mapping == sender.borrow().mapping => {}
-                Ok((setup, warnings)) => {
+            let in_force = Arc::clone(&sender.borrow().mapping);
+            match changed(source, &in_force).await {
+                Ok(None) => {}
+                Ok(Some((setup, warnings))) => {
                     warn(&warnings);
                     let _ = sender.send(setup);
                 }

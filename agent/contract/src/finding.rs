@@ -98,6 +98,9 @@ impl fmt::Display for Finding {
     }
 }
 
+/// Shorter beginnings of a name say too little.
+const BEGINNING_MIN: usize = 3;
+
 /// The worst level among findings; [`Level::Pass`] when there are none.
 pub fn worst(findings: &[Finding]) -> Level {
     findings
@@ -107,12 +110,21 @@ pub fn worst(findings: &[Finding]) -> Level {
         .unwrap_or(Level::Pass)
 }
 
-/// The allowed name nearest to a mistyped one, if any is near.
+/// The allowed name nearest to a mistyped one, if any is near; else the only one that it begins.
 pub fn nearest<'a>(name: &str, allowed: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    allowed
-        .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+    let allowed: Vec<&str> = allowed.into_iter().collect();
+    let mistyped = allowed
+        .iter()
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), *candidate))
         .filter(|(distance, candidate)| *distance <= 1 + candidate.len().max(name.len()) / 4)
         .min()
-        .map(|(_, candidate)| candidate)
+        .map(|(_, candidate)| candidate);
+    let begun = || {
+        let long = name.chars().count() >= BEGINNING_MIN;
+        let mut begun = allowed
+            .iter()
+            .filter(|candidate| long && candidate.starts_with(name));
+        begun.next().filter(|_| begun.next().is_none()).copied()
+    };
+    mistyped.or_else(begun)
 }

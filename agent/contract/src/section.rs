@@ -64,6 +64,9 @@ impl Node {
     }
 }
 
+/// What readers of other versions of YAML may not expect.
+pub const TRUTH: &str = "only true and false are truth values, without quotes";
+
 /// Lines of the first file that several are read as one; the next file begins at twice as many.
 pub const FILE_LINES: usize = 1 << 21;
 
@@ -339,7 +342,8 @@ impl<'a> Section<'a> {
         if let NodeKind::Bool(value) = node.kind {
             return Some(value);
         }
-        self.wrong_type(key, node, "true or false");
+        let found = format!("expected true or false, found {}", node.type_name());
+        self.wrong(key, node, found, Some(TRUTH.to_owned()));
         None
     }
 

@@ -166,7 +166,13 @@ pub(crate) fn companies(
         if let (true, Some(node)) = (list.is_empty(), place) {
             let found = format!("there is no company `{code}`");
             problems.add(node.line, node.column, "companies.list", found, None);
-            list.push(Some(Company::default()));
+            // A stand-in that has all a company can have: what uses it is no mistake of its own.
+            list.push(Some(Company {
+                code: code.to_owned(),
+                currency: Some("XXX".to_owned()),
+                part: Some(String::new()),
+                column: None,
+            }));
         }
     } else if let (Split::Database, true, Some(node)) = (split, list.len() > 1, place) {
         let found = "several companies have a database each: one source captures one".to_owned();
@@ -432,7 +438,8 @@ pub(crate) fn tables<'a>(
         }
         let place = table.get("name");
         table.finish();
-        let Some(name) = name else { continue };
+        // A stand-in, so that what uses the table does not complain again.
+        let name = name.unwrap_or(&alias.name);
         let table = match (schema, name.split_once('.')) {
             (Some(schema), _) => TableName::new(schema, name),
             (None, Some((schema, name))) => TableName::new(schema, name),
@@ -458,8 +465,8 @@ pub(crate) fn tables<'a>(
         }
         if let Some(columns) = catalogue.columns(&captured.table) {
             for column in &captured.key {
-                if !columns.iter().any(|(known, _)| known == column) {
-                    let names = columns.iter().map(|(name, _)| name.as_str());
+                if !columns.iter().any(|known| known.name == *column) {
+                    let names = columns.iter().map(|known| known.name.as_str());
                     let fix = did_you_mean(column, names);
                     let found = format!("table {} has no column \"{column}\"", captured.table);
                     problems.add(node.line, node.column, &path, found, fix);

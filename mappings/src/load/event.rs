@@ -9,6 +9,7 @@ use contract::{
     MappingRef, Node, NodeKind, Section, TableName,
 };
 
+use super::history::{history, same_columns};
 use super::scope::{FieldNames, Scope, Shared};
 use super::words::did_you_mean;
 use super::{field_names, in_order, required_fields};
@@ -194,7 +195,7 @@ fn build(
     let event_type = parts.event_type?;
     let schema = event_type.schema();
     let lines = parts.lines.map(|node| lines(scope, schema, node, path));
-    let history = also_in.and_then(|section| history(scope, section));
+    let (history, moves) = also_in.map_or((None, Vec::new()), |section| history(scope, section));
     let key_entries = entries(parts.key);
     let field_entries = entries(parts.fields);
     let at = |node: Option<&Node>| node.map_or(parts.place, |node| (node.line, node.column));
@@ -241,6 +242,9 @@ fn build(
         grouped_fields(problems, &fields, field_place, path);
     }
     scope.fields.derived = true;
+    for moved in &moves {
+        same_columns(scope, moved);
+    }
     let guards = guards
         .into_iter()
         .filter_map(|guard| load_guard(scope, guard, parts.grouped))
@@ -336,64 +340,6 @@ fn lines(
     Some((scope.plain(field, index, Term::List(list)), mapped))
 }
 
-/// `also_in: {head: history_head, line: history_line}`: where finished documents go.
-fn history(scope: &mut Scope<'_>, mut section: Section<'_>) -> Option<()> {
-    let path = section.path().to_owned();
-    let mut found = None;
-    for (alias, node) in section.free_entries() {
-        let path = format!("{path}.{}", alias.name);
-        let problem = |found: String, fix: Option<String>| {
-            scope
-                .shared
-                .problems
-                .add(node.line, node.column, &path, found, fix);
-        };
-        let NodeKind::Text(table) = &node.kind else {
-            problem(
-                format!("expected an alias of tables, found {}", node.type_name()),
-                None,
-            );
-            continue;
-        };
-        let Some(captured) = scope.shared.tables.get(table) else {
-            let names = scope.shared.tables.keys().map(String::as_str);
-            problem(
-                format!("`{table}` is not one of tables"),
-                did_you_mean(table, names),
-            );
-            continue;
-        };
-        let slots = scope.slots.iter();
-        let slot = slots.into_iter().position(|slot| {
-            slot.alias == alias.name && matches!(slot.role, Role::From | Role::List)
-        });
-        let Some(slot) = slot else {
-            let found = format!(
-                "`{}` is neither the event's table nor that of its lines",
-                alias.name
-            );
-            problem(found, None);
-            continue;
-        };
-        scope.used_tables.push(table.clone());
-        if let Some(slot) = scope.slots.get_mut(slot) {
-            if captured.key.len() == slot.table.key.len() {
-                slot.history = Some(captured.clone());
-            } else {
-                let found = format!("its key has not as many columns as that of {}", alias.name);
-                scope
-                    .shared
-                    .problems
-                    .add(node.line, node.column, &path, found, None);
-            }
-        }
-        if slot == 0 {
-            found = Some(());
-        }
-    }
-    found
-}
-
 /// `archived` follows from where the document was found, unless the file says otherwise.
 fn archived(
     scope: &mut Scope<'_>,
@@ -453,9 +399,11 @@ fn load_guard(scope: &mut Scope<'_>, mut guard: Section<'_>, grouped: bool) -> O
     let path = format!("{path}.check");
     let node = check?;
     let check = scope.formula(node, &path, Type::Bool, "on_hand >= 0")?;
-    if grouped && !check.expr.columns().is_empty() {
-        let found = "a guard of a group sees its fields, not the columns of its rows".to_owned();
-        let fix = "a field that has no value where a row is wrong: case when .. then .. end";
+    if let (true, Some(column)) = (grouped, check.expr.columns().first()) {
+        // The group has many rows, and its guard looks at what they became together.
+        let read = scope.shown_column(*column);
+        let found = format!("{read} is of a single row, and the event is made of many");
+        let fix = "a field of the event, such as on_hand; a condition on each row is `where`";
         let problems = scope.shared.problems;
         problems.add(node.line, node.column, &path, found, Some(fix.to_owned()));
         return None;
@@ -548,8 +496,12 @@ fn load_key(
             }
             (None, _) => {
                 let found = format!("key field `{name}` of {event_type} is not mapped");
-                let fix = (*name == "company")
-                    .then(|| "`company: MY-COMPANY` at the top of the file".to_owned());
+                let alias = scope.slots.first().map_or("stock", |slot| &slot.alias);
+                let fix = Some(if *name == "company" {
+                    "`company: MY-COMPANY` at the top of the file".to_owned()
+                } else {
+                    format!("add `{name}: \"{alias}.<a column>\"`, or a constant: \"'MAIN'\"")
+                });
                 scope
                     .shared
                     .problems

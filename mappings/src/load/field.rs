@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use contract::{FieldSchema, FieldType, Node, NodeKind, Section, Value};
+use contract::{ColumnKind, FieldSchema, FieldType, Node, NodeKind, Section, Value};
 
+use super::becomes::{self, becomes};
 use super::blocks::Word;
 use super::constant::{Scalar, constant, constant_of};
 use super::nested::Money;
@@ -95,6 +96,7 @@ impl Scope<'_> {
         path: &str,
     ) -> Option<Field> {
         let path = format!("{path}.{}", schema.name);
+        self.reading(node, &path);
         match schema.field_type {
             FieldType::List(inner) => return self.list(schema, inner, index, node, &path),
             FieldType::Object(inner) => return self.object(schema, inner, index, node, &path),
@@ -114,11 +116,13 @@ impl Scope<'_> {
             }
         }
         let term = self.term(node, schema.field_type);
-        let term = self.report(term, node, &path)?;
+        let (term, kind) = self.report(term, node, &path)?;
         if schema.field_type == FieldType::Money {
             self.no_currency(node, &path);
         }
-        Some(self.plain(schema, index, term))
+        let field = self.plain(schema, index, term);
+        self.report(becomes(kind, &field), node, &path)?;
+        Some(field)
     }
 
     fn no_currency(&self, node: &Node, path: &str) {
@@ -129,16 +133,8 @@ impl Scope<'_> {
             .add(node.line, node.column, path, found, Some(fix));
     }
 
-    fn report<T>(&self, result: Result<T, Wrong>, node: &Node, path: &str) -> Option<T> {
-        match result {
-            Ok(value) => Some(value),
-            Err((found, fix)) => {
-                self.shared
-                    .problems
-                    .add(node.line, node.column, path, found, fix);
-                None
-            }
-        }
+    fn report<T>(&mut self, result: Result<T, Wrong>, node: &Node, path: &str) -> Option<T> {
+        result.map_err(|wrong| self.misread(node, path, wrong)).ok()
     }
 
     fn detailed(
@@ -151,6 +147,7 @@ impl Scope<'_> {
         let field_type = schema.field_type;
         let path = section.path().to_owned();
         let (column, constant) = (section.get("column"), section.get("const"));
+        let written = column.or_else(|| section.get("value"));
         let term = match (column, constant, section.get("value")) {
             (None, None, Some(node)) => {
                 let term = self.term(node, field_type);
@@ -159,12 +156,12 @@ impl Scope<'_> {
             (Some(node), None, None) => {
                 let index = self.column(node);
                 self.report(index, node, &format!("{path}.column"))
-                    .map(Term::Column)
+                    .map(|at| (Term::Column(at), self.column_kind(at)))
             }
             (None, Some(node), None) => {
                 let value = constant_of(node, field_type);
                 self.report(value, node, &format!("{path}.const"))
-                    .map(Term::Constant)
+                    .map(|value| (Term::Constant(value), ColumnKind::Other))
             }
             _ => {
                 let found = "expected exactly one of `column`, `value` and `const`".to_owned();
@@ -176,7 +173,8 @@ impl Scope<'_> {
         };
         let broken = term.is_none();
         // Go on with a stand-in, to report everything else that is wrong here.
-        let mut field = self.plain(schema, index, term.unwrap_or(Term::Column(0)));
+        let (term, kind) = term.unwrap_or((Term::Column(0), ColumnKind::Other));
+        let mut field = self.plain(schema, index, term);
         if let Some(value) = trim(&mut section) {
             own(&mut field.cleaning).trim = value;
         }
@@ -226,14 +224,21 @@ impl Scope<'_> {
         }
         let fixed = constant.is_some() || matches!(field.term, Term::Constant(_));
         no_effect(&mut section, field_type, fixed);
+        // A dictionary that does not exist is the mistake to mend first.
+        let unread = section.get("dictionary").is_some() && field.lookup.is_none();
         section.finish();
+        if let (Some(node), false) = (written, broken || unread) {
+            self.report(becomes(kind, &field), node, &path)?;
+        }
         (!broken).then_some(field)
     }
 
-    fn term(&mut self, node: &Node, field_type: FieldType) -> Result<Term, Wrong> {
+    /// What a node says, and what values it gives.
+    fn term(&mut self, node: &Node, field_type: FieldType) -> Result<(Term, ColumnKind), Wrong> {
         let text = match &node.kind {
             NodeKind::Bool(_) | NodeKind::Number(_) => {
-                return constant_of(node, field_type).map(Term::Constant);
+                let value = constant_of(node, field_type)?;
+                return Ok((Term::Constant(value), ColumnKind::Other));
             }
             NodeKind::Text(text) => text,
             NodeKind::Null | NodeKind::List(_) | NodeKind::Map(_) => {
@@ -248,10 +253,16 @@ impl Scope<'_> {
     }
 
     /// An expression as a field's term.
-    fn typed_formula(&mut self, text: &str, field_type: FieldType) -> Result<Term, Wrong> {
+    fn typed_formula(
+        &mut self,
+        text: &str,
+        field_type: FieldType,
+    ) -> Result<(Term, ColumnKind), Wrong> {
         let (expr, kind) = sql::compile(text, self)?;
-        Ok(match expr {
-            Expr::Column(column) => Term::Column(column),
+        let term = match expr {
+            Expr::Column(column) => {
+                return Ok((Term::Column(column), self.column_kind(column)));
+            }
             Expr::Constant(Value::Text(text)) => {
                 Term::Constant(constant(Scalar::Text(&text), field_type)?)
             }
@@ -272,12 +283,14 @@ impl Scope<'_> {
                         constant(Scalar::Text(text), field_type)?;
                     }
                 }
-                Term::Expression(Formula {
-                    text: text.to_owned(),
-                    expr,
-                })
+                let text = text.to_owned();
+                return Ok((
+                    Term::Expression(Formula { text, expr }),
+                    becomes::kind(kind),
+                ));
             }
-        })
+        };
+        Ok((term, ColumnKind::Other))
     }
 
     /// The index of the one column a node names.

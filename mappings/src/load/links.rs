@@ -1,7 +1,7 @@
 //! Loading `join`, `add` and lists: which rows of other tables an event needs, and how they are
 //! found.
 
-use contract::{BodySchema, FieldSchema, Key, Node, NodeKind, Section};
+use contract::{BodySchema, FieldSchema, Key, Node, NodeKind, Problems, Section};
 
 use super::scope::{FieldNames, Scope};
 use super::words::did_you_mean;
@@ -30,10 +30,9 @@ impl Scope<'_> {
         self.used_tables.push(table.to_owned());
         let Some(captured) = self.shared.tables.get(table) else {
             let names = self.shared.tables.keys().map(String::as_str);
-            problem(
-                format!("`{table}` is not one of tables"),
-                did_you_mean(table, names),
-            );
+            let fix = did_you_mean(table, names)
+                .unwrap_or_else(|| format!("tables: {{{table}: {{name: .., key: [..]}}}}"));
+            problem(format!("`{table}` is not one of tables"), Some(fix));
             return None;
         };
         if self.slots.iter().any(|slot| slot.alias == alias) {
@@ -64,9 +63,17 @@ impl Scope<'_> {
             return;
         };
         let path = joins.path().to_owned();
-        for (alias, node) in joins.free_entries() {
+        let entries = joins.free_entries();
+        for (n, (alias, node)) in entries.iter().enumerate() {
             let path = format!("{path}.{}", alias.name);
-            self.join(alias, node, home, &path);
+            let later = entries.iter().skip(n + 1);
+            self.later = later.map(|(alias, _)| alias.name.clone()).collect();
+            self.join(
+                alias,
+                &on_is_match(node, &path, self.shared.problems),
+                home,
+                &path,
+            );
         }
     }
 
@@ -374,6 +381,24 @@ impl Scope<'_> {
             back,
         })
     }
+}
+
+/// A join whose condition stands under `on`, as SQL has it: said once, and read all the same.
+fn on_is_match(node: &Node, path: &str, problems: &Problems) -> Node {
+    let mut node = node.clone();
+    let NodeKind::Map(entries) = &mut node.kind else {
+        return node;
+    };
+    if entries.iter().any(|(key, _)| key.name == "match") {
+        return node;
+    }
+    if let Some((key, _)) = entries.iter_mut().find(|(key, _)| key.name == "on") {
+        let (path, found) = (format!("{path}.on"), "unknown key `on`".to_owned());
+        let fix = Some("did you mean `match`?".to_owned());
+        problems.add(key.line, key.column, &path, found, fix);
+        "match".clone_into(&mut key.name);
+    }
+    node
 }
 
 fn unfit() -> Wrong {

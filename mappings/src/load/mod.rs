@@ -1,9 +1,11 @@
 //! Loading a mapping file: every problem at once, each with its place and a suggestion.
 
+mod becomes;
 mod blocks;
 mod constant;
 mod event;
 mod field;
+mod history;
 mod links;
 mod nested;
 mod read;
@@ -119,7 +121,7 @@ fn load_answered(
         site::answer(entries, answers, problems);
     }
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let mapping = load(&root, problems, digest(&texts), context);
+    let mapping = load(&root, problems, &texts, context);
     let findings = problems.take();
     // Two fields that use one dictionary find the same mistake in it; so do two companies.
     let mut said: HashSet<String> = HashSet::new();
@@ -145,9 +147,10 @@ fn load_answered(
 fn load(
     root: &Node,
     problems: &Problems,
-    digest: String,
+    texts: &[&str],
     context: LoadContext<'_>,
 ) -> Option<Mapping> {
+    let digest = digest(texts);
     let mut top = Section::new(root, "", problems);
     if top.number("mapping", 1, 1).is_none() && top.get("mapping").is_none() {
         top.missing(
@@ -179,6 +182,7 @@ fn load(
         blocks::of_company(&tables, split, company)
     };
     let tests = tests::load(&mut top, problems, &settings, &of_company);
+    test_companies(&mut top, problems);
     let reference = MappingRef {
         pack: pack.unwrap_or_default().to_owned(),
         version: version.unwrap_or_default().to_owned(),
@@ -199,6 +203,7 @@ fn load(
             tables: &tables,
             company: company.as_ref(),
             catalogue: context.catalogue,
+            texts,
         };
         for section in events(&mut top) {
             let loaded = event::load(&shared, section, &reference, source);
@@ -230,6 +235,45 @@ fn load(
         tests,
         warnings: Vec::new(),
     })
+}
+
+/// A test is about a company that the file lists; nothing is said of files that list none.
+fn test_companies(top: &mut Section<'_>, problems: &Problems) {
+    let inside = |node: &'_ Node, key: &str| match &node.kind {
+        NodeKind::Map(entries) => {
+            let mut found = entries.iter().filter(|(known, _)| known.name == key);
+            found.next().map(|(_, node)| node.clone())
+        }
+        _ => None,
+    };
+    let items = |node: Option<Node>| match node.map(|node| node.kind) {
+        Some(NodeKind::List(items)) => items,
+        _ => Vec::new(),
+    };
+    let listed = items(top.get("companies").and_then(|node| inside(node, "list")));
+    let codes = listed.iter().filter_map(|company| inside(company, "code"));
+    let codes: Vec<String> = codes
+        .filter_map(|node| match node.kind {
+            NodeKind::Text(code) => Some(code),
+            _ => None,
+        })
+        .collect();
+    if codes.is_empty() {
+        return;
+    }
+    for (n, test) in items(top.get("tests").cloned()).iter().enumerate() {
+        let given = inside(test, "given").and_then(|given| inside(&given, "company"));
+        if let Some(node) = given
+            && let NodeKind::Text(code) = &node.kind
+            && !codes.contains(code)
+        {
+            let fix = did_you_mean(code, codes.iter().map(String::as_str))
+                .unwrap_or_else(|| format!("one of {}", codes.join(", ")));
+            let found = format!("`{code}` is not one of companies");
+            let path = format!("tests[{}].given.company", n + 1);
+            problems.add(node.line, node.column, &path, found, Some(fix));
+        }
+    }
 }
 
 /// The entries of `events`, with what is wrong with the list.

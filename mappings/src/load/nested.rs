@@ -121,10 +121,8 @@ impl Scope<'_> {
             Ok(Some(found)) => found,
             // Another expression: whoever reads it says what is wrong with it.
             Ok(None) => return Money::Other,
-            Err((found, fix)) => {
-                self.shared
-                    .problems
-                    .add(node.line, node.column, path, found, fix);
+            Err(wrong) => {
+                self.misread(node, path, wrong);
                 return Money::Wrong;
             }
         };

@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use contract::section::Problems;
-use contract::{BodySchema, CapturedTable, FieldType, Node, NodeKind, TableName, Value};
+use contract::section::{FILE_LINES, Problems};
+use contract::{
+    BodySchema, CapturedTable, ColumnKind, FieldType, Finding, Node, NodeKind, TableName, Value,
+};
 
 use super::blocks::{Clean, Company, Dictionary, Word};
 use super::settings::Settings;
 use super::words::did_you_mean;
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, seen};
 use crate::rule::{Added, Formula, List, Origin, Role, Slot};
 use crate::sql::{self, Codes, Expr, Formed, LineCall, Names, Setting, Type, Wrong, folded};
 use crate::units::Units;
+use crate::yaml::place_within;
 
 /// What all events of a file share.
 pub(crate) struct Shared<'l> {
@@ -24,6 +27,8 @@ pub(crate) struct Shared<'l> {
     pub(crate) tables: &'l BTreeMap<String, CapturedTable>,
     pub(crate) company: Option<&'l Company>,
     pub(crate) catalogue: &'l Catalogue,
+    /// The texts of the file and of those it extends.
+    pub(crate) texts: &'l [&'l str],
 }
 
 /// Names of fields that expressions may read.
@@ -68,6 +73,13 @@ pub(crate) struct Scope<'l> {
     pub(super) answer: Option<Vec<String>>,
     /// A company's column is being read: it cannot mean itself.
     in_company: bool,
+    /// What is being read, for warnings: its place and path.
+    place: (usize, usize),
+    path: String,
+    /// Signs before what is wrong in the expression that was read last.
+    wrong: Option<usize>,
+    /// Aliases that are joined after the one being read.
+    pub(crate) later: Vec<String>,
 }
 
 impl<'l> Scope<'l> {
@@ -87,6 +99,57 @@ impl<'l> Scope<'l> {
             used_tables: Vec::new(),
             answer: None,
             in_company: false,
+            place: (1, 1),
+            path: String::new(),
+            wrong: None,
+            later: Vec::new(),
+        }
+    }
+
+    /// Reports what is wrong with the expression that was read last: at its node, and in a text of
+    /// several lines at the word itself.
+    pub(crate) fn misread(&mut self, node: &Node, path: &str, (found, fix): Wrong) {
+        let text = self.shared.texts.get(node.line / FILE_LINES);
+        let first = node.line / FILE_LINES * FILE_LINES;
+        let start = (node.line % FILE_LINES, node.column);
+        let place = text.zip(self.wrong.take());
+        let place = place.and_then(|(text, signs)| place_within(text, start, signs));
+        let (line, column) = place.unwrap_or(start);
+        let problems = self.shared.problems;
+        problems.add(first + line, column, path, found, fix);
+    }
+
+    /// From here on, warnings are about a node.
+    pub(crate) fn reading(&mut self, node: &Node, path: &str) {
+        self.place = (node.line, node.column);
+        path.clone_into(&mut self.path);
+    }
+
+    /// What an expression calls a rule's column.
+    pub(crate) fn shown_column(&self, at: usize) -> String {
+        let alias = |slot: usize| self.slots.get(slot).map_or("", |slot| &slot.alias);
+        match self.columns.get(at) {
+            Some(Origin::Cell { slot, column, .. }) => format!("`{}.{column}`", alias(*slot)),
+            Some(Origin::Added { slot, .. }) => format!("`{}`", alias(*slot)),
+            _ => "what it reads".to_owned(),
+        }
+    }
+
+    /// What values a rule's column holds, as far as it is known.
+    pub(crate) fn column_kind(&self, at: usize) -> ColumnKind {
+        match self.columns.get(at) {
+            Some(Origin::Cell { slot, column, .. }) => {
+                let table = self.slots.get(*slot).map(|slot| &slot.table.table);
+                let columns = table.and_then(|table| self.shared.catalogue.columns(table));
+                let mut columns = columns.into_iter().flatten();
+                let known = columns.find(|known| known.name == *column);
+                known.map_or(ColumnKind::Other, |known| known.kind)
+            }
+            Some(Origin::Added {
+                what: Added::Sum | Added::Count,
+                ..
+            }) => ColumnKind::Decimal,
+            _ => ColumnKind::Other,
         }
     }
 
@@ -143,17 +206,26 @@ impl<'l> Scope<'l> {
             .filter_map(|n| self.slots.get(n))
             .map(|slot| &*slot.alias);
         let visible: Vec<&str> = visible.collect();
+        if self.later.iter().any(|later| later == alias) {
+            let found = format!("`{alias}` is joined only after this");
+            let fix = format!("put `{alias}` first: each join finds its row by those before it");
+            return Err((found, Some(fix)));
+        }
         if self.shared.tables.contains_key(alias) {
             let found = format!("`{alias}` is one of tables, but this event does not join it here");
             let fix =
                 format!("join: {{{alias}: {{match: \"{alias}.column = ..\", missing: hold}}}}");
             return Err((found, Some(fix)));
         }
-        let fix = did_you_mean(alias, visible.iter().copied());
-        Err((format!("`{alias}` is not one of tables"), fix))
+        let tables = self.shared.tables.keys().map(String::as_str);
+        let fix = did_you_mean(alias, visible.iter().copied())
+            .or_else(|| did_you_mean(alias, tables))
+            .unwrap_or_else(|| format!("one of {}", visible.join(", ")));
+        Err((format!("`{alias}` is not one of tables"), Some(fix)))
     }
 
-    fn cell(&mut self, slot: usize, column: &str, optional: bool) -> Result<Formed, Wrong> {
+    /// `absent` is what follows where the table has no such column; without it there must be one.
+    fn cell(&mut self, slot: usize, column: &str, absent: Option<&str>) -> Result<Formed, Wrong> {
         if let Some(columns) = self.answer.as_ref().filter(|_| slot == 0)
             && !columns.iter().any(|known| known == column)
         {
@@ -164,26 +236,35 @@ impl<'l> Scope<'l> {
         let known = table.and_then(|table| self.shared.catalogue.columns(table));
         let mut kind = Type::Any;
         if let Some(columns) = known {
-            match columns.iter().find(|(name, _)| name == column) {
-                Some((_, found)) => kind = *found,
-                None if optional => {}
-                None => {
-                    let table = table.map(TableName::to_string).unwrap_or_default();
-                    let names = columns.iter().map(|(name, _)| name.as_str());
-                    let fix = did_you_mean(column, names).or_else(|| {
+            if let Some(found) = columns.iter().find(|known| known.name == column) {
+                kind = seen(found.kind);
+            } else {
+                let table = table.map(TableName::to_string).unwrap_or_default();
+                let names = columns.iter().map(|known| known.name.as_str());
+                let near = did_you_mean(column, names);
+                let found = format!("table {table} has no column \"{column}\"");
+                let Some(effect) = absent else {
+                    let fix = near.or_else(|| {
                         Some(format!(
                             "optional({column}, ..) if only some versions have it"
                         ))
                     });
-                    return Err((format!("table {table} has no column \"{column}\""), fix));
-                }
+                    return Err((found, fix));
+                };
+                // Versions differ: right, or mistyped.
+                let found = format!("{found}: {effect}");
+                let mut warning = Finding::warn(&self.path, found);
+                warning.fix = near;
+                self.shared
+                    .problems
+                    .push(warning, self.place.0, self.place.1);
             }
         }
         let column = column.to_owned();
         let at = self.origin(Origin::Cell {
             slot,
             column,
-            optional,
+            optional: absent.is_some(),
         });
         Ok((Expr::Column(at), kind))
     }
@@ -290,6 +371,7 @@ impl<'l> Scope<'l> {
         wanted: Type,
         example: &str,
     ) -> Option<Formula> {
+        self.reading(node, path);
         let problem = |found: String, fix: Option<String>| {
             self.shared
                 .problems
@@ -312,16 +394,20 @@ impl<'l> Scope<'l> {
             }),
             Ok((_, kind)) => {
                 let found = format!("expected {what}, found {}", kind.name());
-                let fix = (wanted == Type::Bool).then(|| "compare it with something".to_owned());
+                let fix = match (wanted, kind) {
+                    (Type::Bool, _) => Some("compare it with something".to_owned()),
+                    (Type::Number, Type::Float) => {
+                        Some(format!("round({text}, 2), with the places it really has"))
+                    }
+                    _ => None,
+                };
                 self.shared
                     .problems
                     .add(node.line, node.column, path, found, fix);
                 None
             }
-            Err((found, fix)) => {
-                self.shared
-                    .problems
-                    .add(node.line, node.column, path, found, fix);
+            Err(wrong) => {
+                self.misread(node, path, wrong);
                 None
             }
         }
@@ -341,6 +427,21 @@ impl<'l> Scope<'l> {
         slots.dedup();
         slots
     }
+}
+
+/// How many signs stand before a place in a text; blanks do not count, for YAML folds them.
+fn signs_before(text: &str, line: u64, column: u64) -> usize {
+    let index = |place: u64| {
+        usize::try_from(place)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(1)
+    };
+    let solid = |c: &char| !c.is_whitespace();
+    let mut lines = text.split('\n');
+    let above = lines.by_ref().take(index(line));
+    let above: usize = above.map(|line| line.chars().filter(solid).count()).sum();
+    let within = lines.next().unwrap_or_default().chars().take(index(column));
+    above + within.filter(solid).count()
 }
 
 /// What expressions see of a field.
@@ -385,12 +486,12 @@ impl Names for Scope<'_> {
             }
         }
         let slot = self.slot(alias)?;
-        self.cell(slot, name, false)
+        self.cell(slot, name, None)
     }
 
-    fn optional(&mut self, alias: Option<&str>, name: &str) -> Result<usize, Wrong> {
+    fn optional(&mut self, alias: Option<&str>, name: &str, effect: &str) -> Result<usize, Wrong> {
         let slot = self.slot(alias)?;
-        match self.cell(slot, name, true)?.0 {
+        match self.cell(slot, name, Some(effect))?.0 {
             Expr::Column(at) => Ok(at),
             _ => Err(("optional needs a column first".to_owned(), None)),
         }
@@ -440,6 +541,10 @@ impl Names for Scope<'_> {
                 .as_ref()
                 .map(|word| word.meaning.clone()),
         })
+    }
+
+    fn wrong_at(&mut self, text: &str, at: Option<(u64, u64)>) {
+        self.wrong = at.map(|(line, column)| signs_before(text, line, column));
     }
 
     fn has_zone(&self) -> bool {

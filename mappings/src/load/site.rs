@@ -5,7 +5,7 @@
 //! by their `id`. Later versions of the pack then bring their improvements without a merge.
 
 use contract::finding::Finding;
-use contract::section::{Key, Problems};
+use contract::section::{Key, Problems, TRUTH};
 use contract::{Node, NodeKind};
 
 use super::FindPack;
@@ -52,11 +52,10 @@ pub(super) fn extended(
     while let Some(over) = layers.pop() {
         merged = lay_over(merged, over, problems);
     }
-    let findings = problems.take();
-    if findings.is_empty() {
-        Ok(merged)
-    } else {
-        Err(findings)
+    // What is wrong so far does not hide what is wrong in the whole.
+    match merged.kind {
+        NodeKind::Map(_) => Ok(merged),
+        _ => Err(problems.take()),
     }
 }
 
@@ -119,8 +118,7 @@ fn lay_over(base: Node, over: Node, problems: &Problems) -> Node {
             }
             "settings" => answers(&mut entries, &node, problems),
             "events" => events(&mut entries, node, problems),
-            "tables" => merge(&mut entries, key, node, 1),
-            "dictionaries" | "clean" => merge(&mut entries, key, node, 2),
+            "tables" | "dictionaries" | "clean" => merge(&mut entries, key, node, 2),
             // Another way to say it.
             "company" | "companies" => {
                 entries.retain(|(known, _)| known.name != "company" && known.name != "companies");
@@ -231,12 +229,12 @@ fn events(entries: &mut Vec<(Key, Node)>, node: Node, problems: &Problems) {
     let Some(NodeKind::List(known)) = known.map(|(_, node)| &mut node.kind) else {
         return;
     };
-    for change in changes {
+    for mut change in changes {
         let id = text(&change, "id").map(str::to_owned);
         let same = known
             .iter()
             .position(|event| id.is_some() && text(event, "id") == id.as_deref());
-        let off = flag(&change, "off");
+        let off = taken_off(&mut change, problems);
         match (same, off) {
             (Some(at), true) => {
                 known.remove(at);
@@ -268,13 +266,20 @@ fn events(entries: &mut Vec<(Key, Node)>, node: Node, problems: &Problems) {
     }
 }
 
-fn flag(node: &Node, name: &str) -> bool {
-    let NodeKind::Map(entries) = &node.kind else {
+/// Takes `off` out of an event, and says whether the event is switched off.
+fn taken_off(event: &mut Node, problems: &Problems) -> bool {
+    let NodeKind::Map(entries) = &mut event.kind else {
         return false;
     };
-    let found = entries.iter().find(|(key, _)| key.name == name);
-    matches!(
-        found.map(|(_, node)| &node.kind),
-        Some(NodeKind::Bool(true))
-    )
+    let Some(at) = entries.iter().position(|(key, _)| key.name == "off") else {
+        return false;
+    };
+    let (_, node) = entries.remove(at);
+    if let NodeKind::Bool(off) = node.kind {
+        return off;
+    }
+    let found = format!("expected true or false, found {}", node.type_name());
+    let fix = Some(TRUTH.to_owned());
+    problems.add(node.line, node.column, "events.off", found, fix);
+    false
 }

@@ -3,12 +3,14 @@
 use contract::Value;
 use contract::finding::nearest;
 use sqlparser::ast::{
-    self, BinaryOperator, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectNamePart,
+    self, BinaryOperator, DataType, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectNamePart,
 };
 
-use super::compile::{Compiler, Formed, LineCall, Setting, constant, instead, shown, wrong};
+use super::compile::{
+    Compiler, Formed, LineCall, Setting, constant, instead, rounded, shown, wrong,
+};
 use super::functions::{self, Call, FORMS, FUNCTIONS, FunctionInfo};
-use super::{Ending, Expr, Type, Wrong};
+use super::{Ending, Expr, Target, Type, Wrong};
 use crate::pages::Page;
 use crate::zones;
 
@@ -18,6 +20,9 @@ impl Compiler<'_> {
             [ObjectNamePart::Identifier(name)] => name.value.as_str(),
             _ => return wrong(format!("there is no function `{}`", call.name)),
         };
+        if let Some(elsewhere) = elsewhere(name) {
+            return Err(elsewhere);
+        }
         let arguments = arguments(name, call)?;
         match name.to_ascii_lowercase().as_str() {
             "dict" => self.dictionary(&arguments),
@@ -44,13 +49,17 @@ impl Compiler<'_> {
 
     fn optional(&mut self, arguments: &[&ast::Expr]) -> Result<Formed, Wrong> {
         const EXAMPLE: &str = "optional(item.safety_stock, 0)";
+        const EFFECT: &str = "optional always gives its second value";
         let [column, default] = arguments else {
             return instead("optional takes a column and a value", EXAMPLE);
         };
         let column = match column {
-            ast::Expr::Identifier(name) => self.names.optional(None, &name.value)?,
+            ast::Expr::Identifier(name) => self.names.optional(None, &name.value, EFFECT)?,
             ast::Expr::CompoundIdentifier(parts) => match parts.as_slice() {
-                [alias, name] => self.names.optional(Some(&alias.value), &name.value)?,
+                [alias, name] => {
+                    let alias = Some(alias.value.as_str());
+                    self.names.optional(alias, &name.value, EFFECT)?
+                }
                 _ => return instead("optional needs a column first", EXAMPLE),
             },
             _ => return instead("optional needs a column first", EXAMPLE),
@@ -83,7 +92,9 @@ impl Compiler<'_> {
             }
             // What a site named may be missing at the next: then it is null.
             Setting::One(Value::Text(column)) => {
-                let at = self.names.optional(Some(&alias.value), column.trim())?;
+                let effect = format!("column(.., setting.{}) is always null", name.value);
+                let alias = Some(alias.value.as_str());
+                let at = self.names.optional(alias, column.trim(), &effect)?;
                 let null = Box::new(Expr::Constant(Value::Null));
                 Ok((Expr::Optional(at, null), Type::Any))
             }
@@ -285,7 +296,8 @@ impl Compiler<'_> {
             let wanted = info.arguments.get(n).or(info.arguments.last());
             let wanted = wanted.copied().unwrap_or(Type::Any);
             let (value, kind) = self.expr(node)?;
-            if !kind.fits(wanted) {
+            let rounds = info.call == Call::Round && n == 0 && kind == Type::Float;
+            if !kind.fits(wanted) && !rounds {
                 return instead(
                     format!(
                         "`{name}` needs {}, but {} is {}",
@@ -293,10 +305,11 @@ impl Compiler<'_> {
                         shown(node),
                         kind.name()
                     ),
-                    info.example.0,
+                    rounded(kind, node).unwrap_or_else(|| info.example.0.to_owned()),
                 );
             }
-            if same && !matches!(kind, Type::Any | Type::Null) {
+            // A float beside numbers may still be rounded.
+            if same && !matches!(kind, Type::Any | Type::Null | Type::Float) {
                 match first {
                     Some((known, other)) if known != kind => {
                         return wrong(format!(
@@ -371,6 +384,31 @@ fn unknown<T>(name: &str) -> Result<T, Wrong> {
     Err((format!("there is no function `{name}`"), fix))
 }
 
+/// What SQL has and a mapping cannot have, and what stands for it.
+fn elsewhere(name: &str) -> Option<Wrong> {
+    let (found, fix) = match name.to_ascii_lowercase().as_str() {
+        "sum" | "count" | "avg" | "min" | "max" => (
+            format!("`{name}` adds rows up, and an expression sees one row"),
+            "rows of another table: add: {open: {from: line, match: \"..\", sum: \"..\"}}, then \
+             open.sum or open.count; several rows of its own: group: sum",
+        ),
+        "now" | "current_date" | "current_time" | "current_timestamp" | "localtime"
+        | "localtimestamp" | "getdate" | "getutcdate" | "sysdate" | "sysdatetime" | "curdate"
+        | "today" | "utc_timestamp" => (
+            format!(
+                "`{name}`: a mapping has no clock, so that the same rows always give the same event"
+            ),
+            "send the date itself, or let the database compare it: `read`",
+        ),
+        "dateadd" | "datediff" | "date_add" | "date_sub" | "adddate" => (
+            format!("there is no function `{name}`: dates are compared, not counted with"),
+            "send both dates, or let the database work it out: `read`",
+        ),
+        _ => return None,
+    };
+    Some((found, Some(fix.to_owned())))
+}
+
 /// Whether a function says how a quotient ends.
 fn ending(call: Call, arguments: &[&ast::Expr]) -> Result<Option<Ending>, Wrong> {
     Ok(match call {
@@ -413,4 +451,34 @@ fn quotient<'e>(arguments: &[&'e ast::Expr]) -> Option<(&'e ast::Expr, &'e ast::
         } => Some((left, right)),
         _ => None,
     }
+}
+
+/// What a cast makes.
+pub(super) fn target(data_type: &DataType) -> Result<(Target, Type), Wrong> {
+    use sqlparser::ast::ExactNumberInfo::None as Free;
+    Ok(match data_type {
+        DataType::Decimal(Free) | DataType::Numeric(Free) | DataType::Dec(Free) => {
+            (Target::Number, Type::Number)
+        }
+        DataType::Int(None)
+        | DataType::Integer(None)
+        | DataType::BigInt(None)
+        | DataType::SmallInt(None) => (Target::Whole, Type::Number),
+        DataType::Text | DataType::Varchar(None) | DataType::Char(None) => {
+            (Target::Text, Type::Text)
+        }
+        DataType::Date => (Target::Date, Type::Date),
+        DataType::Decimal(_) | DataType::Numeric(_) | DataType::Dec(_) => {
+            return instead(
+                format!("cast to {data_type} would round unasked"),
+                "round(cast(.. as decimal), places)",
+            );
+        }
+        other => {
+            return instead(
+                format!("cast to {other} is no part of this language"),
+                "one of decimal, int, text, date",
+            );
+        }
+    })
 }

@@ -8,9 +8,9 @@ use sqlparser::ast::{
     UnaryOperator,
 };
 
-use super::call_compile::{self, function};
-use super::parse::parse;
-use super::{Arithmetic, Codes, Comparison, Expr, Piece, Target, Type, Wrong};
+use super::call_compile::{self, function, target};
+use super::parse::{parse, start};
+use super::{Arithmetic, Codes, Comparison, Expr, Piece, Type, Wrong};
 use crate::units::Units;
 
 /// Operators side by side, which nest in the tree as well: `a + b + c`.
@@ -20,8 +20,9 @@ const HEIGHT_MAX: usize = 60;
 pub(crate) trait Names {
     /// What a name stands for.
     fn name(&mut self, alias: Option<&str>, name: &str) -> Result<Formed, Wrong>;
-    /// The index of a column that some versions of the table lack.
-    fn optional(&mut self, alias: Option<&str>, name: &str) -> Result<usize, Wrong>;
+    /// The index of a column that some versions of the table lack; `effect` is what follows if
+    /// this one does.
+    fn optional(&mut self, alias: Option<&str>, name: &str, effect: &str) -> Result<usize, Wrong>;
     /// What a person answered.
     fn setting(&self, name: &str) -> Result<Setting, Wrong>;
     /// The file's units of measure.
@@ -32,6 +33,11 @@ pub(crate) trait Names {
     fn has_zone(&self) -> bool;
     /// From here on names are those of one line of the event's document.
     fn enter_lines(&mut self) -> Result<(), Wrong>;
+    /// Where the expression is wrong that is being read: a line and a character of its text, from
+    /// 1. Nothing where the whole of it is, or where another one begins.
+    fn wrong_at(&mut self, text: &str, at: Option<(u64, u64)>) {
+        let _ = (text, at);
+    }
     /// Back to the event itself; what the call gives over all lines.
     fn leave_lines(&mut self, call: LineCall, inner: Option<Expr>) -> Formed;
 }
@@ -81,8 +87,19 @@ pub(crate) enum LineCall {
 /// # Errors
 /// What is wrong with it, and what to write instead.
 pub(crate) fn compile(text: &str, names: &mut dyn Names) -> Result<(Expr, Type), Wrong> {
-    let parsed = parse(text)?;
-    Compiler { names, height: 0 }.expr(&parsed)
+    let parsed = read(text, names)?;
+    let mut compiler = Compiler::new(names);
+    let made = compiler.expr(&parsed);
+    compiler.finish(text, made)
+}
+
+/// Reads the syntax; notes where it is wrong.
+fn read(text: &str, names: &mut dyn Names) -> Result<ast::Expr, Wrong> {
+    names.wrong_at(text, None);
+    parse(text).map_err(|(wrong, at)| {
+        names.wrong_at(text, at);
+        wrong
+    })
 }
 
 /// Reads `money(amount, currency)`; nothing where the text is something else.
@@ -93,25 +110,29 @@ pub(crate) fn compile_money(
     text: &str,
     names: &mut dyn Names,
 ) -> Result<Option<(Formed, Formed)>, Wrong> {
-    let ast::Expr::Function(call) = parse(text)? else {
+    let ast::Expr::Function(call) = read(text, names)? else {
         return Ok(None);
     };
     if !call.name.to_string().eq_ignore_ascii_case("money") {
         return Ok(None);
     }
-    let mut compiler = Compiler { names, height: 0 };
+    let mut compiler = Compiler::new(names);
     let [amount, currency] = call_compile::arguments("money", &call)?[..] else {
         return instead(
             "money takes an amount and a currency",
             "money(line.price, line.currency)",
         );
     };
-    Ok(Some((compiler.expr(amount)?, compiler.expr(currency)?)))
+    let amount = compiler.expr(amount);
+    let made = amount.and_then(|amount| Ok(Some((amount, compiler.expr(currency)?))));
+    compiler.finish(text, made)
 }
 
 pub(super) struct Compiler<'n> {
     pub(super) names: &'n mut dyn Names,
     height: usize,
+    /// Where the innermost thing that is wrong begins.
+    wrong: Option<(u64, u64)>,
 }
 
 pub(super) fn wrong<T>(found: impl Into<String>) -> Result<T, Wrong> {
@@ -132,6 +153,28 @@ pub(super) fn shown(node: &ast::Expr) -> String {
     format!("`{start}...`")
 }
 
+impl<'n> Compiler<'n> {
+    fn new(names: &'n mut dyn Names) -> Self {
+        Self {
+            names,
+            height: 0,
+            wrong: None,
+        }
+    }
+
+    /// Says where it is wrong.
+    fn finish<T>(self, text: &str, made: Result<T, Wrong>) -> Result<T, Wrong> {
+        if made.is_err() {
+            self.names.wrong_at(text, self.wrong);
+        }
+        made
+    }
+
+    fn mark(&mut self, node: &ast::Expr) {
+        self.wrong = self.wrong.or_else(|| start(node));
+    }
+}
+
 impl Compiler<'_> {
     pub(super) fn expr(&mut self, node: &ast::Expr) -> Result<(Expr, Type), Wrong> {
         self.height += 1;
@@ -139,6 +182,9 @@ impl Compiler<'_> {
             return wrong(format!("has more than {HEIGHT_MAX} operators in a row"));
         }
         let done = self.node(node);
+        if done.is_err() {
+            self.mark(node);
+        }
         self.height -= 1;
         done
     }
@@ -150,17 +196,20 @@ impl Compiler<'_> {
         wanted: Type,
         where_: &str,
     ) -> Result<Expr, Wrong> {
-        let (expr, found) = self.expr(node)?;
-        if found.fits(wanted) {
+        let (expr, kind) = self.expr(node)?;
+        if kind.fits(wanted) {
             return Ok(expr);
         }
+        self.mark(node);
         let found = format!(
             "{where_} needs {}, but {} is {}",
             wanted.name(),
             shown(node),
-            found.name()
+            kind.name()
         );
-        Err((found, None))
+        let texts = where_ == "`+`" && kind == Type::Text;
+        let fix = texts.then(|| "`||` puts texts together".to_owned());
+        Err((found, fix.or_else(|| rounded(kind, node))))
     }
 
     fn node(&mut self, node: &ast::Expr) -> Result<(Expr, Type), Wrong> {
@@ -261,7 +310,11 @@ impl Compiler<'_> {
                 ..
             } => {
                 let (target, result) = target(data_type)?;
-                let inner = self.expr(expr)?.0;
+                let (inner, kind) = self.expr(expr)?;
+                if kind == Type::Float {
+                    let found = format!("cast: {} is {}", shown(expr), kind.name());
+                    return Err((found, rounded(kind, expr)));
+                }
                 (Expr::Cast(Box::new(inner), target), result)
             }
             E::Ceil {
@@ -429,6 +482,8 @@ impl Compiler<'_> {
         let mut arms = Vec::with_capacity(conditions.len());
         let mut result = Type::Null;
         let mut join = |kind: Type, node: &ast::Expr| {
+            // Beside numbers it may still be rounded.
+            let kind = if kind == Type::Float { Type::Any } else { kind };
             if result == Type::Null || kind == result {
                 result = if result == Type::Null { kind } else { result };
             } else if kind == Type::Any || result == Type::Any {
@@ -491,6 +546,16 @@ fn comparable(left: &Side<'_>, right: &Side<'_>, what: &str) -> Result<(), Wrong
             return wrong(format!("{} is no date YYYY-MM-DD", shown(constant.node)));
         }
     }
+    for (side, other) in [(left, right), (right, left)] {
+        if side.kind == Type::Float && other.kind != Type::Null {
+            let found = format!(
+                "{what} compares {}, {}, which has no exact value",
+                shown(side.node),
+                side.kind.name()
+            );
+            return Err((found, rounded(side.kind, side.node)));
+        }
+    }
     let fine = |one: Type, other: Type| {
         one.fits(other)
             || matches!(
@@ -508,6 +573,11 @@ fn comparable(left: &Side<'_>, right: &Side<'_>, what: &str) -> Result<(), Wrong
         shown(right.node),
         right.kind.name()
     ))
+}
+
+/// What makes a number of a binary float.
+pub(super) fn rounded(kind: Type, node: &ast::Expr) -> Option<String> {
+    (kind == Type::Float).then(|| format!("round({node}, 2), with the places it really has"))
 }
 
 fn negate(expr: Expr, negated: bool) -> Expr {
@@ -533,33 +603,4 @@ pub(super) fn constant(value: &ast::Value) -> Result<(Expr, Type), Wrong> {
         other => return wrong(format!("`{other}` is no constant of this language")),
     };
     Ok((Expr::Constant(value), kind))
-}
-
-fn target(data_type: &DataType) -> Result<(Target, Type), Wrong> {
-    use sqlparser::ast::ExactNumberInfo::None as Free;
-    Ok(match data_type {
-        DataType::Decimal(Free) | DataType::Numeric(Free) | DataType::Dec(Free) => {
-            (Target::Number, Type::Number)
-        }
-        DataType::Int(None)
-        | DataType::Integer(None)
-        | DataType::BigInt(None)
-        | DataType::SmallInt(None) => (Target::Whole, Type::Number),
-        DataType::Text | DataType::Varchar(None) | DataType::Char(None) => {
-            (Target::Text, Type::Text)
-        }
-        DataType::Date => (Target::Date, Type::Date),
-        DataType::Decimal(_) | DataType::Numeric(_) | DataType::Dec(_) => {
-            return instead(
-                format!("cast to {data_type} would round unasked"),
-                "round(cast(.. as decimal), places)",
-            );
-        }
-        other => {
-            return instead(
-                format!("cast to {other} is no part of this language"),
-                "one of decimal, int, text, date",
-            );
-        }
-    })
 }

@@ -41,6 +41,8 @@ pub enum Type {
     Bool,
     /// An exact number.
     Number,
+    /// A binary float, which only `round` makes a number of.
+    Float,
     /// Text.
     Text,
     /// A date.
@@ -61,6 +63,7 @@ impl Type {
             Self::Null => "null",
             Self::Bool => "a truth value",
             Self::Number => "a number",
+            Self::Float => "a binary float",
             Self::Text => "text",
             Self::Date => "a date",
             Self::Time => "a time",

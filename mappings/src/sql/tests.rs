@@ -20,7 +20,7 @@ impl Names for Known {
         Ok((Expr::Column(at), Type::Any))
     }
 
-    fn optional(&mut self, alias: Option<&str>, column: &str) -> Result<usize, Wrong> {
+    fn optional(&mut self, alias: Option<&str>, column: &str, _: &str) -> Result<usize, Wrong> {
         match self.name(alias, column)?.0 {
             Expr::Column(at) => Ok(at),
             _ => Err((String::new(), None)),
@@ -492,13 +492,29 @@ fn mistakes_are_found_before_any_row() {
         ),
         ("a = (select 1)", "expressions have no queries"),
         ("exists (select 1)", "expressions have no queries"),
-        ("sum(a) over ()", "`sum` takes values and nothing else"),
-        ("count(*)", "`count`: `*` is no value"),
+        (
+            "sum(a) over ()",
+            "`sum` adds rows up, and an expression sees one row",
+        ),
+        (
+            "count(*)",
+            "`count` adds rows up, and an expression sees one row",
+        ),
+        ("lower(*)", "`lower`: `*` is no value"),
         ("a like b", "the pattern of like must be a constant text"),
         ("a.b.c", "`a.b.c` names no column"),
         ("a -> 'x'", "`->` is no operator of this language"),
         ("1e99", "`1e99`: more than 38 digits"),
-        ("now()", "there is no function `now`"),
+        ("now()", "`now`: a mapping has no clock"),
+        ("current_date", "`current_date`: a mapping has no clock"),
+        (
+            "dateadd(day, 1, a)",
+            "there is no function `dateadd`: dates are compared",
+        ),
+        ("a = 1 && b = 2", "`&&` is no operator of this language"),
+        ("!a", "`!` is no operator of this language"),
+        ("case when a = 1 then 2", "has a `case` without its `end`"),
+        ("case when a = 1 2 end", "has a `case` that is not whole"),
         (
             "try_cast(a as int)",
             "`TRY_CAST(a AS INT)` is no part of this language",

@@ -51,7 +51,7 @@ async fn asked(ask: &Ask) -> Result<Live, Vec<Finding>> {
 
 async fn look(file: &MappingFile, live: Option<&Live>) -> Vec<Finding> {
     let tables = live.map(|(_, tables)| tables.as_slice());
-    let catalogue = tables.map_or_else(Catalogue::default, live::catalogue);
+    let catalogue = tables.map_or_else(Catalogue::default, Catalogue::new);
     let mapping = match file.load(&catalogue) {
         Ok(mapping) => mapping,
         Err(findings) => return findings,
@@ -84,7 +84,7 @@ async fn look(file: &MappingFile, live: Option<&Live>) -> Vec<Finding> {
 }
 
 /// A key that the database knows otherwise.
-fn other_key(set: &MappingSet, info: &TableInfo) -> Option<Finding> {
+pub(crate) fn other_key(set: &MappingSet, info: &TableInfo) -> Option<Finding> {
     let table = set
         .tables()
         .into_iter()

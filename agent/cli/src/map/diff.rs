@@ -19,15 +19,34 @@ const SHOWN_MAX: usize = 20;
 /// Events by type and key, and held rows by rule and row.
 #[derive(Debug, Default)]
 struct Made {
-    events: BTreeMap<(&'static str, String), Json>,
-    held: BTreeMap<(String, String), String>,
+    events: BTreeMap<(&'static str, String), Told>,
+    held: BTreeMap<(String, String), Held>,
+}
+
+/// What an event says, and the rule that says it.
+#[derive(Debug)]
+struct Told {
+    rule: String,
+    body: Json,
+}
+
+/// Why something is held, and of which event, where that is known.
+#[derive(Debug)]
+struct Held {
+    reason: String,
+    event_type: &'static str,
+    key: Option<String>,
 }
 
 impl Made {
     fn take(&mut self, outcome: &Outcome) {
         for event in &outcome.events {
             let (event_type, key) = (event.envelope.event_type.name(), event.envelope.key.text());
-            let told = self.events.insert((event_type, key.clone()), body(event));
+            let told = Told {
+                rule: event.envelope.mapping.rule.clone(),
+                body: body(event),
+            };
+            let told = self.events.insert((event_type, key.clone()), told);
             // Zero, and then its tombstone: both are sent.
             if let (Some(told), EventOp::Delete) = (told, event.envelope.op) {
                 self.events
@@ -36,7 +55,14 @@ impl Made {
         }
         for held in &outcome.held {
             let place = (held.mapping.rule.clone(), held.row_key.clone());
-            self.held.insert(place, held.reason.clone());
+            let (event_type, key) = (held.event_type.name(), held.event_key.clone());
+            let reason = held.reason.clone();
+            let held = Held {
+                reason,
+                event_type,
+                key,
+            };
+            self.held.insert(place, held);
         }
     }
 }
@@ -179,11 +205,12 @@ impl Made {
                 String::new()
             };
             let of = |key: String| format!("{key} (test {}, {name}{then})", nth + 1);
-            for ((event_type, key), body) in made.events {
-                self.events.insert((event_type, of(key)), body);
+            for ((event_type, key), told) in made.events {
+                self.events.insert((event_type, of(key)), told);
             }
-            for ((rule, row), reason) in made.held {
-                self.held.insert((rule, of(row)), reason);
+            for ((rule, row), mut held) in made.held {
+                held.key = held.key.map(&of);
+                self.held.insert((rule, of(row)), held);
             }
         }
     }
@@ -195,30 +222,48 @@ fn compare(before: &Made, after: &Made) -> Difference {
     for (place, new) in &after.events {
         match before.events.get(place) {
             None => found.added.push(name(place)),
-            Some(old) if old == new => found.same += 1,
-            Some(old) => found.changed.push((name(place), fields(old, new))),
+            Some(old) if old.body == new.body => found.same += 1,
+            Some(old) => {
+                let fields = fields(&old.body, &new.body);
+                found.changed.push((name(place), fields));
+            }
         }
     }
-    let gone = before
-        .events
-        .keys()
-        .filter(|place| !after.events.contains_key(*place));
-    found.removed.extend(gone.map(name));
-    for (place, reason) in &after.held {
-        if before.held.get(place) != Some(reason) {
-            found
-                .held
-                .push(format!("{} {}: {reason}", place.0, place.1));
+    let mut keyless: BTreeMap<&str, usize> = BTreeMap::new();
+    for (place, held) in &after.held {
+        let old = before.held.get(place);
+        if old.is_none_or(|old| old.reason != held.reason) {
+            let line = format!("{} {}: {}", place.0, place.1, held.reason);
+            found.held.push(line);
+        }
+        if old.is_none() && held.key.is_none() {
+            *keyless.entry(&place.0).or_default() += 1;
         }
     }
-    for (place, reason) in &before.held {
+    for (place, told) in &before.events {
+        if after.events.contains_key(place) || keeps(after, place) {
+            continue;
+        }
+        // Whose key cannot be worked out keeps what was told as well, under a key nobody knows: as
+        // many of the rule's events are not gone.
+        match keyless.get_mut(told.rule.as_str()) {
+            Some(left) if *left > 0 => *left -= 1,
+            _ => found.removed.push(name(place)),
+        }
+    }
+    for (place, held) in &before.held {
         if !after.held.contains_key(place) {
-            found
-                .freed
-                .push(format!("{} {}: {reason}", place.0, place.1));
+            let line = format!("{} {}: {}", place.0, place.1, held.reason);
+            found.freed.push(line);
         }
     }
     found
+}
+
+/// Whether an event is held: then what was told of it last stands.
+fn keeps(made: &Made, (event_type, key): &(&str, String)) -> bool {
+    let mut held = made.held.values();
+    held.any(|held| held.event_type == *event_type && held.key.as_ref() == Some(key))
 }
 
 fn fields(old: &Json, new: &Json) -> Vec<Changed> {

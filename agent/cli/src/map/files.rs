@@ -1,6 +1,8 @@
 //! Mapping files by path, and the packs they extend.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use contract::Finding;
 use mappings::trial::{self, TestResult};
@@ -9,21 +11,58 @@ use mappings::{Catalogue, Given, LoadContext, Mapping, Which, packs};
 /// Folders in folders, this deep.
 const DEPTH_MAX: usize = 8;
 
-/// A mapping file's text and the name it is shown by.
+/// A mapping file's text and the name it is shown by, with what it extends: as they were when
+/// first read, however often it is loaded.
 pub(crate) struct MappingFile {
     pub(crate) name: String,
     path: PathBuf,
     text: String,
+    packs: Mutex<BTreeMap<String, Pack>>,
 }
 
+/// A pack's name and text, or why there is none.
+type Pack = Result<(String, String), String>;
+
 impl MappingFile {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub(crate) fn read(path: &Path) -> Result<Self, Finding> {
+        let name = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Ok(Self {
+                name,
+                path: path.to_owned(),
+                text,
+                packs: Mutex::default(),
+            }),
+            Err(error) => {
+                let what = format!("read mapping {name}");
+                Err(Finding::fail(what, error.to_string()))
+            }
+        }
+    }
+
     /// The file as a mapping, checked against `catalogue`.
     ///
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn load(&self, catalogue: &Catalogue) -> Result<Mapping, Vec<Finding>> {
+        self.load_as(Which::First, catalogue)
+    }
+
+    /// As [`MappingFile::load`], for a company.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn load_as(
+        &self,
+        company: Which<'_>,
+        catalogue: &Catalogue,
+    ) -> Result<Mapping, Vec<Finding>> {
         self.with(catalogue, |context| {
-            Mapping::load_with(&self.name, &self.text, context)
+            Mapping::load_with(&self.name, &self.text, LoadContext { company, ..context })
         })
     }
 
@@ -32,11 +71,8 @@ impl MappingFile {
     /// # Errors
     /// What is wrong with the file.
     pub(crate) fn load_for(&self, company: Option<&str>) -> Result<Mapping, Vec<Finding>> {
-        let offline = Catalogue::default();
-        self.with(&offline, |context| {
-            let company = company.map_or(context.company, Which::Named);
-            Mapping::load_with(&self.name, &self.text, LoadContext { company, ..context })
-        })
+        let company = company.map_or(Which::First, Which::Named);
+        self.load_as(company, &Catalogue::default())
     }
 
     /// The tests that stand in it.
@@ -62,8 +98,14 @@ impl MappingFile {
         work(LoadContext {
             company: Which::First,
             catalogue,
-            packs: &|wanted| pack(&self.path, wanted),
+            packs: &|wanted| self.pack(wanted),
         })
+    }
+
+    fn pack(&self, wanted: &str) -> Pack {
+        let mut known = self.packs.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = || pack(&self.path, wanted);
+        known.entry(wanted.to_owned()).or_insert_with(read).clone()
     }
 }
 
@@ -92,16 +134,9 @@ pub(crate) fn read(paths: &[PathBuf]) -> Result<Vec<MappingFile>, Vec<Finding>> 
             findings.push(Finding::fail(what, "has no mapping file").fix(fix));
         }
         for file in files {
-            match std::fs::read_to_string(&file) {
-                Ok(text) => found.push(MappingFile {
-                    name: file.display().to_string(),
-                    path: file,
-                    text,
-                }),
-                Err(error) => {
-                    let what = format!("read {}", file.display());
-                    findings.push(Finding::fail(what, error.to_string()));
-                }
+            match MappingFile::read(&file) {
+                Ok(file) => found.push(file),
+                Err(finding) => findings.push(finding),
             }
         }
     }
@@ -134,7 +169,7 @@ fn list(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> std::io::Resul
 }
 
 /// Finds what a file `extends`: another file, by its path from there, or a shipped pack.
-pub(crate) fn pack(from: &Path, wanted: &str) -> Result<(String, String), String> {
+fn pack(from: &Path, wanted: &str) -> Pack {
     let is_file = Path::new(wanted)
         .extension()
         .is_some_and(|extension| extension == "yaml");

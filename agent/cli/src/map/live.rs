@@ -1,13 +1,12 @@
 //! What a live source's catalogue says, for mapping commands.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use contract::{ColumnKind, Finding, TableInfo};
-use mappings::{Catalogue, LoadContext, Mapping, MappingSet, Type, Which};
+use contract::{Finding, TableInfo};
+use mappings::{Catalogue, MappingSet, Which};
 
-use super::files;
+use super::files::MappingFile;
 use crate::config::{self, SourceConfig};
 
 /// Which configured source to ask.
@@ -26,13 +25,9 @@ pub(crate) struct Ask {
 /// # Errors
 /// What is wrong with the settings or the name.
 pub(crate) fn source(ask: &Ask) -> Result<SourceConfig, Vec<Finding>> {
-    let config = config::load_settings(&ask.config)?;
-    let names: Vec<String> = config
-        .sources
-        .iter()
-        .map(|source| source.name.clone())
-        .collect();
-    let mut sources = config.sources.into_iter();
+    let sources = config::load_sources(&ask.config)?;
+    let names: Vec<String> = sources.iter().map(|source| source.name.clone()).collect();
+    let mut sources = sources.into_iter();
     let found = match &ask.source {
         Some(name) => sources.find(|source| source.name == *name),
         None if names.len() == 1 => sources.next(),
@@ -76,43 +71,7 @@ pub(crate) fn load(
     path: &Path,
     tables: &[TableInfo],
 ) -> Result<MappingSet, Vec<Finding>> {
-    let shown = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        let what = format!("read {shown}");
-        vec![Finding::fail(what, error.to_string())]
-    })?;
-    let context = LoadContext {
-        company: source.company.as_deref().map_or(Which::First, Which::Named),
-        catalogue: &catalogue(tables),
-        packs: &|wanted| files::pack(path, wanted),
-    };
-    MappingSet::new(vec![Mapping::load_with(&shown, &text, context)?])
-}
-
-/// As expressions are checked against it.
-pub(crate) fn catalogue(tables: &[TableInfo]) -> Catalogue {
-    let entry = |info: &TableInfo| {
-        let columns = info.columns.iter();
-        let columns = columns.map(|column| (column.name.clone(), kind(column.kind)));
-        (info.table.clone(), columns.collect())
-    };
-    Catalogue::new(tables.iter().map(entry).collect::<BTreeMap<_, _>>())
-}
-
-fn kind(kind: ColumnKind) -> Type {
-    match kind {
-        ColumnKind::Bool => Type::Bool,
-        ColumnKind::Int | ColumnKind::Decimal => Type::Number,
-        ColumnKind::Text => Type::Text,
-        ColumnKind::Date => Type::Date,
-        ColumnKind::Time => Type::Time,
-        ColumnKind::DateTime => Type::DateTime,
-        ColumnKind::Timestamp => Type::Timestamp,
-        // Known only when a row comes, or of no use in most expressions.
-        ColumnKind::Float
-        | ColumnKind::Bytes
-        | ColumnKind::Uuid
-        | ColumnKind::Json
-        | ColumnKind::Other => Type::Any,
-    }
+    let file = MappingFile::read(path).map_err(|finding| vec![finding])?;
+    let company = source.company.as_deref().map_or(Which::First, Which::Named);
+    MappingSet::new(vec![file.load_as(company, &Catalogue::new(tables))?])
 }

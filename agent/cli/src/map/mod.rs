@@ -1,12 +1,12 @@
 //! `lighterman map`: mapping files looked at, tested and tried. None of it touches a destination.
 
 mod attempt;
-mod check;
+pub(crate) mod check;
 mod diff;
 mod explain;
 pub(crate) mod files;
 mod functions;
-mod live;
+pub(crate) mod live;
 mod new;
 mod rows;
 mod test;
@@ -83,11 +83,14 @@ pub(crate) enum MapCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Says, for each event, which tables and columns influence it and what is kept for it.
+    /// Says, for each event, which tables and columns influence it and what is kept for it, with
+    /// `--source` also for how many rows.
     Explain {
         /// Mapping files, or folders with some.
         #[arg(required = true)]
         files: Vec<PathBuf>,
+        #[command(flatten)]
+        ask: Ask,
         /// Print JSON for programs.
         #[arg(long)]
         json: bool,
@@ -132,7 +135,7 @@ pub(crate) async fn map(command: &MapCommand) -> Exit {
             json,
         } => diff::diff(old, new, ask, *sample, *json).await,
         MapCommand::Test { files, json } => test::test(files, *json),
-        MapCommand::Explain { files, json } => explain::explain(files, *json),
+        MapCommand::Explain { files, ask, json } => explain::explain(files, ask, *json).await,
         MapCommand::Schema => {
             out(mappings::editor::SCHEMA.trim_end());
             Exit::Ok

@@ -1,0 +1,211 @@
+//! Whether a source's mapping files fit the tables it has.
+//!
+//! A file alone does not say what a column holds: a text compared with a number would run and
+//! find nothing. So nothing is captured before the database's own catalogue was asked, whether it
+//! answers when the agent starts or only later.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use contract::finding::worst;
+use contract::{
+    ChangeStream, Finding, Level, Position, Preparation, ReadQuery, ReadRows, SnapshotReader,
+    Source, SourceError, TableInfo, TableName,
+};
+use engine::SourceSetup;
+use mappings::{Catalogue, Mapping, Which};
+
+use crate::map::files::MappingFile;
+
+/// Nothing is delivered before the agent has started: a source that is not there must not hold
+/// that up.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// A source's mapping files, as they were read: they are looked at again when its tables can be.
+pub(crate) struct SourceFiles {
+    files: Vec<MappingFile>,
+    /// Which company its database holds, where a file lists several.
+    company: Option<String>,
+}
+
+impl SourceFiles {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// What cannot be read.
+    pub(crate) fn read(paths: &[PathBuf], company: Option<String>) -> Result<Self, Vec<Finding>> {
+        let mut files = Vec::new();
+        let mut findings = Vec::new();
+        for path in paths {
+            match MappingFile::read(path) {
+                Ok(file) => files.push(file),
+                Err(finding) => findings.push(finding),
+            }
+        }
+        if findings.is_empty() {
+            Ok(Self { files, company })
+        } else {
+            Err(findings)
+        }
+    }
+
+    /// All of them as mappings, checked against `catalogue`.
+    ///
+    /// # Errors
+    /// What is wrong with any of them.
+    pub(crate) fn load(&self, catalogue: &Catalogue) -> Result<Vec<Mapping>, Vec<Finding>> {
+        let company = self.company.as_deref().map_or(Which::Only, Which::Named);
+        let mut mappings = Vec::new();
+        let mut findings = Vec::new();
+        for file in &self.files {
+            match file.load_as(company, catalogue) {
+                Ok(mapping) => mappings.push(mapping),
+                Err(more) => findings.extend(more),
+            }
+        }
+        if findings.is_empty() {
+            Ok(mappings)
+        } else {
+            Err(findings)
+        }
+    }
+
+    /// What is to be said of them beside those tables: what does not fit, or what fits but should
+    /// be known.
+    pub(crate) fn look(&self, catalogue: &Catalogue) -> Vec<Finding> {
+        match self.load(catalogue) {
+            Ok(mappings) => {
+                let mappings = mappings.iter();
+                mappings
+                    .flat_map(|mapping| mapping.warnings().to_vec())
+                    .collect()
+            }
+            Err(findings) => findings,
+        }
+    }
+}
+
+/// A source that is captured only if its mapping files fit its tables, made from its setup and the
+/// files that setup came from; what fits but should be known, where its tables could be seen soon.
+///
+/// # Errors
+/// What does not fit.
+pub(crate) async fn fitted(
+    setup: SourceSetup,
+    files: SourceFiles,
+) -> Result<(SourceSetup, Vec<Finding>), Vec<Finding>> {
+    let fitted = Fitted::new(&setup, files);
+    // Whoever is not there now is asked when its log is opened.
+    let findings = match tokio::time::timeout(ANSWER_MAX, fitted.look()).await {
+        Ok(Ok(findings)) => findings,
+        Ok(Err(_)) | Err(_) => Vec::new(),
+    };
+    if worst(&findings) == Level::Fail {
+        return Err(findings);
+    }
+    let source = Arc::new(fitted);
+    Ok((SourceSetup { source, ..setup }, findings))
+}
+
+/// A source that is captured only while its mapping files fit its tables.
+struct Fitted {
+    source: Arc<dyn Source>,
+    files: SourceFiles,
+    tables: Vec<TableName>,
+}
+
+impl Fitted {
+    /// The source of a setup and the files it was made from.
+    fn new(setup: &SourceSetup, files: SourceFiles) -> Self {
+        let tables = setup.mapping.all_tables().into_iter();
+        Self {
+            source: Arc::clone(&setup.source),
+            files,
+            tables: tables.map(|captured| captured.table).collect(),
+        }
+    }
+
+    /// What is to be said of the files beside the tables that the database has; nothing where it
+    /// says nothing about them.
+    ///
+    /// # Errors
+    /// Why it does not answer.
+    async fn look(&self) -> Result<Vec<Finding>, SourceError> {
+        let found = self.source.catalogue(&self.tables).await?;
+        if found.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(self.files.look(&Catalogue::of(&self.tables, &found)))
+    }
+
+    /// Whether it can be captured; the doubt where the database does not say.
+    async fn must_fit(&self) -> Result<Option<SourceError>, SourceError> {
+        let findings = match self.look().await {
+            Ok(findings) => findings,
+            Err(error @ SourceError::Disconnected(_)) => return Err(error),
+            // Whoever may not see the catalogue may still be allowed to read the rows.
+            Err(error) => return Ok(Some(error)),
+        };
+        let mut misfits = findings.into_iter().filter(|one| one.level == Level::Fail);
+        let Some(mut first) = misfits.next() else {
+            return Ok(None);
+        };
+        let fix = first.fix.take();
+        let more = match misfits.count() {
+            0 => String::new(),
+            more => format!(" (and {more} more)"),
+        };
+        let all = "lighterman check lists all that does not fit";
+        Err(SourceError::SchemaChanged {
+            what: format!("a mapping does not fit the source's tables: {first}{more}"),
+            hint: fix.map_or_else(|| all.to_owned(), |fix| format!("{fix}; {all}")),
+        })
+    }
+}
+
+#[async_trait]
+impl Source for Fitted {
+    async fn check(&self) -> Vec<Finding> {
+        self.source.check().await
+    }
+
+    async fn prepare(&self, apply: bool) -> Result<Preparation, SourceError> {
+        self.source.prepare(apply).await
+    }
+
+    async fn stream(
+        &self,
+        epoch: u32,
+        after: Option<&Position>,
+    ) -> Result<Box<dyn ChangeStream>, SourceError> {
+        let doubt = self.must_fit().await?;
+        let stream = self.source.stream(epoch, after).await?;
+        if let Some(error) = doubt {
+            tracing::warn!(error = %error, hint = error.hint(),
+                "the mappings could not be compared with the source's tables");
+        }
+        Ok(stream)
+    }
+
+    async fn snapshot(&self, epoch: u32) -> Result<Box<dyn SnapshotReader>, SourceError> {
+        self.source.snapshot(epoch).await
+    }
+
+    async fn catalogue(&self, tables: &[TableName]) -> Result<Vec<TableInfo>, SourceError> {
+        self.source.catalogue(tables).await
+    }
+
+    fn can_query(&self) -> bool {
+        self.source.can_query()
+    }
+
+    async fn query(&self, query: &ReadQuery) -> Result<ReadRows, SourceError> {
+        self.source.query(query).await
+    }
+
+    fn silence_max(&self) -> Duration {
+        self.source.silence_max()
+    }
+}
