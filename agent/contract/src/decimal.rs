@@ -285,6 +285,11 @@ impl Decimal {
         (size / unit, size % unit)
     }
 
+    /// Calls `see` with the number's text, which lives on the stack.
+    pub(crate) fn with_text(self, see: impl FnOnce(&str)) {
+        see(self.text_in(&mut [0; TEXT_BYTES_MAX]));
+    }
+
     /// The number's text, written from its last digit to its first.
     fn text_in(self, buffer: &mut [u8; TEXT_BYTES_MAX]) -> &str {
         let mut at = buffer.len();

@@ -15,6 +15,7 @@ mod purchase_order;
 mod purchase_receipt;
 mod returns;
 mod shipment;
+pub(crate) mod write;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -346,7 +347,9 @@ impl Body {
 
     /// The canonical JSON: fields in schema order, absent ones left out.
     pub fn json(&self) -> String {
-        json_text(self, FIELD_BYTES * self.values.len())
+        let mut json = String::with_capacity(FIELD_BYTES * self.values.len());
+        write::body(self, &mut json);
+        json
     }
 
     /// A field's value by its index in the schema.
@@ -378,15 +381,6 @@ impl Body {
 
 /// Bytes of a field in JSON, about.
 const FIELD_BYTES: usize = 32;
-
-/// JSON text in a buffer that about holds it from the start.
-pub(crate) fn json_text(value: &impl Serialize, bytes: usize) -> String {
-    let mut json = Vec::with_capacity(bytes);
-    match serde_json::to_writer(&mut json, value) {
-        Ok(()) => String::from_utf8(json).unwrap_or_default(),
-        Err(_) => String::new(),
-    }
-}
 
 fn read_field(field_type: FieldType, json: &Json) -> Option<FieldValue> {
     let text = || json.as_str();

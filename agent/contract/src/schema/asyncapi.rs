@@ -73,5 +73,6 @@ fn message(event_type: EventType) -> Value {
 
 fn shown(event: Result<Event, BodyError>) -> Option<Value> {
     let event = event.ok()?;
-    Some(json!({"name": event.envelope.op, "payload": event}))
+    let payload: Value = serde_json::from_str(&event.json()).ok()?;
+    Some(json!({"name": event.envelope.op, "payload": payload}))
 }

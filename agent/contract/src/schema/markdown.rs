@@ -164,6 +164,7 @@ fn collect(
 fn block(event: Result<Event, BodyError>) -> String {
     let json = event
         .ok()
+        .and_then(|event| serde_json::from_str::<serde_json::Value>(&event.json()).ok())
         .and_then(|event| serde_json::to_string_pretty(&event).ok());
     format!("```json\n{}\n```\n\n", json.unwrap_or_default())
 }
