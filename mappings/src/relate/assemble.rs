@@ -9,7 +9,7 @@ use contract::{Body, Decimal, EventKey, Value};
 use super::Relations;
 use super::memory::MemoryReplicas;
 use super::plan::{PAGE, RulePlan, value_text};
-use super::replicas::{ReplicaRow, Replicas};
+use super::replicas::Replicas;
 use super::work::Work;
 use crate::apply::ended;
 use crate::evaluate::{self, Known, complete};
@@ -58,9 +58,9 @@ impl<E> From<E> for Halt<E> {
     }
 }
 
-/// What is done with each row that a match finds.
+/// What is done with each row that a match finds, by its key.
 type See<'s, R> =
-    dyn FnMut(&mut Work<'_>, &ReplicaRow, &mut R) -> Result<(), Halt<<R as Replicas>::Error>> + 's;
+    dyn FnMut(&mut Work<'_>, &str, &mut R) -> Result<(), Halt<<R as Replicas>::Error>> + 's;
 
 /// A joined row.
 enum Joined {
@@ -85,7 +85,7 @@ impl Relations {
                 continue;
             };
             if let Some(cells) = replicas.row(known.id, row)? {
-                work.fill(&table.cells, &cells);
+                work.take(&table.cells, cells);
                 found = Some(nth);
                 break;
             }
@@ -322,7 +322,9 @@ impl Relations {
             let mut after: Option<String> = None;
             loop {
                 let rows = replicas.find(index.id, &value, after.as_deref(), PAGE)?;
-                for row in &rows {
+                let more = rows.last().filter(|_| rows.len() == PAGE);
+                let more = more.map(|last| last.key.clone());
+                for row in rows {
                     if at != first && seen.contains(&row.key) {
                         continue;
                     }
@@ -339,13 +341,13 @@ impl Relations {
                     if at == first && known.tables.len() > 1 {
                         seen.insert(row.key.clone());
                     }
-                    work.fill(&table.cells, &row.cells);
-                    see(work, row, replicas)?;
+                    work.take(&table.cells, row.cells);
+                    see(work, &row.key, replicas)?;
                 }
-                match rows.last() {
-                    Some(last) if rows.len() == PAGE => after = Some(last.key.clone()),
-                    _ => break,
+                if more.is_none() {
+                    break;
                 }
+                after = more;
             }
         }
         Ok(())
@@ -460,7 +462,7 @@ impl Relations {
             replicas,
             &mut |work, row, replicas| {
                 let hold = |reason: String| {
-                    Halt::Held(format!("rule {name}, {alias} row {}: {reason}", row.key))
+                    Halt::Held(format!("rule {name}, {alias} row {row}: {reason}"))
                 };
                 let missing = match self.joins(plan, list.slot, 0, work, replicas) {
                     Ok(()) => None,
@@ -496,7 +498,7 @@ impl Relations {
                     let value = expr.value(&cells).map_err(|stop| hold(said(stop)))?;
                     sorted_by.push(value.into_owned());
                 }
-                items.push((sorted_by, row.key.clone(), body));
+                items.push((sorted_by, row.to_owned(), body));
                 Ok(())
             },
         );

@@ -38,6 +38,18 @@ impl<'r> Work<'r> {
         }
     }
 
+    /// As [`Work::fill`], of cells that nobody else needs.
+    pub(super) fn take(&mut self, places: &[(usize, usize)], mut cells: Vec<Cell>) {
+        for (place, cell) in places {
+            let (value, at) = match cells.get_mut(*cell).map(Option::take) {
+                Some(Some(value)) => (value, *place),
+                Some(None) => (Value::Null, ABSENT),
+                None => (Value::Unchanged, *place),
+            };
+            self.set(*place, value, at);
+        }
+    }
+
     /// Takes over a slot's row by the names of its columns.
     pub(super) fn fill_named(&mut self, wanted: usize, shape: &TableShape, row: &Row) {
         for (place, origin) in self.rule.columns.iter().enumerate() {
