@@ -28,6 +28,8 @@ pub(crate) struct Standing {
     pub(crate) inside: Option<LogPos>,
     /// When something that waits for its time is due.
     pub(crate) due: Option<Timestamp>,
+    /// Rules whose facts were told before their rows are read into replicas, with their own tables.
+    pub(crate) quiet: Arc<[(String, TableName)]>,
 }
 
 /// What a commit is made of.
@@ -161,18 +163,42 @@ pub(crate) fn answered(
     Ok((related.into_iter().map(to_item).collect(), standing))
 }
 
+/// A row of a chunk.
+#[derive(Clone)]
+pub(crate) struct ReadRow {
+    pub(crate) row: RowChange,
+    /// No streamed change that it does not reflect overtook it.
+    pub(crate) fresh: bool,
+    /// A quiet rule saw a change of it, and has yet to tell its fact.
+    pub(crate) streamed: bool,
+}
+
 /// A chunk of a snapshot: its rows into the replicas, stale ones only where a cell is missing.
 pub(crate) fn chunk(
     store: &mut RelationStore<'_>,
     mut standing: Standing,
-    rows: &[(RowChange, bool)],
+    rows: &[ReadRow],
     whole: Option<(&TableName, &Position)>,
     read_at: Timestamp,
 ) -> Result<Standing, StoreError> {
     let mut replicas = StoredReplicas(store);
     let mut pending = standing.relations.pending(standing.stored);
-    for (row, fresh) in rows {
+    for ReadRow {
+        row,
+        fresh,
+        streamed,
+    } in rows
+    {
         if *fresh {
+            for (rule, table) in standing.quiet.iter().filter(|_| !streamed) {
+                let key = row.key().filter(|_| table == row.table());
+                if let Some(key) = key
+                    && !replicas.0.is_held(rule, key.as_str())?
+                {
+                    let relations = &standing.relations;
+                    relations.told_before(rule, key.as_str(), &mut replicas)?;
+                }
+            }
             let origin = Origin::Snapshot;
             standing
                 .relations

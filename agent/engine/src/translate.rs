@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use contract::{EventOp, Origin, RowChange, RowKey};
+use contract::{EventOp, MappingRef, Origin, RowChange, RowKey};
 use jiff::Timestamp;
 use mappings::{Draft, HeldChange, MapContext, Mapper};
 use state::{Held, Item, Published, Store, StoreError, Truncated};
@@ -33,12 +33,14 @@ impl Translated {
 }
 
 impl Translator {
+    /// What a change means to the rules that `tells` names.
     pub(crate) async fn change(
         &mut self,
         store: &Store,
         change: &RowChange,
         origin: Origin,
         read_at: Timestamp,
+        tells: &(dyn Fn(&str) -> bool + Sync),
         into: &mut Translated,
     ) -> Result<(), StoreError> {
         let context = MapContext {
@@ -47,7 +49,15 @@ impl Translator {
             read_at,
             origin,
         };
-        let mapped = self.mapper.apply(change, &context);
+        let mut mapped = self.mapper.apply(change, &context);
+        let told = |mapping: &MappingRef| tells(&mapping.rule);
+        mapped
+            .drafts
+            .retain(|draft| told(&draft.envelope().mapping));
+        mapped.held.retain(|held| told(&held.mapping));
+        mapped
+            .truncated
+            .retain(|truncated| told(&truncated.mapping));
         into.filtered += mapped.filtered as u64;
         for truncated in mapped.truncated {
             let mut emptied = Truncated::new(

@@ -256,6 +256,7 @@ fn build(
     };
     Some(Rule {
         reference: Arc::new(reference),
+        digest: String::new(),
         event_type,
         company: scope.shared.company.map(|company| company.code.clone()),
         whole_rows_hint: whole_rows_hint(&table.table, source).filter(|_| !relates),

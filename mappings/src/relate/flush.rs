@@ -191,7 +191,8 @@ impl Relations {
                         group::retract(plan, told, replicas)?;
                     }
                     // Out of scope again, a fact is remembered: it must not be told twice.
-                    if !fact || reason == HARD_DELETE {
+                    // But one that is out of scope was not told before either.
+                    if !fact || reason == HARD_DELETE || told.part == BEFORE {
                         replicas.tell(plan.id, row, None)?;
                     }
                     if !fact {
@@ -291,6 +292,11 @@ impl Relations {
         };
         let op = match &told {
             Some(told) if *told == new => return Ok(()),
+            Some(told) if told.part == BEFORE => {
+                replicas.tell(plan.id, row, Some(&new))?;
+                flush.settled(plan, row);
+                return Ok(());
+            }
             // A doubtful fact was told before if anything of it is remembered.
             Some(told) if told.event_key != event_key && !told.part.is_empty() => {
                 let reason = format!(
@@ -427,6 +433,18 @@ impl Relations {
                 return Ok(tellers);
             }
         }
+    }
+}
+
+/// In place of a fact's digest: it was told before anything of it was remembered.
+const BEFORE: &str = "before";
+
+/// What is remembered of a fact that was told before anything of it was remembered.
+pub(super) fn before() -> Told {
+    Told {
+        event_key: String::new(),
+        held: false,
+        part: BEFORE.to_owned(),
     }
 }
 
