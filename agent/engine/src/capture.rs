@@ -43,6 +43,8 @@ enum Ended {
 enum Failed {
     Source(SourceError),
     Store(StoreError),
+    /// Told to stop between two commits of one work; the state file says where to go on.
+    Stopped,
 }
 
 impl From<SourceError> for Failed {
@@ -77,7 +79,7 @@ pub(crate) async fn run(common: Arc<Common>, mut plan: SourcePlan) -> Result<(),
             delays = reconnect();
         }
         let error = match ended {
-            Ok(Ended::Stop) => return Ok(()),
+            Ok(Ended::Stop) | Err(Failed::Stopped) => return Ok(()),
             Ok(Ended::Reload) => {
                 tracing::info!(source = plan.name, "mappings reloaded");
                 continue;
@@ -539,6 +541,7 @@ impl Session<'_> {
         let (searching, standing) = (self.rules.searching(), self.related.clone());
         let mut search = Some(Search::default());
         while let Some(from) = search.take() {
+            self.unless_stopped()?;
             let routes = Arc::clone(&self.common.routes);
             let (searching, standing) = (searching.clone(), standing.clone());
             let (unread, at, context) = (Arc::clone(&unread), at.clone(), context.clone());
@@ -652,6 +655,7 @@ impl Session<'_> {
             items: Arc::new(items),
             end,
             unread: Arc::from(self.guarded.as_slice()),
+            clock: Arc::clone(&self.common.clock),
             context: MapContext {
                 tenant: Arc::clone(&self.translator.tenant),
                 source: Arc::clone(&self.translator.source),
@@ -661,6 +665,7 @@ impl Session<'_> {
         };
         let mut from = 0;
         while let Some(standing) = self.related.clone() {
+            self.unless_stopped()?;
             let (work_now, commit_now) = (work.clone(), commit.clone());
             let done: Done = self
                 .commit_work(now, move |store| {
@@ -677,6 +682,14 @@ impl Session<'_> {
             // Counted and guarded once.
             commit.guard = Vec::new();
             commit.filtered = 0;
+        }
+        Ok(())
+    }
+
+    /// Between two commits of one work: whoever stops the agent does not wait for all of it.
+    fn unless_stopped(&self) -> Result<(), Failed> {
+        if *self.common.stop.borrow() {
+            return Err(Failed::Stopped);
         }
         Ok(())
     }
