@@ -377,3 +377,57 @@ async fn a_rule_that_comes_to_need_another_table_ends_what_it_told_and_tells_no_
     let held = receiver.held();
     assert!(held.violations.is_empty(), "{:?}", held.violations);
 }
+
+/// Two rules of one event type whose rows pass from one to the other.
+fn shared(first: &str, second: &str) -> String {
+    let rule = |id: &str, condition: &str| {
+        let left = format!("    where: \"stock.qty {condition} 10\"\n    key:");
+        let rule = OF_STOCK.replace("id: stock", &format!("id: {id}"));
+        rule.replace("    key:", &left)
+            .replace("stock.unit", &format!("\"'{id}'\""))
+    };
+    format!("{}{}", rule(first, "<"), rule(second, ">="))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_one_rules_row_ends_nothing_that_another_rule_tells() {
+    let receiver = Receiver::start(1, Faults::default()).await;
+    let site = Site::new(receiver.url(), &shared("few", "many"));
+    let mut agent = Agent::start(BINARY, site.path());
+    stock(&receiver, &agent, "a", "uom", "few").await;
+    // Both ways, so that one of them meets the rules in the order of the file, and two rows of one
+    // transaction.
+    site.run("UPDATE stock SET qty = 20 WHERE item IN ('a', 'b')");
+    stock(&receiver, &agent, "a", "uom", "many").await;
+    stock(&receiver, &agent, "b", "uom", "many").await;
+    site.run("UPDATE stock SET qty = 2 WHERE item = 'a'");
+    stock(&receiver, &agent, "a", "uom", "few").await;
+    let ended = || {
+        let db = Connection::open(site.path().join("state/lighterman.db")).unwrap();
+        let count = "SELECT count(*) FROM outbox WHERE op = 'delete'";
+        db.query_row(count, [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    assert_eq!(ended(), 0, "{}", agent.log());
+
+    // Rows of two tables that tell one key: the end of the one that was not told last ends nothing.
+    let items = OF_ITEMS.replace("from: item", "from: stock");
+    let items = items
+        .replace("id: item", "id: of_stock")
+        .replace("code", "item")
+        .replace("item.name", "'-'");
+    let both = format!("{OF_ITEMS}{}", items.replace("'-'", "\"'-'\""));
+    site.restart(&mut agent, &both);
+    comes(&receiver, &agent, "product.v1", "c", |body| body.is_some()).await;
+    site.run("UPDATE item SET name = 'Anchor 2' WHERE code = 'a'");
+    let renamed = |body: Option<&Value>| body.is_some_and(|body| body["name"] == "Anchor 2");
+    comes(&receiver, &agent, "product.v1", "a", renamed).await;
+    site.run("DELETE FROM stock WHERE item IN ('a', 'c')");
+    comes(&receiver, &agent, "product.v1", "c", |body| body.is_none()).await;
+    let key = "ACME|a";
+    assert!(receiver.held().body("product.v1", key).is_some());
+    // A rule that is in no mapping any more holds nothing: its successor ends what it told.
+    site.restart(&mut agent, &OF_ITEMS.replace("id: item", "id: goods"));
+    stock(&receiver, &agent, "b", "uom", "many").await;
+    site.run("DELETE FROM item WHERE code = 'a'");
+    comes(&receiver, &agent, "product.v1", "a", |body| body.is_none()).await;
+}

@@ -27,7 +27,7 @@ pub(crate) fn publish(
         EventKind::State => {
             let known: Option<Known> = db
                 .prepare_cached(
-                    "SELECT id, version, digest, body FROM published
+                    "SELECT id, version, digest, body, rule FROM published
                      WHERE source = ?1 AND event_type = ?2 AND key = ?3",
                 )?
                 .query_row(
@@ -38,10 +38,22 @@ pub(crate) fn publish(
                             version: row.get(1)?,
                             digest: row.get(2)?,
                             body: row.get(3)?,
+                            rule: row.get(4)?,
                         })
                     },
                 )
                 .optional()?;
+            // The end of a rule's row ends nothing that another rule tells: the row passed from
+            // one to the other, or both tell the key.
+            let rule = &event.envelope.mapping.rule;
+            if event.envelope.op == EventOp::Delete
+                && let Some(known) = &known
+                && known.rule != *rule
+                && crate::rules::is_active(db, source, &known.rule)?
+            {
+                report.suppressed += 1;
+                return Ok(());
+            }
             if let Some(known) = &known
                 && event.envelope.version.to_string() <= known.version
             {
@@ -134,6 +146,8 @@ struct Known {
     digest: String,
     /// `None` = a tombstone.
     body: Option<String>,
+    /// The rule that told it.
+    rule: String,
 }
 
 /// Whether a version is of the same place in the log as one that was told, or of a later one.

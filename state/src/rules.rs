@@ -320,6 +320,15 @@ pub(crate) fn tell_all(db: &Connection, source: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Whether a rule stands in the mappings.
+pub(crate) fn is_active(db: &Connection, source: i64, rule: &str) -> Result<bool, StoreError> {
+    Ok(db
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM rule WHERE source = ?1 AND name = ?2 AND active)",
+        )?
+        .query_row(params![source, rule], |row| row.get(0))?)
+}
+
 impl RelationStore<'_> {
     /// Whether nothing is left that could still tell a key of a rule's: no other rule of its event
     /// type or table is being told, but those that are `ready` to end keys as well, and no row is

@@ -58,6 +58,21 @@ impl Translator {
         mapped
             .truncated
             .retain(|truncated| told(&truncated.mapping));
+        // A row that passes from one rule to another within a key ends nothing, in whichever order
+        // the rules stand.
+        let taken = taken_over(&mapped.drafts);
+        let mut n = 0;
+        mapped.drafts.retain(|draft| {
+            n += 1;
+            let stays = !taken.contains(&(n - 1));
+            if !stays {
+                into.push(Item::Settled {
+                    rule: draft.envelope().mapping.rule.clone(),
+                    row_key: row_key(change, EventOp::Delete),
+                });
+            }
+            stays
+        });
         into.filtered += mapped.filtered as u64;
         for truncated in mapped.truncated {
             let mut emptied = Truncated::new(
@@ -133,6 +148,22 @@ impl Translator {
             .filter(|known| !known.outdated && known.mapping_digest == digest);
         Ok(draft.finish(known.as_ref().map(|known| &known.body)))
     }
+}
+
+/// The tombstones among a change's events whose keys another rule tells by the same change.
+fn taken_over(drafts: &[Draft]) -> Vec<usize> {
+    let ends = |draft: &Draft| draft.envelope().op == EventOp::Delete;
+    let told = |end: &Draft| {
+        let end = end.envelope();
+        drafts.iter().filter(|draft| !ends(draft)).any(|draft| {
+            let told = draft.envelope();
+            told.event_type == end.event_type
+                && told.key == end.key
+                && told.mapping.rule != end.mapping.rule
+        })
+    };
+    let ends = drafts.iter().enumerate().filter(|(_, draft)| ends(draft));
+    ends.filter(|(_, end)| told(end)).map(|(n, _)| n).collect()
 }
 
 fn row_key(change: &RowChange, op: EventOp) -> String {
