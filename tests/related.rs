@@ -580,3 +580,34 @@ async fn of_fifty_thousand_rewritten_rows_only_those_that_changed_are_told() {
     site.run("INSERT INTO item VALUES ('last', 'Last', 'EA', 0)");
     stored(&site, &agent, changes + 104_009, told + 11).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_does_not_wait_until_all_is_worked_out() {
+    let receiver = Receiver::start(1, Faults::default()).await;
+    let site = Site::new(receiver.url(), MAPPING);
+    let rows = 10_000;
+    site.run(&format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})
+         INSERT INTO stock SELECT 'a', 'S' || i, i FROM n"
+    ));
+    let mut agent = Agent::start(BINARY, site.path());
+    let began = receiver.wait(SOON, |held| held.arrivals > 0).await;
+    assert!(began, "{}", agent.log());
+    let ended = agent.terminate(SOON * 2).await;
+    assert!(
+        ended.is_some_and(|ended| ended.success()),
+        "{}",
+        agent.log()
+    );
+    let file = site.path().join("state/lighterman.db");
+    let worked_out: i64 = Connection::open(file)
+        .unwrap()
+        .query_row("SELECT count(*) FROM published", [], |row| row.get(0))
+        .unwrap();
+    assert!(worked_out > 0 && worked_out < rows, "{worked_out}");
+    // What was left is worked out by the next run.
+    let agent = Agent::start(BINARY, site.path());
+    let all = |held: &Held| held.state.len() >= 10_000;
+    let all = receiver.wait(SOON * 4, all).await;
+    assert!(all, "{} {}", receiver.held().state.len(), agent.log());
+}

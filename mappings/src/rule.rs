@@ -316,6 +316,8 @@ pub(crate) struct Guard {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Rule {
     pub(crate) reference: Arc<MappingRef>,
+    /// Of all that its events are made of.
+    pub(crate) digest: String,
     pub(crate) event_type: EventType,
     /// The company it is for, where the file has several.
     pub(crate) company: Option<String>,
@@ -583,6 +585,14 @@ pub struct RuleInfo {
     pub event_type: EventType,
     /// The table it reads.
     pub table: TableName,
+    /// Of all that its events are made of: another one means that they may be others.
+    pub digest: String,
+    /// Whether it needs rows beside the changed one.
+    pub relates: bool,
+    /// Before a tombstone, zero is told.
+    pub zero_first: bool,
+    /// What its events say made them.
+    pub mapping: Arc<MappingRef>,
 }
 
 /// All mapping files of one source.
@@ -688,6 +698,10 @@ impl MappingSet {
             id: rule.reference.rule.clone(),
             event_type: rule.event_type,
             table: rule.from().table.table.clone(),
+            digest: rule.digest.clone(),
+            relates: rule.relates(),
+            zero_first: rule.zero_first,
+            mapping: Arc::clone(&rule.reference),
         })
     }
 }

@@ -17,7 +17,11 @@ const PID_NAME: &str = "lighterman.pid";
 const APPLICATION_ID: i64 = 0x4c54_524d;
 
 /// The schema's versions, oldest first; the file's `user_version` counts how many were applied.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+];
 
 /// How long a statement waits for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);

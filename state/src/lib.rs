@@ -15,6 +15,7 @@ mod prune;
 mod publish;
 mod published;
 mod relations;
+mod rules;
 mod snapshot;
 mod status;
 mod writer;
@@ -32,6 +33,7 @@ pub use folder::{FILE_NAME, file_path, owner};
 pub use prune::Retention;
 pub use published::PublishedBody;
 pub use relations::{GroupPart, Place, RelationStore, ToldRow};
+pub use rules::{RuleInForce, RuleProgress, Stage, Untold};
 pub use snapshot::{SnapshotProgress, SourceState};
 pub use status::{DestinationStatus, HeldItem, SourceStatus, StateReader};
 

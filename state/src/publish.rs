@@ -27,7 +27,7 @@ pub(crate) fn publish(
         EventKind::State => {
             let known: Option<Known> = db
                 .prepare_cached(
-                    "SELECT id, version, digest, body FROM published
+                    "SELECT id, version, digest, body, rule FROM published
                      WHERE source = ?1 AND event_type = ?2 AND key = ?3",
                 )?
                 .query_row(
@@ -38,14 +38,28 @@ pub(crate) fn publish(
                             version: row.get(1)?,
                             digest: row.get(2)?,
                             body: row.get(3)?,
+                            rule: row.get(4)?,
                         })
                     },
                 )
                 .optional()?;
+            // The end of a rule's row ends nothing that another rule tells: the row passed from
+            // one to the other, or both tell the key.
+            let rule = &event.envelope.mapping.rule;
+            if event.envelope.op == EventOp::Delete
+                && let Some(known) = &known
+                && known.rule != *rule
+                && crate::rules::is_active(db, source, &known.rule)?
+            {
+                report.suppressed += 1;
+                return Ok(());
+            }
             if let Some(known) = &known
                 && event.envelope.version.to_string() <= known.version
             {
-                if !published.related {
+                // A row that is told again by another mapping may be read at the very place where
+                // it was read before, and what the log tells of that place comes behind both.
+                if !published.related && !at_place(&event.envelope.version, &known.version)? {
                     report.stale += 1;
                     return Ok(());
                 }
@@ -72,26 +86,34 @@ pub(crate) fn publish(
                 && known.digest == event.body_digest
             {
                 let id = known.id;
+                // What is not sent needs no place of its own behind what was.
+                let version = published.event.envelope.version.to_string();
                 db.prepare_cached(
-                    "UPDATE published SET version = ?2, rule = ?3, mapping_digest = ?4
+                    "UPDATE published SET version = max(version, ?2), rule = ?3,
+                       mapping_digest = ?4, generation = coalesce((SELECT generation FROM rule
+                         WHERE source = ?5 AND name = ?3), 0)
                      WHERE id = ?1",
                 )?
                 .execute(params![
                     id,
                     version,
                     envelope.mapping.rule,
-                    envelope.mapping.digest
+                    envelope.mapping.digest,
+                    source
                 ])?;
                 report.suppressed += 1;
                 return Ok(());
             }
             db.prepare_cached(
                 "INSERT INTO published
-                   (source, event_type, key, rule, version, digest, mapping_digest, body)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                   (source, event_type, key, rule, version, digest, mapping_digest, body,
+                    generation)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, coalesce((SELECT generation FROM rule
+                   WHERE source = ?1 AND name = ?4), 0))
                  ON CONFLICT (source, event_type, key) DO UPDATE SET rule = excluded.rule,
                    version = excluded.version, digest = excluded.digest,
-                   mapping_digest = excluded.mapping_digest, body = excluded.body
+                   mapping_digest = excluded.mapping_digest, body = excluded.body,
+                   generation = excluded.generation
                  RETURNING id",
             )?
             .query_row(
@@ -122,13 +144,19 @@ struct Known {
     digest: String,
     /// `None` = a tombstone.
     body: Option<String>,
+    /// The rule that told it.
+    rule: String,
+}
+
+/// Whether a version is of the same place in the log as one that was told, or of a later one.
+fn at_place(version: &Position, told: &str) -> Result<bool, StoreError> {
+    let told = crate::snapshot::parse(told)?;
+    Ok((version.epoch, &version.pos) >= (told.epoch, &told.pos))
 }
 
 /// The event as the next version behind `version`.
 fn behind(event: &Event, version: &str) -> Result<Event, StoreError> {
-    let known: Position = version
-        .parse()
-        .map_err(|_| StoreError::Invariant("a published version does not parse".to_owned()))?;
+    let known = crate::snapshot::parse(version)?;
     Ok(event.behind(&known))
 }
 

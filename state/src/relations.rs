@@ -10,8 +10,8 @@ type Result<T> = std::result::Result<T, StoreError>;
 /// The relations of one source, within a transaction.
 #[derive(Debug)]
 pub struct RelationStore<'t> {
-    db: &'t Connection,
-    source: i64,
+    pub(crate) db: &'t Connection,
+    pub(crate) source: i64,
 }
 
 /// What a row told, as it is stored.
@@ -41,7 +41,7 @@ pub struct GroupPart {
 /// An entry of a row in an index: the index and the value.
 pub type Place = (i64, String);
 
-fn limit_of(limit: usize) -> i64 {
+pub(crate) fn limit_of(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
@@ -526,11 +526,7 @@ impl<'t> RelationStore<'t> {
     /// Tables whose replicas must be read (again): their snapshots begin anew.
     pub fn read_again(&self, tables: &[String]) -> Result<()> {
         for table in tables {
-            self.db.execute(
-                "UPDATE snapshot SET again = max(again, done), done = 0, cursor = NULL
-                 WHERE source = ?1 AND table_name = ?2",
-                params![self.source, table],
-            )?;
+            crate::snapshot::read_again(self.db, self.source, table)?;
         }
         Ok(())
     }

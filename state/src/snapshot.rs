@@ -30,8 +30,8 @@ pub struct SnapshotProgress {
     pub cursor: Option<String>,
     /// Rows so far.
     pub rows: u64,
-    /// It was done before and is read again for replicas alone.
-    pub again: bool,
+    /// When it is done, it is read from its first row again.
+    pub once_more: bool,
 }
 
 impl Store {
@@ -103,6 +103,7 @@ impl Store {
                 };
                 db.execute("DELETE FROM snapshot WHERE source = ?1", [id])?;
                 db.execute("DELETE FROM guard WHERE source = ?1", [id])?;
+                crate::rules::tell_all(db, id)?;
                 crate::relations::forget_rows(db, id)?;
                 Ok(Some(epoch))
             })
@@ -129,7 +130,7 @@ impl Store {
                         params![source, table, epoch],
                     )?;
                     all.push(db.query_row(
-                        "SELECT done, cursor, row_count, again FROM snapshot
+                        "SELECT done, cursor, row_count, once_more FROM snapshot
                          WHERE source = ?1 AND table_name = ?2",
                         params![source, table],
                         |row| {
@@ -138,7 +139,7 @@ impl Store {
                                 done: row.get(0)?,
                                 cursor: row.get(1)?,
                                 rows: row.get::<_, i64>(2)?.unsigned_abs(),
-                                again: row.get(3)?,
+                                once_more: row.get(3)?,
                             })
                         },
                     )?);
@@ -194,21 +195,43 @@ pub(crate) fn chunk_done(
     source: i64,
     chunk: &ChunkDone,
 ) -> Result<(), StoreError> {
-    db.prepare_cached(
-        "UPDATE snapshot SET cursor = ?3, done = ?4, row_count = row_count + ?5,
-           again = again AND NOT ?4
-         WHERE source = ?1 AND table_name = ?2",
-    )?
-    .execute(params![
-        source,
-        chunk.table,
-        chunk.next,
-        chunk.next.is_none(),
-        i64::try_from(chunk.rows).unwrap_or(i64::MAX)
-    ])?;
-    if chunk.next.is_none() {
+    let done = chunk.next.is_none();
+    let once_more: bool = db
+        .prepare_cached(
+            "UPDATE snapshot SET cursor = ?3, done = ?4 AND NOT once_more,
+               row_count = row_count + ?5, once_more = once_more AND NOT ?4
+             WHERE source = ?1 AND table_name = ?2 RETURNING NOT done",
+        )?
+        .query_row(
+            params![
+                source,
+                chunk.table,
+                chunk.next,
+                done,
+                i64::try_from(chunk.rows).unwrap_or(i64::MAX)
+            ],
+            |row| row.get(0),
+        )
+        .optional()?
+        .unwrap_or_default();
+    if !done {
+        return Ok(());
+    }
+    crate::rules::table_read(db, source, &chunk.table)?;
+    if !once_more {
         db.prepare_cached("DELETE FROM guard WHERE source = ?1 AND table_name = ?2")?
             .execute(params![source, chunk.table])?;
     }
+    Ok(())
+}
+
+/// Has a table read from its first row: now, or where a reading is under way, behind it.
+pub(crate) fn read_again(db: &Connection, source: i64, table: &str) -> Result<(), StoreError> {
+    db.execute(
+        "UPDATE snapshot SET once_more = NOT done AND cursor IS NOT NULL,
+           cursor = CASE WHEN done THEN NULL ELSE cursor END, done = 0
+         WHERE source = ?1 AND table_name = ?2",
+        params![source, table],
+    )?;
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! Seeded simulation: the real loops and the real store against a fake source, destination and
 //! clock. One seed is one run: changes, disconnects, lost answers, forgotten outcomes, snapshot
-//! chunks that do not see what the log already told, and crashes at random moments. Afterwards the
-//! faults end and the receiver must come to equal the source.
+//! chunks that do not see what the log already told, crashes at random moments, and other mappings
+//! after them. Afterwards the faults end and the receiver must come to equal the source as the last
+//! mapping sees it.
 //!
 //! `SIM_SEEDS=1000 cargo test -p engine --test sim` runs more; `SIM_SEED=7` runs one.
 #![allow(
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use engine::{DestinationPlan, Plan, RetryPolicy, SourcePlan, SourceSetup};
 use mappings::{Mapping, MappingSet};
+use rand::RngExt;
 use state::{Retention, Store};
 use tokio::sync::{Notify, watch};
 use world::{Shared, SimDestination, SimSource, VirtualClock, World, lock};
@@ -63,6 +65,32 @@ events:
     fields: {uom: "'EA'", on_hand: move.qty, allocated: 0, active: true}
 "#;
 
+/// Versions of the mapping, each of which may come in place of any other: other bodies, keys and
+/// conditions, and products made of one row or of two.
+const VERSIONS: usize = 3;
+
+fn mapping(version: usize) -> String {
+    let one = "    key: {sku: sku}\n    fields: {name: name, stock_uom";
+    let other = match version {
+        0 => return MAPPING.to_owned(),
+        1 => {
+            "    where: \"sku not like '%7'\"\n    key: {sku: \"'K' || sku\"}\n    \
+             fields: {name: \"name || '+'\", stock_uom"
+        }
+        _ => {
+            "    where: \"right(item.sku, 1) <> '8'\"\n    \
+             join: {twin: {match: \"twin.sku = item.sku\", missing: hold}}\n    \
+             key: {sku: item.sku}\n    fields: {name: \"twin.name || '+'\", stock_uom"
+        }
+    };
+    let changed = MAPPING.replace(one, other);
+    assert_ne!(changed, MAPPING);
+    if version == 1 {
+        return changed;
+    }
+    changed.replace("  move: {", "  twin: {name: item, key: [sku]}\n  move: {")
+}
+
 /// A running agent; dropping it without `stop` is a crash: whatever was not durable is gone.
 struct Agent {
     engine: tokio::task::JoinHandle<Result<(), engine::EngineError>>,
@@ -76,9 +104,10 @@ fn start(
     folder: &std::path::Path,
     began: tokio::time::Instant,
     batch: usize,
+    version: usize,
 ) -> Agent {
     let store = Arc::new(Store::open(folder).unwrap());
-    let mapping = Mapping::load("sim.yaml", MAPPING).unwrap();
+    let mapping = Mapping::load("sim.yaml", &mapping(version)).unwrap();
     let setup = SourceSetup {
         source: Arc::new(SimSource(Arc::clone(world), folder.to_owned())),
         mapping: Arc::new(MappingSet::new(vec![mapping]).unwrap()),
@@ -157,7 +186,7 @@ async fn simulate(seed: u64) {
         world.seed_rows();
         (200, if seed.is_multiple_of(2) { 1 } else { 5 })
     };
-    let mut agent = start(&world, folder.path(), began, batch);
+    let mut agent = start(&world, folder.path(), began, batch, 0);
     for _ in 0..steps {
         let (pause, crashes) = {
             let mut world = lock(&world);
@@ -168,7 +197,14 @@ async fn simulate(seed: u64) {
         pass(pause).await;
         if crashes {
             crash(agent).await;
-            agent = start(&world, folder.path(), began, batch);
+            let version = {
+                let mut world = lock(&world);
+                if world.chance(60) {
+                    world.version = world.rng.random_version();
+                }
+                world.version
+            };
+            agent = start(&world, folder.path(), began, batch, version);
         }
     }
     {
@@ -177,6 +213,16 @@ async fn simulate(seed: u64) {
         world.settle(100);
     }
     world.1.notify_one();
+    // Now that little happens, readings come far before the next mapping cuts them short.
+    let others = lock(&world).rng.random_range(0..5);
+    for _ in 0..others {
+        let pause = 20 * lock(&world).rng.random_millis();
+        pass(pause).await;
+        crash(agent).await;
+        let version = lock(&world).rng.random_version();
+        lock(&world).version = version;
+        agent = start(&world, folder.path(), began, batch, version);
+    }
     // Ten virtual minutes: longer than any back-off or deadline.
     for _ in 0..6_000 {
         if lock(&world).differences().is_empty() || agent.engine.is_finished() {
@@ -196,12 +242,16 @@ async fn simulate(seed: u64) {
 
 trait RandomMillis {
     fn random_millis(&mut self) -> Duration;
+    fn random_version(&mut self) -> usize;
 }
 
 impl RandomMillis for rand::rngs::StdRng {
     fn random_millis(&mut self) -> Duration {
-        use rand::RngExt;
         Duration::from_millis(self.random_range(0..80))
+    }
+
+    fn random_version(&mut self) -> usize {
+        self.random_range(0..VERSIONS)
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use contract::{
-    ChangeBatch, ChangeStream, Clock, EventKind, Op, Origin, Position, RowChange, RowKey,
+    ChangeBatch, ChangeStream, Clock, EventKind, EventOp, Op, Origin, Position, RowChange, RowKey,
     SourceError, TableName,
 };
 use jiff::Timestamp;
@@ -18,8 +18,9 @@ use mappings::{MapContext, Mapper};
 use state::{CaptureCommit, ChunkDone, GuardEntry, Item, RelationStore, SourceState, StoreError};
 
 use crate::ask::{Answered, Asker};
-use crate::related::{self, Done, Standing, Work};
+use crate::related::{self, Done, ReadRow, Standing, Work};
 use crate::replicas::StoredReplicas;
+use crate::rules::{Rules, Search};
 use crate::snapshot::{self, Chunk, Pending, Reading};
 use crate::translate::{Translated, Translator};
 use crate::{Common, SourcePlan, SourceSetup, stopped};
@@ -42,6 +43,8 @@ enum Ended {
 enum Failed {
     Source(SourceError),
     Store(StoreError),
+    /// Told to stop between two commits of one work; the state file says where to go on.
+    Stopped,
 }
 
 impl From<SourceError> for Failed {
@@ -76,7 +79,7 @@ pub(crate) async fn run(common: Arc<Common>, mut plan: SourcePlan) -> Result<(),
             delays = reconnect();
         }
         let error = match ended {
-            Ok(Ended::Stop) => return Ok(()),
+            Ok(Ended::Stop) | Err(Failed::Stopped) => return Ok(()),
             Ok(Ended::Reload) => {
                 tracing::info!(source = plan.name, "mappings reloaded");
                 continue;
@@ -139,8 +142,10 @@ struct Session<'a> {
     translator: Translator,
     /// Tables whose snapshot is not done: their streamed changes are remembered in the guard.
     guarded: Vec<TableName>,
-    /// Of these, those that are read again for relations alone: all else has been told.
-    again: Vec<TableName>,
+    /// Of these, those that are read from their first row again when they are done.
+    once_more: Vec<TableName>,
+    /// Which rules tell the rows that are read, and which keys may be told by none any more.
+    rules: Rules,
     /// Where the stream stands, stored or not.
     reached: Option<Position>,
     quiet_commit_at: Timestamp,
@@ -169,15 +174,18 @@ async fn session(
         .into_iter()
         .map(|captured| captured.table)
         .collect();
-    // Before the snapshots' progress is read: a replica that grew wants its table read again.
-    let related = open_relations(common, &setup, &state).await?;
+    // Before the snapshots' progress is read: a rule that is new or changed wants its table read
+    // again, and so does a replica that grew.
+    let checkpoint = state.checkpoint.as_ref();
+    let rules = Rules::open(&common.store, state.id, &setup.mapping, checkpoint).await?;
+    let related = open_relations(common, &setup, &state, rules.quiet()).await?;
     let names = tables.iter().map(ToString::to_string).collect();
     let progress = common.store.snapshots(state.id, state.epoch, names).await?;
     let read = tables.iter().zip(&progress);
-    let again = read
-        .filter(|(_, progress)| progress.again)
+    let once_more = read
+        .filter(|(_, progress)| progress.once_more)
         .map(|(table, _)| table.clone());
-    let again = again.collect();
+    let once_more = once_more.collect();
     let pending: Vec<Pending> = tables
         .iter()
         .zip(progress)
@@ -185,6 +193,7 @@ async fn session(
         .map(|(table, progress)| Pending {
             table: table.clone(),
             cursor: progress.cursor,
+            once_more: progress.once_more,
         })
         .collect();
     tracing::info!(
@@ -208,7 +217,8 @@ async fn session(
             .iter()
             .map(|pending| pending.table.clone())
             .collect(),
-        again,
+        once_more,
+        rules,
         reached: state.checkpoint,
         quiet_commit_at: Timestamp::MIN,
         related,
@@ -234,6 +244,7 @@ async fn session(
         if session.guarded.is_empty() && reading.take().is_some() {
             tracing::info!(source = session.name, "snapshot done");
         }
+        session.end_untold().await?;
         session.ask(asker.as_mut()).await?;
         tokio::select! {
             biased;
@@ -251,6 +262,7 @@ async fn session(
                 waiting = Some(chunk);
             }
             () = session.next_due() => session.settle().await?,
+            () = session.rules.next_look(&*common.clock) => {}
             answered = next_answer(asker.as_mut(), &*common.clock) => {
                 if let (Some(answered), Some(asker)) = (answered, asker.as_mut()) {
                     session.answered(asker, answered).await?;
@@ -326,6 +338,7 @@ impl Session<'_> {
                     change,
                     Origin::Live,
                     now,
+                    &|_| true,
                     &mut translated,
                 )
                 .await?;
@@ -404,16 +417,26 @@ impl Session<'_> {
         let mut translated = Translated::default();
         let fresh = reflected(&whole);
         let mut replicated = Vec::new();
+        let (rules, related) = (&self.rules, self.related.as_ref());
+        let keeps = related.is_some_and(|related| related.relations.has(&table));
+        let tells = rules.is_read_for_any(&table);
         for (row, seen) in chunk.rows.iter().zip(&guard) {
-            let stale = !fresh || !reflected(seen);
-            if self
-                .related
-                .as_ref()
-                .is_some_and(|related| related.relations.has(&table))
-            {
-                replicated.push((row.clone(), !stale));
+            let fresh = fresh && reflected(seen);
+            if keeps {
+                replicated.push(ReadRow {
+                    row: row.clone(),
+                    fresh,
+                    streamed: seen.as_ref().is_some_and(|(change, _)| {
+                        related.is_some_and(|related| {
+                            related
+                                .quiet
+                                .iter()
+                                .any(|(rule, _)| rules.saw(rule, change))
+                        })
+                    }),
+                });
             }
-            if stale || self.again.contains(&table) {
+            if !fresh || !tells {
                 continue;
             }
             let from = translated.items.len();
@@ -423,24 +446,31 @@ impl Session<'_> {
                     row,
                     Origin::Snapshot,
                     now,
+                    &|rule| rules.is_read(rule),
                     &mut translated,
                 )
                 .await?;
-            if seen.is_some() {
+            if let Some((change, _)) = seen {
                 // The stream has told this row's facts already. A state told again is suppressed
                 // as unchanged, but a fact would stand in the outbox twice.
-                let told = |item: &Item| matches!(item, Item::Event(p) if p.event.kind() == EventKind::Fact);
                 let kept: Vec<(usize, Item)> = translated
                     .items
                     .drain(from..)
-                    .filter(|(_, item)| !told(item))
+                    .filter(|(_, item)| !told_live(rules, item, change))
                     .collect();
                 translated.items.extend(kept);
             }
         }
+        // A row that one rule leaves out and another takes up passes from one to the other.
+        let (mut items, ends): (Vec<Item>, Vec<Item>) = translated
+            .items
+            .into_iter()
+            .map(|(_, item)| item)
+            .partition(|item| !is_end(item));
+        items.extend(ends);
         let done = chunk.next.is_none();
         let commit = CaptureCommit {
-            items: translated.items.into_iter().map(|(_, item)| item).collect(),
+            items,
             routes: Arc::clone(&self.common.routes),
             chunk: Some(ChunkDone {
                 table: table.to_string(),
@@ -467,7 +497,14 @@ impl Session<'_> {
             None => self.commit(commit, now).await?,
         }
         if done {
-            self.guarded.retain(|guarded| *guarded != table);
+            let once_more = self.once_more.iter().position(|again| *again == table);
+            match once_more {
+                Some(at) => drop(self.once_more.remove(at)),
+                None => self.guarded.retain(|guarded| *guarded != table),
+            }
+            self.rules
+                .table_read(&self.common.store, self.source_id)
+                .await?;
             tracing::info!(source = self.name, table = %table, "snapshot of the table is done");
         }
         self.settle().await
@@ -485,6 +522,44 @@ impl Session<'_> {
             ..CaptureCommit::default()
         };
         self.relate(Vec::new(), Vec::new(), None, commit, now).await
+    }
+
+    /// Ends keys that no row tells any more, where rules were told anew.
+    async fn end_untold(&mut self) -> Result<(), Failed> {
+        let now = self.common.clock.now();
+        // Not within a transaction: what one of its changes ended, another may tell.
+        let border = self.reached.clone().filter(|reached| reached.seq == 0);
+        let Some(at) = border.filter(|_| self.rules.is_due(now)) else {
+            return Ok(());
+        };
+        let context = MapContext {
+            tenant: Arc::clone(&self.translator.tenant),
+            source: Arc::clone(&self.translator.source),
+            read_at: now,
+            origin: Origin::Snapshot,
+        };
+        let unread: Arc<[TableName]> = Arc::from(self.guarded.as_slice());
+        let (searching, standing) = (self.rules.searching(), self.related.clone());
+        let mut search = Some(Search::default());
+        while let Some(from) = search.take() {
+            self.unless_stopped()?;
+            let routes = Arc::clone(&self.common.routes);
+            let (searching, standing) = (searching.clone(), standing.clone());
+            let (unread, at, context) = (Arc::clone(&unread), at.clone(), context.clone());
+            search = self
+                .commit_work(now, move |store| {
+                    let from = from.clone();
+                    let (commit, next) =
+                        searching.step(store, standing.as_ref(), &unread, &at, &context, from)?;
+                    let routes = Arc::clone(&routes);
+                    Ok((CaptureCommit { routes, ..commit }, next))
+                })
+                .await?;
+        }
+        self.rules
+            .searched(&self.common.store, self.source_id, now)
+            .await?;
+        Ok(())
     }
 
     /// Asks what waits in the store, where it is time.
@@ -581,6 +656,7 @@ impl Session<'_> {
             items: Arc::new(items),
             end,
             unread: Arc::from(self.guarded.as_slice()),
+            clock: Arc::clone(&self.common.clock),
             context: MapContext {
                 tenant: Arc::clone(&self.translator.tenant),
                 source: Arc::clone(&self.translator.source),
@@ -590,6 +666,7 @@ impl Session<'_> {
         };
         let mut from = 0;
         while let Some(standing) = self.related.clone() {
+            self.unless_stopped()?;
             let (work_now, commit_now) = (work.clone(), commit.clone());
             let done: Done = self
                 .commit_work(now, move |store| {
@@ -606,6 +683,14 @@ impl Session<'_> {
             // Counted and guarded once.
             commit.guard = Vec::new();
             commit.filtered = 0;
+        }
+        Ok(())
+    }
+
+    /// Between two commits of one work: whoever stops the agent does not wait for all of it.
+    fn unless_stopped(&self) -> Result<(), Failed> {
+        if *self.common.stop.borrow() {
+            return Err(Failed::Stopped);
         }
         Ok(())
     }
@@ -662,20 +747,49 @@ impl Session<'_> {
     }
 }
 
+/// Whether an item is a fact that its rule told when the change behind it came by.
+fn told_live(rules: &Rules, item: &Item, change: &Position) -> bool {
+    match item {
+        Item::Event(told) if told.event.kind() == EventKind::Fact => {
+            rules.saw(&told.event.envelope.mapping.rule, change)
+        }
+        Item::Event(_)
+        | Item::Rewritten(_)
+        | Item::Held(_)
+        | Item::Settled { .. }
+        | Item::Truncated(_) => false,
+    }
+}
+
+fn is_end(item: &Item) -> bool {
+    matches!(item, Item::Event(told) if told.event.envelope.op == EventOp::Delete)
+}
+
 /// The relations of a source's rules, as the store remembers them.
 async fn open_relations(
     common: &Common,
     setup: &SourceSetup,
     state: &SourceState,
+    quiet: Arc<[(String, TableName)]>,
 ) -> Result<Option<Standing>, Failed> {
     let (mapping, checkpoint) = (Arc::clone(&setup.mapping), state.checkpoint.clone());
     let now = common.clock.now();
+    let of_rows = Arc::clone(&quiet);
     let (_, (relations, stored)) = common
         .store
         .commit_related(state.id, now, move |store| {
+            let mut new = Vec::new();
+            for (rule, _) in of_rows.iter() {
+                if !store.remembers(rule)? {
+                    new.push(rule);
+                }
+            }
             let mut replicas = StoredReplicas(store);
             let (relations, to_read) =
                 Relations::open(&mapping, checkpoint.as_ref(), &mut replicas)?;
+            for rule in new {
+                relations.all_told_before(rule, &mut replicas)?;
+            }
             let tables: Vec<String> = to_read.iter().map(ToString::to_string).collect();
             store.read_again(&tables)?;
             Ok((CaptureCommit::default(), (relations, store.has_marks()?)))
@@ -691,5 +805,6 @@ async fn open_relations(
         // A checkpoint inside a transaction: the rest of it may still come.
         inside: checkpoint.filter(|at| at.seq > 0).map(|at| at.pos.clone()),
         due: None,
+        quiet,
     }))
 }

@@ -12,6 +12,7 @@ mod deliver;
 mod related;
 mod replicas;
 pub mod retry;
+mod rules;
 mod snapshot;
 mod translate;
 

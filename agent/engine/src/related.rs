@@ -5,8 +5,9 @@
 //! how the changes were cut.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use contract::{LogPos, Origin, Position, RowChange, TableName};
+use contract::{Clock, LogPos, Origin, Position, RowChange, TableName};
 use jiff::Timestamp;
 use mappings::relate::{Questions, Related, Relations, Turn};
 use mappings::{MapContext, Pending};
@@ -15,8 +16,12 @@ use state::{CaptureCommit, Held, Item, Published, RelationStore, StoreError};
 use crate::ask::Answered;
 use crate::replicas::StoredReplicas;
 
-/// Rows and keys worked out in one commit: bounds memory and how long a commit takes.
+/// Rows and keys worked out in one commit: bounds memory.
 const PIECE: usize = 500;
+/// Rows and keys worked out between two looks at the clock.
+const SLICE: usize = 50;
+/// A commit takes nothing more after this time: a stop waits for the present one.
+const COMMIT_MAX: Duration = Duration::from_millis(250);
 
 /// Where the relations of a session stand.
 #[derive(Clone)]
@@ -28,6 +33,8 @@ pub(crate) struct Standing {
     pub(crate) inside: Option<LogPos>,
     /// When something that waits for its time is due.
     pub(crate) due: Option<Timestamp>,
+    /// Rules whose facts were told before their rows are read into replicas, with their own tables.
+    pub(crate) quiet: Arc<[(String, TableName)]>,
 }
 
 /// What a commit is made of.
@@ -40,6 +47,7 @@ pub(crate) struct Work {
     pub(crate) end: Option<Position>,
     /// Tables that have not been read yet.
     pub(crate) unread: Arc<[TableName]>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) context: MapContext,
 }
 
@@ -66,12 +74,24 @@ pub(crate) fn step(
     let mut related = Vec::new();
     let mut more = false;
     let mut at = from;
+    let began = work.clock.now();
+    let late = || contract::clock::until(began, work.clock.now()) >= COMMIT_MAX;
+    let mut worked = 0;
     let mut flush = |pending: &mut Pending, replicas: &mut StoredReplicas<'_, '_>| {
-        let left = PIECE.saturating_sub(related.len()).max(1);
         let ready = |table: &TableName| !work.unread.contains(table);
-        let flushed = relations.flush(pending, &ready, &work.context, left, replicas)?;
-        related.extend(flushed.related);
-        Ok::<bool, StoreError>(flushed.more || related.len() >= PIECE)
+        loop {
+            let left = PIECE.saturating_sub(worked.max(related.len()));
+            let slice = left.clamp(1, SLICE);
+            let flushed = relations.flush(pending, &ready, &work.context, slice, replicas)?;
+            related.extend(flushed.related);
+            if !flushed.more {
+                return Ok::<bool, StoreError>(related.len() >= PIECE);
+            }
+            worked += slice;
+            if worked >= PIECE || related.len() >= PIECE || late() {
+                return Ok(true);
+            }
+        }
     };
     // What an earlier commit left over comes first.
     if standing.inside.is_none() {
@@ -96,6 +116,9 @@ pub(crate) fn step(
             .relations
             .apply(change, Origin::Live, read_at, &mut pending, &mut replicas)?;
         at += 1;
+        if late() {
+            break;
+        }
     }
     let whole = at == work.changes.len();
     let border = work.end.as_ref().is_none_or(|end| end.seq == 0);
@@ -161,18 +184,42 @@ pub(crate) fn answered(
     Ok((related.into_iter().map(to_item).collect(), standing))
 }
 
+/// A row of a chunk.
+#[derive(Clone)]
+pub(crate) struct ReadRow {
+    pub(crate) row: RowChange,
+    /// No streamed change that it does not reflect overtook it.
+    pub(crate) fresh: bool,
+    /// A quiet rule saw a change of it, and has yet to tell its fact.
+    pub(crate) streamed: bool,
+}
+
 /// A chunk of a snapshot: its rows into the replicas, stale ones only where a cell is missing.
 pub(crate) fn chunk(
     store: &mut RelationStore<'_>,
     mut standing: Standing,
-    rows: &[(RowChange, bool)],
+    rows: &[ReadRow],
     whole: Option<(&TableName, &Position)>,
     read_at: Timestamp,
 ) -> Result<Standing, StoreError> {
     let mut replicas = StoredReplicas(store);
     let mut pending = standing.relations.pending(standing.stored);
-    for (row, fresh) in rows {
+    for ReadRow {
+        row,
+        fresh,
+        streamed,
+    } in rows
+    {
         if *fresh {
+            for (rule, table) in standing.quiet.iter().filter(|_| !streamed) {
+                let key = row.key().filter(|_| table == row.table());
+                if let Some(key) = key
+                    && !replicas.0.is_held(rule, key.as_str())?
+                {
+                    let relations = &standing.relations;
+                    relations.told_before(rule, key.as_str(), &mut replicas)?;
+                }
+            }
             let origin = Origin::Snapshot;
             standing
                 .relations

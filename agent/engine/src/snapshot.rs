@@ -24,6 +24,8 @@ const REST_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct Pending {
     pub(crate) table: TableName,
     pub(crate) cursor: Option<String>,
+    /// Behind it, it is read from its first row again.
+    pub(crate) once_more: bool,
 }
 
 /// A chunk of a table.
@@ -104,7 +106,7 @@ async fn read(
         let took = contract::clock::until(began, clock.now());
         let table = first.table.clone();
         let next = chunk.next.clone();
-        if next.is_some() {
+        if next.is_some() || std::mem::take(&mut first.once_more) {
             first.cursor = next;
         } else {
             pending.remove(0);

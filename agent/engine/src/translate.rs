@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use contract::{EventOp, Origin, RowChange, RowKey};
+use contract::{EventOp, MappingRef, Origin, RowChange, RowKey};
 use jiff::Timestamp;
 use mappings::{Draft, HeldChange, MapContext, Mapper};
 use state::{Held, Item, Published, Store, StoreError, Truncated};
@@ -35,12 +35,14 @@ impl Translated {
 }
 
 impl Translator {
+    /// What a change means to the rules that `tells` names.
     pub(crate) async fn change(
         &mut self,
         store: &Store,
         change: &RowChange,
         origin: Origin,
         read_at: Timestamp,
+        tells: &(dyn Fn(&str) -> bool + Sync),
         into: &mut Translated,
     ) -> Result<(), StoreError> {
         let context = MapContext {
@@ -49,7 +51,33 @@ impl Translator {
             read_at,
             origin,
         };
-        let mapped = self.mapper.apply(change, &context);
+        let mut mapped = self.mapper.apply(change, &context);
+        let told = |mapping: &MappingRef| tells(&mapping.rule);
+        mapped
+            .drafts
+            .retain(|draft| told(&draft.envelope().mapping));
+        mapped
+            .rewritten
+            .retain(|draft| told(&draft.envelope().mapping));
+        mapped.held.retain(|held| told(&held.mapping));
+        mapped
+            .truncated
+            .retain(|truncated| told(&truncated.mapping));
+        // A row that passes from one rule to another within a key ends nothing, in whichever order
+        // the rules stand.
+        let taken = taken_over(&mapped.drafts);
+        let mut n = 0;
+        mapped.drafts.retain(|draft| {
+            n += 1;
+            let stays = !taken.contains(&(n - 1));
+            if !stays {
+                into.push(Item::Settled {
+                    rule: draft.envelope().mapping.rule.clone(),
+                    row_key: row_key(change, EventOp::Delete),
+                });
+            }
+            stays
+        });
         into.filtered += mapped.filtered as u64;
         for truncated in mapped.truncated {
             let mut emptied = Truncated::new(
@@ -150,6 +178,22 @@ impl Translator {
             .filter(|known| !known.outdated && known.mapping_digest == digest);
         Ok(draft.finish(known.as_ref().map(|known| &known.body)))
     }
+}
+
+/// The tombstones among a change's events whose keys another rule tells by the same change.
+fn taken_over(drafts: &[Draft]) -> Vec<usize> {
+    let ends = |draft: &Draft| draft.envelope().op == EventOp::Delete;
+    let told = |end: &Draft| {
+        let end = end.envelope();
+        drafts.iter().filter(|draft| !ends(draft)).any(|draft| {
+            let told = draft.envelope();
+            told.event_type == end.event_type
+                && told.key == end.key
+                && told.mapping.rule != end.mapping.rule
+        })
+    };
+    let ends = drafts.iter().enumerate().filter(|(_, draft)| ends(draft));
+    ends.filter(|(_, end)| told(end)).map(|(n, _)| n).collect()
 }
 
 fn row_key(change: &RowChange, op: EventOp) -> String {

@@ -258,6 +258,7 @@ fn build(
     };
     let mut rule = Rule {
         reference: Arc::new(reference),
+        digest: String::new(),
         event_type,
         company: scope.shared.company.map(|company| company.code.clone()),
         whole_rows_hint: None,

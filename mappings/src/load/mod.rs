@@ -7,6 +7,7 @@ mod event;
 mod field;
 mod history;
 mod links;
+mod made_of;
 mod nested;
 mod read;
 mod scope;
@@ -26,6 +27,7 @@ use contract::{BodySchema, Finding, MappingRef, Node, NodeKind, Section};
 use crate::catalogue::Catalogue;
 use crate::rule::{Field, Mapping, Rule};
 use crate::yaml::{FINDINGS_MAX, parse_yaml};
+use made_of::made_of;
 use scope::Shared;
 use words::did_you_mean;
 
@@ -206,7 +208,12 @@ fn load(
             texts,
         };
         for section in events(&mut top) {
-            let loaded = event::load(&shared, section, &reference, source);
+            let mut loaded = event::load(&shared, section, &reference, source);
+            let id = loaded.rule.as_ref().map(|rule| &*rule.reference.rule);
+            let digest = id.map(|id| made_of(root, id, &loaded, &tables, company.as_ref()));
+            if let (Some(rule), Some(digest)) = (&mut loaded.rule, digest) {
+                rule.digest = digest;
+            }
             used_tables.extend(loaded.used_tables);
             used_dictionaries.extend(loaded.used_dictionaries);
             let Some(mut rule) = loaded.rule else {

@@ -201,8 +201,9 @@ impl Relations {
                         group::replace(plan, Some(told), None, replicas)?;
                     }
                     // Out of scope again, a fact is remembered: it must not be told twice. Where
-                    // it changed meanwhile, it is worked out when it comes back.
-                    if !fact || reason == HARD_DELETE {
+                    // it changed meanwhile, it is worked out when it comes back. But one that is
+                    // out of scope was not told before either.
+                    if !fact || reason == HARD_DELETE || told.part == BEFORE {
                         replicas.tell(plan.id, row, None)?;
                     } else if mark.own && !told.held {
                         let stale = Told {
@@ -304,6 +305,11 @@ impl Relations {
             part,
         };
         let op = match &told {
+            Some(told) if told.part == BEFORE => {
+                replicas.tell(plan.id, row, Some(&new))?;
+                flush.settled(plan, row);
+                return Ok(());
+            }
             Some(told) if told.event_key == new.event_key && told.part == new.part => {
                 if told.held {
                     replicas.tell(plan.id, row, Some(&new))?;
@@ -481,6 +487,18 @@ const MOVE_WAITS: u32 = 10;
 /// for.
 fn moves(plan: &RulePlan, told: Option<&Told>, mark: &Mark) -> bool {
     plan.rule.from().history.is_some() && told.is_some() && mark.latest.is_none()
+}
+
+/// In place of a fact's digest: it was told before anything of it was remembered.
+const BEFORE: &str = "before";
+
+/// What is remembered of a fact that was told before anything of it was remembered.
+pub(super) fn before() -> Told {
+    Told {
+        event_key: String::new(),
+        held: false,
+        part: BEFORE.to_owned(),
+    }
 }
 
 /// How what is held of a whole group is named.

@@ -127,6 +127,83 @@ impl Relations {
         Ok(())
     }
 
+    /// Whether all events of a rule are worked out: its tables have been read, and nothing of it
+    /// is marked or asked.
+    ///
+    /// # Errors
+    /// When the replicas cannot be read.
+    pub fn worked_out<R: Replicas>(
+        &self,
+        rule: &str,
+        ready: &dyn Fn(&TableName) -> bool,
+        replicas: &mut R,
+    ) -> Result<bool, R::Error> {
+        let mut rules = self.plan.rules.iter();
+        let Some(plan) = rules.find(|plan| plan.rule.reference.rule == rule) else {
+            return Ok(false);
+        };
+        let tables = plan.rule.tables(false);
+        if !tables.iter().all(|captured| ready(&captured.table)) {
+            return Ok(false);
+        }
+        for id in [Some(plan.id), plan.questions].into_iter().flatten() {
+            for what in [Marked::Row, Marked::Key] {
+                if !replicas.marks(id, what, None, 1)?.is_empty() {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes a row's fact for told, where nothing of it is remembered: another version of its rule
+    /// told it, before there were replicas.
+    ///
+    /// # Errors
+    /// When the replicas cannot be read or written.
+    pub fn told_before<R: Replicas>(
+        &self,
+        rule: &str,
+        row: &str,
+        replicas: &mut R,
+    ) -> Result<(), R::Error> {
+        let mut rules = self.plan.rules.iter();
+        if let Some(plan) = rules.find(|plan| plan.rule.reference.rule == rule)
+            && replicas.told(plan.id, row)?.is_none()
+        {
+            replicas.tell(plan.id, row, Some(&flush::before()))?;
+        }
+        Ok(())
+    }
+
+    /// As [`Relations::told_before`], for all rows that are in replicas.
+    ///
+    /// # Errors
+    /// When the replicas cannot be read or written.
+    pub fn all_told_before<R: Replicas>(
+        &self,
+        rule: &str,
+        replicas: &mut R,
+    ) -> Result<(), R::Error> {
+        let mut rules = self.plan.rules.iter();
+        let plan = rules.find(|plan| plan.rule.reference.rule == rule);
+        let own = plan.and_then(|plan| self.plan.by_name.get(&plan.rule.from().table.table));
+        let Some(table) = own.and_then(|own| self.plan.tables.get(*own)) else {
+            return Ok(());
+        };
+        let mut after: Option<String> = None;
+        loop {
+            let rows = replicas.rows(table.id, after.as_deref(), PAGE)?;
+            for row in &rows {
+                self.told_before(rule, &row.key, replicas)?;
+            }
+            match rows.last() {
+                Some(last) if rows.len() == PAGE => after = Some(last.key.clone()),
+                _ => return Ok(()),
+            }
+        }
+    }
+
     /// Whether any rule of the set needs rows of several tables.
     pub fn is_empty(&self) -> bool {
         self.plan.rules.is_empty()

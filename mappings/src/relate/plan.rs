@@ -172,7 +172,7 @@ impl Plan {
     ) -> Result<(), R::Error> {
         let reference = &rule.reference;
         let at = self.rules.len();
-        let (id, changed) = replicas.open_rule(&reference.rule, &reference.digest)?;
+        let (id, changed) = replicas.open_rule(&reference.rule, &rule.digest)?;
         if changed {
             opened.changed.push(at);
         }
@@ -412,8 +412,7 @@ fn signature(rule: &Rule, tag: &str, exprs: &[Expr]) -> String {
             _ => None,
         };
         let Some(column) = column else {
-            let reference = &rule.reference;
-            return digest(&[&reference.digest, &reference.rule, tag]);
+            return digest(&[&rule.digest, &rule.reference.rule, tag]);
         };
         names.push(column.as_str());
     }

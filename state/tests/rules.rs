@@ -1,0 +1,156 @@
+//! Rules as they come into force: whose tables are read for them, and what may end.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+mod common;
+
+use common::{NOW, World, mapping, position, product};
+use contract::EventType;
+use rusqlite::Connection;
+use state::{CaptureCommit, ChunkDone, FILE_NAME, RuleInForce, RuleProgress, Stage, Store};
+
+const STATE: EventType = EventType::Product;
+const FACT: EventType = EventType::InventoryMovement;
+
+fn rule(name: &str, digest: &str, event_type: EventType) -> RuleInForce {
+    RuleInForce {
+        name: name.to_owned(),
+        digest: digest.to_owned(),
+        event_type,
+        table: "item".to_owned(),
+        relates: false,
+    }
+}
+
+async fn open(world: &World, rules: &[RuleInForce]) -> Vec<RuleProgress> {
+    let at = world.store.source("erp").await.unwrap().checkpoint;
+    let opened = world.store.open_rules(world.source, rules.to_vec(), at);
+    let opened = opened.await.unwrap();
+    let tables = vec!["item".to_owned()];
+    let snapshots = world.store.snapshots(world.source, 1, tables);
+    snapshots.await.unwrap();
+    opened
+}
+
+async fn stage(world: &World, name: &str) -> Stage {
+    let rules = world.store.rules(world.source).await.unwrap();
+    rules.iter().find(|rule| rule.name == name).unwrap().stage
+}
+
+/// A chunk of the table; without `next` its last.
+async fn chunk(world: &World, next: Option<&str>) {
+    let commit = CaptureCommit {
+        chunk: Some(ChunkDone {
+            table: "item".to_owned(),
+            next: next.map(str::to_owned),
+            rows: 1,
+        }),
+        ..CaptureCommit::default()
+    };
+    let stored = world.store.commit_capture(world.source, commit, NOW);
+    stored.await.unwrap();
+}
+
+/// Whether the table is read, and from where.
+async fn reading(world: &World) -> Option<Option<String>> {
+    let tables = vec!["item".to_owned()];
+    let found = world.store.snapshots(world.source, 1, tables).await;
+    let progress = found.unwrap().remove(0);
+    (!progress.done).then_some(progress.cursor)
+}
+
+#[tokio::test]
+async fn a_reading_under_way_goes_on_and_another_follows_for_a_rule_that_changed() {
+    let world = World::new().await;
+    let facts = rule("facts", "1", FACT);
+    open(&world, &[rule("products", "1", STATE), facts.clone()]).await;
+    chunk(&world, Some("5")).await;
+    open(&world, &[rule("products", "2", STATE), facts.clone()]).await;
+    assert_eq!(stage(&world, "products").await, Stage::Next);
+    assert_eq!(stage(&world, "facts").await, Stage::Reading, "the rest");
+    assert_eq!(reading(&world).await, Some(Some("5".to_owned())));
+    chunk(&world, None).await;
+    assert_eq!(stage(&world, "products").await, Stage::Reading);
+    assert_eq!(stage(&world, "facts").await, Stage::Told);
+    assert_eq!(reading(&world).await, Some(None), "from its first row");
+    chunk(&world, None).await;
+    assert_eq!(stage(&world, "products").await, Stage::Ending);
+    assert_eq!(reading(&world).await, None);
+    // Facts are not told again, and what did not change has nothing read.
+    open(
+        &world,
+        &[rule("products", "2", STATE), rule("facts", "2", FACT)],
+    )
+    .await;
+    assert_eq!(reading(&world).await, None);
+}
+
+#[tokio::test]
+async fn only_keys_of_an_older_generation_that_are_not_held_are_untold() {
+    let world = World::new().await;
+    open(&world, &[rule("products", "1", STATE)]).await;
+    let told = ["A", "B", "C"].map(|sku| product(sku, 1, "a"));
+    world.commit(told.to_vec(), 1).await;
+    chunk(&world, None).await;
+    open(&world, &[rule("products", "2", STATE)]).await;
+    // B is told as it was, which is not sent.
+    assert_eq!(world.commit(vec![product("B", 2, "a")], 2).await.events, 0);
+    let untold = || {
+        world.store.commit_related(world.source, NOW, |store| {
+            let found = store.untold("products", "products", 0, 10)?;
+            let may_end = store.may_end("products", &["products".to_owned()])?;
+            let keys: Vec<String> = found.into_iter().map(|untold| untold.key).collect();
+            Ok((CaptureCommit::default(), (keys, may_end)))
+        })
+    };
+    let (_, (keys, may_end)) = untold().await.unwrap();
+    assert_eq!((keys.len(), may_end), (2, true), "A and C: {keys:?}");
+    let hold = |row: &str, key: Option<&str>| {
+        state::Item::Held(state::Held {
+            rule: mapping().rule.clone(),
+            event_type: STATE,
+            table: "item".to_owned(),
+            row_key: row.to_owned(),
+            event_key: key.map(str::to_owned),
+            position: position(3),
+            reason: "an unknown code".to_owned(),
+            row_json: "{}".to_owned(),
+        })
+    };
+    world.commit(vec![hold("c", Some("ACME|C"))], 3).await;
+    let (_, (keys, may_end)) = untold().await.unwrap();
+    assert_eq!((keys, may_end), (vec!["ACME|A".to_owned()], true));
+    world.commit(vec![hold("d", None)], 4).await;
+    assert!(!untold().await.unwrap().1.1, "it may be any key");
+}
+
+#[tokio::test]
+async fn a_file_of_version_2_has_its_state_told_again_and_its_facts_not() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let db = Connection::open(folder.path().join(FILE_NAME)).unwrap();
+        db.pragma_update(None, "application_id", 0x4c54_524d_i64)
+            .unwrap();
+        db.execute_batch(include_str!("../src/schema.sql")).unwrap();
+        db.execute_batch(include_str!("../src/schema_2.sql"))
+            .unwrap();
+        db.pragma_update(None, "user_version", 2).unwrap();
+        db.execute_batch(
+            "INSERT INTO source (name) VALUES ('erp');
+             INSERT INTO snapshot (source, table_name, epoch, done) VALUES (1, 'item', 1, 1);
+             INSERT INTO published (source, event_type, key, rule, version, digest,
+               mapping_digest, body) VALUES (1, 'product.v1', 'ACME|A', 'products',
+               '0000000001/0000000000000001/0000000000', 'd', 'm', '{}')",
+        )
+        .unwrap();
+    }
+    drop(Store::open(folder.path()).unwrap());
+    let world = World::open(folder).await;
+    open(
+        &world,
+        &[rule("products", "1", STATE), rule("facts", "1", FACT)],
+    )
+    .await;
+    assert_eq!(stage(&world, "products").await, Stage::Reading);
+    assert_eq!(stage(&world, "facts").await, Stage::Told);
+    assert_eq!(reading(&world).await, Some(None));
+}
