@@ -90,30 +90,22 @@ pub(crate) fn publish(
                 let version = published.event.envelope.version.to_string();
                 db.prepare_cached(
                     "UPDATE published SET version = max(version, ?2), rule = ?3,
-                       mapping_digest = ?4, generation = coalesce((SELECT generation FROM rule
-                         WHERE source = ?5 AND name = ?3), 0)
+                       generation = coalesce((SELECT generation FROM rule
+                         WHERE source = ?4 AND name = ?3), 0)
                      WHERE id = ?1",
                 )?
-                .execute(params![
-                    id,
-                    version,
-                    envelope.mapping.rule,
-                    envelope.mapping.digest,
-                    source
-                ])?;
+                .execute(params![id, version, envelope.mapping.rule, source])?;
                 report.suppressed += 1;
                 return Ok(());
             }
             db.prepare_cached(
                 "INSERT INTO published
-                   (source, event_type, key, rule, version, digest, mapping_digest, body,
-                    generation)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, coalesce((SELECT generation FROM rule
+                   (source, event_type, key, rule, version, digest, body, generation)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, coalesce((SELECT generation FROM rule
                    WHERE source = ?1 AND name = ?4), 0))
                  ON CONFLICT (source, event_type, key) DO UPDATE SET rule = excluded.rule,
                    version = excluded.version, digest = excluded.digest,
-                   mapping_digest = excluded.mapping_digest, body = excluded.body,
-                   generation = excluded.generation
+                   body = excluded.body, generation = excluded.generation
                  RETURNING id",
             )?
             .query_row(
@@ -124,7 +116,6 @@ pub(crate) fn publish(
                     envelope.mapping.rule,
                     version,
                     event.body_digest,
-                    envelope.mapping.digest,
                     event.body_json()
                 ],
                 |row| row.get(0),

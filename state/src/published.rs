@@ -11,10 +11,8 @@ use crate::error::StoreError;
 pub struct PublishedBody {
     /// The body.
     pub body: Body,
-    /// Digest of the mapping file that made it.
-    pub mapping_digest: String,
-    /// An open held change of the same rule and row is newer than the body, so the body must not
-    /// stand in for what the log left out.
+    /// It may not stand in for what the log left out: another rule told it, or the rule as it was
+    /// before it changed, or an open held change of the same row is newer.
     pub outdated: bool,
 }
 
@@ -33,29 +31,28 @@ impl Store {
     ) -> Result<Option<PublishedBody>, StoreError> {
         self.writer
             .run(move |db| {
-                let found: Option<(Option<String>, String, bool)> = db
+                let found: Option<(Option<String>, bool)> = db
                     .prepare_cached(
-                        "SELECT body, mapping_digest, EXISTS (SELECT 1 FROM held h
-                           WHERE h.source = ?1 AND h.rule = ?4 AND h.row_key = ?5)
+                        "SELECT body, rule <> ?4
+                           OR generation <> coalesce((SELECT r.generation FROM rule r
+                             WHERE r.source = ?1 AND r.name = ?4), 0)
+                           OR EXISTS (SELECT 1 FROM held h
+                             WHERE h.source = ?1 AND h.rule = ?4 AND h.row_key = ?5)
                          FROM published
                          WHERE source = ?1 AND event_type = ?2 AND key = ?3",
                     )?
                     .query_row(
                         params![source, event_type.name(), key, rule, row_key],
-                        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+                        |row| Ok((row.get(0)?, row.get(1)?)),
                     )
                     .optional()?;
-                let Some((Some(json), mapping_digest, outdated)) = found else {
+                let Some((Some(json), outdated)) = found else {
                     return Ok(None);
                 };
                 let broken = || StoreError::Invariant("a published body does not parse".to_owned());
                 let json = serde_json::from_str(&json).map_err(|_| broken())?;
                 let body = Body::from_json(event_type.schema(), &json).map_err(|_| broken())?;
-                Ok(Some(PublishedBody {
-                    body,
-                    mapping_digest,
-                    outdated,
-                }))
+                Ok(Some(PublishedBody { body, outdated }))
             })
             .await
     }

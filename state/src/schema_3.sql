@@ -19,6 +19,8 @@ CREATE TABLE rule (
 
 -- The generation of the rule that told a key last.
 ALTER TABLE published ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
+-- The generation says more: another file may make the same events.
+ALTER TABLE published DROP COLUMN mapping_digest;
 
 -- The table is read from its first row again when the present reading is done.
 ALTER TABLE snapshot ADD COLUMN once_more INTEGER NOT NULL DEFAULT 0;

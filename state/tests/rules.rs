@@ -85,6 +85,28 @@ async fn a_reading_under_way_goes_on_and_another_follows_for_a_rule_that_changed
 }
 
 #[tokio::test]
+async fn what_a_rule_told_before_it_changed_stands_in_for_nothing() {
+    let world = World::new().await;
+    open(&world, &[rule("products", "1", STATE)]).await;
+    world.commit(vec![product("A", 1, "a")], 1).await;
+    let outdated = async |rule: &str| {
+        let (key, rule) = ("ACME|A".to_owned(), rule.to_owned());
+        let found = world
+            .store
+            .published(world.source, STATE, key, rule, "A".to_owned());
+        found.await.unwrap().unwrap().outdated
+    };
+    // Another comment in its file is no other rule.
+    open(&world, &[rule("products", "1", STATE)]).await;
+    assert!(!outdated("products").await);
+    assert!(outdated("others").await, "another rule told it");
+    open(&world, &[rule("products", "2", STATE)]).await;
+    assert!(outdated("products").await, "until it is told again");
+    world.commit(vec![product("A", 2, "a")], 2).await;
+    assert!(!outdated("products").await);
+}
+
+#[tokio::test]
 async fn only_keys_of_an_older_generation_that_are_not_held_are_untold() {
     let world = World::new().await;
     open(&world, &[rule("products", "1", STATE)]).await;

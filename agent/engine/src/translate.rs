@@ -170,12 +170,10 @@ impl Translator {
                 | Item::Settled { .. } => {}
             }
         }
-        let digest = envelope.mapping.digest.clone();
         let known = store
             .published(self.source_id, event_type, key, rule, row_key.to_owned())
             .await?
-            // A body made by another mapping, or older than a held change, is no witness.
-            .filter(|known| !known.outdated && known.mapping_digest == digest);
+            .filter(|known| !known.outdated);
         Ok(draft.finish(known.as_ref().map(|known| &known.body)))
     }
 }
