@@ -3,11 +3,11 @@
 //! are merely held.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-use std::path::Path;
 use std::time::Duration;
 
-use harness::agent::{Agent, command};
+use harness::agent::Agent;
 use harness::receiver::{Faults, Receiver};
+use harness::site::Site;
 use rusqlite::Connection;
 use serde_json::Value;
 
@@ -52,76 +52,40 @@ const OF_MOVES: &str = r#"
     fields: {kind: "'adjustment'", sku: moved.item, location: "'MAIN'", uom: "'EA'", quantity: moved.qty}
 "#;
 
-struct Site {
-    folder: tempfile::TempDir,
-    db: Connection,
+const TABLES: &str = "
+CREATE TABLE stock (item TEXT PRIMARY KEY, qty INTEGER, unit TEXT, code TEXT);
+CREATE TABLE item (code TEXT PRIMARY KEY, name TEXT);
+CREATE TABLE moved (id INTEGER PRIMARY KEY, item TEXT, qty INTEGER, kind TEXT);
+INSERT INTO stock VALUES ('a', 1, 'EA', 'A2'), ('b', 2, 'EA', NULL), ('c', 3, 'EA', 'C2');
+INSERT INTO item VALUES ('a', 'Anchor'), ('b', 'Bolt');
+INSERT INTO moved VALUES (1, 'a', 5, 'K'), (2, 'b', 6, 'X')";
+
+fn site_of(url: &str, events: &str) -> Site {
+    Site::new(BINARY, url, TABLES, &format!("{HEAD}{events}"))
 }
 
-impl Site {
-    fn new(url: &str, events: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let db = Connection::open(folder.path().join("erp.db")).unwrap();
-        db.busy_timeout(Duration::from_secs(10)).unwrap();
-        db.pragma_update(None, "journal_mode", "WAL").unwrap();
-        db.execute_batch(
-            "CREATE TABLE stock (item TEXT PRIMARY KEY, qty INTEGER, unit TEXT, code TEXT);
-             CREATE TABLE item (code TEXT PRIMARY KEY, name TEXT);
-             CREATE TABLE moved (id INTEGER PRIMARY KEY, item TEXT, qty INTEGER, kind TEXT);
-             INSERT INTO stock VALUES ('a', 1, 'EA', 'A2'), ('b', 2, 'EA', NULL), ('c', 3, 'EA', 'C2');
-             INSERT INTO item VALUES ('a', 'Anchor'), ('b', 'Bolt');
-             INSERT INTO moved VALUES (1, 'a', 5, 'K'), (2, 'b', 6, 'X')",
-        )
-        .unwrap();
-        let settings = format!(
-            "[[source]]\nname = \"erp\"\ntype = \"sqlite\"\nfile = \"erp.db\"\n\
-             mappings = [\"mapping.yaml\"]\n[[destination]]\nname = \"shop\"\ntype = \"webhook\"\n\
-             url = \"{url}\"\ntimeout_seconds = 1\nretry_first_ms = 50\nretry_max_seconds = 1\n"
-        );
-        std::fs::write(folder.path().join("lighterman.toml"), settings).unwrap();
-        let site = Self { folder, db };
-        site.map(events);
-        site
-    }
+/// Starts the agent after its mapping became another while it was down.
+fn restart(site: &Site, agent: &mut Agent, events: &str) {
+    agent.kill();
+    site.map(&format!("{HEAD}{events}"));
+    *agent = site.agent();
+}
 
-    /// Writes a mapping and prepares the source for it.
-    fn map(&self, events: &str) {
-        let text = format!("{HEAD}{events}");
-        std::fs::write(self.path().join("mapping.yaml"), text).unwrap();
-        let (code, shown) = command(BINARY, self.path(), &["source", "prepare", "--apply"]);
-        assert_eq!(code, Some(0), "{shown}");
-    }
+/// How many facts stand in the outbox more than once.
+fn repeated_facts(site: &Site) -> i64 {
+    let file = site.path().join("state/lighterman.db");
+    let db = Connection::open(file).unwrap();
+    db.query_row(
+        "SELECT count(*) - count(DISTINCT idempotency_key) FROM outbox WHERE op = 'fact'",
+        [],
+        |row| row.get(0),
+    )
+    .unwrap()
+}
 
-    /// Starts the agent after its mapping became another while it was down.
-    fn restart(&self, agent: &mut Agent, events: &str) {
-        agent.kill();
-        self.map(events);
-        *agent = Agent::start(BINARY, self.path());
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn run(&self, sql: &str) {
-        self.db.execute_batch(sql).unwrap();
-    }
-
-    /// How many facts stand in the outbox more than once.
-    fn repeated_facts(&self) -> i64 {
-        let file = self.path().join("state/lighterman.db");
-        let db = Connection::open(file).unwrap();
-        db.query_row(
-            "SELECT count(*) - count(DISTINCT idempotency_key) FROM outbox WHERE op = 'fact'",
-            [],
-            |row| row.get(0),
-        )
-        .unwrap()
-    }
-
-    fn is_held(&self, reason: &str) -> bool {
-        let (_, shown) = command(BINARY, self.path(), &["status", "--json"]);
-        shown.contains(reason)
-    }
+fn is_held(site: &Site, reason: &str) -> bool {
+    let (_, shown) = site.command(&["status", "--json"]);
+    shown.contains(reason)
 }
 
 /// Waits until the body of a key is as wanted; without one the key has ended or was never told.
@@ -168,8 +132,8 @@ fn quiet_starts(agent: &Agent) -> usize {
 async fn a_changed_rule_of_one_row_is_told_over_the_rows_that_are_there() {
     let receiver = Receiver::start(1, Faults::default()).await;
     let two = format!("{OF_STOCK}{OF_MOVES}");
-    let site = Site::new(receiver.url(), &two);
-    let mut agent = Agent::start(BINARY, site.path());
+    let site = site_of(receiver.url(), &two);
+    let mut agent = site.agent();
     stock(&receiver, &agent, "c", "on_hand", "3").await;
     stock(&receiver, &agent, "a", "allocated", "0").await;
     stock(&receiver, &agent, "b", "allocated", "0").await;
@@ -180,7 +144,7 @@ async fn a_changed_rule_of_one_row_is_told_over_the_rows_that_are_there() {
     // Twice, and no change in the log between: what is read at one place is told again.
     for allocated in ["4", "5"] {
         let said = format!("allocated: \"case stock.item when 'a' then 0 else {allocated} end\"");
-        site.restart(&mut agent, &two.replace("allocated: 0", &said));
+        restart(&site, &mut agent, &two.replace("allocated: 0", &said));
         stock(&receiver, &agent, "b", "allocated", allocated).await;
         stock(&receiver, &agent, "c", "allocated", allocated).await;
     }
@@ -189,7 +153,7 @@ async fn a_changed_rule_of_one_row_is_told_over_the_rows_that_are_there() {
     stock(&receiver, &agent, "a", "on_hand", "7").await;
     let held = receiver.held();
     assert_eq!(held.arrivals, before + 5, "{}", agent.log());
-    assert_eq!(site.repeated_facts(), 0, "{}", agent.log());
+    assert_eq!(repeated_facts(&site), 0, "{}", agent.log());
     assert!(held.violations.is_empty(), "{:?}", held.violations);
 }
 
@@ -204,8 +168,8 @@ async fn what_does_not_change_a_rules_events_reads_no_table_again() {
             "    join: {item: {match: \"item.code = stock.item\", missing: \"null\"}}\n    key:",
         );
     let three = format!("{OF_STOCK}{OF_MOVES}{joined}");
-    let site = Site::new(receiver.url(), &three);
-    let mut agent = Agent::start(BINARY, site.path());
+    let site = site_of(receiver.url(), &three);
+    let mut agent = site.agent();
     stock(&receiver, &agent, "c", "on_hand", "3").await;
     assert!(agent.logged("snapshot done", SOON).await, "{}", agent.log());
     // A comment, another order of keys, and another code for a rule that uses it not.
@@ -213,12 +177,13 @@ async fn what_does_not_change_a_rules_events_reads_no_table_again() {
         "fields: {uom: stock.unit, on_hand: stock.qty,",
         "# more\n    fields: {on_hand: stock.qty, uom: stock.unit,",
     );
-    site.restart(&mut agent, &other);
+    restart(&site, &mut agent, &other);
     site.run("UPDATE stock SET qty = 8 WHERE item = 'c'");
     stock(&receiver, &agent, "c", "on_hand", "8").await;
     assert_eq!(quiet_starts(&agent), 1, "{}", agent.log());
     // Facts are told once: another mapping of them is for new ones.
-    site.restart(
+    restart(
+        &site,
         &mut agent,
         &other.replace("quantity: moved.qty", "quantity: \"moved.qty + 1\""),
     );
@@ -226,7 +191,7 @@ async fn what_does_not_change_a_rules_events_reads_no_table_again() {
     let three = |held: &harness::receiver::Held| held.facts.len() == 3;
     assert!(receiver.wait(SOON, three).await, "{}", agent.log());
     assert_eq!(quiet_starts(&agent), 2, "{}", agent.log());
-    assert_eq!(site.repeated_facts(), 0, "{}", agent.log());
+    assert_eq!(repeated_facts(&site), 0, "{}", agent.log());
     let held = receiver.held();
     assert!(held.violations.is_empty(), "{:?}", held.violations);
 }
@@ -235,8 +200,8 @@ async fn what_does_not_change_a_rules_events_reads_no_table_again() {
 async fn a_new_rule_is_told_of_a_table_that_was_read_before() {
     let receiver = Receiver::start(1, Faults::default()).await;
     let before = format!("{OF_STOCK}{OF_MOVES}");
-    let site = Site::new(receiver.url(), &before);
-    let mut agent = Agent::start(BINARY, site.path());
+    let site = site_of(receiver.url(), &before);
+    let mut agent = site.agent();
     stock(&receiver, &agent, "c", "on_hand", "3").await;
     // Products of the stock table, under the running agent; and facts of another kind.
     let products = OF_ITEMS
@@ -249,14 +214,14 @@ async fn a_new_rule_is_told_of_a_table_that_was_read_before() {
     let receipts = receipts
         .replace("movement_id: id", "movement_id: item")
         .replace("moved.", "stock.");
-    site.map(&format!("{before}{products}{receipts}"));
+    site.map(&format!("{HEAD}{before}{products}{receipts}"));
     comes(&receiver, &agent, "product.v1", "b", |body| body.is_some()).await;
     let facts = |held: &harness::receiver::Held| held.facts.len() == 5;
     assert!(receiver.wait(SOON, facts).await, "{}", agent.log());
 
     // Facts under another name are the same facts.
     let renamed = before.replace("id: moved", "id: movements");
-    site.restart(&mut agent, &renamed);
+    restart(&site, &mut agent, &renamed);
     site.run("INSERT INTO moved VALUES (3, 'a', 1, 'K')");
     let facts = |held: &harness::receiver::Held| held.facts.len() == 6;
     assert!(receiver.wait(SOON, facts).await, "{}", agent.log());
@@ -265,14 +230,15 @@ async fn a_new_rule_is_told_of_a_table_that_was_read_before() {
         "    key: {movement_id",
         "    join: {item: {match: \"item.code = moved.item\", missing: \"null\"}}\n    key: {movement_id",
     );
-    site.restart(
+    restart(
+        &site,
         &mut agent,
         &joined.replace("movement_id: id", "movement_id: moved.id"),
     );
     site.run("INSERT INTO moved VALUES (4, 'a', 1, 'K')");
     let facts = |held: &harness::receiver::Held| held.facts.len() == 7;
     assert!(receiver.wait(SOON, facts).await, "{}", agent.log());
-    assert_eq!(site.repeated_facts(), 0, "{}", agent.log());
+    assert_eq!(repeated_facts(&site), 0, "{}", agent.log());
     let held = receiver.held();
     assert!(held.violations.is_empty(), "{:?}", held.violations);
 }
@@ -280,12 +246,12 @@ async fn a_new_rule_is_told_of_a_table_that_was_read_before() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_that_no_row_tells_any_more_end() {
     let receiver = Receiver::start(1, Faults::default()).await;
-    let site = Site::new(receiver.url(), OF_STOCK);
-    let mut agent = Agent::start(BINARY, site.path());
+    let site = site_of(receiver.url(), OF_STOCK);
+    let mut agent = site.agent();
     stock(&receiver, &agent, "c", "on_hand", "3").await;
     // Another key.
     let upper = OF_STOCK.replace("sku: stock.item", "sku: upper(stock.item)");
-    site.restart(&mut agent, &upper);
+    restart(&site, &mut agent, &upper);
     for (old, new) in [("a", "A"), ("b", "B"), ("c", "C")] {
         stock(&receiver, &agent, new, "uom", "EA").await;
         ends(&receiver, &agent, old).await;
@@ -293,7 +259,7 @@ async fn keys_that_no_row_tells_any_more_end() {
     // Another name of the rule, and a row that it leaves out.
     let renamed = upper.replace("id: stock", "id: shelf");
     let fewer = renamed.replace("    key:", "    where: \"stock.item <> 'c'\"\n    key:");
-    site.restart(&mut agent, &fewer);
+    restart(&site, &mut agent, &fewer);
     ends(&receiver, &agent, "C").await;
     // Another table.
     let items = fewer
@@ -303,7 +269,7 @@ async fn keys_that_no_row_tells_any_more_end() {
         .replace("stock.unit", "\"'EA'\"")
         .replace("stock.qty", "9");
     site.run("DELETE FROM item WHERE code = 'a'; UPDATE item SET code = 'd' WHERE code = 'b'");
-    site.restart(&mut agent, &items);
+    restart(&site, &mut agent, &items);
     stock(&receiver, &agent, "D", "on_hand", "9").await;
     ends(&receiver, &agent, "A").await;
     ends(&receiver, &agent, "B").await;
@@ -312,20 +278,20 @@ async fn keys_that_no_row_tells_any_more_end() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_merely_held_does_not_end() {
     let receiver = Receiver::start(1, Faults::default()).await;
-    let site = Site::new(receiver.url(), OF_STOCK);
-    let mut agent = Agent::start(BINARY, site.path());
+    let site = site_of(receiver.url(), OF_STOCK);
+    let mut agent = site.agent();
     for key in ["a", "b", "c"] {
         stock(&receiver, &agent, key, "uom", "EA").await;
     }
     // Row b has no code: which key it will have is not known, so it may be any of the old ones.
     let coded = OF_STOCK.replace("sku: stock.item", "sku: stock.code");
-    site.restart(&mut agent, &coded);
+    restart(&site, &mut agent, &coded);
     stock(&receiver, &agent, "A2", "uom", "EA").await;
     stock(&receiver, &agent, "C2", "uom", "EA").await;
     assert!(agent.logged("snapshot done", SOON).await);
     site.run("UPDATE stock SET qty = 5 WHERE item = 'a'");
     stock(&receiver, &agent, "A2", "on_hand", "5").await;
-    assert!(site.is_held("a key field must not be null"));
+    assert!(is_held(&site, "a key field must not be null"));
     assert!(["a", "b", "c"].iter().all(|key| is_there(&receiver, key)));
     // Once it is known, what no row tells ends by itself.
     site.run("UPDATE stock SET code = 'b' WHERE item = 'b'");
@@ -341,36 +307,36 @@ async fn what_is_merely_held_does_not_end() {
     let guarded = OF_STOCK
         .replace("sku: stock.item", key)
         .replace("    key:", guard);
-    site.restart(&mut agent, &guarded);
+    restart(&site, &mut agent, &guarded);
     stock(&receiver, &agent, "A2!", "uom", "EA").await;
     ends(&receiver, &agent, "A2").await;
     ends(&receiver, &agent, "C2").await;
-    assert!(site.is_held("no boxes"));
+    assert!(is_held(&site, "no boxes"));
     assert!(is_there(&receiver, "b"), "{}", agent.log());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rule_that_comes_to_need_another_table_ends_what_it_told_and_tells_no_more() {
     let receiver = Receiver::start(1, Faults::default()).await;
-    let site = Site::new(receiver.url(), OF_STOCK);
-    let mut agent = Agent::start(BINARY, site.path());
+    let site = site_of(receiver.url(), OF_STOCK);
+    let mut agent = site.agent();
     stock(&receiver, &agent, "c", "on_hand", "3").await;
     // Item c is not there: its stock is left out.
     let joined = OF_STOCK.replace(
         "    key:",
         "    join: {item: {match: \"item.code = stock.item\", missing: leave_out}}\n    key:",
     );
-    site.restart(&mut agent, &joined);
+    restart(&site, &mut agent, &joined);
     ends(&receiver, &agent, "c").await;
     assert!(is_there(&receiver, "a") && is_there(&receiver, "b"));
     // Nor under the key that it has now.
     let keyed = joined.replace("sku: stock.item", "sku: item.name");
-    site.restart(&mut agent, &keyed);
+    restart(&site, &mut agent, &keyed);
     stock(&receiver, &agent, "Bolt", "uom", "EA").await;
     ends(&receiver, &agent, "a").await;
     ends(&receiver, &agent, "b").await;
     // And back.
-    site.restart(&mut agent, OF_STOCK);
+    restart(&site, &mut agent, OF_STOCK);
     stock(&receiver, &agent, "c", "on_hand", "3").await;
     ends(&receiver, &agent, "Bolt").await;
     ends(&receiver, &agent, "Anchor").await;
@@ -392,8 +358,8 @@ fn shared(first: &str, second: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_end_of_one_rules_row_ends_nothing_that_another_rule_tells() {
     let receiver = Receiver::start(1, Faults::default()).await;
-    let site = Site::new(receiver.url(), &shared("few", "many"));
-    let mut agent = Agent::start(BINARY, site.path());
+    let site = site_of(receiver.url(), &shared("few", "many"));
+    let mut agent = site.agent();
     stock(&receiver, &agent, "a", "uom", "few").await;
     // Both ways, so that one of them meets the rules in the order of the file, and two rows of one
     // transaction.
@@ -416,7 +382,7 @@ async fn the_end_of_one_rules_row_ends_nothing_that_another_rule_tells() {
         .replace("code", "item")
         .replace("item.name", "'-'");
     let both = format!("{OF_ITEMS}{}", items.replace("'-'", "\"'-'\""));
-    site.restart(&mut agent, &both);
+    restart(&site, &mut agent, &both);
     comes(&receiver, &agent, "product.v1", "c", |body| body.is_some()).await;
     site.run("UPDATE item SET name = 'Anchor 2' WHERE code = 'a'");
     let renamed = |body: Option<&Value>| body.is_some_and(|body| body["name"] == "Anchor 2");
@@ -426,7 +392,11 @@ async fn the_end_of_one_rules_row_ends_nothing_that_another_rule_tells() {
     let key = "ACME|a";
     assert!(receiver.held().body("product.v1", key).is_some());
     // A rule that is in no mapping any more holds nothing: its successor ends what it told.
-    site.restart(&mut agent, &OF_ITEMS.replace("id: item", "id: goods"));
+    restart(
+        &site,
+        &mut agent,
+        &OF_ITEMS.replace("id: item", "id: goods"),
+    );
     stock(&receiver, &agent, "b", "uom", "many").await;
     site.run("DELETE FROM item WHERE code = 'a'");
     comes(&receiver, &agent, "product.v1", "a", |body| body.is_none()).await;

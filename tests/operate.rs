@@ -2,12 +2,11 @@
 //! endpoint that is dead for long.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-use std::path::Path;
 use std::time::Duration;
 
-use harness::agent::{Agent, command};
+use harness::agent::command;
 use harness::receiver::{Faults, Receiver, free_port};
-use rusqlite::Connection;
+use harness::site::Site;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lighterman");
 const SOON: Duration = Duration::from_secs(30);
@@ -34,50 +33,12 @@ events:
     fields: {kind: \"'adjustment'\", sku: sku, location: \"'X'\", uom: \"'EA'\", quantity: qty}
 ";
 
-struct Site {
-    folder: tempfile::TempDir,
-    db: Connection,
-}
+const TABLES: &str = "
+CREATE TABLE item (sku TEXT PRIMARY KEY, name TEXT);
+CREATE TABLE move (id INTEGER PRIMARY KEY, sku TEXT, qty INTEGER)";
 
-impl Site {
-    fn new(url: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let db = Connection::open(folder.path().join("erp.db")).unwrap();
-        db.busy_timeout(Duration::from_secs(10)).unwrap();
-        db.pragma_update(None, "journal_mode", "WAL").unwrap();
-        db.execute_batch(
-            "CREATE TABLE item (sku TEXT PRIMARY KEY, name TEXT);
-             CREATE TABLE move (id INTEGER PRIMARY KEY, sku TEXT, qty INTEGER)",
-        )
-        .unwrap();
-        let settings = format!(
-            "[[source]]\nname = \"erp\"\ntype = \"sqlite\"\nfile = \"erp.db\"\n\
-             mappings = [\"mapping.yaml\"]\n[[destination]]\nname = \"shop\"\ntype = \"webhook\"\n\
-             url = \"{url}\"\ntimeout_seconds = 1\nretry_first_ms = 50\nretry_max_seconds = 1\n"
-        );
-        std::fs::write(folder.path().join("lighterman.toml"), settings).unwrap();
-        std::fs::write(folder.path().join("mapping.yaml"), MAPPING).unwrap();
-        let (code, shown) = command(BINARY, folder.path(), &["source", "prepare", "--apply"]);
-        assert_eq!(code, Some(0), "{shown}");
-        Self { folder, db }
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn run(&self, sql: &str) {
-        self.db.execute_batch(sql).unwrap();
-    }
-
-    fn agent(&self) -> Agent {
-        Agent::start(BINARY, self.path())
-    }
-
-    fn status(&self) -> (Option<i32>, serde_json::Value) {
-        let (code, shown) = command(BINARY, self.path(), &["status", "--json"]);
-        (code, serde_json::from_str(&shown).unwrap())
-    }
+fn site_of(url: &str) -> Site {
+    Site::new(BINARY, url, TABLES, MAPPING)
 }
 
 async fn quiet() -> Receiver {
@@ -98,7 +59,7 @@ async fn arrives(receiver: &Receiver, sku: &str, name: &str) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mappings_are_reloaded_and_a_bad_one_is_refused() {
     let receiver = quiet().await;
-    let site = Site::new(receiver.url());
+    let site = site_of(receiver.url());
     let mut agent = site.agent();
     site.run("INSERT INTO item VALUES ('A', 'a')");
     assert!(arrives(&receiver, "A", "a").await, "{}", agent.log());
@@ -154,7 +115,7 @@ async fn sigterm_drains_and_exits_cleanly() {
         },
     )
     .await;
-    let site = Site::new(receiver.url());
+    let site = site_of(receiver.url());
     let mut agent = site.agent();
     site.run("INSERT INTO item VALUES ('A', 'a'), ('B', 'b'), ('C', 'c')");
     assert!(
@@ -184,7 +145,7 @@ async fn sigterm_drains_and_exits_cleanly() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_agent_refuses_with_the_others_pid() {
     let receiver = quiet().await;
-    let site = Site::new(receiver.url());
+    let site = site_of(receiver.url());
     let agent = site.agent();
     assert!(
         agent.logged("capture started", SOON).await,
@@ -213,7 +174,7 @@ async fn a_second_agent_refuses_with_the_others_pid() {
 async fn a_refused_event_is_held_and_holds_up_only_its_key() {
     let receiver = quiet().await;
     receiver.held().rejected.push("ACME|BAD".to_owned());
-    let site = Site::new(receiver.url());
+    let site = site_of(receiver.url());
     let agent = site.agent();
     site.run("INSERT INTO item VALUES ('BAD', 'x'), ('GOOD', 'y')");
     assert!(arrives(&receiver, "GOOD", "y").await, "{}", agent.log());
@@ -236,7 +197,7 @@ async fn a_refused_event_is_held_and_holds_up_only_its_key() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_that_cannot_be_mapped_is_held_until_it_can() {
     let receiver = quiet().await;
-    let site = Site::new(receiver.url());
+    let site = site_of(receiver.url());
     let agent = site.agent();
     site.run("INSERT INTO item VALUES ('A', NULL), ('B', 'b')");
     assert!(arrives(&receiver, "B", "b").await, "{}", agent.log());
@@ -256,7 +217,7 @@ async fn a_row_that_cannot_be_mapped_is_held_until_it_can() {
 async fn a_dead_endpoint_costs_no_memory_and_loses_nothing() {
     const FACTS: u32 = 30_000;
     let port = free_port();
-    let site = Site::new(&format!("http://127.0.0.1:{port}/events"));
+    let site = site_of(&format!("http://127.0.0.1:{port}/events"));
     let mut agent = site.agent();
     assert!(agent.logged("snapshot done", SOON).await, "{}", agent.log());
     let mut filled = 0;
@@ -326,7 +287,7 @@ const MISFIT: &str = "`=` compares `move.sku`, text, with `move.qty`, a number";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mapping_that_does_not_fit_the_tables_is_refused_by_check_and_run() {
     let receiver = quiet().await;
-    let site = Site::new(receiver.url());
+    let site = site_of(receiver.url());
     let mapping = site.path().join("mapping.yaml");
     let (code, shown) = command(BINARY, site.path(), &["check"]);
     assert_eq!(code, Some(0), "{shown}");
@@ -360,7 +321,7 @@ async fn a_mapping_that_does_not_fit_the_tables_is_refused_by_check_and_run() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_source_that_was_not_there_at_the_start_is_checked_when_it_is() {
     let receiver = quiet().await;
-    let site = Site::new(receiver.url());
+    let site = site_of(receiver.url());
     let (here, away) = (site.path().join("erp.db"), site.path().join("away.db"));
     site.run("INSERT INTO item VALUES ('A', 'a'); PRAGMA wal_checkpoint(TRUNCATE)");
     std::fs::rename(&here, &away).unwrap();

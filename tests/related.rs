@@ -2,12 +2,12 @@
 //! down, and after a change of the mapping alone.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-use std::path::Path;
 use std::time::Duration;
 
 use harness::agent::{Agent, command};
 use harness::postgres::PostgresServer;
 use harness::receiver::{Faults, Held, Receiver};
+use harness::site::Site;
 use rusqlite::Connection;
 use serde_json::Value;
 
@@ -52,54 +52,18 @@ events:
     fields: {order_number: head.id, document_kind: "'order'", customer_id: head.customer, ordered_on: "date '2026-11-20'", lifecycle: "'open'", fulfillment: "'none'", has_backorder: false, source_status: "'-'", archived: false}
 "#;
 
-struct Site {
-    folder: tempfile::TempDir,
-    db: Connection,
-}
+const TABLES: &str = "
+CREATE TABLE stock (item TEXT, site TEXT, qty INTEGER, PRIMARY KEY (item, site));
+CREATE TABLE item (code TEXT PRIMARY KEY, sku TEXT, unit TEXT, safety INTEGER);
+CREATE TABLE need (id INTEGER PRIMARY KEY, item TEXT, qty INTEGER);
+CREATE TABLE head (id INTEGER PRIMARY KEY, customer TEXT);
+CREATE TABLE line (doc INTEGER, no INTEGER, item TEXT, qty INTEGER, PRIMARY KEY (doc, no));
+INSERT INTO stock VALUES ('a', 'MAIN', 10), ('b', 'MAIN', 5), ('a', 'WEST', 1);
+INSERT INTO item VALUES ('a', 'A', 'EA', 2);
+INSERT INTO need VALUES (1, 'a', 3), (2, 'a', 4)";
 
-impl Site {
-    fn new(url: &str, mapping: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let db = Connection::open(folder.path().join("erp.db")).unwrap();
-        db.busy_timeout(Duration::from_secs(10)).unwrap();
-        db.pragma_update(None, "journal_mode", "WAL").unwrap();
-        db.execute_batch(
-            "CREATE TABLE stock (item TEXT, site TEXT, qty INTEGER, PRIMARY KEY (item, site));
-             CREATE TABLE item (code TEXT PRIMARY KEY, sku TEXT, unit TEXT, safety INTEGER);
-             CREATE TABLE need (id INTEGER PRIMARY KEY, item TEXT, qty INTEGER);
-             CREATE TABLE head (id INTEGER PRIMARY KEY, customer TEXT);
-             CREATE TABLE line (doc INTEGER, no INTEGER, item TEXT, qty INTEGER,
-               PRIMARY KEY (doc, no));
-             INSERT INTO stock VALUES ('a', 'MAIN', 10), ('b', 'MAIN', 5), ('a', 'WEST', 1);
-             INSERT INTO item VALUES ('a', 'A', 'EA', 2);
-             INSERT INTO need VALUES (1, 'a', 3), (2, 'a', 4)",
-        )
-        .unwrap();
-        let settings = format!(
-            "[[source]]\nname = \"erp\"\ntype = \"sqlite\"\nfile = \"erp.db\"\n\
-             mappings = [\"mapping.yaml\"]\n[[destination]]\nname = \"shop\"\ntype = \"webhook\"\n\
-             url = \"{url}\"\ntimeout_seconds = 1\nretry_first_ms = 50\nretry_max_seconds = 1\n"
-        );
-        std::fs::write(folder.path().join("lighterman.toml"), settings).unwrap();
-        let site = Self { folder, db };
-        site.map(mapping);
-        site
-    }
-
-    /// Writes a mapping and prepares the source for it.
-    fn map(&self, mapping: &str) {
-        std::fs::write(self.path().join("mapping.yaml"), mapping).unwrap();
-        let (code, shown) = command(BINARY, self.path(), &["source", "prepare", "--apply"]);
-        assert_eq!(code, Some(0), "{shown}");
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn run(&self, sql: &str) {
-        self.db.execute_batch(sql).unwrap();
-    }
+fn site_of(url: &str, mapping: &str) -> Site {
+    Site::new(BINARY, url, TABLES, mapping)
 }
 
 /// Waits until an event's body is as wanted.
@@ -131,8 +95,8 @@ async fn ends(receiver: &Receiver, key: &str) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_row_changes_the_event_follows() {
     let receiver = Receiver::start(1, Faults::default()).await;
-    let site = Site::new(receiver.url(), MAPPING);
-    let mut agent = Agent::start(BINARY, site.path());
+    let site = site_of(receiver.url(), MAPPING);
+    let mut agent = site.agent();
     assert!(
         stock(&receiver, "A|MAIN", "10", "EA", "7").await,
         "{}",
@@ -145,7 +109,7 @@ async fn whatever_row_changes_the_event_follows() {
     );
     // Item b is not there: its stock is held, and heals when it comes.
     let held = || {
-        let (_, shown) = command(BINARY, site.path(), &["status", "--json"]);
+        let (_, shown) = site.command(&["status", "--json"]);
         shown.contains("join item: no row of main.item matches")
     };
     assert!(held(), "{}", agent.log());
@@ -164,7 +128,7 @@ async fn whatever_row_changes_the_event_follows() {
         "UPDATE item SET unit = 'PC' WHERE code = 'a'; DELETE FROM need WHERE id = 2;
               DELETE FROM stock WHERE item = 'b'",
     );
-    let mut agent = Agent::start(BINARY, site.path());
+    let mut agent = site.agent();
     assert!(
         stock(&receiver, "A|WEST", "1", "PC", "1").await,
         "{}",
@@ -186,8 +150,8 @@ async fn whatever_row_changes_the_event_follows() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_changed_mapping_is_worked_out_over_the_rows_that_are_there() {
     let receiver = Receiver::start(1, Faults::default()).await;
-    let site = Site::new(receiver.url(), MAPPING);
-    let mut agent = Agent::start(BINARY, site.path());
+    let site = site_of(receiver.url(), MAPPING);
+    let mut agent = site.agent();
     assert!(
         stock(&receiver, "A|MAIN", "10", "EA", "7").await,
         "{}",
@@ -221,8 +185,8 @@ async fn a_changed_mapping_is_worked_out_over_the_rows_that_are_there() {
 async fn a_document_waits_for_the_rest_of_its_rows() {
     let receiver = Receiver::start(1, Faults::default()).await;
     let patient = MAPPING.replace("wait_ms: 300", "wait_ms: 2000");
-    let site = Site::new(receiver.url(), &patient);
-    let agent = Agent::start(BINARY, site.path());
+    let site = site_of(receiver.url(), &patient);
+    let agent = site.agent();
     assert!(
         stock(&receiver, "A|MAIN", "10", "EA", "7").await,
         "{}",
@@ -287,8 +251,8 @@ events:
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_database_works_out_follows_whatever_touches_it() {
     let receiver = Receiver::start(1, Faults::default()).await;
-    let site = Site::new(receiver.url(), READ);
-    let mut agent = Agent::start(BINARY, site.path());
+    let site = site_of(receiver.url(), READ);
+    let mut agent = site.agent();
     let log = |agent: &Agent| agent.log();
     assert!(
         stock(&receiver, "A|MAIN", "10", "EA", "7").await,
@@ -319,7 +283,7 @@ async fn what_the_database_works_out_follows_whatever_touches_it() {
         "UPDATE item SET unit = 'PC' WHERE code = 'a'; DELETE FROM need WHERE id = 2;
          UPDATE need SET item = 'b' WHERE id = 1; DELETE FROM stock WHERE item = 'a' AND site = 'MAIN'",
     );
-    let mut agent = Agent::start(BINARY, site.path());
+    let mut agent = site.agent();
     assert!(
         stock(&receiver, "A|WEST", "1", "PC", "0").await,
         "{}",
@@ -334,7 +298,7 @@ async fn what_the_database_works_out_follows_whatever_touches_it() {
 
     // What the database cannot work out for one key holds that key alone, until it can.
     let held = || {
-        let (_, shown) = command(BINARY, site.path(), &["status", "--json"]);
+        let (_, shown) = site.command(&["status", "--json"]);
         shown.contains("read by key: the statement fails")
     };
     site.run(
@@ -389,16 +353,16 @@ async fn what_the_database_works_out_follows_whatever_touches_it() {
 async fn a_statement_that_the_database_refuses_is_said_and_loses_nothing() {
     let receiver = Receiver::start(1, Faults::default()).await;
     let view = READ.replace("from stock s", "from shown s");
-    let site = Site::new(receiver.url(), &view);
-    let (code, shown) = command(BINARY, site.path(), &["check"]);
+    let site = site_of(receiver.url(), &view);
+    let (code, shown) = site.command(&["check"]);
     assert_eq!(code, Some(1), "{shown}");
     assert!(
         shown.contains("rule stock, read: read by key: no such table: shown"),
         "{shown}"
     );
-    let agent = Agent::start(BINARY, site.path());
+    let agent = site.agent();
     let problem = || {
-        let (_, shown) = command(BINARY, site.path(), &["status", "--json"]);
+        let (_, shown) = site.command(&["status", "--json"]);
         shown.contains("no such table: shown")
     };
     assert!(
@@ -409,7 +373,7 @@ async fn a_statement_that_the_database_refuses_is_said_and_loses_nothing() {
     assert!(problem());
     // A change of another rule's kind still goes its way, and the question waits.
     site.run("CREATE VIEW shown AS SELECT * FROM stock");
-    let (code, shown) = command(BINARY, site.path(), &["check"]);
+    let (code, shown) = site.command(&["check"]);
     assert_eq!(code, Some(0), "{shown}");
     // Reload by touching the mapping: nobody waits half a minute.
     site.map(&format!("{view}\n"));
@@ -530,8 +494,7 @@ events:
 "#;
 
 fn totals(site: &Site) -> (u64, u64) {
-    let (_, shown) = command(BINARY, site.path(), &["status", "--json"]);
-    let status: Value = serde_json::from_str(&shown).unwrap();
+    let (_, status) = site.status();
     let total = |name: &str| status["sources"][0][name].as_u64().unwrap_or(0);
     (total("changes"), total("events"))
 }
@@ -556,14 +519,14 @@ async fn stored(site: &Site, agent: &Agent, changes: u64, events: u64) {
 async fn of_fifty_thousand_rewritten_rows_only_those_that_changed_are_told() {
     // Nobody listens: this is about what goes into the outbox.
     let url = format!("http://127.0.0.1:{}/events", harness::receiver::free_port());
-    let site = Site::new(&url, REWRITTEN);
+    let site = site_of(&url, REWRITTEN);
     site.run(
         "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 50000)
            INSERT INTO item SELECT 'i' || n, 'Item ' || n, 'EA', 0 FROM n;
          INSERT INTO stock SELECT code, 'MAIN', 5 FROM item
            WHERE CAST(substr(code, 2) AS INTEGER) BETWEEN 1 AND 2000",
     );
-    let agent = Agent::start(BINARY, site.path());
+    let agent = site.agent();
     // Beside them an item and two places of it; a place of an item that is not there is held.
     let told = 50_001 + 2_002;
     stored(&site, &agent, 0, told).await;
@@ -584,13 +547,13 @@ async fn of_fifty_thousand_rewritten_rows_only_those_that_changed_are_told() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_does_not_wait_until_all_is_worked_out() {
     let receiver = Receiver::start(1, Faults::default()).await;
-    let site = Site::new(receiver.url(), MAPPING);
+    let site = site_of(receiver.url(), MAPPING);
     let rows = 10_000;
     site.run(&format!(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})
          INSERT INTO stock SELECT 'a', 'S' || i, i FROM n"
     ));
-    let mut agent = Agent::start(BINARY, site.path());
+    let mut agent = site.agent();
     let began = receiver.wait(SOON, |held| held.arrivals > 0).await;
     assert!(began, "{}", agent.log());
     let ended = agent.terminate(SOON * 2).await;
@@ -606,7 +569,7 @@ async fn a_stop_does_not_wait_until_all_is_worked_out() {
         .unwrap();
     assert!(worked_out > 0 && worked_out < rows, "{worked_out}");
     // What was left is worked out by the next run.
-    let agent = Agent::start(BINARY, site.path());
+    let agent = site.agent();
     let all = |held: &Held| held.state.len() >= 10_000;
     let all = receiver.wait(SOON * 4, all).await;
     assert!(all, "{} {}", receiver.held().state.len(), agent.log());

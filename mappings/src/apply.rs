@@ -10,7 +10,8 @@ use contract::{
 
 use crate::draft::{Draft, HeldChange, MapContext, Mapped, Open, Truncated};
 use crate::evaluate::{self, Known, complete};
-use crate::rule::{Formula, MappingSet, Origin, Rule};
+use crate::rule::{Formula, Origin, Rule};
+use crate::set::MappingSet;
 use crate::sql::{ABSENT, Cells, Stop};
 
 /// A rule bound to a table's columns: the rule's column n is the row's cell `cells[n]`.

@@ -5,7 +5,8 @@ use contract::body::availability;
 use contract::{CapturedTable, ColumnKind, EventKind, EventType, TableInfo};
 use serde::Serialize;
 
-use crate::rule::{Link, MappingSet, Missing, Origin, Role, Rule, Slot};
+use crate::rule::{Link, Missing, Origin, Role, Rule, Slot};
+use crate::set::MappingSet;
 use crate::sql::Expr;
 
 /// Characters of a text, where nobody knows; keys and amounts are shorter.

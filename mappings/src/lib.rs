@@ -22,6 +22,7 @@ pub mod packs;
 mod pages;
 pub mod relate;
 mod rule;
+mod set;
 mod sql;
 pub mod trial;
 mod units;
@@ -36,6 +37,6 @@ pub use given::{Expected, Given, GivenAnswers, GivenRow, Step};
 pub use load::{FindPack, LoadContext, Which};
 
 pub use relate::{MemoryReplicas, Pending, Related, Relations, Replicas, Statement};
-pub use rule::{Mapping, MappingSet, RuleInfo};
+pub use set::{Mapping, MappingSet, RuleInfo};
 pub use sql::{FORMS, FUNCTIONS, FormInfo, FunctionInfo, Type};
 pub use yaml::parse_yaml;

@@ -25,7 +25,8 @@ use contract::section::{Key, Problems};
 use contract::{BodySchema, Finding, MappingRef, Node, NodeKind, Section};
 
 use crate::catalogue::Catalogue;
-use crate::rule::{Field, Mapping, Rule};
+use crate::rule::{Field, Rule};
+use crate::set::Mapping;
 use crate::yaml::{FINDINGS_MAX, parse_yaml};
 use made_of::made_of;
 use scope::Shared;

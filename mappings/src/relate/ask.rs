@@ -17,7 +17,8 @@ use super::replicas::{Cell, Mark, Marked, Replicas};
 use super::work::Work;
 use crate::draft::HeldChange;
 use crate::relate::Related;
-use crate::rule::{MappingSet, Origin, Read, Touch};
+use crate::rule::{Origin, Read, Touch};
+use crate::set::MappingSet;
 use crate::sql::{Stop, folded};
 
 /// Waits behind all questions of a rule: what told something and was not answered is asked again.

@@ -12,7 +12,8 @@ use super::memory::MemoryReplicas;
 use super::replicas::Replicas as _;
 use super::work::Work;
 use crate::evaluate;
-use crate::rule::{MappingSet, Origin, Role, Rule};
+use crate::rule::{Origin, Role, Rule};
+use crate::set::MappingSet;
 use crate::sql::Expr;
 
 /// What an event is made of, step by step.

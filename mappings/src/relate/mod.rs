@@ -29,7 +29,7 @@ pub use look::{FoundRow, Look, LookRow, LookValue, Needed};
 pub use memory::MemoryReplicas;
 pub use replicas::{Cell, Mark, Marked, OpenedTable, ReplicaRow, Replicas, Subgroup, Told};
 
-use crate::rule::MappingSet;
+use crate::set::MappingSet;
 use plan::{PAGE, Plan};
 
 /// The rules of a mapping set that need rows of several tables.

@@ -9,7 +9,8 @@ use contract::{CapturedTable, TableName, Value};
 
 use super::replicas::{Cell, Replicas};
 use super::work::Work;
-use crate::rule::{MappingSet, Origin, Read, Rule};
+use crate::rule::{Origin, Read, Rule};
+use crate::set::MappingSet;
 use crate::sql::{Expr, Stop};
 
 /// Rows taken from a replica at a time.

@@ -11,4 +11,5 @@ pub mod agent;
 pub mod certificates;
 pub mod postgres;
 pub mod receiver;
+pub mod site;
 pub mod suite;

@@ -1,0 +1,372 @@
+//! Loop 1: source to outbox.
+//!
+//! A session opens the stream at the checkpoint and repeats: take a batch, map it, store events
+//! and checkpoint in one transaction, and only then acknowledge. Snapshot chunks join in when the
+//! stream has reached their mark; rows that a newer streamed change has overtaken are left out.
+
+mod answers;
+mod chunk;
+mod work;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use contract::{
+    ChangeBatch, ChangeStream, Op, Origin, Position, RowChange, SourceError, TableName,
+};
+use jiff::Timestamp;
+use mappings::Mapper;
+use state::{CaptureCommit, GuardEntry, StoreError};
+
+use crate::ask::Asker;
+use crate::related::Standing;
+use crate::rules::Rules;
+use crate::snapshot::{self, Chunk, Pending, Reading};
+use crate::translate::{Translated, Translator};
+use crate::{Common, SourcePlan, SourceSetup, stopped};
+use answers::{next_answer, want};
+use chunk::next_chunk;
+use work::open_relations;
+
+/// The guard's key for "the whole table was emptied". A single backslash before a letter cannot
+/// come from [`contract::RowKey`], which doubles them.
+const WHOLE_TABLE: &str = "\\T";
+/// Batches without changes move the checkpoint at most this often.
+const QUIET_COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// Between two tries when a person must act.
+const DENIED_WAIT: Duration = Duration::from_secs(30);
+/// Between two tries to write to a full disk.
+const FULL_WAIT: Duration = Duration::from_secs(5);
+
+enum Ended {
+    Stop,
+    Reload,
+}
+
+enum Failed {
+    Source(SourceError),
+    Store(StoreError),
+    /// Told to stop between two commits of one work; the state file says where to go on.
+    Stopped,
+}
+
+impl From<SourceError> for Failed {
+    fn from(error: SourceError) -> Self {
+        Self::Source(error)
+    }
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Runs one source until told to stop. Source errors are handled here; only store errors end it.
+pub(crate) async fn run(common: Arc<Common>, mut plan: SourcePlan) -> Result<(), StoreError> {
+    let reconnect = || {
+        ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(500))
+            .with_max_delay(Duration::from_secs(30))
+            .with_jitter()
+            .without_max_times()
+            .build()
+    };
+    let mut delays = reconnect();
+    let source_id = common.store.source(&plan.name).await?.id;
+    loop {
+        let setup = plan.setup.borrow_and_update().clone();
+        let mut moved = false;
+        let ended = session(&common, &mut plan, setup, &mut moved).await;
+        if moved {
+            delays = reconnect();
+        }
+        let error = match ended {
+            Ok(Ended::Stop) | Err(Failed::Stopped) => return Ok(()),
+            Ok(Ended::Reload) => {
+                tracing::info!(source = plan.name, "mappings reloaded");
+                continue;
+            }
+            Err(Failed::Store(error)) => return Err(error),
+            Err(Failed::Source(error)) => error,
+        };
+        let problem = match error.hint() {
+            Some(hint) => format!("{error}; to mend it: {hint}"),
+            None => error.to_string(),
+        };
+        match common.store.set_problem(source_id, Some(problem)).await {
+            Ok(()) | Err(StoreError::Full) => {}
+            Err(error) => return Err(error),
+        }
+        let wait = match &error {
+            SourceError::Disconnected(_) => {
+                let wait = delays.next().unwrap_or(DENIED_WAIT);
+                tracing::warn!(source = plan.name, stage = "capture", error = %error,
+                    retry_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+                    "source is disconnected, connecting again");
+                Some(wait)
+            }
+            SourceError::Denied { hint, .. } | SourceError::SchemaChanged { hint, .. } => {
+                tracing::error!(source = plan.name, stage = "capture", error = %error, hint,
+                    "source waits for a person");
+                Some(DENIED_WAIT)
+            }
+            SourceError::PositionLost { hint, .. } => {
+                tracing::error!(source = plan.name, stage = "capture", error = %error, hint,
+                    "source stopped: its log no longer reaches back to our position");
+                None
+            }
+            SourceError::Malformed(_) => {
+                tracing::error!(source = plan.name, stage = "capture", error = %error,
+                    "source stopped: its log holds something this agent does not understand");
+                None
+            }
+        };
+        let mut stop = common.stop.clone();
+        let pause = async {
+            match wait {
+                Some(wait) => common.clock.sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = stopped(&mut stop) => return Ok(()),
+            // A reload may be what mends it; when nobody can reload, only the wait counts.
+            Ok(()) = plan.setup.changed() => {}
+            () = pause => {}
+        }
+    }
+}
+
+struct Session<'a> {
+    common: &'a Common,
+    name: &'a str,
+    source_id: i64,
+    translator: Translator,
+    /// Tables whose snapshot is not done: their streamed changes are remembered in the guard.
+    guarded: Vec<TableName>,
+    /// Of these, those that are read from their first row again when they are done.
+    once_more: Vec<TableName>,
+    /// Which rules tell the rows that are read, and which keys may be told by none any more.
+    rules: Rules,
+    /// Where the stream stands, stored or not.
+    reached: Option<Position>,
+    quiet_commit_at: Timestamp,
+    /// Rules that need rows of several tables, where there are any.
+    related: Option<Standing>,
+}
+
+async fn session(
+    common: &Common,
+    plan: &mut SourcePlan,
+    setup: SourceSetup,
+    moved: &mut bool,
+) -> Result<Ended, Failed> {
+    let state = common.store.source(&plan.name).await?;
+    let mut stream = {
+        let mut stop = common.stop.clone();
+        tokio::select! {
+            stream = setup.source.stream(state.epoch, state.checkpoint.as_ref()) => stream?,
+            () = stopped(&mut stop) => return Ok(Ended::Stop),
+        }
+    };
+    common.store.set_problem(state.id, None).await?;
+    let tables: Vec<TableName> = setup
+        .mapping
+        .tables()
+        .into_iter()
+        .map(|captured| captured.table)
+        .collect();
+    // Before the snapshots' progress is read: a rule that is new or changed wants its table read
+    // again, and so does a replica that grew.
+    let checkpoint = state.checkpoint.as_ref();
+    let rules = Rules::open(&common.store, state.id, &setup.mapping, checkpoint).await?;
+    let related = open_relations(common, &setup, &state, rules.quiet()).await?;
+    let names = tables.iter().map(ToString::to_string).collect();
+    let progress = common.store.snapshots(state.id, state.epoch, names).await?;
+    let read = tables.iter().zip(&progress);
+    let once_more = read
+        .filter(|(_, progress)| progress.once_more)
+        .map(|(table, _)| table.clone());
+    let once_more = once_more.collect();
+    let pending: Vec<Pending> = tables
+        .iter()
+        .zip(progress)
+        .filter(|(_, progress)| !progress.done)
+        .map(|(table, progress)| Pending {
+            table: table.clone(),
+            cursor: progress.cursor,
+            once_more: progress.once_more,
+        })
+        .collect();
+    tracing::info!(
+        source = plan.name,
+        position = state.checkpoint.as_ref().map(tracing::field::display),
+        epoch = state.epoch,
+        snapshot_tables = pending.len(),
+        "capture started"
+    );
+    let mut session = Session {
+        common,
+        name: &plan.name,
+        source_id: state.id,
+        translator: Translator {
+            mapper: Mapper::new(Arc::clone(&setup.mapping)),
+            tenant: Arc::clone(&common.tenant),
+            source: Arc::from(plan.name.as_str()),
+            source_id: state.id,
+        },
+        guarded: pending
+            .iter()
+            .map(|pending| pending.table.clone())
+            .collect(),
+        once_more,
+        rules,
+        reached: state.checkpoint,
+        quiet_commit_at: Timestamp::MIN,
+        related,
+    };
+    let related = session.related.as_ref();
+    let mut asker = related
+        .filter(|standing| standing.relations.ask())
+        .map(|_| Asker::new(Arc::clone(&setup.source), setup.reads_per_second));
+    let mut reading: Option<Reading> = (!pending.is_empty()).then(|| {
+        let (source, clock) = (Arc::clone(&setup.source), Arc::clone(&common.clock));
+        snapshot::start(source, clock, state.epoch, pending, plan.name.clone())
+    });
+    // What was marked before a restart is worked out before anything new.
+    session.settle().await?;
+    let mut waiting: Option<Chunk> = None;
+    let mut stop = common.stop.clone();
+    loop {
+        if let Some(chunk) = waiting.take_if(|chunk| session.has_reached(&chunk.chunk.mark)) {
+            session.chunk(chunk).await?;
+            want(&mut asker);
+            *moved = true;
+        }
+        if session.guarded.is_empty() && reading.take().is_some() {
+            tracing::info!(source = session.name, "snapshot done");
+        }
+        session.end_untold().await?;
+        session.ask(asker.as_mut()).await?;
+        tokio::select! {
+            biased;
+            () = stopped(&mut stop) => return Ok(Ended::Stop),
+            Ok(()) = plan.setup.changed() => {
+                plan.setup.mark_changed();
+                return Ok(Ended::Reload);
+            }
+            batch = stream.next() => {
+                session.batch(&mut *stream, batch?).await?;
+                want(&mut asker);
+                *moved = true;
+            }
+            Some(chunk) = next_chunk(reading.as_mut()), if waiting.is_none() => {
+                waiting = Some(chunk);
+            }
+            () = session.next_due() => session.settle().await?,
+            () = session.rules.next_look(&*common.clock) => {}
+            answered = next_answer(asker.as_mut(), &*common.clock) => {
+                if let (Some(answered), Some(asker)) = (answered, asker.as_mut()) {
+                    session.answered(asker, answered).await?;
+                    *moved = true;
+                }
+            }
+        }
+    }
+}
+
+impl Session<'_> {
+    /// Whether the stream stands at or after a mark, at a transaction border.
+    fn has_reached(&self, mark: &Position) -> bool {
+        self.reached
+            .as_ref()
+            .is_some_and(|reached| reached.seq == 0 && reached >= mark)
+    }
+
+    async fn batch(
+        &mut self,
+        stream: &mut dyn ChangeStream,
+        batch: ChangeBatch,
+    ) -> Result<(), Failed> {
+        let now = self.common.clock.now();
+        self.reached = Some(batch.end.clone());
+        if batch.changes.is_empty() {
+            let due = contract::clock::after(self.quiet_commit_at, QUIET_COMMIT_EVERY);
+            let open = self
+                .related
+                .as_ref()
+                .is_some_and(|related| related.inside.is_some());
+            if now < due && now >= self.quiet_commit_at && !open {
+                return Ok(());
+            }
+        }
+        self.quiet_commit_at = now;
+        let mut translated = Translated::default();
+        let mut guard = Vec::new();
+        for (n, change) in batch.changes.iter().enumerate() {
+            translated.change = n;
+            translated.unread = self.guarded.contains(change.table());
+            self.translator
+                .change(
+                    &self.common.store,
+                    change,
+                    Origin::Live,
+                    now,
+                    &|_| true,
+                    &mut translated,
+                )
+                .await?;
+            self.remember(change, &mut guard);
+        }
+        let changes = batch.changes.len() as u64;
+        let committed_at = batch
+            .changes
+            .iter()
+            .filter_map(|change| change.committed_at);
+        let commit = CaptureCommit {
+            routes: Arc::clone(&self.common.routes),
+            committed_at: committed_at.max(),
+            guard,
+            filtered: translated.filtered,
+            ..CaptureCommit::default()
+        };
+        if self.related.is_some() {
+            let end = Some(batch.end.clone());
+            self.relate(batch.changes, translated.items, end, commit, now)
+                .await?;
+        } else {
+            let commit = CaptureCommit {
+                items: translated.items.into_iter().map(|(_, item)| item).collect(),
+                checkpoint: Some(batch.end.clone()),
+                changes,
+                ..commit
+            };
+            self.commit(commit, now).await?;
+        }
+        // I1: only now may the source forget.
+        stream.acknowledge(&batch.end).await?;
+        Ok(())
+    }
+
+    fn remember(&self, change: &RowChange, guard: &mut Vec<GuardEntry>) {
+        if !self.guarded.contains(change.table()) {
+            return;
+        }
+        let keys = match change.op {
+            Op::Truncate => vec![WHOLE_TABLE.to_owned()],
+            Op::Insert | Op::Update | Op::Delete | Op::Read => [change.key(), change.old_key()]
+                .into_iter()
+                .flatten()
+                .map(|key| key.as_str().to_owned())
+                .collect(),
+        };
+        guard.extend(keys.into_iter().map(|row_key| GuardEntry {
+            table: change.table().to_string(),
+            row_key,
+            position: change.position.clone(),
+            transaction: change.transaction,
+        }));
+    }
+}

@@ -1,0 +1,232 @@
+//! Commits: one batch, what is marked, and keys that no row tells.
+
+use std::sync::Arc;
+
+use contract::{Origin, Position, RowChange, TableName};
+use jiff::Timestamp;
+use mappings::MapContext;
+use mappings::relate::Relations;
+use state::{CaptureCommit, Item, RelationStore, SourceState, StoreError};
+
+use super::{FULL_WAIT, Failed, Session};
+use crate::related::{self, Done, Standing, Work};
+use crate::replicas::StoredReplicas;
+use crate::rules::Search;
+use crate::{Common, SourceSetup};
+
+impl Session<'_> {
+    /// Works out what is marked, where nothing of an open transaction is.
+    pub(super) async fn settle(&mut self) -> Result<(), Failed> {
+        let idle = |related: &Standing| related.stored && related.inside.is_none();
+        if !self.related.as_ref().is_some_and(idle) {
+            return Ok(());
+        }
+        let now = self.common.clock.now();
+        let commit = CaptureCommit {
+            routes: Arc::clone(&self.common.routes),
+            ..CaptureCommit::default()
+        };
+        self.relate(Vec::new(), Vec::new(), None, commit, now).await
+    }
+
+    /// Ends keys that no row tells any more, where rules were told anew.
+    pub(super) async fn end_untold(&mut self) -> Result<(), Failed> {
+        let now = self.common.clock.now();
+        // Not within a transaction: what one of its changes ended, another may tell.
+        let border = self.reached.clone().filter(|reached| reached.seq == 0);
+        let Some(at) = border.filter(|_| self.rules.is_due(now)) else {
+            return Ok(());
+        };
+        let context = MapContext {
+            tenant: Arc::clone(&self.translator.tenant),
+            source: Arc::clone(&self.translator.source),
+            read_at: now,
+            origin: Origin::Snapshot,
+        };
+        let unread: Arc<[TableName]> = Arc::from(self.guarded.as_slice());
+        let (searching, standing) = (self.rules.searching(), self.related.clone());
+        let mut search = Some(Search::default());
+        while let Some(from) = search.take() {
+            self.unless_stopped()?;
+            let routes = Arc::clone(&self.common.routes);
+            let (searching, standing) = (searching.clone(), standing.clone());
+            let (unread, at, context) = (Arc::clone(&unread), at.clone(), context.clone());
+            search = self
+                .commit_work(now, move |store| {
+                    let from = from.clone();
+                    let (commit, next) =
+                        searching.step(store, standing.as_ref(), &unread, &at, &context, from)?;
+                    let routes = Arc::clone(&routes);
+                    Ok((CaptureCommit { routes, ..commit }, next))
+                })
+                .await?;
+        }
+        self.rules
+            .searched(&self.common.store, self.source_id, now)
+            .await?;
+        Ok(())
+    }
+
+    /// Waits until something that waits for its time is due.
+    pub(super) async fn next_due(&self) {
+        let standing = self
+            .related
+            .as_ref()
+            .filter(|related| related.inside.is_none());
+        match standing.and_then(|related| related.due) {
+            Some(due) => {
+                let wait = contract::clock::until(self.common.clock.now(), due);
+                self.common.clock.sleep(wait).await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stores changes with rules that need rows of several tables, in as many commits as it takes.
+    pub(super) async fn relate(
+        &mut self,
+        changes: Vec<RowChange>,
+        items: Vec<(usize, Item)>,
+        end: Option<Position>,
+        mut commit: CaptureCommit,
+        now: Timestamp,
+    ) -> Result<(), Failed> {
+        let work = Work {
+            changes: Arc::new(changes),
+            items: Arc::new(items),
+            end,
+            unread: Arc::from(self.guarded.as_slice()),
+            clock: Arc::clone(&self.common.clock),
+            context: MapContext {
+                tenant: Arc::clone(&self.translator.tenant),
+                source: Arc::clone(&self.translator.source),
+                read_at: now,
+                origin: Origin::Live,
+            },
+        };
+        let mut from = 0;
+        while let Some(standing) = self.related.clone() {
+            self.unless_stopped()?;
+            let (work_now, commit_now) = (work.clone(), commit.clone());
+            let done: Done = self
+                .commit_work(now, move |store| {
+                    let standing = standing.clone();
+                    related::step(store, standing, &work_now, from, commit_now.clone())
+                })
+                .await?;
+            from = done.next;
+            let finished = !done.more && from == work.changes.len();
+            self.related = Some(done.standing);
+            if finished {
+                break;
+            }
+            // Counted and guarded once.
+            commit.guard = Vec::new();
+            commit.filtered = 0;
+        }
+        Ok(())
+    }
+
+    /// Between two commits of one work: whoever stops the agent does not wait for all of it.
+    pub(super) fn unless_stopped(&self) -> Result<(), Failed> {
+        if *self.common.stop.borrow() {
+            return Err(Failed::Stopped);
+        }
+        Ok(())
+    }
+
+    /// Stores a commit.
+    pub(super) async fn commit(&self, commit: CaptureCommit, now: Timestamp) -> Result<(), Failed> {
+        self.commit_work(now, move |_| Ok((commit.clone(), ())))
+            .await
+    }
+
+    /// Stores what `work` says, waiting out a full disk: the batch stays here and
+    /// unacknowledged, and `work` is asked again.
+    pub(super) async fn commit_work<T: Send + 'static>(
+        &self,
+        now: Timestamp,
+        work: impl Fn(&mut RelationStore<'_>) -> Result<(CaptureCommit, T), StoreError>
+        + Clone
+        + Send
+        + 'static,
+    ) -> Result<T, Failed> {
+        loop {
+            let stored = self
+                .common
+                .store
+                .commit_related(self.source_id, now, work.clone());
+            let (report, answer) = match stored.await {
+                Ok(stored) => stored,
+                Err(error @ StoreError::Full) => {
+                    tracing::error!(source = self.name, stage = "commit", error = %error,
+                        hint = error.hint(), "capture waits for disk space");
+                    if self.common.sleep(FULL_WAIT).await {
+                        return Err(Failed::Store(error));
+                    }
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            if report.held > 0 {
+                tracing::warn!(
+                    source = self.name,
+                    stage = "map",
+                    held = report.held,
+                    hint = "lighterman status",
+                    "changes are held for a person"
+                );
+            }
+            if report.events > 0 {
+                for wake in &self.common.stored {
+                    wake.notify_one();
+                }
+            }
+            return Ok(answer);
+        }
+    }
+}
+
+/// The relations of a source's rules, as the store remembers them.
+pub(super) async fn open_relations(
+    common: &Common,
+    setup: &SourceSetup,
+    state: &SourceState,
+    quiet: Arc<[(String, TableName)]>,
+) -> Result<Option<Standing>, Failed> {
+    let (mapping, checkpoint) = (Arc::clone(&setup.mapping), state.checkpoint.clone());
+    let now = common.clock.now();
+    let of_rows = Arc::clone(&quiet);
+    let (_, (relations, stored)) = common
+        .store
+        .commit_related(state.id, now, move |store| {
+            let mut new = Vec::new();
+            for (rule, _) in of_rows.iter() {
+                if !store.remembers(rule)? {
+                    new.push(rule);
+                }
+            }
+            let mut replicas = StoredReplicas(store);
+            let (relations, to_read) =
+                Relations::open(&mapping, checkpoint.as_ref(), &mut replicas)?;
+            for rule in new {
+                relations.all_told_before(rule, &mut replicas)?;
+            }
+            let tables: Vec<String> = to_read.iter().map(ToString::to_string).collect();
+            store.read_again(&tables)?;
+            Ok((CaptureCommit::default(), (relations, store.has_marks()?)))
+        })
+        .await?;
+    if relations.is_empty() {
+        return Ok(None);
+    }
+    let checkpoint = state.checkpoint.as_ref();
+    Ok(Some(Standing {
+        relations: Arc::new(relations),
+        stored,
+        // A checkpoint inside a transaction: the rest of it may still come.
+        inside: checkpoint.filter(|at| at.seq > 0).map(|at| at.pos.clone()),
+        due: None,
+        quiet,
+    }))
+}
