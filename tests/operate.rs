@@ -316,6 +316,17 @@ async fn a_mapping_that_does_not_fit_the_tables_is_refused_by_check_and_run() {
     assert!(agent.logged(refused, SOON).await, "{}", agent.log());
     site.run("INSERT INTO item VALUES ('B', 'b')");
     assert!(arrives(&receiver, "B", "b").await, "{}", agent.log());
+    // A mapping of which there is no table at all is no better.
+    let (item, moved) = ("{name: item,", "{name: move,");
+    let other = MAPPING.replace(item, "{name: itm,");
+    std::fs::write(&mapping, other.replace(moved, "{name: mvoe,")).unwrap();
+    assert!(
+        agent.logged("no table main.itm", SOON).await,
+        "{}",
+        agent.log()
+    );
+    site.run("INSERT INTO item VALUES ('C', 'c')");
+    assert!(arrives(&receiver, "C", "c").await, "{}", agent.log());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -574,3 +574,37 @@ async fn a_stop_does_not_wait_until_all_is_worked_out() {
     let all = receiver.wait(SOON * 4, all).await;
     assert!(all, "{} {}", receiver.held().state.len(), agent.log());
 }
+
+const KEYLESS: &str = r#"
+mapping: 1
+pack: parts
+pack_version: "1"
+source: sqlite
+company: ACME
+tables: {part: {name: part, key: [code]}}
+events:
+  - id: part
+    emit: product.v1
+    from: part
+    key: {sku: "left(part.code, 3)"}
+    fields: {name: part.name, stock_uom: "'EA'", kind: "'stocked'", status: "'active'"}
+"#;
+
+/// Read at first or told by the log: a row that nothing can tell from others is said.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_without_a_key_is_held_also_when_its_table_is_read() {
+    let receiver = Receiver::start(1, Faults::default()).await;
+    let tables = "CREATE TABLE part (code TEXT PRIMARY KEY, name TEXT);
+                  INSERT INTO part VALUES (NULL, 'Nameless'), ('ABC1', 'Bolt')";
+    let site = Site::new(BINARY, receiver.url(), tables, KEYLESS);
+    let agent = site.agent();
+    let bolt = comes(&receiver, "product.v1", "ACME|ABC", |body| {
+        body["name"] == "Bolt"
+    });
+    assert!(bolt.await, "{}", agent.log());
+    let (_, status) = site.status();
+    assert!(
+        status.to_string().contains("no value in its key [code]"),
+        "{status}"
+    );
+}

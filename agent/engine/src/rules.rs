@@ -94,6 +94,11 @@ impl Rules {
             .is_some_and(|known| known.stage == Stage::Reading)
     }
 
+    /// Whether a rule needs rows of several tables.
+    pub(crate) fn relates(&self, rule: &str) -> bool {
+        self.progress(rule).is_some_and(|known| known.relates)
+    }
+
     /// Whether a table is being read for some rule of one row.
     pub(crate) fn is_read_for_any(&self, table: &TableName) -> bool {
         self.infos

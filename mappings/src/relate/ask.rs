@@ -447,6 +447,7 @@ impl Relations {
             own: true,
             due: None,
             latest: None,
+            gone: false,
             ..mark.clone()
         };
         let mut told = Vec::with_capacity(rows.len());

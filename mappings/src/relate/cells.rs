@@ -85,6 +85,7 @@ pub fn mark_text(mark: &Mark) -> String {
         "own": mark.own,
         "due": mark.due.map(|moment| moment.to_string()),
         "latest": mark.latest.map(|moment| moment.to_string()),
+        "gone": mark.gone,
         "reason": mark.reason,
         "renamed_from": mark.renamed_from,
     })
@@ -114,6 +115,8 @@ pub fn mark_from_text(text: &str) -> Option<Mark> {
         own: json.get("own")?.as_bool()?,
         due: moment("due")?,
         latest: moment("latest")?,
+        // Marks of earlier versions do not say.
+        gone: json.get("gone").and_then(Json::as_bool).unwrap_or(false),
         reason: match field("reason") {
             Some(text) => Some(
                 [HARD_DELETE, OUT_OF_SCOPE, SOFT_FLAG]
@@ -190,6 +193,7 @@ mod tests {
                 own,
                 due: at,
                 latest: at,
+                gone: !own,
                 reason: Some(SOFT_FLAG),
                 renamed_from: at.map(|at| at.to_string()),
             };

@@ -77,6 +77,7 @@ impl Relations {
             own: false,
             due: None,
             latest: None,
+            gone: false,
             reason: None,
             renamed_from: None,
         };

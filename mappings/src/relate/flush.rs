@@ -191,6 +191,7 @@ impl Relations {
                 let mark = Mark {
                     due: Some(until),
                     latest: Some(until),
+                    gone: true,
                     ..mark
                 };
                 pending.mark(rule, row, mark);
@@ -201,8 +202,9 @@ impl Relations {
                         group::replace(plan, Some(told), None, replicas)?;
                     }
                     // Out of scope again, a fact is remembered: it must not be told twice. Where
-                    // it changed meanwhile, it is worked out when it comes back. But one that is
-                    // out of scope was not told before either.
+                    // it changed meanwhile, it is worked out when it comes back. Whether one was
+                    // told before anything of it was remembered, nobody knows: told again, it is
+                    // recognised by its idempotency key.
                     if !fact || reason == HARD_DELETE || told.part == BEFORE {
                         replicas.tell(plan.id, row, None)?;
                     } else if mark.own && !told.held {
@@ -486,7 +488,7 @@ const MOVE_WAITS: u32 = 10;
 /// Whether a row that is gone may only be on its way to another table, and has not been waited
 /// for.
 fn moves(plan: &RulePlan, told: Option<&Told>, mark: &Mark) -> bool {
-    plan.rule.from().history.is_some() && told.is_some() && mark.latest.is_none()
+    plan.rule.from().history.is_some() && told.is_some() && !mark.gone
 }
 
 /// In place of a fact's digest: it was told before anything of it was remembered.

@@ -288,6 +288,7 @@ fn read_mark(position: &Position) -> Mark {
         own: false,
         due: None,
         latest: None,
+        gone: false,
         reason: None,
         renamed_from: None,
     }

@@ -41,6 +41,8 @@ pub struct Mark {
     pub due: Option<Timestamp>,
     /// Later changes do not put it off beyond this.
     pub latest: Option<Timestamp>,
+    /// Its row is gone, and it is waited for whether it comes back elsewhere.
+    pub gone: bool,
     /// Why a key ended, if it did.
     pub reason: Option<&'static str>,
     /// The key that a row told before it told this one.
@@ -52,13 +54,19 @@ impl Mark {
     pub fn with(&mut self, newer: Self) {
         let own = self.own || newer.own;
         let latest = self.latest.or(newer.latest);
-        // A row that came back within its transaction is not waited for any more.
-        let back = newer.own && newer.due.is_none();
-        let due = if back { None } else { self.due.max(newer.due) };
+        let due = self.due.max(newer.due);
         let due = match latest {
             Some(latest) => due.map(|due| due.min(latest)),
             None => due,
         };
+        // Whatever became of a row that was gone is waited for no longer than any other.
+        let news = self.gone && newer.own;
+        let (due, latest) = if news {
+            (newer.due, newer.latest)
+        } else {
+            (due, latest)
+        };
+        let gone = self.gone || newer.gone;
         // A key that ended for one row and is told by another has not ended.
         let reason = match (self.reason, newer.reason) {
             (Some(known), Some(_)) => Some(known),
@@ -70,6 +78,7 @@ impl Mark {
         }
         self.renamed_from = renamed_from;
         self.own = own;
+        self.gone = gone;
         self.due = due;
         self.latest = latest;
         self.reason = reason;

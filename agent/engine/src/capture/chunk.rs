@@ -54,7 +54,9 @@ impl Session<'_> {
                     }),
                 });
             }
-            if !fresh || !tells {
+            // Without a key it is in no replica: whose rule needs it is told by the mapper alone.
+            let keyless = keeps && row.key().is_none();
+            if !fresh || !(tells || keyless) {
                 continue;
             }
             let from = translated.items.len();
@@ -64,7 +66,7 @@ impl Session<'_> {
                     row,
                     Origin::Snapshot,
                     now,
-                    &|rule| rules.is_read(rule),
+                    &|rule| rules.is_read(rule) || (keyless && rules.relates(rule)),
                     &mut translated,
                 )
                 .await?;
