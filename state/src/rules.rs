@@ -394,6 +394,18 @@ impl Opening<'_> {
             .optional()?;
         if let Some(teller) = &teller {
             self.taken.push(teller.name.clone());
+            // What it holds is settled by who tells its rows from now on.
+            self.db.execute(
+                "UPDATE held SET rule = ?3 WHERE source = ?1 AND rule = ?2 AND event_type = ?4
+                   AND ?2 NOT IN (SELECT value FROM json_each(?5))",
+                params![
+                    self.source,
+                    teller.name,
+                    rule.name,
+                    rule.event_type.name(),
+                    self.names
+                ],
+            )?;
         }
         Ok(teller)
     }

@@ -284,13 +284,14 @@ async fn a_changed_rule_of_facts_reads_its_table_for_those_that_are_held() {
     world.commit(vec![item], 1).await;
     open(&world, &[rule("facts", "2", FACT)]).await;
     assert_eq!(reading(&world).await, Some(None));
-    // Once more, where it changes while they are read.
+    // Once more, where it changes while they are read, and takes another name at that.
     chunk(&world, Some("5")).await;
-    open(&world, &[rule("facts", "3", FACT)]).await;
+    open(&world, &[rule("moves", "3", FACT)]).await;
     chunk(&world, None).await;
+    assert_eq!(stage(&world, "moves").await, Stage::Held);
     assert_eq!(reading(&world).await, Some(None));
     chunk(&world, None).await;
-    assert_eq!(stage(&world, "facts").await, Stage::Told);
+    assert_eq!(stage(&world, "moves").await, Stage::Told);
     assert_eq!(reading(&world).await, None);
 }
 
