@@ -211,6 +211,31 @@ async fn facts_that_come_back_during_their_reading_are_told_from_where_they_left
 }
 
 #[tokio::test]
+async fn facts_that_come_back_saw_no_change_while_they_were_away() {
+    let world = World::new().await;
+    let both = [rule("products", "1", STATE), rule("facts", "1", FACT)];
+    open(&world, &both).await;
+    chunk(&world, Some("5")).await;
+    world.commit(Vec::new(), 1).await;
+    open(&world, &both[..1]).await;
+    world.commit(Vec::new(), 2).await;
+    let back = open(&world, &both).await;
+    let facts = back.iter().find(|rule| rule.name == "facts").unwrap();
+    assert_eq!(facts.since, None);
+    assert_eq!(facts.unseen, Some((Some(position(1)), position(2))));
+    // Under another name as well, and over a second time.
+    let other = [both[0].clone(), rule("moves", "1", FACT)];
+    let renamed = open(&world, &other).await;
+    let moves = renamed.iter().find(|rule| rule.name == "moves").unwrap();
+    assert_eq!(moves.unseen, facts.unseen);
+    open(&world, &both[..1]).await;
+    world.commit(Vec::new(), 3).await;
+    let back = open(&world, &other).await;
+    let moves = back.iter().find(|rule| rule.name == "moves").unwrap();
+    assert_eq!(moves.unseen, Some((Some(position(1)), position(3))));
+}
+
+#[tokio::test]
 async fn facts_under_another_name_saw_what_they_saw_under_the_old_one() {
     let world = World::new().await;
     open(&world, &[rule("facts", "1", FACT)]).await;
