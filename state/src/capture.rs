@@ -295,9 +295,16 @@ fn settle(db: &Connection, source: i64, rule: &str, row_key: &str) -> Result<boo
 }
 
 fn hold(db: &Connection, source: i64, held: &Held, now: Timestamp) -> Result<(), StoreError> {
-    // One open item per rule and row: a newer state of the row replaces the older. Rows without a
-    // key and facts each keep their own item.
-    if !held.row_key.is_empty() && held.event_type.kind() == EventKind::State {
+    // One open item per rule and row: a newer state of the row replaces the older. Facts each keep
+    // their own item; so do rows without a key, as long as no two of them are alike: one that is
+    // read again must not pile up.
+    if held.row_key.is_empty() {
+        db.prepare_cached(
+            "DELETE FROM held WHERE source = ?1 AND rule = ?2 AND row_key = ''
+               AND table_name = ?3 AND row_json = ?4",
+        )?
+        .execute(params![source, held.rule, held.table, held.row_json])?;
+    } else if held.event_type.kind() == EventKind::State {
         settle(db, source, &held.rule, &held.row_key)?;
     }
     db.prepare_cached(

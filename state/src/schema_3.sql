@@ -14,6 +14,10 @@ CREATE TABLE rule (
   since      TEXT,                    -- it saw every change behind this position; NULL = every one
   quiet      INTEGER NOT NULL,        -- its facts were told before their rows are read into replicas
   active     INTEGER NOT NULL,        -- it stands in the mappings
+  successor  TEXT,                    -- the rule that came into force in its place
+  left_at    TEXT,                    -- the checkpoint when it was taken out
+  left_read  TEXT,                    -- how far its table was read then
+  back_at    TEXT,                    -- the checkpoint when its reading went on; it saw nothing between
   PRIMARY KEY (source, name)
 ) STRICT, WITHOUT ROWID;
 

@@ -145,6 +145,181 @@ async fn only_keys_of_an_older_generation_that_are_not_held_are_untold() {
     assert!(!untold().await.unwrap().1.1, "it may be any key");
 }
 
+fn held(rule: &str, event_type: EventType, row: &str, key: Option<&str>) -> state::Item {
+    state::Item::Held(state::Held {
+        rule: rule.to_owned(),
+        event_type,
+        table: "item".to_owned(),
+        row_key: row.to_owned(),
+        event_key: key.map(str::to_owned),
+        position: position(3),
+        reason: "an unknown code".to_owned(),
+        row_json: r#"{"op":"insert"}"#.to_owned(),
+    })
+}
+
+async fn may_end(world: &World, rule: &'static str, ready: &[&str]) -> bool {
+    let ready: Vec<String> = ready.iter().map(|&name| name.to_owned()).collect();
+    let asked = world.store.commit_related(world.source, NOW, move |store| {
+        Ok((CaptureCommit::default(), store.may_end(rule, &ready)?))
+    });
+    asked.await.unwrap().1
+}
+
+async fn tellers(world: &World, rule: &'static str) -> Vec<String> {
+    let asked = world.store.commit_related(world.source, NOW, move |store| {
+        Ok((CaptureCommit::default(), store.predecessors(rule)?))
+    });
+    asked.await.unwrap().1
+}
+
+fn held_items(world: &World) -> i64 {
+    let db = Connection::open(world.folder.path().join(FILE_NAME)).unwrap();
+    let count = "SELECT count(*) FROM held";
+    db.query_row(count, [], |row| row.get(0)).unwrap()
+}
+
+#[tokio::test]
+async fn facts_that_come_back_during_their_reading_are_told_from_where_they_left_it() {
+    let world = World::new().await;
+    let both = [rule("products", "1", STATE), rule("facts", "1", FACT)];
+    open(&world, &both).await;
+    chunk(&world, Some("5")).await;
+    // Nothing is read meanwhile, under the same name or another one.
+    open(&world, &both[..1]).await;
+    open(&world, &both).await;
+    assert_eq!(stage(&world, "facts").await, Stage::Reading);
+    open(&world, &both[..1]).await;
+    let other = [rule("products", "1", STATE), rule("moves", "1", FACT)];
+    open(&world, &other).await;
+    assert_eq!(stage(&world, "moves").await, Stage::Reading);
+    assert_eq!(reading(&world).await, Some(Some("5".to_owned())));
+    // The rest is read for others meanwhile.
+    open(&world, &both[..1]).await;
+    chunk(&world, Some("7")).await;
+    chunk(&world, None).await;
+    assert_eq!(reading(&world).await, None);
+    open(&world, &other).await;
+    assert_eq!(stage(&world, "moves").await, Stage::Reading);
+    assert_eq!(reading(&world).await, Some(Some("5".to_owned())));
+    chunk(&world, None).await;
+    assert_eq!(stage(&world, "moves").await, Stage::Told);
+    // Of those who told it in turn, none is left to tell anything.
+    open(&world, &both).await;
+    assert_eq!(stage(&world, "facts").await, Stage::Told);
+    assert_eq!(reading(&world).await, None);
+}
+
+#[tokio::test]
+async fn facts_that_come_back_saw_no_change_while_they_were_away() {
+    let world = World::new().await;
+    let both = [rule("products", "1", STATE), rule("facts", "1", FACT)];
+    open(&world, &both).await;
+    chunk(&world, Some("5")).await;
+    world.commit(Vec::new(), 1).await;
+    open(&world, &both[..1]).await;
+    world.commit(Vec::new(), 2).await;
+    let back = open(&world, &both).await;
+    let facts = back.iter().find(|rule| rule.name == "facts").unwrap();
+    assert_eq!(facts.since, None);
+    assert_eq!(facts.unseen, Some((Some(position(1)), position(2))));
+    // Under another name as well, and over a second time.
+    let other = [both[0].clone(), rule("moves", "1", FACT)];
+    let renamed = open(&world, &other).await;
+    let moves = renamed.iter().find(|rule| rule.name == "moves").unwrap();
+    assert_eq!(moves.unseen, facts.unseen);
+    open(&world, &both[..1]).await;
+    world.commit(Vec::new(), 3).await;
+    let back = open(&world, &other).await;
+    let moves = back.iter().find(|rule| rule.name == "moves").unwrap();
+    assert_eq!(moves.unseen, Some((Some(position(1)), position(3))));
+}
+
+#[tokio::test]
+async fn facts_under_another_name_saw_what_they_saw_under_the_old_one() {
+    let world = World::new().await;
+    open(&world, &[rule("facts", "1", FACT)]).await;
+    chunk(&world, Some("5")).await;
+    world.commit(Vec::new(), 1).await;
+    let renamed = open(&world, &[rule("moves", "1", FACT)]).await;
+    assert_eq!(renamed[0].stage, Stage::Reading);
+    assert_eq!(renamed[0].since, None, "every change, as before");
+}
+
+#[tokio::test]
+async fn what_is_held_of_rows_without_a_key_hinders_no_end_and_does_not_pile_up() {
+    let world = World::new().await;
+    open(&world, &[rule("products", "1", STATE)]).await;
+    chunk(&world, None).await;
+    let nameless = held("products", STATE, "", None);
+    world.commit(vec![nameless.clone(), nameless], 1).await;
+    assert_eq!(held_items(&world), 1, "of one row");
+    assert!(may_end(&world, "products", &["products"]).await);
+    let known = held("products", STATE, "a", Some("ACME|A"));
+    world.commit(vec![known], 2).await;
+    open(&world, &[rule("products", "2", STATE)]).await;
+    assert_eq!(held_items(&world), 1, "the reading holds it anew");
+}
+
+#[tokio::test]
+async fn only_what_takes_a_rules_place_takes_over_its_keys() {
+    let world = World::new().await;
+    open(
+        &world,
+        &[rule("products", "1", STATE), rule("others", "1", STATE)],
+    )
+    .await;
+    open(&world, &[rule("others", "1", STATE)]).await;
+    open(&world, &[rule("others", "2", STATE)]).await;
+    assert_eq!(tellers(&world, "others").await, ["others"]);
+    open(&world, &[rule("goods", "2", STATE)]).await;
+    assert_eq!(tellers(&world, "goods").await, ["goods", "others"]);
+    open(&world, &[rule("wares", "2", STATE)]).await;
+    assert_eq!(tellers(&world, "wares").await, ["wares", "goods", "others"]);
+    // And back.
+    open(&world, &[rule("goods", "2", STATE)]).await;
+    assert_eq!(tellers(&world, "goods").await, ["goods", "others", "wares"]);
+}
+
+#[tokio::test]
+async fn keys_of_a_type_that_a_rule_emits_no_more_wait_for_the_rule_that_emits_it_now() {
+    let world = World::new().await;
+    open(&world, &[rule("products", "1", STATE)]).await;
+    world.commit(vec![product("A", 1, "a")], 1).await;
+    chunk(&world, None).await;
+    let elsewhere = RuleInForce {
+        table: "other".to_owned(),
+        ..rule("new", "1", STATE)
+    };
+    let stocks = rule("products", "2", EventType::InventoryAvailability);
+    open(&world, &[stocks, elsewhere]).await;
+    chunk(&world, None).await;
+    assert_eq!(stage(&world, "products").await, Stage::Ending);
+    assert_eq!(stage(&world, "new").await, Stage::Reading);
+    assert!(!may_end(&world, "products", &["products"]).await);
+    assert!(may_end(&world, "products", &["products", "new"]).await);
+}
+
+#[tokio::test]
+async fn a_changed_rule_of_facts_reads_its_table_for_those_that_are_held() {
+    let world = World::new().await;
+    open(&world, &[rule("facts", "1", FACT)]).await;
+    chunk(&world, None).await;
+    let item = held("facts", FACT, "a", Some("ACME|A"));
+    world.commit(vec![item], 1).await;
+    open(&world, &[rule("facts", "2", FACT)]).await;
+    assert_eq!(reading(&world).await, Some(None));
+    // Once more, where it changes while they are read, and takes another name at that.
+    chunk(&world, Some("5")).await;
+    open(&world, &[rule("moves", "3", FACT)]).await;
+    chunk(&world, None).await;
+    assert_eq!(stage(&world, "moves").await, Stage::Held);
+    assert_eq!(reading(&world).await, Some(None));
+    chunk(&world, None).await;
+    assert_eq!(stage(&world, "moves").await, Stage::Told);
+    assert_eq!(reading(&world).await, None);
+}
+
 #[tokio::test]
 async fn a_file_of_version_2_has_its_state_told_again_and_its_facts_not() {
     let folder = tempfile::tempdir().unwrap();

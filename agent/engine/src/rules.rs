@@ -90,8 +90,39 @@ impl Rules {
 
     /// Whether a rule's table is being read for it.
     pub(crate) fn is_read(&self, rule: &str) -> bool {
+        let stage = self.progress(rule).map(|known| known.stage);
+        match stage {
+            Some(Stage::Reading | Stage::Held | Stage::ReadingThenHeld) => true,
+            Some(Stage::Told | Stage::Next | Stage::Ending | Stage::HeldNext) | None => false,
+        }
+    }
+
+    /// Whether a rule's table is being read for facts that are held, and for no others.
+    pub(crate) fn is_read_for_held(&self, rule: &str) -> bool {
         self.progress(rule)
-            .is_some_and(|known| known.stage == Stage::Reading)
+            .is_some_and(|known| known.stage == Stage::Held)
+    }
+
+    /// The rules for whose held facts a table is being read.
+    pub(crate) fn read_for_held(&self, table: &TableName) -> Vec<&str> {
+        let rules = self.infos.iter().filter(|rule| rule.table == *table);
+        rules
+            .map(|rule| rule.id.as_str())
+            .filter(|rule| self.is_read_for_held(rule))
+            .collect()
+    }
+
+    /// Whether facts of a table's rows have still to be told for the first time.
+    pub(crate) fn has_facts_to_tell(&self, table: &TableName) -> bool {
+        let facts =
+            |rule: &&RuleInfo| rule.table == *table && rule.event_type.kind() == EventKind::Fact;
+        self.infos.iter().filter(facts).any(|rule| {
+            let stage = self.progress(&rule.id).map(|known| known.stage);
+            match stage {
+                Some(Stage::Reading | Stage::Next | Stage::ReadingThenHeld) => true,
+                Some(Stage::Told | Stage::Ending | Stage::Held | Stage::HeldNext) | None => false,
+            }
+        })
     }
 
     /// Whether a rule needs rows of several tables.
@@ -108,8 +139,13 @@ impl Rules {
 
     /// Whether a rule saw a streamed change as it came by.
     pub(crate) fn saw(&self, rule: &str, change: &Position) -> bool {
-        let since = self.progress(rule).and_then(|known| known.since.as_ref());
-        since.is_none_or(|since| change > since)
+        let Some(known) = self.progress(rule) else {
+            return true;
+        };
+        let unseen = known.unseen.as_ref().is_some_and(|(left, back)| {
+            change <= back && left.as_ref().is_none_or(|left| change > left)
+        });
+        known.since.as_ref().is_none_or(|since| change > since) && !unseen
     }
 
     /// The rules whose facts were told before their rows are read into replicas, with their tables.

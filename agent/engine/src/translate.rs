@@ -24,7 +24,7 @@ pub(crate) struct Translated {
     pub(crate) filtered: u64,
     /// The change being translated.
     pub(crate) change: usize,
-    /// Its table has not been read yet: the log may be the first to tell of its row.
+    /// Its table has not been read yet for facts: the log may be the first to tell of its row.
     pub(crate) unread: bool,
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use contract::{EventKind, EventOp, Origin, Position, RowKey};
-use state::{CaptureCommit, ChunkDone, Item};
+use state::{CaptureCommit, ChunkDone, Item, RelationStore, StoreError};
 
 use super::{Failed, Session, WHOLE_TABLE};
 use crate::related::{self, ReadRow};
@@ -38,6 +38,8 @@ impl Session<'_> {
         let (rules, related) = (&self.rules, self.related.as_ref());
         let keeps = related.is_some_and(|related| related.relations.has(&table));
         let tells = rules.is_read_for_any(&table);
+        let held = rules.read_for_held(&table);
+        let mut only_held = Vec::new();
         for (row, seen) in chunk.rows.iter().zip(&guard) {
             let fresh = fresh && reflected(seen);
             if keeps {
@@ -70,27 +72,30 @@ impl Session<'_> {
                     &mut translated,
                 )
                 .await?;
-            if let Some((change, _)) = seen {
-                // The stream has told this row's facts already. A state told again is suppressed
-                // as unchanged, but a fact would stand in the outbox twice.
-                let kept: Vec<(usize, Item)> = translated
-                    .items
-                    .drain(from..)
-                    .filter(|(_, item)| !told_live(rules, item, change))
-                    .collect();
-                translated.items.extend(kept);
+            for rule in &held {
+                // Left out now, or no fact any more.
+                let told =
+                    |(_, item): &(usize, Item)| fact_of(item).is_some_and(|of| of.0 == *rule);
+                if !translated.items.iter().skip(from).any(told) {
+                    let settled = Item::Settled {
+                        rule: (*rule).to_owned(),
+                        row_key: row.key().as_ref().map_or("", RowKey::as_str).to_owned(),
+                    };
+                    translated.items.push((0, settled));
+                }
             }
+            let change = seen.as_ref().map(|(change, _)| change);
+            let items = translated.items.iter().skip(from);
+            only_held.extend(items.map(|(_, item)| is_told(rules, item, change)));
         }
         // A row that one rule leaves out and another takes up passes from one to the other.
-        let (mut items, ends): (Vec<Item>, Vec<Item>) = translated
-            .items
-            .into_iter()
-            .map(|(_, item)| item)
-            .partition(|item| !is_end(item));
+        let items = translated.items.into_iter().map(|(_, item)| item);
+        let (mut items, ends): (Vec<_>, Vec<_>) =
+            items.zip(only_held).partition(|(item, _)| !is_end(item));
         items.extend(ends);
+        let items = Arc::new(items);
         let done = chunk.next.is_none();
         let commit = CaptureCommit {
-            items,
             routes: Arc::clone(&self.common.routes),
             chunk: Some(ChunkDone {
                 table: table.to_string(),
@@ -108,13 +113,22 @@ impl Session<'_> {
                     .commit_work(now, move |store| {
                         let whole = done.then_some((&read, &mark));
                         let standing = standing.clone();
+                        let items = to_tell(store, &items)?;
                         let standing = related::chunk(store, standing, &rows, whole, now)?;
-                        Ok((commit.clone(), standing))
+                        let commit = commit.clone();
+                        Ok((CaptureCommit { items, ..commit }, standing))
                     })
                     .await?;
                 self.related = Some(standing);
             }
-            None => self.commit(commit, now).await?,
+            None => {
+                self.commit_work(now, move |store| {
+                    let items = to_tell(store, &items)?;
+                    let commit = commit.clone();
+                    Ok((CaptureCommit { items, ..commit }, ()))
+                })
+                .await?;
+            }
         }
         if done {
             let once_more = self.once_more.iter().position(|again| *again == table);
@@ -138,18 +152,51 @@ pub(super) async fn next_chunk(reading: Option<&mut Reading>) -> Option<Chunk> {
     }
 }
 
-/// Whether an item is a fact that its rule told when the change behind it came by.
-fn told_live(rules: &Rules, item: &Item, change: &Position) -> bool {
+/// The rule and row of a fact, told or held, and of what is settled.
+fn fact_of(item: &Item) -> Option<(&str, &str)> {
     match item {
         Item::Event(told) if told.event.kind() == EventKind::Fact => {
-            rules.saw(&told.event.envelope.mapping.rule, change)
+            Some((&told.event.envelope.mapping.rule, &told.row_key))
         }
-        Item::Event(_)
-        | Item::Rewritten(_)
-        | Item::Held(_)
-        | Item::Settled { .. }
-        | Item::Truncated(_) => false,
+        Item::Held(held) if held.event_type.kind() == EventKind::Fact => {
+            Some((&held.rule, &held.row_key))
+        }
+        Item::Settled { rule, row_key } => Some((rule, row_key)),
+        Item::Event(_) | Item::Held(_) | Item::Rewritten(_) | Item::Truncated(_) => None,
     }
+}
+
+/// Whether an item is a fact that its rule told before, unless it is held: in an earlier reading, or
+/// when the change behind it came by. A state told again is suppressed as unchanged, but a fact
+/// would stand in the outbox twice.
+fn is_told(rules: &Rules, item: &Item, change: Option<&Position>) -> bool {
+    fact_of(item).is_some_and(|(rule, _)| {
+        let saw = |change| rules.saw(rule, change);
+        let came_by = change.is_some_and(saw) && !matches!(item, Item::Settled { .. });
+        came_by || rules.is_read_for_held(rule)
+    })
+}
+
+/// Of items that may have been told, those that are held. Asked within the commit that stores them,
+/// so that none is told by two.
+fn to_tell(store: &RelationStore<'_>, items: &[(Item, bool)]) -> Result<Vec<Item>, StoreError> {
+    let mut told = Vec::with_capacity(items.len());
+    for (item, only_held) in items {
+        if let Some((rule, row_key)) = fact_of(item).filter(|_| *only_held) {
+            if !store.is_fact_held(rule, row_key)? {
+                continue;
+            }
+            if matches!(item, Item::Held(_)) {
+                // It is held still, and once.
+                told.push(Item::Settled {
+                    rule: rule.to_owned(),
+                    row_key: row_key.to_owned(),
+                });
+            }
+        }
+        told.push(item.clone());
+    }
+    Ok(told)
 }
 
 fn is_end(item: &Item) -> bool {

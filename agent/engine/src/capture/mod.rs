@@ -307,7 +307,8 @@ impl Session<'_> {
         let mut guard = Vec::new();
         for (n, change) in batch.changes.iter().enumerate() {
             translated.change = n;
-            translated.unread = self.guarded.contains(change.table());
+            translated.unread = self.guarded.contains(change.table())
+                && self.rules.has_facts_to_tell(change.table());
             self.translator
                 .change(
                     &self.common.store,
