@@ -8,7 +8,7 @@ use contract::{
     Body, Envelope, EventKey, EventKind, EventOp, Op, Row, RowChange, RowKey, TableShape, Value,
 };
 
-use crate::draft::{Draft, HeldChange, MapContext, Mapped, Open, Truncated};
+use crate::draft::{Draft, Gap, HeldChange, MapContext, Mapped, Open, Truncated};
 use crate::evaluate::{self, Known, complete};
 use crate::rule::{Formula, Origin, Rule};
 use crate::set::MappingSet;
@@ -275,24 +275,18 @@ fn written(
         }
     }
     let cells = rule.cells(cells, &row);
-    let mut body = Body::new(rule.event_type.schema());
-    let mut known = Known::new(rule).with_key(rule, &key_now);
-    let gaps = evaluate::fields(rule, &cells, &mut [], &mut known, &mut body, |_| true);
-    let gaps = gaps.map_err(hold)?;
-    let open = if gaps.is_empty() {
-        complete(rule, &mut body).map_err(hold)?;
-        envelope.warnings = evaluate::guards(rule, &cells, &key_now, &body).map_err(hold)?;
-        None
-    } else {
+    let (body, gaps, warnings) = worked_out(rule, &cells, &key_now).map_err(hold)?;
+    envelope.warnings = warnings;
+    let open = (!gaps.is_empty()).then(|| {
         let blame = held(rule, change, String::new(), Some(event_key.clone()));
-        Some(Box::new(Open {
+        Box::new(Open {
             rule: Arc::clone(rule),
             gaps,
             blame,
             row: row.to_vec(),
             at: cells.at.to_vec(),
-        }))
-    };
+        })
+    });
     Ok(Some(Draft {
         envelope,
         body: Some(body),
@@ -314,21 +308,32 @@ fn rewritten(rule: &Rule, cells: &[usize], change: &RowChange, draft: &Draft) ->
     if ended(rule, &cells) != Ok(None) {
         return false;
     }
-    let old = evaluate::key(rule, &cells).and_then(|key| {
-        let mut body = Body::new(rule.event_type.schema());
-        let mut known = Known::new(rule).with_key(rule, &key);
-        let gaps = evaluate::fields(rule, &cells, &mut [], &mut known, &mut body, |_| true)?;
-        if !gaps.is_empty() {
-            return Ok(None);
-        }
-        complete(rule, &mut body)?;
-        let warnings = evaluate::guards(rule, &cells, &key, &body)?;
-        Ok(Some((key, body, warnings)))
-    });
-    let Ok(Some((key, old, warnings))) = old else {
+    let Ok(key) = evaluate::key(rule, &cells) else {
         return false;
     };
-    key == draft.envelope.key && old == *body && warnings == draft.envelope.warnings
+    let Ok((old, gaps, warnings)) = worked_out(rule, &cells, &key) else {
+        return false;
+    };
+    gaps.is_empty()
+        && key == draft.envelope.key
+        && old == *body
+        && warnings == draft.envelope.warnings
+}
+
+/// A row's body, what the log left out of it, and what guards said.
+type WorkedOut = (Body, Vec<(usize, Gap)>, Vec<String>);
+
+/// Works out a row's body; it is completed and guarded where the log left nothing out.
+fn worked_out(rule: &Rule, cells: &Cells<'_>, key: &EventKey) -> Result<WorkedOut, String> {
+    let mut body = Body::new(rule.event_type.schema());
+    let mut known = Known::new(rule).with_key(rule, key);
+    let gaps = evaluate::fields(rule, cells, &mut [], &mut known, &mut body, |_| true)?;
+    if !gaps.is_empty() {
+        return Ok((body, gaps, Vec::new()));
+    }
+    complete(rule, &mut body)?;
+    let warnings = evaluate::guards(rule, cells, key, &body)?;
+    Ok((body, gaps, warnings))
 }
 
 /// Why a row says nothing: `where` does not take it, or `deleted_when` says it is gone. Unknown
