@@ -282,6 +282,13 @@ fn free_port() -> u16 {
 }
 
 /// A program of the newest installed PostgreSQL.
+///
+/// # Panics
+/// When PostgreSQL is not installed.
+pub fn program(name: &str) -> PathBuf {
+    binary(name)
+}
+
 fn binary(name: &str) -> PathBuf {
     let version = |path: &Path| {
         path.file_name()
