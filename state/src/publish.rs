@@ -252,7 +252,7 @@ pub(crate) fn truncate(
     loop {
         let step: Vec<(i64, String)> = db
             .prepare_cached(
-                "SELECT id, key FROM published
+                "SELECT id, key FROM published INDEXED BY published_by_rule
                  WHERE source = ?1 AND rule = ?2 AND body IS NOT NULL AND id > ?3
                    AND event_type = ?4
                  ORDER BY id LIMIT ?5",

@@ -405,8 +405,9 @@ impl<'t> RelationStore<'t> {
         Ok(self
             .db
             .prepare_cached(
-                "SELECT min(due) FROM mark
-                 WHERE relation IN (SELECT id FROM relation WHERE source = ?1)",
+                "SELECT min(due) FROM mark INDEXED BY mark_due
+                 WHERE relation IN (SELECT id FROM relation WHERE source = ?1)
+                   AND due IS NOT NULL",
             )?
             .query_row([self.source], |row| row.get(0))?)
     }
@@ -466,7 +467,8 @@ impl<'t> RelationStore<'t> {
         Ok(self
             .db
             .prepare_cached(
-                "SELECT row_key, event_key, held, part FROM told
+                // Named: without statistics all that a rule ever told would be walked.
+                "SELECT row_key, event_key, held, part FROM told INDEXED BY told_by_key
                  WHERE relation = ?1 AND event_key = ?2 ORDER BY row_key LIMIT ?3",
             )?
             .query_map(params![rule, event_key, limit_of(limit)], told_row)?

@@ -161,9 +161,7 @@ async fn compare() {
                 copied("ours").await;
                 ours = Some(this(&world, &end_number));
                 world
-                    .until(
-                        "SELECT NOT active FROM pg_replication_slots WHERE slot_name = 'ours'",
-                    )
+                    .until("SELECT NOT active FROM pg_replication_slots WHERE slot_name = 'ours'")
                     .await;
                 world.run("SELECT pg_drop_replication_slot('ours')").await;
             }

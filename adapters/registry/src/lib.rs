@@ -39,8 +39,15 @@ pub const SOURCES: &[SourceKind] = &[
 ];
 
 /// Every kind of destination.
-pub const DESTINATIONS: &[DestinationKind] = &[DestinationKind {
-    name: destination_webhook::NAME,
-    example: destination_webhook::EXAMPLE,
-    read: destination_webhook::read,
-}];
+pub const DESTINATIONS: &[DestinationKind] = &[
+    DestinationKind {
+        name: destination_webhook::NAME,
+        example: destination_webhook::EXAMPLE,
+        read: destination_webhook::read,
+    },
+    DestinationKind {
+        name: destination_null::NAME,
+        example: destination_null::EXAMPLE,
+        read: destination_null::read,
+    },
+];

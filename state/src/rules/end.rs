@@ -77,11 +77,12 @@ impl RelationStore<'_> {
             .db
             .prepare_cached(
                 "SELECT p.id, p.event_type, p.key
-                 FROM published p JOIN rule r ON r.source = p.source AND r.name = ?2
+                 FROM published p INDEXED BY published_by_rule
+                 JOIN rule r ON r.source = p.source AND r.name = ?2
                  WHERE p.source = ?1 AND p.rule = ?3 AND p.body IS NOT NULL AND p.id > ?4
                    AND (p.rule <> r.name OR p.generation < r.generation)
                    AND NOT EXISTS (SELECT 1 FROM relation n
-                     JOIN told t ON t.relation = n.id AND t.event_key = p.key
+                     JOIN told t INDEXED BY told_by_key ON t.relation = n.id AND t.event_key = p.key
                      WHERE n.source = p.source AND n.rule = r.name
                        AND p.event_type = r.event_type)
                    AND NOT EXISTS (SELECT 1 FROM held h
