@@ -62,6 +62,7 @@ struct Shared {
     latency_ms: AtomicU64,
     /// So many bytes may still go to clients before the connection that has more is reset.
     rest: Mutex<Option<u64>>,
+    resets: AtomicU64,
     /// In the order they were accepted.
     lines: Mutex<Vec<Line>>,
 }
@@ -98,6 +99,7 @@ impl Proxy {
             refuse: AtomicBool::new(false),
             latency_ms: AtomicU64::new(0),
             rest: Mutex::new(None),
+            resets: AtomicU64::new(0),
             lines: Mutex::new(Vec::new()),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
@@ -150,6 +152,11 @@ impl Proxy {
     /// How many connections have been accepted so far.
     pub fn accepted(&self) -> usize {
         lock(&self.shared.lines).len()
+    }
+
+    /// How many connections have been reset so far, those refused not counted.
+    pub fn resets(&self) -> u64 {
+        self.shared.resets.load(Ordering::Relaxed)
     }
 
     /// Resets all connections again and again, and refuses new ones for a while each time.
@@ -231,6 +238,7 @@ async fn serve(mut client: TcpStream, line: Line, shared: Arc<Shared>) {
         }
     };
     if passed.is_err() {
+        shared.resets.fetch_add(1, Ordering::Relaxed);
         let _ = (client.set_zero_linger(), server.set_zero_linger());
     }
     line.open.store(false, Ordering::Relaxed);
@@ -384,6 +392,6 @@ mod tests {
             .await
             .unwrap();
         round_trip(&mut socket, b"again").await;
-        assert_eq!(proxy.accepted(), 2);
+        assert_eq!((proxy.accepted(), proxy.resets()), (2, 1));
     }
 }
