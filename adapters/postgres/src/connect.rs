@@ -97,7 +97,10 @@ async fn open(settings: &Settings, place: &str) -> Result<Client, SourceError> {
     if let Some(password) = &settings.password {
         config.password(password.expose());
     }
-    let failed = |error| classify(place, &error);
+    let failed = |error| {
+        let cut = tls::was_cut(&error);
+        of_login(settings, cut, classify(place, &error))
+    };
     if let Some(tls) = tls::config(settings).await? {
         config.ssl_mode(tokio_postgres::config::SslMode::Require);
         let tls = tokio_postgres_rustls::MakeRustlsConnect::new(tls);
@@ -153,7 +156,7 @@ pub(crate) async fn try_replication(settings: &Settings) -> Result<(), SourceErr
     let login = login(settings, &options).await?;
     let trying = async {
         let tried = wire::try_login(&login).await;
-        tried.map_err(|failure| of_failure(&doing, failure))
+        tried.map_err(|failure| of_login_failure(settings, &doing, failure))
     };
     in_time(&doing, CONNECT_MAX, trying).await
 }
@@ -175,7 +178,7 @@ pub(crate) async fn replicate(
     };
     let starting = async {
         let started = wire::start(&login, &reading).await;
-        started.map_err(|failure| of_failure(&doing, failure))
+        started.map_err(|failure| of_login_failure(settings, &doing, failure))
     };
     in_time(&doing, START_MAX, starting).await
 }
@@ -239,6 +242,29 @@ pub(crate) fn classify(doing: &str, error: &tokio_postgres::Error) -> SourceErro
     SourceError::Disconnected(text)
 }
 
+/// What an error of a connection means that is not there yet. A server that does not accept our
+/// certificate says so, but a connection that ends `cut` off takes its words along.
+fn of_login(settings: &Settings, cut: bool, error: SourceError) -> SourceError {
+    match error {
+        SourceError::Disconnected(what) if cut && settings.identity.is_some() => {
+            SourceError::Disconnected(format!(
+                "{what}; one that does not accept our certificate (cert_file) may end a \
+                 connection like this, and says so in its log"
+            ))
+        }
+        other => other,
+    }
+}
+
+fn of_login_failure(settings: &Settings, doing: &str, failure: Failure) -> SourceError {
+    let cut = match &failure {
+        Failure::Io(error) => tls::was_cut(error),
+        Failure::Ended(_) => true,
+        _ => false,
+    };
+    of_login(settings, cut, of_failure(doing, failure))
+}
+
 /// What an error of the replication connection means.
 pub(crate) fn of_failure(doing: &str, failure: Failure) -> SourceError {
     match failure {
@@ -258,6 +284,12 @@ pub(crate) fn of_failure(doing: &str, failure: Failure) -> SourceError {
 
 const AUTHENTICATION: &str =
     "set user and password in the settings, and allow the user in the server's pg_hba.conf";
+/// The server says the same of a wrong password and of one whose time is over.
+const PASSWORD: &str = "set user and password in the settings; where they are right, the password's \
+     time may be over: SELECT rolvaliduntil FROM pg_roles WHERE rolname = '<user>', then ALTER ROLE \
+     <user> VALID UNTIL '<date>'";
+const NO_ENTRY: &str = "allow the user in the server's pg_hba.conf; where it asks for a client \
+     certificate, set cert_file and key_file; where it asks for TLS, set tls";
 
 /// What a server's error code means (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
 pub(crate) fn by_code(doing: &str, code: &str, message: &str) -> SourceError {
@@ -273,6 +305,8 @@ pub(crate) fn by_code(doing: &str, code: &str, message: &str) -> SourceError {
         hint: hint.to_owned(),
     };
     match code {
+        "28P01" => denied(PASSWORD),
+        "28000" => denied(NO_ENTRY),
         _ if code.starts_with("28") => denied(AUTHENTICATION),
         "3D000" => denied("set the database's name in the settings"),
         "42501" => denied("lighterman check names the missing right and the SQL that grants it"),

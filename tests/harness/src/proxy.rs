@@ -58,6 +58,8 @@ struct Line {
 #[derive(Debug)]
 struct Shared {
     server: u16,
+    /// From this connection on, counted from 0, another server.
+    diverted: Mutex<Option<(usize, u16)>>,
     refuse: AtomicBool,
     latency_ms: AtomicU64,
     /// So many bytes may still go to clients before the connection that has more is reset.
@@ -96,6 +98,7 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
             server,
+            diverted: Mutex::new(None),
             refuse: AtomicBool::new(false),
             latency_ms: AtomicU64::new(0),
             rest: Mutex::new(None),
@@ -147,6 +150,11 @@ impl Proxy {
     /// Whether new connections are reset at once.
     pub fn refuse(&self, refuse: bool) {
         self.shared.refuse.store(refuse, Ordering::Relaxed);
+    }
+
+    /// The `n`th connection, counted from 0, and those after it go to another port of 127.0.0.1.
+    pub fn divert(&self, n: usize, server: u16) {
+        *lock(&self.shared.diverted) = Some((n, server));
     }
 
     /// How many connections have been accepted so far.
@@ -215,13 +223,19 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             reset: Arc::new(Notify::new()),
             open: Arc::new(AtomicBool::new(true)),
         };
-        lock(&shared.lines).push(line.clone());
-        tokio::spawn(serve(client, line, Arc::clone(&shared)));
+        let n = {
+            let mut lines = lock(&shared.lines);
+            lines.push(line.clone());
+            lines.len() - 1
+        };
+        let diverted = lock(&shared.diverted).filter(|(from, _)| n >= *from);
+        let server = diverted.map_or(shared.server, |(_, server)| server);
+        tokio::spawn(serve(client, server, line, Arc::clone(&shared)));
     }
 }
 
-async fn serve(mut client: TcpStream, line: Line, shared: Arc<Shared>) {
-    let Ok(mut server) = TcpStream::connect(("127.0.0.1", shared.server)).await else {
+async fn serve(mut client: TcpStream, server: u16, line: Line, shared: Arc<Shared>) {
+    let Ok(mut server) = TcpStream::connect(("127.0.0.1", server)).await else {
         let _ = client.set_zero_linger();
         line.open.store(false, Ordering::Relaxed);
         return;
