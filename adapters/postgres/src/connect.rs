@@ -33,6 +33,7 @@ const PINNED: &[(&str, &str)] = &[
     ("bytea_output", "hex"),
     ("search_path", "pg_catalog"),
 ];
+const READ_ONLY: (&str, &str) = ("default_transaction_read_only", "on");
 
 /// What a connection may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,24 +48,55 @@ pub(crate) enum Rights {
 pub(crate) async fn connect(settings: &Settings, rights: Rights) -> Result<Client, SourceError> {
     let place = format!("connect to {}:{}", settings.host, settings.port);
     let connecting = async {
-        let client = open(settings, &place).await?;
-        let mut sql = String::new();
-        for (name, value) in PINNED {
-            let _ = write!(sql, "SET {name} = '{value}'; ");
-        }
-        sql.push_str(match rights {
-            Rights::Read => {
-                "SET default_transaction_read_only = on; SET statement_timeout = '60s'; \
-                 SET lock_timeout = '2s'; SET idle_in_transaction_session_timeout = '60s'; \
-                 SET row_security = off"
-            }
-            Rights::Write => "SET statement_timeout = '120s'; SET lock_timeout = '5s'",
-        });
-        let set = client.batch_execute(&sql).await;
-        set.map_err(|error| classify(&place, &error))?;
+        let client = open(settings, rights, &place).await?;
+        reached(&client, rights, &place).await?;
         Ok(client)
     };
     in_time(&place, CONNECT_MAX, connecting).await
+}
+
+/// Our session settings go with the login, never as statements: a pooler would leave those behind
+/// for whoever gets the server's connection after us, and an ERP that suddenly can only read is
+/// worse than no agent.
+fn options(rights: Option<Rights>) -> String {
+    let more: &[(&str, &str)] = match rights {
+        // A replication connection runs no statements.
+        None => &[],
+        Some(Rights::Read) => &[
+            READ_ONLY,
+            ("statement_timeout", "60s"),
+            ("lock_timeout", "2s"),
+            ("idle_in_transaction_session_timeout", "60s"),
+            ("row_security", "off"),
+        ],
+        Some(Rights::Write) => &[("statement_timeout", "120s"), ("lock_timeout", "5s")],
+    };
+    let all = PINNED.iter().chain(more);
+    let all = all.map(|(name, value)| format!("-c {name}={value}"));
+    all.collect::<Vec<_>>().join(" ")
+}
+
+/// Whether our session settings are those of the connection the server sees.
+async fn reached(client: &Client, rights: Rights, place: &str) -> Result<(), SourceError> {
+    let more = (rights == Rights::Read).then_some(&READ_ONLY);
+    let all = PINNED.iter().chain(more).map(|(name, value)| {
+        // The server completes some of them.
+        format!(
+            "pg_catalog.starts_with(pg_catalog.current_setting({}), {})",
+            literal(name),
+            literal(value)
+        )
+    });
+    let sql = format!("SELECT {}", all.collect::<Vec<_>>().join(" AND "));
+    let row = client.query_one(&sql, &[]).await;
+    let row = row.map_err(|error| classify(place, &error))?;
+    if row.get(0) {
+        Ok(())
+    } else {
+        Err(pooled(&format!(
+            "{place}: our session settings do not reach the server"
+        )))
+    }
 }
 
 async fn in_time<T>(
@@ -78,7 +110,7 @@ async fn in_time<T>(
     })
 }
 
-async fn open(settings: &Settings, place: &str) -> Result<Client, SourceError> {
+async fn open(settings: &Settings, rights: Rights, place: &str) -> Result<Client, SourceError> {
     let mut config = tokio_postgres::Config::new();
     if settings.host.starts_with('/') {
         config.host_path(&settings.host);
@@ -90,6 +122,7 @@ async fn open(settings: &Settings, place: &str) -> Result<Client, SourceError> {
         .dbname(&settings.database)
         .user(&settings.user)
         .application_name(APPLICATION)
+        .options(options(Some(rights)))
         .keepalives_idle(wire::KEEPALIVE_IDLE)
         .keepalives_interval(wire::KEEPALIVE_EVERY)
         .keepalives_retries(wire::KEEPALIVE_TIMES)
@@ -124,14 +157,6 @@ fn run(connection: impl Future<Output = Result<(), tokio_postgres::Error>> + Sen
     });
 }
 
-/// Session settings of a replication connection.
-fn options() -> String {
-    let pinned = PINNED
-        .iter()
-        .map(|(name, value)| format!("-c {name}={value}"));
-    pinned.collect::<Vec<_>>().join(" ")
-}
-
 async fn login<'a>(settings: &'a Settings, options: &'a str) -> Result<Login<'a>, SourceError> {
     Ok(Login {
         host: &settings.host,
@@ -152,7 +177,7 @@ pub(crate) async fn try_replication(settings: &Settings) -> Result<(), SourceErr
         "open a replication connection to {}:{}",
         settings.host, settings.port
     );
-    let options = options();
+    let options = options(None);
     let login = login(settings, &options).await?;
     let trying = async {
         let tried = wire::try_login(&login).await;
@@ -168,7 +193,7 @@ pub(crate) async fn replicate(
     acknowledged: u64,
 ) -> Result<Replication, SourceError> {
     let doing = format!("start replication from slot \"{}\"", settings.slot);
-    let options = options();
+    let options = options(None);
     let login = login(settings, &options).await?;
     let reading = Reading {
         slot: &settings.slot,
@@ -224,7 +249,12 @@ pub(crate) fn table(table: &contract::TableName) -> String {
 /// What an error of an SQL connection means.
 pub(crate) fn classify(doing: &str, error: &tokio_postgres::Error) -> SourceError {
     if let Some(db) = error.as_db_error() {
-        return by_code(doing, db.code().code(), db.message());
+        let code = db.code().code();
+        return if is_poolers(code, db.routine().is_some()) {
+            pooled(&format!("{doing}: {}", db.message()))
+        } else {
+            by_code(doing, code, db.message())
+        };
     }
     if let Some(refused) = tls::refused(doing, error) {
         return refused;
@@ -235,11 +265,34 @@ pub(crate) fn classify(doing: &str, error: &tokio_postgres::Error) -> SourceErro
         let _ = write!(text, ": {inner}");
         cause = inner.source();
     }
-    // The library has no code for it.
+    // The library has no code for these.
     if text.contains("does not support TLS") {
         return tls::absent(doing);
     }
+    if text.contains("password missing") || text.contains("authentication error") {
+        return SourceError::Denied {
+            what: text,
+            hint: AUTHENTICATION.to_owned(),
+        };
+    }
     SourceError::Disconnected(text)
+}
+
+/// Whether a pooler between us and the server complains. PostgreSQL names the routine behind each
+/// of its own errors; poolers have none, and call everything a connection exception.
+fn is_poolers(code: &str, native: bool) -> bool {
+    !native && code.starts_with("08")
+}
+
+fn pooled(what: &str) -> SourceError {
+    SourceError::Denied {
+        what: format!(
+            "{what}: a connection pooler such as pgbouncer answers here, not the server itself"
+        ),
+        hint: "set host and port to the server's own, past the pooler: a log cannot be read \
+               through one"
+            .to_owned(),
+    }
 }
 
 /// What an error of a connection means that is not there yet. A server that does not accept our
@@ -262,13 +315,25 @@ fn of_login_failure(settings: &Settings, doing: &str, failure: Failure) -> Sourc
         Failure::Ended(_) => true,
         _ => false,
     };
-    of_login(settings, cut, of_failure(doing, failure))
+    match failure {
+        // Nothing of our log is broken yet.
+        Failure::Malformed(found) => SourceError::Denied {
+            what: format!("{doing}: {found}"),
+            hint: "set host and port to those of a PostgreSQL server".to_owned(),
+        },
+        failure => of_login(settings, cut, of_failure(doing, failure)),
+    }
 }
 
 /// What an error of the replication connection means.
 pub(crate) fn of_failure(doing: &str, failure: Failure) -> SourceError {
     match failure {
-        Failure::Server { code, message } => by_code(doing, &code, &message),
+        Failure::Server {
+            code,
+            message,
+            native,
+        } if is_poolers(&code, native) => pooled(&format!("{doing}: {message}")),
+        Failure::Server { code, message, .. } => by_code(doing, &code, &message),
         Failure::Login(found) => SourceError::Denied {
             what: format!("{doing}: {found}"),
             hint: AUTHENTICATION.to_owned(),
@@ -382,6 +447,7 @@ mod tests {
             let failure = Failure::Server {
                 code: code.to_owned(),
                 message: message.to_owned(),
+                native: true,
             };
             let error = of_failure("read", failure);
             assert_eq!(kind(&error), expected, "{code}");

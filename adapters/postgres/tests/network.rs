@@ -89,7 +89,9 @@ impl Follower {
 
     /// Follows, over as many streams as it takes, until `count` changes were told.
     async fn until(&mut self, count: usize) {
+        let deadline = Instant::now() + 2 * DEADLINE;
         while self.told.len() < count {
+            assert!(Instant::now() < deadline, "{:#?}", self.ended);
             let mut stream = self.open().await;
             while self.told.len() < count && self.take(&mut *stream).await {}
         }

@@ -167,12 +167,14 @@ impl Proxy {
         self.shared.resets.load(Ordering::Relaxed)
     }
 
-    /// Resets all connections again and again, and refuses new ones for a while each time.
-    pub fn flap(&self, up: Duration, down: Duration) -> Flapping {
+    /// Resets all connections again and again, and refuses new ones for a while each time. They
+    /// live a little longer each time, so that at last whoever gets on gets through.
+    pub fn flap(&self, mut up: Duration, down: Duration) -> Flapping {
         let shared = Arc::clone(&self.shared);
         Flapping(tokio::spawn(async move {
             loop {
                 sleep(up).await;
+                up += up / 4;
                 let _refusing = Refusing::new(&shared);
                 reset(&shared);
                 sleep(down).await;
