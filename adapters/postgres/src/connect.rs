@@ -1,14 +1,15 @@
 //! Connections, and what their errors mean.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{Secret, SourceError};
-use pgwire_replication::{Lsn, PgWireError, ReplicationClient, ReplicationConfig};
+use contract::SourceError;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-use crate::settings::{Settings, TlsMode};
+use crate::settings::{Settings, is_local};
 use crate::tls;
+use crate::wire::{self, Failure, Login, Reading, Replication};
 
 /// Who we are in `pg_stat_activity`.
 const APPLICATION: &str = "lighterman";
@@ -21,8 +22,6 @@ pub(crate) const PREPARE: &str = "lighterman source prepare --apply";
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How long the server may take to accept the start of replication.
 const START_MAX: Duration = Duration::from_secs(30);
-/// Changes that may wait in memory between the connection and the stream.
-const BUFFER_CHANGES: usize = 256;
 
 /// Session settings that shape the text of values: the same on every connection, so that snapshot
 /// and stream give equal texts.
@@ -34,6 +33,7 @@ const PINNED: &[(&str, &str)] = &[
     ("bytea_output", "hex"),
     ("search_path", "pg_catalog"),
 ];
+const READ_ONLY: (&str, &str) = ("default_transaction_read_only", "on");
 
 /// What a connection may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,32 +48,69 @@ pub(crate) enum Rights {
 pub(crate) async fn connect(settings: &Settings, rights: Rights) -> Result<Client, SourceError> {
     let place = format!("connect to {}:{}", settings.host, settings.port);
     let connecting = async {
-        let client = open(settings, &place).await?;
-        let mut sql = String::new();
-        for (name, value) in PINNED {
-            let _ = write!(sql, "SET {name} = '{value}'; ");
-        }
-        sql.push_str(match rights {
-            Rights::Read => {
-                "SET default_transaction_read_only = on; SET statement_timeout = '60s'; \
-                 SET lock_timeout = '2s'; SET idle_in_transaction_session_timeout = '60s'; \
-                 SET row_security = off"
-            }
-            Rights::Write => "SET statement_timeout = '120s'; SET lock_timeout = '5s'",
-        });
-        let set = client.batch_execute(&sql).await;
-        set.map_err(|error| classify(&place, &error))?;
+        let client = open(settings, rights, &place).await?;
+        reached(&client, rights, &place).await?;
         Ok(client)
     };
-    tokio::time::timeout(CONNECT_MAX, connecting)
-        .await
-        .unwrap_or_else(|_| {
-            let found = format!("{place}: no answer within {} s", CONNECT_MAX.as_secs());
-            Err(SourceError::Disconnected(found))
-        })
+    in_time(&place, CONNECT_MAX, connecting).await
 }
 
-async fn open(settings: &Settings, place: &str) -> Result<Client, SourceError> {
+/// Our session settings go with the login, never as statements: a pooler would leave those behind
+/// for whoever gets the server's connection after us, and an ERP that suddenly can only read is
+/// worse than no agent.
+fn options(rights: Option<Rights>) -> String {
+    let more: &[(&str, &str)] = match rights {
+        // A replication connection runs no statements.
+        None => &[],
+        Some(Rights::Read) => &[
+            READ_ONLY,
+            ("statement_timeout", "60s"),
+            ("lock_timeout", "2s"),
+            ("idle_in_transaction_session_timeout", "60s"),
+            ("row_security", "off"),
+        ],
+        Some(Rights::Write) => &[("statement_timeout", "120s"), ("lock_timeout", "5s")],
+    };
+    let all = PINNED.iter().chain(more);
+    let all = all.map(|(name, value)| format!("-c {name}={value}"));
+    all.collect::<Vec<_>>().join(" ")
+}
+
+/// Whether our session settings are those of the connection the server sees.
+async fn reached(client: &Client, rights: Rights, place: &str) -> Result<(), SourceError> {
+    let more = (rights == Rights::Read).then_some(&READ_ONLY);
+    let all = PINNED.iter().chain(more).map(|(name, value)| {
+        // The server completes some of them.
+        format!(
+            "pg_catalog.starts_with(pg_catalog.current_setting({}), {})",
+            literal(name),
+            literal(value)
+        )
+    });
+    let sql = format!("SELECT {}", all.collect::<Vec<_>>().join(" AND "));
+    let row = client.query_one(&sql, &[]).await;
+    let row = row.map_err(|error| classify(place, &error))?;
+    if row.get(0) {
+        Ok(())
+    } else {
+        Err(pooled(&format!(
+            "{place}: our session settings do not reach the server"
+        )))
+    }
+}
+
+async fn in_time<T>(
+    doing: &str,
+    limit: Duration,
+    work: impl Future<Output = Result<T, SourceError>>,
+) -> Result<T, SourceError> {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+        let found = format!("{doing}: no answer within {} s", limit.as_secs());
+        Err(SourceError::Disconnected(found))
+    })
+}
+
+async fn open(settings: &Settings, rights: Rights, place: &str) -> Result<Client, SourceError> {
     let mut config = tokio_postgres::Config::new();
     if settings.host.starts_with('/') {
         config.host_path(&settings.host);
@@ -85,21 +122,27 @@ async fn open(settings: &Settings, place: &str) -> Result<Client, SourceError> {
         .dbname(&settings.database)
         .user(&settings.user)
         .application_name(APPLICATION)
-        .keepalives_idle(Duration::from_secs(30))
+        .options(options(Some(rights)))
+        .keepalives_idle(wire::KEEPALIVE_IDLE)
+        .keepalives_interval(wire::KEEPALIVE_EVERY)
+        .keepalives_retries(wire::KEEPALIVE_TIMES)
         .tcp_user_timeout(Duration::from_mins(1));
     if let Some(password) = &settings.password {
         config.password(password.expose());
     }
-    let failed = |error| classify(place, &error);
-    if settings.tls == TlsMode::Disable {
-        config.ssl_mode(tokio_postgres::config::SslMode::Disable);
-        let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
+    let failed = |error| {
+        let cut = tls::was_cut(&error);
+        of_login(settings, cut, classify(place, &error))
+    };
+    if let Some(tls) = tls::config(settings).await? {
+        config.ssl_mode(tokio_postgres::config::SslMode::Require);
+        let tls = tokio_postgres_rustls::MakeRustlsConnect::new(tls);
+        let (client, connection) = config.connect(tls).await.map_err(failed)?;
         run(connection);
         Ok(client)
     } else {
-        config.ssl_mode(tokio_postgres::config::SslMode::Require);
-        let tls = tls::connector(settings).await?;
-        let (client, connection) = config.connect(tls).await.map_err(failed)?;
+        config.ssl_mode(tokio_postgres::config::SslMode::Disable);
+        let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
         run(connection);
         Ok(client)
     }
@@ -114,50 +157,55 @@ fn run(connection: impl Future<Output = Result<(), tokio_postgres::Error>> + Sen
     });
 }
 
+async fn login<'a>(settings: &'a Settings, options: &'a str) -> Result<Login<'a>, SourceError> {
+    Ok(Login {
+        host: &settings.host,
+        port: settings.port,
+        database: &settings.database,
+        user: &settings.user,
+        password: settings.password.as_ref(),
+        trusts_the_network: is_local(&settings.host),
+        tls: tls::config(settings).await?.map(Arc::new),
+        application: APPLICATION,
+        options,
+    })
+}
+
+/// Whether the server gives us a replication connection.
+pub(crate) async fn try_replication(settings: &Settings) -> Result<(), SourceError> {
+    let doing = format!(
+        "open a replication connection to {}:{}",
+        settings.host, settings.port
+    );
+    let options = options(None);
+    let login = login(settings, &options).await?;
+    let trying = async {
+        let tried = wire::try_login(&login).await;
+        tried.map_err(|failure| of_login_failure(settings, &doing, failure))
+    };
+    in_time(&doing, CONNECT_MAX, trying).await
+}
+
 /// Starts replication at `start`, telling the server no more than `acknowledged`.
 pub(crate) async fn replicate(
     settings: &Settings,
     start: u64,
     acknowledged: u64,
-) -> Result<ReplicationClient, SourceError> {
+) -> Result<Replication, SourceError> {
     let doing = format!("start replication from slot \"{}\"", settings.slot);
-    let options: Vec<String> = PINNED
-        .iter()
-        .map(|(name, value)| format!("-c {name}={value}"))
-        .collect();
-    // The file must stay until the connection is up.
-    let authorities = tls::authorities_file(settings).await?;
-    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-    let password = settings.password.as_ref().map_or("", Secret::expose);
-    let config = ReplicationConfig::new(
-        &settings.host,
-        &settings.user,
-        password,
-        &settings.database,
-        quoted(&settings.slot),
-        quoted(&settings.publication),
-    )
-    .with_port(settings.port)
-    .with_tls(tls::replication(settings, authorities.as_ref()))
-    .with_start_lsn(Lsn::from_u64(start))
-    .with_ack_lsn(Lsn::from_u64(acknowledged))
-    .with_status_interval(Duration::from_secs(1))
-    .with_wakeup_interval(Duration::from_secs(1))
-    .with_buffer_size(BUFFER_CHANGES)
-    .with_options(options.join(" "))
-    .with_application_name(APPLICATION);
-    let starting = async {
-        let mut client = ReplicationClient::connect(config).await?;
-        client.wait_started().await?;
-        Ok(client)
+    let options = options(None);
+    let login = login(settings, &options).await?;
+    let reading = Reading {
+        slot: &settings.slot,
+        publication: &settings.publication,
+        from: start,
+        acknowledged,
     };
-    match tokio::time::timeout(START_MAX, starting).await {
-        Ok(started) => started.map_err(|error| classify_replication(&doing, &error)),
-        Err(_) => Err(SourceError::Disconnected(format!(
-            "{doing}: no answer within {} s",
-            START_MAX.as_secs()
-        ))),
-    }
+    let starting = async {
+        let started = wire::start(&login, &reading).await;
+        started.map_err(|failure| of_login_failure(settings, &doing, failure))
+    };
+    in_time(&doing, START_MAX, starting).await
 }
 
 /// Rows of statements run by the simple protocol, whose texts are those of the types' own output
@@ -201,7 +249,15 @@ pub(crate) fn table(table: &contract::TableName) -> String {
 /// What an error of an SQL connection means.
 pub(crate) fn classify(doing: &str, error: &tokio_postgres::Error) -> SourceError {
     if let Some(db) = error.as_db_error() {
-        return by_code(doing, db.code().code(), db.message());
+        let code = db.code().code();
+        return if is_poolers(code, db.routine().is_some()) {
+            pooled(&format!("{doing}: {}", db.message()))
+        } else {
+            by_code(doing, code, db.message())
+        };
+    }
+    if let Some(refused) = tls::refused(doing, error) {
+        return refused;
     }
     let mut text = format!("{doing}: {error}");
     let mut cause = std::error::Error::source(error);
@@ -209,50 +265,96 @@ pub(crate) fn classify(doing: &str, error: &tokio_postgres::Error) -> SourceErro
         let _ = write!(text, ": {inner}");
         cause = inner.source();
     }
-    if text.contains("certificate") || text.contains("does not support TLS") {
-        return untrusted(text);
+    // The library has no code for these.
+    if text.contains("does not support TLS") {
+        return tls::absent(doing);
+    }
+    if text.contains("password missing") || text.contains("authentication error") {
+        return SourceError::Denied {
+            what: text,
+            hint: AUTHENTICATION.to_owned(),
+        };
     }
     SourceError::Disconnected(text)
 }
 
-/// TLS cannot be had as the settings ask for it. Neither library has a code for that.
-fn untrusted(what: String) -> SourceError {
+/// Whether a pooler between us and the server complains. PostgreSQL names the routine behind each
+/// of its own errors; poolers have none, and call everything a connection exception.
+fn is_poolers(code: &str, native: bool) -> bool {
+    !native && code.starts_with("08")
+}
+
+fn pooled(what: &str) -> SourceError {
     SourceError::Denied {
-        what,
-        hint: "set ca_file to the PEM file of the authority that signed the server's certificate, \
-               and host to a name in that certificate; or choose another tls"
+        what: format!(
+            "{what}: a connection pooler such as pgbouncer answers here, not the server itself"
+        ),
+        hint: "set host and port to the server's own, past the pooler: a log cannot be read \
+               through one"
             .to_owned(),
     }
 }
 
-/// What an error of the replication connection means. It carries the server's code only inside
-/// its text.
-pub(crate) fn classify_replication(doing: &str, error: &PgWireError) -> SourceError {
+/// What an error of a connection means that is not there yet. A server that does not accept our
+/// certificate says so, but a connection that ends `cut` off takes its words along.
+fn of_login(settings: &Settings, cut: bool, error: SourceError) -> SourceError {
     match error {
-        PgWireError::Server(text) => {
-            let (message, code) = match text.rsplit_once(" (SQLSTATE ") {
-                Some((message, code)) => (message, code.trim_end_matches(')')),
-                None => (text.as_str(), ""),
-            };
-            by_code(doing, code, message)
+        SourceError::Disconnected(what) if cut && settings.identity.is_some() => {
+            SourceError::Disconnected(format!(
+                "{what}; one that does not accept our certificate (cert_file) may end a \
+                 connection like this, and says so in its log"
+            ))
         }
-        PgWireError::Auth(text) => SourceError::Denied {
-            what: format!("{doing}: {text}"),
+        other => other,
+    }
+}
+
+fn of_login_failure(settings: &Settings, doing: &str, failure: Failure) -> SourceError {
+    let cut = match &failure {
+        Failure::Io(error) => tls::was_cut(error),
+        Failure::Ended(_) => true,
+        _ => false,
+    };
+    match failure {
+        // Nothing of our log is broken yet.
+        Failure::Malformed(found) => SourceError::Denied {
+            what: format!("{doing}: {found}"),
+            hint: "set host and port to those of a PostgreSQL server".to_owned(),
+        },
+        failure => of_login(settings, cut, of_failure(doing, failure)),
+    }
+}
+
+/// What an error of the replication connection means.
+pub(crate) fn of_failure(doing: &str, failure: Failure) -> SourceError {
+    match failure {
+        Failure::Server {
+            code,
+            message,
+            native,
+        } if is_poolers(&code, native) => pooled(&format!("{doing}: {message}")),
+        Failure::Server { code, message, .. } => by_code(doing, &code, &message),
+        Failure::Login(found) => SourceError::Denied {
+            what: format!("{doing}: {found}"),
             hint: AUTHENTICATION.to_owned(),
         },
-        PgWireError::Tls(text) if text.contains("certificate") || text.contains("support TLS") => {
-            untrusted(format!("{doing}: {text}"))
-        }
-        PgWireError::Protocol(text) => SourceError::Malformed(format!("{doing}: {text}")),
-        PgWireError::MessageTooLarge { payload_bytes, .. } => {
-            SourceError::Malformed(format!("{doing}: a row of {payload_bytes} bytes"))
-        }
-        other => SourceError::Disconnected(format!("{doing}: {other}")),
+        Failure::NoTls => tls::absent(doing),
+        Failure::Io(error) => tls::refused(doing, &error).unwrap_or_else(|| {
+            SourceError::Disconnected(format!("{doing}: the connection broke: {error}"))
+        }),
+        Failure::Malformed(found) => SourceError::Malformed(format!("{doing}: {found}")),
+        Failure::Ended(found) => SourceError::Disconnected(format!("{doing}: {found}")),
     }
 }
 
 const AUTHENTICATION: &str =
     "set user and password in the settings, and allow the user in the server's pg_hba.conf";
+/// The server says the same of a wrong password and of one whose time is over.
+const PASSWORD: &str = "set user and password in the settings; where they are right, the password's \
+     time may be over: SELECT rolvaliduntil FROM pg_roles WHERE rolname = '<user>', then ALTER ROLE \
+     <user> VALID UNTIL '<date>'";
+const NO_ENTRY: &str = "allow the user in the server's pg_hba.conf; where it asks for a client \
+     certificate, set cert_file and key_file; where it asks for TLS, set tls";
 
 /// What a server's error code means (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
 pub(crate) fn by_code(doing: &str, code: &str, message: &str) -> SourceError {
@@ -268,6 +370,8 @@ pub(crate) fn by_code(doing: &str, code: &str, message: &str) -> SourceError {
         hint: hint.to_owned(),
     };
     match code {
+        "28P01" => denied(PASSWORD),
+        "28000" => denied(NO_ENTRY),
         _ if code.starts_with("28") => denied(AUTHENTICATION),
         "3D000" => denied("set the database's name in the settings"),
         "42501" => denied("lighterman check names the missing right and the SQL that grants it"),
@@ -311,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_in_a_text_decides() {
+    fn the_code_decides() {
         for (code, message, expected) in [
             ("42704", "replication slot \"x\" does not exist", "denied"),
             (
@@ -340,13 +444,15 @@ mod tests {
             ("53300", "too many clients", "disconnected"),
             ("42P01", "relation does not exist", "schema"),
         ] {
-            let error = PgWireError::Server(format!("{message} (SQLSTATE {code})"));
-            let error = classify_replication("read", &error);
+            let failure = Failure::Server {
+                code: code.to_owned(),
+                message: message.to_owned(),
+                native: true,
+            };
+            let error = of_failure("read", failure);
             assert_eq!(kind(&error), expected, "{code}");
             assert_eq!(error.to_string(), format!("read: {message}"));
         }
-        let bare = classify_replication("read", &PgWireError::Server("unknown".to_owned()));
-        assert_eq!(kind(&bare), "disconnected");
     }
 
     #[test]

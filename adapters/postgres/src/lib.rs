@@ -29,6 +29,7 @@ mod start;
 mod stream;
 mod tls;
 mod values;
+mod wire;
 
 use std::sync::Arc;
 
@@ -52,15 +53,17 @@ port = 5432
 database = "erp"
 user = "lighterman"              # needs REPLICATION, and SELECT on the captured tables
 password = { env = "ERP_PASSWORD" }
-# tls = "verify-full"            # disable | require | verify-full; the default, except on this machine
+# tls = "verify-full"            # disable | require | verify-ca | verify-full; the default, except on this machine
 # ca_file = "erp-ca.pem"         # beside the system's certificate authorities
+# cert_file = "lighterman.pem"   # who we are, where the server asks for a certificate
+# key_file = "lighterman.key"
 # slot = "lighterman_erp"        # made by `lighterman source prepare --apply`
 # publication = "lighterman_erp"
 mappings = ["mapping.yaml"]
 "#;
 
 /// Reads a source's own settings: `host`, `port`, `database`, `user`, `password`, `tls`,
-/// `ca_file`, `slot`, `publication`.
+/// `ca_file`, `cert_file`, `key_file`, `slot`, `publication`.
 pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildSource> {
     let unnamed = settings::read(section, secrets)?;
     Some(Arc::new(move |context: SourceContext| {

@@ -9,7 +9,9 @@
 
 pub mod agent;
 pub mod certificates;
+pub mod pooler;
 pub mod postgres;
+pub mod proxy;
 pub mod receiver;
 pub mod site;
 pub mod suite;
