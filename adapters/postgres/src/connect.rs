@@ -32,8 +32,17 @@ const PINNED: &[(&str, &str)] = &[
     ("extra_float_digits", "3"),
     ("timezone", "UTC"),
     ("bytea_output", "hex"),
+    ("lc_monetary", "C"),
+    ("xmlbinary", "base64"),
+    ("quote_all_identifiers", "off"),
     ("search_path", "pg_catalog"),
 ];
+
+/// The encoding of texts on our connections, as SQL: the server converts to it, or says that it
+/// cannot. A database without an encoding of its own holds any bytes: they come as they are, and
+/// those that are no UTF-8 are told as invalid, one by one, where the server would refuse the row.
+const ENCODING: &str = "CASE pg_catalog.current_setting('server_encoding') \
+     WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END";
 
 /// What a connection may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +62,10 @@ pub(crate) async fn connect(settings: &Settings, rights: Rights) -> Result<Clien
         for (name, value) in PINNED {
             let _ = write!(sql, "SET {name} = '{value}'; ");
         }
+        let _ = write!(
+            sql,
+            "SELECT pg_catalog.set_config('client_encoding', {ENCODING}, false); "
+        );
         sql.push_str(match rights {
             Rights::Read => {
                 "SET default_transaction_read_only = on; SET statement_timeout = '60s'; \
@@ -114,9 +127,19 @@ fn run(connection: impl Future<Output = Result<(), tokio_postgres::Error>> + Sen
     });
 }
 
+/// The encoding that texts have on our connections.
+pub(crate) async fn encoding(client: &Client) -> Result<String, SourceError> {
+    let doing = "read the database's encoding";
+    let found = rows(client, &format!("SELECT {ENCODING}"), doing).await?;
+    let encoding = found.first().and_then(|row| row.get(0));
+    let missing = || SourceError::Malformed(format!("{doing}: the server gives no answer"));
+    encoding.map(str::to_owned).ok_or_else(missing)
+}
+
 /// Starts replication at `start`, telling the server no more than `acknowledged`.
 pub(crate) async fn replicate(
     settings: &Settings,
+    encoding: &str,
     start: u64,
     acknowledged: u64,
 ) -> Result<ReplicationClient, SourceError> {
@@ -147,7 +170,12 @@ pub(crate) async fn replicate(
     .with_options(options.join(" "))
     .with_application_name(APPLICATION);
     let starting = async {
-        let mut client = ReplicationClient::connect(config).await?;
+        let mut client = ReplicationClient::connect_gated(config).await?;
+        // The client asks for UTF-8 when it connects, which overrides `options`.
+        client
+            .simple_query(&format!("SET client_encoding = '{encoding}'"))
+            .await?;
+        client.start().await?;
         client.wait_started().await?;
         Ok(client)
     };
@@ -270,6 +298,10 @@ pub(crate) fn by_code(doing: &str, code: &str, message: &str) -> SourceError {
     match code {
         _ if code.starts_with("28") => denied(AUTHENTICATION),
         "3D000" => denied("set the database's name in the settings"),
+        "22021" | "22P05" => denied(
+            "a text in the database cannot be told as UTF-8: find it by reading the table with \
+             client_encoding = 'UTF8', and correct it there",
+        ),
         "42501" => denied("lighterman check names the missing right and the SQL that grants it"),
         // A slot that was dropped, or a publication the slot is older than.
         "42704" => denied(PREPARE),

@@ -110,7 +110,7 @@ fn kind(kind: Kind) -> ColumnKind {
     match kind {
         Kind::Bool => ColumnKind::Bool,
         Kind::Int => ColumnKind::Int,
-        Kind::Decimal => ColumnKind::Decimal,
+        Kind::Decimal | Kind::Money(_) => ColumnKind::Decimal,
         Kind::Float => ColumnKind::Float,
         Kind::Text => ColumnKind::Text,
         Kind::Date => ColumnKind::Date,
@@ -120,6 +120,7 @@ fn kind(kind: Kind) -> ColumnKind {
         Kind::Uuid => ColumnKind::Uuid,
         Kind::Json => ColumnKind::Json,
         Kind::Bytes => ColumnKind::Bytes,
+        Kind::Gone => ColumnKind::Other,
     }
 }
 

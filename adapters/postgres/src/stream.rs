@@ -89,7 +89,8 @@ pub(crate) async fn open(
         Some(after) => lsn::of(after)?.max(confirmed),
         None => confirmed,
     };
-    let replication = connect::replicate(settings, start, confirmed).await?;
+    let encoding = connect::encoding(&sql).await?;
+    let replication = connect::replicate(settings, &encoding, start, confirmed).await?;
     let now = Instant::now();
     Ok(LogStream {
         settings: settings.clone(),

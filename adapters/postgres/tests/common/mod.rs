@@ -103,6 +103,32 @@ impl World {
         world
     }
 
+    /// A new, empty database of this encoding.
+    pub async fn encoded(server: Arc<PostgresServer>, encoding: &str) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("e{number}");
+        let admin = server.connect("postgres").await;
+        let sql = format!(
+            "CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+        );
+        admin.batch_execute(&sql).await.unwrap();
+        let db = server.connect(&name).await;
+        Self {
+            server,
+            name,
+            db,
+            tables: Vec::new(),
+        }
+    }
+
+    /// The same, capturing these tables of `public`.
+    #[must_use]
+    pub fn capturing(mut self, tables: &[&str]) -> Self {
+        self.tables = tables.iter().map(|name| captured(name)).collect();
+        self
+    }
+
     pub fn slot(&self) -> String {
         format!("lighterman_{}", self.name)
     }
