@@ -12,6 +12,8 @@ use crate::settings::Settings;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Column {
     pub(crate) name: String,
+    /// Its number in the table, from 1, which it keeps whatever it is called.
+    pub(crate) place: u16,
     pub(crate) type_oid: u32,
     /// The type's name for a cast, quoted and with its schema. Never PostgreSQL's own spelling of
     /// it: `character` cuts to one letter where `bpchar` does not.
@@ -67,7 +69,7 @@ impl Table {
         let columns = client
             .query(
                 "SELECT a.attname, a.atttypid, tn.nspname, t.typname, a.attnotnull,
-                        a.attgenerated <> ''
+                        a.attgenerated <> '', a.attnum
                    FROM pg_catalog.pg_attribute a
                    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
                    JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace
@@ -111,6 +113,7 @@ impl Table {
                     ),
                     not_null: row.get(4),
                     generated: row.get(5),
+                    place: u16::try_from(row.get::<_, i16>(6)).unwrap_or(u16::MAX),
                 })
                 .collect(),
             uniques: uniques
@@ -155,12 +158,19 @@ impl Table {
     }
 
     /// The columns that identify a row: the mapping's, else the primary key, else the index named
-    /// as replica identity. Empty when there are none.
+    /// as replica identity, else the smallest unique index without nulls. Empty when there are none.
     pub(crate) fn key(&self, captured: &CapturedTable) -> Vec<String> {
         if !captured.key.is_empty() {
             return captured.key.clone();
         }
-        let index = || self.uniques.iter().find(|unique| unique.identity);
+        let index = || {
+            let usable = self
+                .uniques
+                .iter()
+                .filter(|unique| self.all_not_null(&unique.columns));
+            let named = self.uniques.iter().find(|unique| unique.identity);
+            named.or_else(|| usable.min_by_key(|unique| (unique.columns.len(), &unique.name)))
+        };
         match self.primary() {
             Some(primary) => primary.to_vec(),
             None => index().map_or_else(Vec::new, |unique| unique.columns.clone()),

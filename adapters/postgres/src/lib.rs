@@ -20,6 +20,7 @@ mod decode;
 mod describe;
 mod fetch;
 mod gather;
+mod known;
 mod lsn;
 mod prepare;
 mod query;

@@ -15,21 +15,22 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use contract::{
     CapturedTable, ChangeBatch, ChangeStream, Op, Position, Row, RowChange, SourceError, TableName,
-    TableShape, Value,
+    TableShape,
 };
 use jiff::Timestamp;
 use pgwire_replication::{Lsn, ReplicationClient, ReplicationEvent};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::Client;
 
-use crate::catalogue::{Slot, Table, shape};
+use crate::catalogue::Slot;
 use crate::connect::{self, Rights, classify_replication, lost};
-use crate::decode::{self, Cell, Message, Old, Relation, Tuple};
+use crate::decode::{self, Message, Relation};
 use crate::gather::{Gather, Place};
+use crate::known::{Described, Known};
 use crate::lsn;
 use crate::settings::Settings;
 use crate::start;
-use crate::values::{Kind, Kinds, value_of_bytes};
+use crate::values::Kinds;
 
 /// Between two batches that only tell a newer border.
 const BORDER_EVERY: Duration = Duration::from_millis(100);
@@ -46,14 +47,6 @@ const END_MAX: Duration = Duration::from_secs(3);
 /// Microseconds from 1970 to 2000, PostgreSQL's own zero.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
-/// A table the log has described.
-struct Known {
-    shape: Arc<TableShape>,
-    kinds: Vec<Kind>,
-    /// Which columns an old key holds.
-    identity: Vec<bool>,
-}
-
 /// A running read of the log.
 pub(crate) struct LogStream {
     settings: Settings,
@@ -65,6 +58,8 @@ pub(crate) struct LogStream {
     kinds: Kinds,
     /// By the log's own number; `None` = not captured.
     relations: HashMap<u32, Option<Known>>,
+    /// As each captured table was described last.
+    shapes: HashMap<TableName, Arc<TableShape>>,
     /// Described by the log, waiting for the catalogue's answer.
     pending: Option<(Relation, TableName)>,
     /// The newest transaction id met, in full.
@@ -100,6 +95,7 @@ pub(crate) async fn open(
         gather: Gather::new(epoch, after.cloned()),
         kinds: Kinds::default(),
         relations: HashMap::new(),
+        shapes: HashMap::new(),
         pending: None,
         newest_id: slot.xmax,
         acknowledged: confirmed,
@@ -302,33 +298,26 @@ impl LogStream {
         let Some((relation, name)) = &self.pending else {
             return Ok(());
         };
-        let oids: Vec<u32> = relation.columns.iter().map(|c| c.type_oid).collect();
         if self.sql.is_closed() {
             self.sql = connect::connect(&self.settings, Rights::Read).await?;
         }
-        if !self.kinds.knows(&oids) {
-            self.kinds.learn(&self.sql, &oids).await?;
-        }
-        let table = Table::read(&self.sql, name).await?;
         let captured = self.tables.iter().find(|captured| captured.table == *name);
-        let columns = relation.columns.iter().map(|c| c.name.clone()).collect();
-        let key = match (&table, captured) {
-            (Some(table), Some(captured)) => table.key(captured),
-            // Dropped since: the log itself marks the identity's columns, which are the key's
-            // unless it is the whole row.
-            (None, Some(captured)) if captured.key.is_empty() && relation.identity != b'f' => {
-                let marked = relation.columns.iter().filter(|c| c.identity);
-                marked.map(|c| c.name.clone()).collect()
+        let known = match captured {
+            Some(captured) => {
+                let described = Described {
+                    relation,
+                    captured,
+                    transaction: self.gather.transaction(),
+                    earlier: self.shapes.get(name).map(AsRef::as_ref),
+                };
+                Some(Known::learn(&self.sql, &mut self.kinds, &described).await?)
             }
-            (None, Some(captured)) => captured.key.clone(),
-            (_, None) => Vec::new(),
+            None => None,
         };
-        let known = Known {
-            shape: shape(name, columns, &key)?,
-            kinds: oids.iter().map(|oid| self.kinds.of(*oid)).collect(),
-            identity: relation.columns.iter().map(|c| c.identity).collect(),
-        };
-        self.relations.insert(relation.id, Some(known));
+        if let Some(known) = &known {
+            self.shapes.insert(name.clone(), Arc::clone(&known.shape));
+        }
+        self.relations.insert(relation.id, known);
         self.pending = None;
         Ok(())
     }
@@ -378,38 +367,6 @@ impl LogStream {
         let told = self.gather.told().filter(|told| told.seq == 0);
         told.and_then(|told| told.pos.number())
             .is_some_and(|told| told > self.acknowledged)
-    }
-}
-
-impl Known {
-    /// A whole row; cells the log left out are taken from the row before where that has them.
-    fn row(&self, tuple: &Tuple, before: Option<&Row>) -> Result<Row, &'static str> {
-        if tuple.len() != self.kinds.len() {
-            return Err("it has another number of cells than its table has columns");
-        }
-        let earlier = |n: usize| before.and_then(|row| row.get(n)).cloned();
-        let cells = tuple.iter().zip(&self.kinds).enumerate();
-        let cells = cells.map(|(n, (cell, kind))| match cell {
-            Cell::Null => Value::Null,
-            Cell::Unchanged => earlier(n).unwrap_or(Value::Unchanged),
-            Cell::Text(text) => value_of_bytes(*kind, text),
-        });
-        Ok(cells.collect())
-    }
-
-    fn old(&self, old: &Old) -> Result<Row, &'static str> {
-        match old {
-            Old::Full(tuple) => self.row(tuple, None),
-            Old::Key(tuple) => {
-                let mut row = self.row(tuple, None)?;
-                for (cell, identity) in row.iter_mut().zip(&self.identity) {
-                    if !identity {
-                        *cell = Value::Unchanged;
-                    }
-                }
-                Ok(row)
-            }
-        }
     }
 }
 
