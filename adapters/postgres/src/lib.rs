@@ -29,6 +29,7 @@ mod snapshot;
 mod start;
 mod stream;
 mod tls;
+mod untold;
 mod values;
 
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use contract::{
 use tokio::time::Instant;
 use tokio_postgres::{Client, SimpleQueryRow};
 
-use crate::catalogue::{Publication, Table, shape};
+use crate::catalogue::{Publication, Table, publish_sql, shape};
 use crate::connect::{self, Rights, literal, name, rows};
 use crate::fetch::{Fetching, cells};
 use crate::lsn;
@@ -98,10 +98,19 @@ impl TableReader {
         let Some(paging) = now.paging(captured).filter(|_| !key.is_empty()) else {
             return Err(no_key(&now, captured));
         };
-        let published = Publication::read(client, &self.settings.publication).await?;
-        let published = published
-            .as_ref()
-            .and_then(|publication| publication.table(table)?.columns.clone());
+        let publication = Publication::read(client, &self.settings.publication).await?;
+        let published = match publication.as_ref().map(|known| known.table(table)) {
+            // Its changes are not told: whatever is read of it now would be outdated unnoticed.
+            Some(None) => {
+                let name = &self.settings.publication;
+                return Err(SourceError::SchemaChanged {
+                    what: format!("read table {table}: publication \"{name}\" does not have it"),
+                    hint: publish_sql(&self.settings, publication.as_ref(), &[now]).join("; "),
+                });
+            }
+            Some(Some(published)) => published.columns.clone(),
+            None => None,
+        };
         let told = |name: &str| {
             published
                 .as_ref()

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use contract::{
     CapturedTable, ChangeBatch, ChangeStream, Op, Position, Row, RowChange, SourceError, TableName,
-    TableShape,
+    TableShape, Untold,
 };
 use jiff::Timestamp;
 use pgwire_replication::{Lsn, ReplicationClient, ReplicationEvent};
@@ -30,6 +30,7 @@ use crate::known::{Described, Known};
 use crate::lsn;
 use crate::settings::Settings;
 use crate::start;
+use crate::untold::Standing;
 use crate::values::Kinds;
 
 /// Between two batches that only tell a newer border.
@@ -40,6 +41,9 @@ const BORDER_AGAIN: Duration = Duration::from_millis(1_500);
 const SILENCE_ASK: Duration = Duration::from_secs(20);
 /// How long the answer may take.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// Between two looks whether the captured tables are still told, and after one that found something.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// Events taken without letting others run.
 const TURNS_MAX: u32 = 4_096;
 /// How long the replication connection may take to end by itself.
@@ -68,6 +72,11 @@ pub(crate) struct LogStream {
     heard_at: Instant,
     asked_at: Instant,
     border_at: Instant,
+    standing: Standing,
+    /// When the captured tables are looked at next.
+    look_at: Instant,
+    /// The engine has not been told yet what is not told any more.
+    unsaid: bool,
 }
 
 pub(crate) async fn open(
@@ -78,7 +87,12 @@ pub(crate) async fn open(
 ) -> Result<LogStream, SourceError> {
     let sql = connect::connect(settings, Rights::Read).await?;
     let slot = start::slot(settings, &sql, after).await?;
-    start::publication(settings, &sql, tables).await?;
+    let mut standing = Standing::default();
+    standing.look(settings, &sql, tables).await?;
+    // A table that was captured before and is not told now must not stop the others.
+    let mut told = tables.to_vec();
+    told.retain(|captured| after.is_none() || standing.tells(&captured.table));
+    start::publication(settings, &sql, &told).await?;
     let confirmed = slot.confirmed.unwrap_or(0);
     let start = match after {
         Some(after) => lsn::of(after)?.max(confirmed),
@@ -102,6 +116,9 @@ pub(crate) async fn open(
         heard_at: now,
         asked_at: now,
         border_at: now,
+        unsaid: !standing.untold().is_empty(),
+        standing,
+        look_at: now + LOOK_EVERY,
     })
 }
 
@@ -220,6 +237,9 @@ impl LogStream {
         match message {
             Message::Relation(relation) => {
                 let table = TableName::new(&relation.schema, &relation.name);
+                if self.standing.contradicts(relation.id, &table) {
+                    self.look_at = Instant::now();
+                }
                 if self.tables.iter().any(|captured| captured.table == table) {
                     self.pending = Some((relation, table));
                 } else {
@@ -355,8 +375,41 @@ impl LogStream {
         Ok(())
     }
 
+    /// Asks the catalogue whether the captured tables are still told.
+    async fn look(&mut self) -> Result<(), SourceError> {
+        let looking = async {
+            if self.sql.is_closed() {
+                self.sql = connect::connect(&self.settings, Rights::Read).await?;
+            }
+            self.standing
+                .look(&self.settings, &self.sql, &self.tables)
+                .await
+        };
+        let looked = timeout(ANSWER_MAX, looking).await.unwrap_or_else(|_| {
+            let seconds = ANSWER_MAX.as_secs();
+            Err(SourceError::Disconnected(format!(
+                "look at the captured tables: no answer within {seconds} s"
+            )))
+        });
+        let (again, more) = looked?;
+        if let Some(table) = again.first() {
+            return Err(SourceError::Disconnected(format!(
+                "table {table} is told again, and is read again"
+            )));
+        }
+        self.unsaid |= more;
+        let wait = if self.standing.untold().is_empty() {
+            LOOK_EVERY
+        } else {
+            LOOK_AGAIN
+        };
+        self.look_at = Instant::now() + wait;
+        Ok(())
+    }
+
     fn told_now(&mut self, batch: ChangeBatch) -> ChangeBatch {
         self.border_at = Instant::now();
+        self.unsaid = false;
         batch
     }
 
@@ -379,6 +432,9 @@ impl ChangeStream for LogStream {
             if let Some(batch) = self.gather.take_full() {
                 return Ok(self.told_now(batch));
             }
+            if self.look_at <= self.heard_at {
+                self.look().await?;
+            }
             turns = turns.wrapping_add(1);
             if turns.is_multiple_of(TURNS_MAX) {
                 tokio::task::yield_now().await;
@@ -399,10 +455,14 @@ impl ChangeStream for LogStream {
             } else {
                 None
             };
-            if border_at.is_some_and(|due| due <= now)
+            if (self.unsaid || border_at.is_some_and(|due| due <= now))
                 && let Some(batch) = self.gather.take_border(true)
             {
                 return Ok(self.told_now(batch));
+            }
+            if self.look_at <= now {
+                self.look().await?;
+                continue;
             }
             if ask_at <= now {
                 self.ask().await?;
@@ -411,7 +471,8 @@ impl ChangeStream for LogStream {
             // A border that cannot be told now (a transaction is open) is no reason to wake.
             let until = border_at
                 .filter(|due| *due > now)
-                .map_or(ask_at, |due| due.min(ask_at));
+                .map_or(ask_at, |due| due.min(ask_at))
+                .min(self.look_at);
             if let Some(event) = self.event_until(until).await? {
                 self.take(event)?;
             }
@@ -426,6 +487,10 @@ impl ChangeStream for LogStream {
             self.acknowledged = self.acknowledged.max(end);
         }
         Ok(())
+    }
+
+    fn untold(&self) -> &[Untold] {
+        self.standing.untold()
     }
 }
 
