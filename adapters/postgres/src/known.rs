@@ -30,6 +30,11 @@ pub(crate) struct Known {
     kinds: Vec<Kind>,
     /// Which columns an old key holds.
     identity: Vec<bool>,
+    /// An old row that claims to be whole holds its key only: the identity is that of the
+    /// partition, and the claim is that of the table.
+    partial: bool,
+    /// Two of its rows may have one key until their transaction ends.
+    pub(crate) exchanges: bool,
 }
 
 /// What the log has just described, and where.
@@ -68,14 +73,30 @@ impl Known {
                  its changes are held until it is changed again"
             );
         }
+        let names: Vec<String> = relation.columns.iter().map(|c| c.name.clone()).collect();
+        let partial = relation.identity == b'f'
+            && table
+                .as_ref()
+                .is_some_and(|table| table.partitioned && table.partial);
+        let in_key = |n: usize| key.as_ref().is_some_and(|key| key.contains(&n));
+        let identity = relation.columns.iter().enumerate();
+        let identity = identity.map(|(n, c)| if partial { in_key(n) } else { c.identity });
+        let identity = identity.collect();
+        let key_names = key.iter().flatten().filter_map(|n| names.get(*n).cloned());
+        let key_names: Vec<String> = key_names.collect();
+        let exchanges = table
+            .as_ref()
+            .is_some_and(|table| table.exchanges(&key_names));
         Ok(Self {
+            identity,
+            partial,
+            exchanges,
             shape: Arc::new(TableShape {
                 table: captured.table.clone(),
-                columns: relation.columns.iter().map(|c| c.name.clone()).collect(),
+                columns: names,
                 key: key.unwrap_or_default(),
             }),
             kinds: oids.iter().map(|oid| kinds.of(*oid)).collect(),
-            identity: relation.columns.iter().map(|c| c.identity).collect(),
         })
     }
 
@@ -97,8 +118,8 @@ impl Known {
     /// A row before.
     pub(crate) fn old(&self, old: &Old) -> Result<Row, &'static str> {
         match old {
-            Old::Full(tuple) => self.row(tuple, None),
-            Old::Key(tuple) => {
+            Old::Full(tuple) if !self.partial => self.row(tuple, None),
+            Old::Full(tuple) | Old::Key(tuple) => {
                 let mut row = self.row(tuple, None)?;
                 for (cell, identity) in row.iter_mut().zip(&self.identity) {
                     if !identity {
@@ -298,6 +319,9 @@ mod tests {
         Table {
             name: TableName::new("s", "t"),
             partitioned: false,
+            unidentified: None,
+            partial: false,
+            child: None,
             identity,
             columns: columns
                 .map(|(place, name)| Column {
@@ -313,6 +337,7 @@ mod tests {
                 name: "t_pkey".to_owned(),
                 primary: true,
                 identity: false,
+                immediate: true,
                 columns: primary.iter().map(|name| (*name).to_owned()).collect(),
             }],
         }

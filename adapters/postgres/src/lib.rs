@@ -18,6 +18,7 @@ mod check;
 mod connect;
 mod decode;
 mod describe;
+mod exchange;
 mod fetch;
 mod gather;
 mod known;

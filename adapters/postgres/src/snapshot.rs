@@ -16,7 +16,7 @@ use contract::{
 use tokio::time::Instant;
 use tokio_postgres::{Client, SimpleQueryRow};
 
-use crate::catalogue::{Publication, Table, publish_sql, shape};
+use crate::catalogue::{Column, Publication, Table, publish_sql, shape};
 use crate::connect::{self, Rights, literal, name, rows};
 use crate::fetch::{Fetching, cells};
 use crate::lsn;
@@ -108,19 +108,14 @@ impl TableReader {
                     hint: publish_sql(&self.settings, publication.as_ref(), &[now]).join("; "),
                 });
             }
-            Some(Some(published)) => published.columns.clone(),
+            Some(Some(published)) => Some(published.clone()),
             None => None,
         };
-        let told = |name: &str| {
-            published
-                .as_ref()
-                .is_none_or(|p| p.iter().any(|c| c == name))
+        let told = |column: &&Column| match &published {
+            Some(published) => published.tells(column),
+            None => !column.generated,
         };
-        let columns: Vec<_> = now
-            .columns
-            .iter()
-            .filter(|column| !column.generated && told(&column.name))
-            .collect();
+        let columns: Vec<_> = now.columns.iter().filter(told).collect();
         let oids: Vec<u32> = columns.iter().map(|column| column.type_oid).collect();
         let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
         let place = |name: &String| names.iter().position(|column| column == name);

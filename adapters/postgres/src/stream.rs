@@ -25,6 +25,7 @@ use tokio_postgres::Client;
 use crate::catalogue::Slot;
 use crate::connect::{self, Rights, classify_replication, lost};
 use crate::decode::{self, Message, Relation};
+use crate::exchange::Exchange;
 use crate::gather::{Gather, Place};
 use crate::known::{Described, Known};
 use crate::lsn;
@@ -73,6 +74,7 @@ pub(crate) struct LogStream {
     asked_at: Instant,
     border_at: Instant,
     standing: Standing,
+    exchange: Exchange,
     /// When the captured tables are looked at next.
     look_at: Instant,
     /// The engine has not been told yet what is not told any more.
@@ -118,6 +120,7 @@ pub(crate) async fn open(
         border_at: now,
         unsaid: !standing.untold().is_empty(),
         standing,
+        exchange: Exchange::default(),
         look_at: now + LOOK_EVERY,
     })
 }
@@ -212,6 +215,7 @@ impl LogStream {
             } => {
                 let id = extend_id(xid, self.newest_id);
                 self.newest_id = self.newest_id.max(id);
+                self.exchange.begin();
                 self.gather
                     .begin(final_lsn.as_u64(), id, commit_time(commit_time_micros))
             }
@@ -290,10 +294,26 @@ impl LogStream {
         let Some(known) = self.relations.get(&relation) else {
             return Err(malformed("its table was not described"));
         };
-        let (Some(known), Some(place)) = (known, place) else {
+        let Some(known) = known else {
             return Ok(());
         };
+        // Of a transaction that is told from its middle on, its beginning counts as well.
+        if place.is_none() && !known.exchanges {
+            return Ok(());
+        }
         let (before, after) = rows(known).map_err(malformed)?;
+        let unclear = known.exchanges && {
+            let (before, after) = (before.as_ref(), after.as_ref());
+            self.exchange
+                .note(relation, &known.shape, op, before, after)
+        };
+        let Some(place) = place else {
+            return Ok(());
+        };
+        if unclear {
+            self.standing.unclear(&known.shape.table);
+            self.look_at = Instant::now() + LOOK_AGAIN;
+        }
         let Place {
             position,
             transaction,
@@ -432,7 +452,9 @@ impl ChangeStream for LogStream {
             if let Some(batch) = self.gather.take_full() {
                 return Ok(self.told_now(batch));
             }
-            if self.look_at <= self.heard_at {
+            // Not within a transaction: who is interrupted there reads all of it again.
+            let may_look = self.gather.transaction().is_none();
+            if may_look && self.look_at <= self.heard_at {
                 self.look().await?;
             }
             turns = turns.wrapping_add(1);
@@ -460,7 +482,7 @@ impl ChangeStream for LogStream {
             {
                 return Ok(self.told_now(batch));
             }
-            if self.look_at <= now {
+            if may_look && self.look_at <= now {
                 self.look().await?;
                 continue;
             }
@@ -469,10 +491,11 @@ impl ChangeStream for LogStream {
                 continue;
             }
             // A border that cannot be told now (a transaction is open) is no reason to wake.
-            let until = border_at
+            let until = [border_at, may_look.then_some(self.look_at)]
+                .into_iter()
+                .flatten()
                 .filter(|due| *due > now)
-                .map_or(ask_at, |due| due.min(ask_at))
-                .min(self.look_at);
+                .fold(ask_at, Instant::min);
             if let Some(event) = self.event_until(until).await? {
                 self.take(event)?;
             }

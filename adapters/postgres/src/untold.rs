@@ -31,6 +31,20 @@ impl Standing {
         !self.untold.iter().any(|untold| untold.table == *table)
     }
 
+    /// What was told of a table leaves open what its rows are. It is until the next look.
+    pub(crate) fn unclear(&mut self, table: &TableName) {
+        if self.tells(table) {
+            self.untold.push(Untold {
+                table: table.clone(),
+                what: format!(
+                    "rows of table {table} exchanged their keys within one transaction, so it is \
+                     read again"
+                ),
+                hint: "nothing; it is rare where the key's index is not deferrable".to_owned(),
+            });
+        }
+    }
+
     /// Whether the log calls a captured table by a name that it did not have when we looked.
     pub(crate) fn contradicts(&self, oid: u32, name: &TableName) -> bool {
         let known = self.oids.iter().find(|(_, known)| **known == oid);

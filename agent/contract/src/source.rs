@@ -129,8 +129,9 @@ pub trait ChangeStream: Send {
     /// See [`SourceError`]; the stream is dropped afterwards.
     async fn acknowledge(&mut self, upto: &Position) -> Result<(), SourceError>;
 
-    /// Tables that are not told now: dropped, renamed, taken out of what is captured. Asked after
-    /// each batch. The engine has them read again; when one is told again, the stream ends with
+    /// Tables that are not told now: dropped, renamed, taken out of what is captured; or whose rows
+    /// cannot be known from what was told. Asked when a batch has come, before it is stored. The
+    /// engine has them read again; when one is told again, the stream ends with
     /// [`SourceError::Disconnected`], so that this begins at once. By default a stream that goes on
     /// tells every captured table.
     fn untold(&self) -> &[Untold] {

@@ -262,9 +262,11 @@ async fn session(
                 return Ok(Ended::Reload);
             }
             batch = stream.next() => {
-                session.batch(&mut *stream, batch?).await?;
+                let batch = batch?;
+                // First, so that a crash behind the batch forgets nothing of it.
                 let now = stream.untold().to_vec();
                 untold::note(common, session.name, session.source_id, now, &mut untold).await?;
+                session.batch(&mut *stream, batch).await?;
                 want(&mut asker);
                 *moved = true;
             }

@@ -23,7 +23,7 @@ pub(super) async fn note(
             continue;
         }
         tracing::error!(source = name, stage = "capture", table = %one.table, hint = one.hint,
-            "a table is not told any more, the others go on: {}", one.what);
+            "a table is read again as soon as it can be, the others go on: {}", one.what);
         tables.push(one.table.to_string());
     }
     let now = common.clock.now();
@@ -33,7 +33,7 @@ pub(super) async fn note(
     });
     match again.await {
         Ok(_) => {}
-        // Asked again after the next batch.
+        // Whoever stores the batch waits for room; this is asked again with the next one.
         Err(StoreError::Full) => return Ok(()),
         Err(error) => return Err(error),
     }
