@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use contract::event::{HARD_DELETE, OUT_OF_SCOPE, SOFT_FLAG};
 use contract::{
-    Body, Envelope, EventKey, EventKind, EventOp, Op, Row, RowChange, RowKey, TableShape, Value,
+    Body, Envelope, EventKey, EventKind, EventOp, Op, Row, RowChange, RowKey, TableName,
+    TableShape, Value,
 };
 
 use crate::draft::{Draft, Gap, HeldChange, MapContext, Mapped, Open, Truncated};
@@ -29,6 +30,8 @@ struct OfShape {
     bound: Vec<Bound>,
     /// Those that keep a replica of it.
     related: Vec<Arc<Rule>>,
+    /// A column by which some of them find rows, and which the table does not have any more.
+    unlinked: Option<String>,
 }
 
 /// A mapping set, with its rules bound to the table shapes seen so far.
@@ -58,10 +61,12 @@ impl Mapper {
             if self.known.len() >= SHAPES_MAX {
                 self.known.clear();
             }
+            let related = related(&self.set, &change.shape);
             self.known.push(OfShape {
                 shape: Arc::clone(&change.shape),
                 bound: bind(&self.set, &change.shape),
-                related: related(&self.set, &change.shape),
+                unlinked: unlinked(&related, &change.shape),
+                related,
             });
             self.known.len() - 1
         });
@@ -72,15 +77,17 @@ impl Mapper {
         for bound in &known.bound {
             apply(bound, change, context, &mut mapped);
         }
-        if !known.related.is_empty() && keyless(change) {
+        let unlinked = known.unlinked.as_deref();
+        if !known.related.is_empty()
+            && let Some(why) = unusable(unlinked, change)
+        {
             for rule in &known.related {
-                let (name, table) = (&rule.reference.rule, change.table());
-                let reason = format!(
-                    "rule {name}: a row of {table} has no value in its key [{}], so it cannot be \
-                     told from others; correct the row, or name other columns as `key`",
-                    change.shape.key_names().join(", ")
-                );
-                mapped.held.push(held(rule, change, reason, None));
+                let reason = format!("rule {}: {why}", rule.reference.rule);
+                // What settles it is another mapping, not the next change of a row with its key.
+                mapped.held.push(HeldChange {
+                    row_key: String::new(),
+                    ..held(rule, change, reason, None)
+                });
             }
         }
         mapped
@@ -96,10 +103,43 @@ fn related(set: &MappingSet, shape: &TableShape) -> Vec<Arc<Rule>> {
     rules.cloned().collect()
 }
 
-/// Whether a row that is there has no whole key.
-fn keyless(change: &RowChange) -> bool {
-    let row = change.after.as_ref();
-    row.is_some_and(|row| RowKey::of(&change.shape, row).is_none())
+/// A column by which rows are found, and which a table's rows do not have.
+fn unlinked(related: &[Arc<Rule>], shape: &TableShape) -> Option<String> {
+    let mut links = related.iter().flat_map(|rule| rule.links(&shape.table));
+    let missing = links.find(|column| shape.column(column).is_none());
+    missing.map(str::to_owned)
+}
+
+/// Why no replica can take a change: which row it is of, or which others it belongs to, is not known.
+fn unusable(unlinked: Option<&str>, change: &RowChange) -> Option<String> {
+    let table = change.table();
+    let keyless = |row: &Option<Row>| {
+        let key = |row| RowKey::of(&change.shape, row);
+        row.as_ref().is_some_and(|row| key(row).is_none())
+    };
+    match (change.op, unlinked) {
+        (Op::Truncate, _) => None,
+        (Op::Delete, _) => keyless(&change.before)
+            .then(|| format!("the log does not say which row of {table} was removed")),
+        (Op::Insert | Op::Update | Op::Read, Some(column)) => {
+            Some(format!("{}, and rows are found by it", gone(column, table)))
+        }
+        (Op::Insert | Op::Update | Op::Read, None) => keyless(&change.after).then(|| {
+            format!(
+                "a row of {table} has no value in its key [{}], so it cannot be told from others; \
+                 correct the row, or name other columns as `key`",
+                change.shape.key_names().join(", ")
+            )
+        }),
+    }
+}
+
+/// What is said of a column that a table does not have, or has no more.
+fn gone(column: &str, table: &TableName) -> String {
+    format!(
+        "column \"{column}\" is not in table {table}; lighterman map check says what of the file \
+         no longer fits"
+    )
 }
 
 fn bind(set: &MappingSet, shape: &TableShape) -> Vec<Bound> {
@@ -118,9 +158,7 @@ fn bind(set: &MappingSet, shape: &TableShape) -> Vec<Bound> {
                     None if *optional || rule.cleaning.untyped => Ok(ABSENT),
                     None => {
                         let (rule, table) = (&rule.reference.rule, &shape.table);
-                        Err(format!(
-                            "rule {rule}: column \"{column}\" is not in table {table}"
-                        ))
+                        Err(format!("rule {rule}: {}", gone(column, table)))
                     }
                 },
                 // Rules of one table read nothing but its cells.

@@ -377,6 +377,38 @@ impl Rule {
         self
     }
 
+    /// The columns of a table by which rows are found, from it or in it. A row that lacks one could
+    /// belong to any other.
+    pub(crate) fn links(&self, table: &TableName) -> Vec<&str> {
+        // A test gives only the columns that matter to it.
+        if self.cleaning.untyped {
+            return Vec::new();
+        }
+        let of_table = |slot: usize| {
+            let slot = self.slots.get(slot);
+            slot.is_some_and(|slot| {
+                let tables = [Some(&slot.table), slot.history.as_ref()];
+                tables
+                    .into_iter()
+                    .flatten()
+                    .any(|known| known.table == *table)
+            })
+        };
+        let links = self.slots.iter().filter_map(|slot| slot.link.as_ref());
+        let sides = links.flat_map(|link| link.pairs.iter().flat_map(|(own, other)| [own, other]));
+        sides
+            .flat_map(Expr::columns)
+            .filter_map(|at| match self.columns.get(at) {
+                Some(Origin::Cell {
+                    slot,
+                    column,
+                    optional: false,
+                }) if of_table(*slot) => Some(column.as_str()),
+                _ => None,
+            })
+            .collect()
+    }
+
     /// Whether it needs rows beside the changed one.
     pub(crate) fn relates(&self) -> bool {
         self.needs_others() || self.shares_key()

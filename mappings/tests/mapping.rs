@@ -94,7 +94,8 @@ fn a_missing_column_holds_the_rows_of_its_rule_only() {
     let mapped = map(SHOP, &insert(&narrow, vec![text("a"), text("b")]));
     assert_eq!(
         reason(&mapped),
-        "rule item: column \"long_text\" is not in table public.item"
+        "rule item: column \"long_text\" is not in table public.item; lighterman map check says \
+         what of the file no longer fits"
     );
     // A row that is shorter than its own table is no reason to panic.
     let mapped = map(SHOP, &insert(&item(), vec![text("a")]));

@@ -529,6 +529,12 @@ impl<'t> RelationStore<'t> {
     pub fn read_again(&self, tables: &[String]) -> Result<()> {
         for table in tables {
             crate::snapshot::read_again(self.db, self.source, table)?;
+            // Nothing else settles those without a key; the ones still unclear are held anew.
+            self.db.execute(
+                "DELETE FROM held WHERE source = ?1 AND table_name = ?2 AND row_key = ''
+                   AND rule IN (SELECT name FROM rule WHERE source = ?1 AND relates)",
+                params![self.source, table],
+            )?;
         }
         Ok(())
     }

@@ -12,6 +12,8 @@ use crate::settings::Settings;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Column {
     pub(crate) name: String,
+    /// Its number in the table, from 1, which it keeps whatever it is called.
+    pub(crate) place: u16,
     pub(crate) type_oid: u32,
     /// The type's name for a cast, quoted and with its schema. Never PostgreSQL's own spelling of
     /// it: `character` cuts to one letter where `bpchar` does not.
@@ -27,6 +29,9 @@ pub(crate) struct Unique {
     pub(crate) name: String,
     pub(crate) primary: bool,
     pub(crate) identity: bool,
+    /// Checked at once. One that may wait for the transaction's end identifies nothing in the log,
+    /// and lets two rows have one key until then.
+    pub(crate) immediate: bool,
     pub(crate) columns: Vec<String>,
 }
 
@@ -36,6 +41,12 @@ pub(crate) struct Table {
     pub(crate) name: TableName,
     /// Partitioned: rows live in other tables.
     pub(crate) partitioned: bool,
+    /// Of its partitions, one by whose rows the log has nothing to tell, and whether there is one
+    /// of which the log does not tell the whole old row.
+    pub(crate) unidentified: Option<TableName>,
+    pub(crate) partial: bool,
+    /// A table that inherits from it and is no partition: its rows are its own.
+    pub(crate) child: Option<TableName>,
     /// Replica identity: `d`efault, `n`othing, `f`ull or `i`ndex.
     pub(crate) identity: u8,
     pub(crate) columns: Vec<Column>,
@@ -67,7 +78,7 @@ impl Table {
         let columns = client
             .query(
                 "SELECT a.attname, a.atttypid, tn.nspname, t.typname, a.attnotnull,
-                        a.attgenerated <> ''
+                        a.attgenerated <> '', a.attnum
                    FROM pg_catalog.pg_attribute a
                    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
                    JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace
@@ -79,7 +90,7 @@ impl Table {
             .map_err(failed)?;
         let uniques = client
             .query(
-                "SELECT ic.relname, i.indisprimary, i.indisreplident,
+                "SELECT ic.relname, i.indisprimary, i.indisreplident, i.indimmediate,
                         pg_catalog.array_agg(a.attname::pg_catalog.text ORDER BY k.place)
                    FROM pg_catalog.pg_index i
                    JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
@@ -87,17 +98,47 @@ impl Table {
                         WITH ORDINALITY k(attnum, place)
                    JOIN pg_catalog.pg_attribute a
                      ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-                  WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indimmediate
+                  WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid
                     AND i.indpred IS NULL AND i.indexprs IS NULL AND k.place <= i.indnkeyatts
-                  GROUP BY ic.relname, i.indisprimary, i.indisreplident
+                  GROUP BY ic.relname, i.indisprimary, i.indisreplident, i.indimmediate
                   ORDER BY i.indisprimary DESC, ic.relname",
                 &[&oid],
             )
             .await
             .map_err(failed)?;
+        let below = client
+            .query(
+                "SELECT n.nspname, c.relname, c.relispartition, c.relreplident = 'f',
+                        CASE c.relreplident WHEN 'f' THEN true WHEN 'n' THEN false
+                             ELSE EXISTS (SELECT 1 FROM pg_catalog.pg_index i
+                                           WHERE i.indrelid = c.oid AND i.indisvalid AND i.indimmediate
+                                             AND CASE c.relreplident WHEN 'i' THEN i.indisreplident
+                                                                     ELSE i.indisprimary END) END
+                   FROM pg_catalog.pg_class c
+                   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                  WHERE c.relkind IN ('r', 'f') AND c.oid IN (
+                        WITH RECURSIVE below(oid) AS (
+                            SELECT h.inhrelid FROM pg_catalog.pg_inherits h WHERE h.inhparent = $1
+                            UNION
+                            SELECT h.inhrelid FROM pg_catalog.pg_inherits h
+                              JOIN below ON below.oid = h.inhparent)
+                        SELECT oid FROM below)
+                  ORDER BY n.nspname, c.relname",
+                &[&oid],
+            )
+            .await
+            .map_err(failed)?;
+        let below_it = |fits: &dyn Fn(&tokio_postgres::Row) -> bool| {
+            let found = below.iter().find(|row| fits(row));
+            found.map(|row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)))
+        };
+        let partition = |row: &tokio_postgres::Row| row.get::<_, bool>(2);
         Ok(Some(Self {
             name: table.clone(),
             partitioned: row.get(1),
+            unidentified: below_it(&|row| partition(row) && !row.get::<_, bool>(4)),
+            partial: below_it(&|row| partition(row) && !row.get::<_, bool>(3)).is_some(),
+            child: below_it(&|row| !partition(row)),
             identity: identity.bytes().next().unwrap_or(b'd'),
             columns: columns
                 .iter()
@@ -111,6 +152,7 @@ impl Table {
                     ),
                     not_null: row.get(4),
                     generated: row.get(5),
+                    place: u16::try_from(row.get::<_, i16>(6)).unwrap_or(u16::MAX),
                 })
                 .collect(),
             uniques: uniques
@@ -119,7 +161,8 @@ impl Table {
                     name: row.get(0),
                     primary: row.get(1),
                     identity: row.get(2),
-                    columns: row.get(3),
+                    immediate: row.get(3),
+                    columns: row.get(4),
                 })
                 .collect(),
         }))
@@ -149,18 +192,31 @@ impl Table {
                 let index = self.uniques.iter().find(|unique| unique.identity);
                 Some(index.map_or(&[], |unique| unique.columns.as_slice()))
             }
-            b'd' => Some(self.primary().unwrap_or(&[])),
+            b'd' => {
+                let primary = self
+                    .uniques
+                    .iter()
+                    .find(|unique| unique.primary && unique.immediate);
+                Some(primary.map_or(&[], |unique| unique.columns.as_slice()))
+            }
             _ => Some(&[]),
         }
     }
 
     /// The columns that identify a row: the mapping's, else the primary key, else the index named
-    /// as replica identity. Empty when there are none.
+    /// as replica identity, else the smallest unique index without nulls. Empty when there are none.
     pub(crate) fn key(&self, captured: &CapturedTable) -> Vec<String> {
         if !captured.key.is_empty() {
             return captured.key.clone();
         }
-        let index = || self.uniques.iter().find(|unique| unique.identity);
+        let index = || {
+            let usable = self
+                .uniques
+                .iter()
+                .filter(|unique| self.all_not_null(&unique.columns));
+            let named = self.uniques.iter().find(|unique| unique.identity);
+            named.or_else(|| usable.min_by_key(|unique| (unique.columns.len(), &unique.name)))
+        };
         match self.primary() {
             Some(primary) => primary.to_vec(),
             None => index().map_or_else(Vec::new, |unique| unique.columns.clone()),
@@ -184,8 +240,15 @@ impl Table {
 
     /// The SQL that gives the log something to tell a row by, for a table that has no primary key.
     pub(crate) fn identity_fix(&self) -> String {
+        if let Some(partition) = &self.unidentified {
+            let table = connect::table(partition);
+            return format!(
+                "for {table} and every other partition without a primary key: ALTER TABLE {table} \
+                 REPLICA IDENTITY FULL; undo: ALTER TABLE {table} REPLICA IDENTITY DEFAULT"
+            );
+        }
         let table = connect::table(&self.name);
-        let usable = |index: &&Unique| self.all_not_null(&index.columns);
+        let usable = |index: &&Unique| index.immediate && self.all_not_null(&index.columns);
         match self.uniques.iter().find(usable) {
             Some(index) => format!(
                 "ALTER TABLE {table} REPLICA IDENTITY USING INDEX {}; undo: ALTER TABLE {table} \
@@ -199,8 +262,21 @@ impl Table {
         }
     }
 
+    /// Whether two rows may have one of these keys until their transaction ends.
+    pub(crate) fn exchanges(&self, key: &[String]) -> bool {
+        let same = |unique: &&Unique| {
+            unique.columns.len() == key.len() && unique.columns.iter().all(|c| key.contains(c))
+        };
+        let mut of_key = self.uniques.iter().filter(same).peekable();
+        of_key.peek().is_some() && of_key.all(|unique| !unique.immediate)
+    }
+
     /// Whether the application's own UPDATE and DELETE fail as soon as the table is published.
     pub(crate) fn would_break(&self) -> bool {
+        if self.partitioned {
+            // Its own identity means nothing: rows are those of its partitions.
+            return self.unidentified.is_some();
+        }
         self.identity_columns().is_some_and(<[String]>::is_empty)
     }
 }
@@ -232,6 +308,10 @@ pub(crate) fn shape(
 pub(crate) struct Publication {
     /// What it does not tell of insert, update, delete and truncate.
     pub(crate) untold: Vec<&'static str>,
+    /// Rows of partitions are told under the name of the table that was published.
+    pub(crate) via_root: bool,
+    /// Tables named in it, told under whatever name.
+    members: Vec<TableName>,
     pub(crate) tables: Vec<Published>,
 }
 
@@ -243,6 +323,19 @@ pub(crate) struct Published {
     pub(crate) columns: Option<Vec<String>>,
     /// Only rows that pass a filter are published.
     pub(crate) filtered: bool,
+    /// A computed column among `columns` is in the log: since PostgreSQL 18. Before, the list names
+    /// them all, and the log none.
+    computed: bool,
+}
+
+impl Published {
+    /// Whether the log tells a column.
+    pub(crate) fn tells(&self, column: &Column) -> bool {
+        match &self.columns {
+            Some(listed) => (self.computed || !column.generated) && listed.contains(&column.name),
+            None => !column.generated,
+        }
+    }
 }
 
 impl Publication {
@@ -251,8 +344,9 @@ impl Publication {
         let failed = |error| classify(&format!("read publication \"{name}\""), &error);
         let row = client
             .query_opt(
-                "SELECT pubinsert, pubupdate, pubdelete, pubtruncate
-                   FROM pg_catalog.pg_publication WHERE pubname = $1",
+                "SELECT pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot, p.oid,
+                        pg_catalog.to_jsonb(p) ? 'pubgencols'
+                   FROM pg_catalog.pg_publication p WHERE pubname = $1",
                 &[&name],
             )
             .await
@@ -275,16 +369,32 @@ impl Publication {
             )
             .await
             .map_err(failed)?;
+        let (oid, computed): (u32, bool) = (row.get(5), row.get(6));
+        let members = client
+            .query(
+                "SELECT n.nspname, c.relname FROM pg_catalog.pg_publication_rel r
+                   JOIN pg_catalog.pg_class c ON c.oid = r.prrelid
+                   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE r.prpubid = $1",
+                &[&oid],
+            )
+            .await
+            .map_err(failed)?;
+        let members = members.iter();
+        let members =
+            members.map(|row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)));
         let tables = tables.iter().map(|row| {
             let columns: Option<String> = row.get(2);
             Published {
                 table: TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)),
                 columns: columns.and_then(|json| serde_json::from_str(&json).ok()),
                 filtered: row.get(3),
+                computed,
             }
         });
         Ok(Some(Self {
             untold: untold.collect(),
+            via_root: row.get(4),
+            members: members.collect(),
             tables: tables.collect(),
         }))
     }
@@ -357,10 +467,20 @@ pub(crate) fn publish_sql(
     tables: &[Table],
 ) -> Vec<String> {
     let name = connect::name(&settings.publication);
-    let missing: Vec<String> = tables
+    let untold: Vec<&Table> = tables
         .iter()
         .filter(|table| publication.is_none_or(|known| known.table(&table.name).is_none()))
-        .map(|table| connect::table(&table.name))
+        .collect();
+    let member =
+        |table: &Table| publication.is_some_and(|known| known.members.contains(&table.name));
+    let missing: Vec<String> = untold
+        .iter()
+        .filter(|table| !member(table))
+        .map(|table| {
+            // Tables that inherit from it would be published as well, and break without a key.
+            let only = if table.child.is_some() { "ONLY " } else { "" };
+            format!("{only}{}", connect::table(&table.name))
+        })
         .collect();
     let missing = missing.join(", ");
     let Some(publication) = publication else {
@@ -384,6 +504,11 @@ pub(crate) fn publish_sql(
     if !publication.untold.is_empty() {
         sql.push(format!(
             "ALTER PUBLICATION {name} SET (publish = 'insert, update, delete, truncate')"
+        ));
+    }
+    if !publication.via_root && untold.iter().any(|table| table.partitioned) {
+        sql.push(format!(
+            "ALTER PUBLICATION {name} SET (publish_via_partition_root = true)"
         ));
     }
     if !missing.is_empty() {

@@ -216,6 +216,7 @@ impl Looking<'_> {
         };
         let before = self.findings.len();
         self.rights(client, &table, &part).await?;
+        let published = publication.and_then(|known| known.table(name));
         for wanted in captured.columns.iter().chain(&captured.key) {
             match table.column(wanted) {
                 None => self.fail(
@@ -223,16 +224,40 @@ impl Looking<'_> {
                     format!("has no column \"{wanted}\", which the mapping reads"),
                     "correct the column's name in the mapping",
                 ),
-                Some(column) if column.generated => self.fail(
-                    &part,
-                    format!("computes its column \"{wanted}\" itself: the log does not have it"),
-                    "read the columns it is computed from",
-                ),
+                Some(column)
+                    if column.generated && !published.is_some_and(|known| known.tells(column)) =>
+                {
+                    self.fail(
+                        &part,
+                        format!(
+                            "computes its column \"{wanted}\" itself: the log does not have it"
+                        ),
+                        "read the columns it is computed from",
+                    );
+                }
                 Some(_) => {}
             }
         }
         self.key(&table, captured, &part);
-        if let Some(published) = publication.and_then(|known| known.table(name)) {
+        if let Some(child) = &table.child {
+            self.warn(
+                &part,
+                format!(
+                    "has tables that inherit from it, such as {child}: their rows are not among its \
+                     own, in snapshot and log alike"
+                ),
+                "name those tables in the mapping, where their rows are wanted",
+            );
+        }
+        if table.exchanges(&table.key(captured)) {
+            self.warn(
+                &part,
+                "lets two rows have one key until their transaction ends: whenever rows exchange \
+                 keys, all of it is read again",
+                "make the key's constraint NOT DEFERRABLE, unless the application needs it so",
+            );
+        }
+        if let Some(published) = published {
             let told = |column: &String| {
                 let columns = published.columns.as_ref();
                 columns.is_none_or(|columns| columns.contains(column))

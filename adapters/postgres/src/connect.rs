@@ -31,9 +31,15 @@ const PINNED: &[(&str, &str)] = &[
     ("extra_float_digits", "3"),
     ("timezone", "UTC"),
     ("bytea_output", "hex"),
+    ("lc_monetary", "C"),
+    ("xmlbinary", "base64"),
+    ("quote_all_identifiers", "off"),
     ("search_path", "pg_catalog"),
 ];
 const READ_ONLY: (&str, &str) = ("default_transaction_read_only", "on");
+
+const UTF8: &str = "UTF8";
+const SQL_ASCII: &str = "SQL_ASCII";
 
 /// What a connection may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +56,12 @@ pub(crate) async fn connect(settings: &Settings, rights: Rights) -> Result<Clien
     let connecting = async {
         let client = open(settings, rights, &place).await?;
         reached(&client, rights, &place).await?;
+        if encoding(&client).await? != UTF8 {
+            // Our own connection, as was just seen: no pooler hands this on to anybody.
+            let sql = format!("SET client_encoding = '{SQL_ASCII}'");
+            let set = client.batch_execute(&sql).await;
+            set.map_err(|error| classify(&place, &error))?;
+        }
         Ok(client)
     };
     in_time(&place, CONNECT_MAX, connecting).await
@@ -157,7 +169,11 @@ fn run(connection: impl Future<Output = Result<(), tokio_postgres::Error>> + Sen
     });
 }
 
-async fn login<'a>(settings: &'a Settings, options: &'a str) -> Result<Login<'a>, SourceError> {
+async fn login<'a>(
+    settings: &'a Settings,
+    encoding: &'a str,
+    options: &'a str,
+) -> Result<Login<'a>, SourceError> {
     Ok(Login {
         host: &settings.host,
         port: settings.port,
@@ -167,6 +183,7 @@ async fn login<'a>(settings: &'a Settings, options: &'a str) -> Result<Login<'a>
         trusts_the_network: is_local(&settings.host),
         tls: tls::config(settings).await?.map(Arc::new),
         application: APPLICATION,
+        encoding,
         options,
     })
 }
@@ -178,7 +195,7 @@ pub(crate) async fn try_replication(settings: &Settings) -> Result<(), SourceErr
         settings.host, settings.port
     );
     let options = options(None);
-    let login = login(settings, &options).await?;
+    let login = login(settings, UTF8, &options).await?;
     let trying = async {
         let tried = wire::try_login(&login).await;
         tried.map_err(|failure| of_login_failure(settings, &doing, failure))
@@ -186,15 +203,35 @@ pub(crate) async fn try_replication(settings: &Settings) -> Result<(), SourceErr
     in_time(&doing, CONNECT_MAX, trying).await
 }
 
+/// The encoding that texts have on our connections: the server converts to UTF-8, or says that it
+/// cannot. A database without an encoding of its own holds any bytes: they come as they are, and
+/// those that are no UTF-8 are told as invalid, one by one, where the server would refuse the row.
+pub(crate) async fn encoding(client: &Client) -> Result<&'static str, SourceError> {
+    let doing = "read the database's encoding";
+    let found = rows(
+        client,
+        "SELECT pg_catalog.current_setting('server_encoding')",
+        doing,
+    )
+    .await?;
+    let encoding = found.first().and_then(|row| row.get(0));
+    let missing = || SourceError::Malformed(format!("{doing}: the server gives no answer"));
+    Ok(match encoding.ok_or_else(missing)? {
+        SQL_ASCII => SQL_ASCII,
+        _ => UTF8,
+    })
+}
+
 /// Starts replication at `start`, telling the server no more than `acknowledged`.
 pub(crate) async fn replicate(
     settings: &Settings,
+    encoding: &str,
     start: u64,
     acknowledged: u64,
 ) -> Result<Replication, SourceError> {
     let doing = format!("start replication from slot \"{}\"", settings.slot);
     let options = options(None);
-    let login = login(settings, &options).await?;
+    let login = login(settings, encoding, &options).await?;
     let reading = Reading {
         slot: &settings.slot,
         publication: &settings.publication,
@@ -374,6 +411,10 @@ pub(crate) fn by_code(doing: &str, code: &str, message: &str) -> SourceError {
         "28000" => denied(NO_ENTRY),
         _ if code.starts_with("28") => denied(AUTHENTICATION),
         "3D000" => denied("set the database's name in the settings"),
+        "22021" | "22P05" => denied(
+            "a text in the database cannot be told as UTF-8: find it by reading the table with \
+             client_encoding = 'UTF8', and correct it there",
+        ),
         "42501" => denied("lighterman check names the missing right and the SQL that grants it"),
         // A slot that was dropped, or a publication the slot is older than.
         "42704" => denied(PREPARE),

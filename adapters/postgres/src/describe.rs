@@ -35,13 +35,14 @@ async fn read(client: &Client, tables: &[TableName]) -> Result<Vec<TableInfo>, S
     let failed = |error| classify("read tables", &error);
     let schemas: Vec<&str> = tables.iter().map(|table| table.schema.as_str()).collect();
     let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
-    // Partitions are reached through their table.
+    // Partitions are reached through their table, unless one is asked for by its name.
     let listed = client
         .query(
             "SELECT c.oid, n.nspname, c.relname, c.reltuples::pg_catalog.int8
                FROM pg_catalog.pg_class c
                JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-              WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
+              WHERE c.relkind IN ('r', 'p')
+                AND (NOT c.relispartition OR pg_catalog.cardinality($1::pg_catalog.text[]) > 0)
                 AND n.nspname NOT IN ('pg_catalog', 'information_schema')
                 AND n.nspname NOT LIKE 'pg\\_%'
                 AND (pg_catalog.cardinality($1::pg_catalog.text[]) = 0 OR EXISTS (
@@ -110,7 +111,7 @@ fn kind(kind: Kind) -> ColumnKind {
     match kind {
         Kind::Bool => ColumnKind::Bool,
         Kind::Int => ColumnKind::Int,
-        Kind::Decimal => ColumnKind::Decimal,
+        Kind::Decimal | Kind::Money(_) => ColumnKind::Decimal,
         Kind::Float => ColumnKind::Float,
         Kind::Text => ColumnKind::Text,
         Kind::Date => ColumnKind::Date,
@@ -120,6 +121,7 @@ fn kind(kind: Kind) -> ColumnKind {
         Kind::Uuid => ColumnKind::Uuid,
         Kind::Json => ColumnKind::Json,
         Kind::Bytes => ColumnKind::Bytes,
+        Kind::Gone => ColumnKind::Other,
     }
 }
 
@@ -133,7 +135,7 @@ async fn keys(client: &Client, oids: &[u32]) -> Result<HashMap<u32, Vec<String>>
               CROSS JOIN LATERAL pg_catalog.unnest(i.indkey::pg_catalog.int2[])
                     WITH ORDINALITY k(attnum, place)
                JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-              WHERE i.indrelid = ANY ($1) AND i.indisunique AND i.indisvalid AND i.indimmediate
+              WHERE i.indrelid = ANY ($1) AND i.indisunique AND i.indisvalid
                 AND i.indpred IS NULL AND i.indexprs IS NULL AND k.place <= i.indnkeyatts
               GROUP BY i.indrelid, i.indisprimary, ic.relname
              HAVING pg_catalog.bool_and(a.attnotnull)

@@ -87,6 +87,11 @@ impl Gather {
         Ok(())
     }
 
+    /// The transaction that is being told.
+    pub(crate) fn transaction(&self) -> Option<u64> {
+        self.open.as_ref().map(|open| open.id)
+    }
+
     /// The place of the transaction's next change; `None` when it was told before.
     pub(crate) fn place(&mut self) -> Result<Option<Place>, SourceError> {
         let Some(open) = &mut self.open else {

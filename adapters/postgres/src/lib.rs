@@ -18,8 +18,10 @@ mod check;
 mod connect;
 mod decode;
 mod describe;
+mod exchange;
 mod fetch;
 mod gather;
+mod known;
 mod lsn;
 mod prepare;
 mod query;
@@ -28,6 +30,7 @@ mod snapshot;
 mod start;
 mod stream;
 mod tls;
+mod untold;
 mod values;
 mod wire;
 

@@ -16,7 +16,7 @@ use contract::{
 use tokio::time::Instant;
 use tokio_postgres::{Client, SimpleQueryRow};
 
-use crate::catalogue::{Publication, Table, shape};
+use crate::catalogue::{Column, Publication, Table, publish_sql, shape};
 use crate::connect::{self, Rights, literal, name, rows};
 use crate::fetch::{Fetching, cells};
 use crate::lsn;
@@ -98,20 +98,24 @@ impl TableReader {
         let Some(paging) = now.paging(captured).filter(|_| !key.is_empty()) else {
             return Err(no_key(&now, captured));
         };
-        let published = Publication::read(client, &self.settings.publication).await?;
-        let published = published
-            .as_ref()
-            .and_then(|publication| publication.table(table)?.columns.clone());
-        let told = |name: &str| {
-            published
-                .as_ref()
-                .is_none_or(|p| p.iter().any(|c| c == name))
+        let publication = Publication::read(client, &self.settings.publication).await?;
+        let published = match publication.as_ref().map(|known| known.table(table)) {
+            // Its changes are not told: whatever is read of it now would be outdated unnoticed.
+            Some(None) => {
+                let name = &self.settings.publication;
+                return Err(SourceError::SchemaChanged {
+                    what: format!("read table {table}: publication \"{name}\" does not have it"),
+                    hint: publish_sql(&self.settings, publication.as_ref(), &[now]).join("; "),
+                });
+            }
+            Some(Some(published)) => Some(published.clone()),
+            None => None,
         };
-        let columns: Vec<_> = now
-            .columns
-            .iter()
-            .filter(|column| !column.generated && told(&column.name))
-            .collect();
+        let told = |column: &&Column| match &published {
+            Some(published) => published.tells(column),
+            None => !column.generated,
+        };
+        let columns: Vec<_> = now.columns.iter().filter(told).collect();
         let oids: Vec<u32> = columns.iter().map(|column| column.type_oid).collect();
         let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
         let place = |name: &String| names.iter().position(|column| column == name);

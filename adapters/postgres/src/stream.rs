@@ -13,20 +13,23 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use contract::{
     CapturedTable, ChangeBatch, ChangeStream, Op, Position, Row, RowChange, SourceError, TableName,
-    TableShape, Value,
+    TableShape, Untold,
 };
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::Client;
 
-use crate::catalogue::{Slot, Table, shape};
+use crate::catalogue::Slot;
 use crate::connect::{self, Rights, classify, lost, of_failure};
-use crate::decode::{self, Cell, Message, Old, Relation, Tuple};
+use crate::decode::{self, Message, Relation};
+use crate::exchange::Exchange;
 use crate::gather::{Gather, Place};
+use crate::known::{Described, Known};
 use crate::lsn;
 use crate::settings::Settings;
 use crate::start;
-use crate::values::{Kind, Kinds, value_of_bytes};
+use crate::untold::Standing;
+use crate::values::Kinds;
 use crate::wire::{ANSWER_MAX, Event, Failure, Replication};
 
 /// Between two batches that only tell a newer border.
@@ -37,20 +40,15 @@ const BORDER_AGAIN: Duration = Duration::from_millis(1_500);
 const ASK_MAX: Duration = Duration::from_secs(10);
 /// An answer that is on its way as the server waits for its log again is here after this long.
 const ON_ITS_WAY: Duration = Duration::from_secs(2);
+/// Between two looks whether the captured tables are still told, and after one that found something.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// Events taken without letting others run.
 const TURNS_MAX: u32 = 4_096;
 /// The SQLSTATE of a thing that is not there.
 const UNDEFINED_OBJECT: &str = "42704";
 /// Microseconds from 1970 to 2000, PostgreSQL's own zero.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
-
-/// A table the log has described.
-struct Known {
-    shape: Arc<TableShape>,
-    kinds: Vec<Kind>,
-    /// Which columns an old key holds.
-    identity: Vec<bool>,
-}
 
 /// A running read of the log.
 pub(crate) struct LogStream {
@@ -62,6 +60,8 @@ pub(crate) struct LogStream {
     kinds: Kinds,
     /// By the log's own number; `None` = not captured.
     relations: HashMap<u32, Option<Known>>,
+    /// As each captured table was described last.
+    shapes: HashMap<TableName, Arc<TableShape>>,
     /// Described by the log, waiting for the catalogue's answer.
     pending: Option<(Relation, TableName)>,
     /// The newest transaction id met, in full.
@@ -72,6 +72,12 @@ pub(crate) struct LogStream {
     /// The answer owed since then was not on its way when the server was last looked at.
     idle: Option<Instant>,
     border_at: Instant,
+    standing: Standing,
+    exchange: Exchange,
+    /// When the captured tables are looked at next.
+    look_at: Instant,
+    /// The engine has not been told yet what is not told any more.
+    unsaid: bool,
 }
 
 pub(crate) async fn open(
@@ -82,13 +88,19 @@ pub(crate) async fn open(
 ) -> Result<LogStream, SourceError> {
     let sql = connect::connect(settings, Rights::Read).await?;
     let slot = start::slot(settings, &sql, after).await?;
-    start::publication(settings, &sql, tables).await?;
+    let mut standing = Standing::default();
+    standing.look(settings, &sql, tables).await?;
+    // A table that was captured before and is not told now must not stop the others.
+    let mut told = tables.to_vec();
+    told.retain(|captured| after.is_none() || standing.tells(&captured.table));
+    start::publication(settings, &sql, &told).await?;
     let confirmed = slot.confirmed.unwrap_or(0);
     let start = match after {
         Some(after) => lsn::of(after)?.max(confirmed),
         None => confirmed,
     };
-    let replication = connect::replicate(settings, start, confirmed).await?;
+    let encoding = connect::encoding(&sql).await?;
+    let replication = connect::replicate(settings, encoding, start, confirmed).await?;
     let now = Instant::now();
     Ok(LogStream {
         settings: settings.clone(),
@@ -98,12 +110,17 @@ pub(crate) async fn open(
         gather: Gather::new(epoch, after.cloned()),
         kinds: Kinds::default(),
         relations: HashMap::new(),
+        shapes: HashMap::new(),
         pending: None,
         newest_id: slot.xmax,
         acknowledged: confirmed,
         ask_at: now,
         idle: None,
         border_at: now,
+        unsaid: !standing.untold().is_empty(),
+        standing,
+        exchange: Exchange::default(),
+        look_at: now + LOOK_EVERY,
     })
 }
 
@@ -184,6 +201,7 @@ impl LogStream {
             } => {
                 let id = extend_id(id, self.newest_id);
                 self.newest_id = self.newest_id.max(id);
+                self.exchange.begin();
                 self.gather.begin(commit, id, commit_time(committed_at))
             }
             Event::Commit { end } => self.gather.commit(end),
@@ -206,6 +224,9 @@ impl LogStream {
         match message {
             Message::Relation(relation) => {
                 let table = TableName::new(&relation.schema, &relation.name);
+                if self.standing.contradicts(relation.id, &table) {
+                    self.look_at = Instant::now();
+                }
                 if self.tables.iter().any(|captured| captured.table == table) {
                     self.pending = Some((relation, table));
                 } else {
@@ -256,10 +277,26 @@ impl LogStream {
         let Some(known) = self.relations.get(&relation) else {
             return Err(malformed("its table was not described"));
         };
-        let (Some(known), Some(place)) = (known, place) else {
+        let Some(known) = known else {
             return Ok(());
         };
+        // Of a transaction that is told from its middle on, its beginning counts as well.
+        if place.is_none() && !known.exchanges {
+            return Ok(());
+        }
         let (before, after) = rows(known).map_err(malformed)?;
+        let unclear = known.exchanges && {
+            let (before, after) = (before.as_ref(), after.as_ref());
+            self.exchange
+                .note(relation, &known.shape, op, before, after)
+        };
+        let Some(place) = place else {
+            return Ok(());
+        };
+        if unclear {
+            self.standing.unclear(&known.shape.table);
+            self.look_at = Instant::now() + LOOK_AGAIN;
+        }
         let Place {
             position,
             transaction,
@@ -284,33 +321,26 @@ impl LogStream {
         let Some((relation, name)) = &self.pending else {
             return Ok(());
         };
-        let oids: Vec<u32> = relation.columns.iter().map(|c| c.type_oid).collect();
         if self.sql.is_closed() {
             self.sql = connect::connect(&self.settings, Rights::Read).await?;
         }
-        if !self.kinds.knows(&oids) {
-            self.kinds.learn(&self.sql, &oids).await?;
-        }
-        let table = Table::read(&self.sql, name).await?;
         let captured = self.tables.iter().find(|captured| captured.table == *name);
-        let columns = relation.columns.iter().map(|c| c.name.clone()).collect();
-        let key = match (&table, captured) {
-            (Some(table), Some(captured)) => table.key(captured),
-            // Dropped since: the log itself marks the identity's columns, which are the key's
-            // unless it is the whole row.
-            (None, Some(captured)) if captured.key.is_empty() && relation.identity != b'f' => {
-                let marked = relation.columns.iter().filter(|c| c.identity);
-                marked.map(|c| c.name.clone()).collect()
+        let known = match captured {
+            Some(captured) => {
+                let described = Described {
+                    relation,
+                    captured,
+                    transaction: self.gather.transaction(),
+                    earlier: self.shapes.get(name).map(AsRef::as_ref),
+                };
+                Some(Known::learn(&self.sql, &mut self.kinds, &described).await?)
             }
-            (None, Some(captured)) => captured.key.clone(),
-            (_, None) => Vec::new(),
+            None => None,
         };
-        let known = Known {
-            shape: shape(name, columns, &key)?,
-            kinds: oids.iter().map(|oid| self.kinds.of(*oid)).collect(),
-            identity: relation.columns.iter().map(|c| c.identity).collect(),
-        };
-        self.relations.insert(relation.id, Some(known));
+        if let Some(known) = &known {
+            self.shapes.insert(name.clone(), Arc::clone(&known.shape));
+        }
+        self.relations.insert(relation.id, known);
         self.pending = None;
         Ok(())
     }
@@ -366,8 +396,41 @@ impl LogStream {
         Ok(())
     }
 
+    /// Asks the catalogue whether the captured tables are still told.
+    async fn look(&mut self) -> Result<(), SourceError> {
+        let looking = async {
+            if self.sql.is_closed() {
+                self.sql = connect::connect(&self.settings, Rights::Read).await?;
+            }
+            self.standing
+                .look(&self.settings, &self.sql, &self.tables)
+                .await
+        };
+        let looked = timeout(ASK_MAX, looking).await.unwrap_or_else(|_| {
+            let seconds = ASK_MAX.as_secs();
+            Err(SourceError::Disconnected(format!(
+                "look at the captured tables: no answer within {seconds} s"
+            )))
+        });
+        let (again, more) = looked?;
+        if let Some(table) = again.first() {
+            return Err(SourceError::Disconnected(format!(
+                "table {table} is told again, and is read again"
+            )));
+        }
+        self.unsaid |= more;
+        let wait = if self.standing.untold().is_empty() {
+            LOOK_EVERY
+        } else {
+            LOOK_AGAIN
+        };
+        self.look_at = Instant::now() + wait;
+        Ok(())
+    }
+
     fn told_now(&mut self, batch: ChangeBatch) -> ChangeBatch {
         self.border_at = Instant::now();
+        self.unsaid = false;
         batch
     }
 
@@ -381,46 +444,20 @@ impl LogStream {
     }
 }
 
-impl Known {
-    /// A whole row; cells the log left out are taken from the row before where that has them.
-    fn row(&self, tuple: &Tuple, before: Option<&Row>) -> Result<Row, &'static str> {
-        if tuple.len() != self.kinds.len() {
-            return Err("it has another number of cells than its table has columns");
-        }
-        let earlier = |n: usize| before.and_then(|row| row.get(n)).cloned();
-        let cells = tuple.iter().zip(&self.kinds).enumerate();
-        let cells = cells.map(|(n, (cell, kind))| match cell {
-            Cell::Null => Value::Null,
-            Cell::Unchanged => earlier(n).unwrap_or(Value::Unchanged),
-            Cell::Text(text) => value_of_bytes(*kind, text),
-        });
-        Ok(cells.collect())
-    }
-
-    fn old(&self, old: &Old) -> Result<Row, &'static str> {
-        match old {
-            Old::Full(tuple) => self.row(tuple, None),
-            Old::Key(tuple) => {
-                let mut row = self.row(tuple, None)?;
-                for (cell, identity) in row.iter_mut().zip(&self.identity) {
-                    if !identity {
-                        *cell = Value::Unchanged;
-                    }
-                }
-                Ok(row)
-            }
-        }
-    }
-}
-
 #[async_trait]
 impl ChangeStream for LogStream {
     async fn next(&mut self) -> Result<ChangeBatch, SourceError> {
         let mut turns = 0_u32;
+        let called_at = Instant::now();
         loop {
             self.learn().await?;
             if let Some(batch) = self.gather.take_full() {
                 return Ok(self.told_now(batch));
+            }
+            // Not within a transaction: who is interrupted there reads all of it again.
+            let may_look = self.gather.transaction().is_none();
+            if may_look && self.look_at <= called_at {
+                self.look().await?;
             }
             turns = turns.wrapping_add(1);
             if turns.is_multiple_of(TURNS_MAX) {
@@ -444,19 +481,25 @@ impl ChangeStream for LogStream {
             } else {
                 None
             };
-            if border_at.is_some_and(|due| due <= now)
+            if (self.unsaid || border_at.is_some_and(|due| due <= now))
                 && let Some(batch) = self.gather.take_border(true)
             {
                 return Ok(self.told_now(batch));
+            }
+            if may_look && self.look_at <= now {
+                self.look().await?;
+                continue;
             }
             if let Some(since) = since.filter(|_| ask_at <= now) {
                 self.ask(since).await?;
                 continue;
             }
             // A border that cannot be told now (a transaction is open) is no reason to wake.
-            let until = border_at
+            let until = [border_at, may_look.then_some(self.look_at)]
+                .into_iter()
+                .flatten()
                 .filter(|due| *due > now)
-                .map_or(ask_at, |due| due.min(ask_at));
+                .fold(ask_at, Instant::min);
             if let Some(event) = self.event_until(until).await? {
                 self.take(event)?;
             }
@@ -471,6 +514,10 @@ impl ChangeStream for LogStream {
             self.acknowledged = self.acknowledged.max(end);
         }
         Ok(())
+    }
+
+    fn untold(&self) -> &[Untold] {
+        self.standing.untold()
     }
 }
 

@@ -6,6 +6,7 @@
 //! | boolean | bool |
 //! | smallint, integer, bigint | int |
 //! | numeric | decimal; NaN, infinity and more than 38 digits are invalid |
+//! | money | decimal, with the places that the database's own `lc_monetary` gives it |
 //! | real, double precision | float; NaN and infinity are invalid |
 //! | text, varchar, char, name, citext, enums | text, `char(n)` with its padding |
 //! | date | date; infinity, years before 1 and after 9999 are invalid |
@@ -16,7 +17,8 @@
 //! | json, jsonb | json, in PostgreSQL's own text |
 //! | bytea | bytes |
 //! | a domain | as its base type |
-//! | anything else (arrays, ranges, interval, money, inet, ...) | text, as PostgreSQL writes it |
+//! | a type that is gone from the catalogue | invalid: nobody can say how its text was meant |
+//! | anything else (arrays, ranges, interval, inet, ...) | text, as PostgreSQL writes it |
 
 use std::collections::HashMap;
 
@@ -26,10 +28,12 @@ use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::Offset;
 use tokio_postgres::Client;
 
-use crate::connect::classify;
+use crate::connect::{classify, rows};
 
 /// What stands for a text that is not UTF-8 (a database in encoding `SQL_ASCII` can hold it).
 const NOT_UTF8: &str = "(not UTF-8)";
+/// The type `money`.
+const MONEY: u32 = 790;
 
 /// How a column's text is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +41,8 @@ pub(crate) enum Kind {
     Bool,
     Int,
     Decimal,
+    /// An amount stored as a whole number of the smallest coin, of which so many places make one.
+    Money(u8),
     Float,
     Text,
     Date,
@@ -46,6 +52,8 @@ pub(crate) enum Kind {
     Uuid,
     Json,
     Bytes,
+    /// Of a type that is no longer in the catalogue.
+    Gone,
 }
 
 /// The kind of a built-in type. Object identifiers of built-in types never change.
@@ -67,7 +75,7 @@ fn built_in(oid: u32) -> Option<Kind> {
     })
 }
 
-/// The kinds of the types met so far: domains are looked up in the catalogue once.
+/// The kinds of the types met so far: all but the plain built-in ones are looked up once.
 #[derive(Debug, Default)]
 pub(crate) struct Kinds {
     looked_up: HashMap<u32, Kind>,
@@ -78,18 +86,19 @@ impl Kinds {
         built_in(oid).or_else(|| self.looked_up.get(&oid).copied())
     }
 
-    /// The kind of a type that [`Kinds::learn`] has seen; text for all it does not know.
+    /// The kind of a type that [`Kinds::learn`] has seen.
     pub(crate) fn of(&self, oid: u32) -> Kind {
-        self.known(oid).unwrap_or(Kind::Text)
+        self.known(oid).unwrap_or(Kind::Gone)
     }
 
-    /// Whether all these types are known without asking.
+    /// Whether all these types are known, and none of them as gone.
     pub(crate) fn knows(&self, oids: &[u32]) -> bool {
-        oids.iter().all(|oid| self.known(*oid).is_some())
+        let there = |oid: &u32| self.known(*oid).is_some_and(|kind| kind != Kind::Gone);
+        oids.iter().all(there)
     }
 
-    /// Looks up the types not known yet. A type that is gone from the catalogue (its column was
-    /// dropped since) reads as text.
+    /// Looks up the types not known yet. One that is not in the catalogue is gone (its column was
+    /// dropped since), or its transaction is not visible yet: it is looked up again next time.
     pub(crate) async fn learn(&mut self, client: &Client, oids: &[u32]) -> Result<(), SourceError> {
         let missing: Vec<u32> = oids
             .iter()
@@ -99,7 +108,7 @@ impl Kinds {
         if missing.is_empty() {
             return Ok(());
         }
-        let rows = client
+        let found = client
             .query(
                 "WITH RECURSIVE chain(start, oid, typtype, typbasetype) AS (
                      SELECT t.oid, t.oid, t.typtype, t.typbasetype
@@ -113,16 +122,40 @@ impl Kinds {
             )
             .await
             .map_err(|error| classify("read column types", &error))?;
-        for row in rows {
+        let mut money = None;
+        for row in found {
             let base: u32 = row.get(1);
-            let kind = built_in(base).unwrap_or(Kind::Text);
+            let kind = match built_in(base) {
+                Some(kind) => kind,
+                None if base == MONEY => match money {
+                    Some(kind) => kind,
+                    None => *money.insert(money_kind(client).await?),
+                },
+                None => Kind::Text,
+            };
             self.looked_up.insert(row.get(0), kind);
-        }
-        for oid in missing {
-            self.looked_up.entry(oid).or_insert(Kind::Text);
         }
         Ok(())
     }
+}
+
+/// How amounts are read: in the one form all our connections pin, and with the places that the
+/// database's own setting means by its smallest coin. What is stored is a number of those coins.
+async fn money_kind(client: &Client) -> Result<Kind, SourceError> {
+    const DOING: &str = "read the places of the type money";
+    let found = rows(
+        client,
+        "SET lc_monetary TO DEFAULT; SELECT pg_catalog.scale((1::pg_catalog.money)::pg_catalog.numeric); \
+         SET lc_monetary = 'C'",
+        DOING,
+    )
+    .await?;
+    let places = found
+        .first()
+        .and_then(|row| row.get(0))
+        .and_then(|text| text.parse().ok());
+    let unreadable = || SourceError::Malformed(format!("{DOING}: the server gives no number"));
+    places.map(Kind::Money).ok_or_else(unreadable)
 }
 
 /// The value of a cell given as bytes.
@@ -143,6 +176,7 @@ pub(crate) fn value(kind: Kind, text: &str) -> Value {
     let read = match kind {
         Kind::Text => return Value::Text(text.to_owned()),
         Kind::Json => return Value::Json(text.to_owned()),
+        Kind::Gone => None,
         Kind::Bool => match text {
             "t" => Some(Value::Bool(true)),
             "f" => Some(Value::Bool(false)),
@@ -150,6 +184,7 @@ pub(crate) fn value(kind: Kind, text: &str) -> Value {
         },
         Kind::Int => text.parse().ok().map(Value::Int),
         Kind::Decimal => text.parse().ok().map(Value::Decimal),
+        Kind::Money(places) => amount(text, places),
         Kind::Float => text
             .parse::<f64>()
             .ok()
@@ -163,6 +198,23 @@ pub(crate) fn value(kind: Kind, text: &str) -> Value {
         Kind::Bytes => text.strip_prefix("\\x").and_then(unhex).map(Value::Bytes),
     };
     read.unwrap_or_else(|| Value::Invalid(text.to_owned()))
+}
+
+/// `-$1,234.56`, as `lc_monetary = 'C'` writes 123456 of the smallest coin.
+fn amount(text: &str, places: u8) -> Option<Value> {
+    let (sign, plain) = match text.strip_prefix('-') {
+        Some(rest) => ("-", rest),
+        None => ("", text),
+    };
+    let (whole, cents) = plain.strip_prefix('$')?.split_once('.')?;
+    let coins = format!("{}{cents}", whole.replace(',', ""));
+    if cents.len() != 2 || !coins.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    format!("{sign}{coins}e-{places}")
+        .parse()
+        .ok()
+        .map(Value::Decimal)
 }
 
 /// A number of exactly `width` digits.
@@ -231,10 +283,11 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Kind; 12] = [
+    const ALL: [Kind; 14] = [
         Kind::Bool,
         Kind::Int,
         Kind::Decimal,
+        Kind::Money(2),
         Kind::Float,
         Kind::Text,
         Kind::Date,
@@ -244,6 +297,7 @@ mod tests {
         Kind::Uuid,
         Kind::Json,
         Kind::Bytes,
+        Kind::Gone,
     ];
 
     proptest! {
@@ -275,6 +329,9 @@ mod tests {
             "-9223372036854775808",
         );
         check(Kind::Decimal, "12.500", "decimal", "12.5");
+        check(Kind::Money(2), "-$1,234.50", "decimal", "-1234.5");
+        check(Kind::Money(0), "$12,345.67", "decimal", "1234567");
+        check(Kind::Money(3), "-$0.01", "decimal", "-0.001");
         check(Kind::Float, "1e-07", "float", "0.0000001");
         check(Kind::Date, "2024-02-29", "date", "2024-02-29");
         check(Kind::Time, "23:59:59.999999", "time", "23:59:59.999999");
@@ -313,6 +370,9 @@ mod tests {
             (Kind::Decimal, "NaN"),
             (Kind::Decimal, "-Infinity"),
             (Kind::Decimal, digits.as_str()),
+            (Kind::Money(2), "1.234,50 €"),
+            (Kind::Money(2), "$1.5"),
+            (Kind::Gone, "12"),
             (Kind::Float, "NaN"),
             (Kind::Float, "-Infinity"),
             (Kind::Date, "infinity"),

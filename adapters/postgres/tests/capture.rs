@@ -9,7 +9,6 @@
 
 mod common;
 
-use common::types::{EVERY_TYPE, EVERY_VALUE};
 use common::{World, batches, captured, changes, next, reach, show, snapshot};
 use contract::{ChunkLimits, Op, TableName, Value};
 
@@ -287,90 +286,6 @@ async fn a_changed_table_is_met_with_its_new_columns() {
     assert_eq!(seen[0].shape.columns, ["id", "sku", "qty"]);
     assert_eq!(seen[1].shape.columns, ["id", "sku", "qty", "bin"]);
     assert_eq!(seen[2].shape.columns, ["id", "qty", "bin"]);
-}
-
-/// I10: one table, read by both paths.
-#[tokio::test]
-async fn snapshot_and_stream_give_equal_values() {
-    let world = World::prepared(EVERY_TYPE, &["every"]).await;
-    // Other settings in the database than ours must not show.
-    world
-        .run(&format!(
-            "ALTER DATABASE {} SET datestyle = 'German'; ALTER DATABASE {0} SET timezone = 'Asia/Kolkata';
-             ALTER DATABASE {0} SET extra_float_digits = 0; ALTER DATABASE {0} SET bytea_output = 'escape';
-             ALTER DATABASE {0} SET intervalstyle = 'iso_8601'",
-            world.name
-        ))
-        .await;
-    let source = world.source();
-    let mut stream = source.stream(1, None).await.unwrap();
-    world.run(EVERY_VALUE).await;
-    let streamed = changes(&mut *stream, 3).await;
-    let mut reader = source.snapshot(1).await.unwrap();
-    reader.begin().await.unwrap();
-    let read = snapshot(&mut *reader, &table("every"), 10).await;
-    assert_eq!(read.len(), 3);
-    for (streamed, read) in streamed.iter().zip(&read) {
-        assert_eq!(streamed.shape, read.shape);
-        assert_eq!(show(streamed.after.as_ref()), show(read.after.as_ref()));
-        assert_eq!(streamed.key(), read.key());
-        assert_eq!(
-            (read.op, read.transaction, read.committed_at),
-            (Op::Read, 0, None)
-        );
-    }
-    let columns = &read[0].shape.columns;
-    assert!(
-        !columns.contains(&"g".to_owned()),
-        "generated columns are not in the log"
-    );
-    let row = |n: usize| {
-        let cells = show(read[n].after.as_ref());
-        let named = columns.iter().cloned().zip(cells);
-        named.collect::<std::collections::HashMap<_, _>>()
-    };
-    let (one, two, three) = (row(0), row(1), row(2));
-    for (column, value) in [
-        ("n", "decimal 12345678901234567890.123456789"),
-        ("n2", "decimal 1234567890123456789012345678.0123456789"),
-        ("s", "int -32768"),
-        ("b", "int 9223372036854775807"),
-        ("c", "text pad     "),
-        ("ci", "text CiText"),
-        ("f4", "float 0.1"),
-        ("bo", "bool true"),
-        ("d", "date 2024-02-29"),
-        ("tm", "time 23:59:59.999999"),
-        ("ts", "datetime 2024-02-29T12:00:00.5"),
-        ("tz", "timestamp 2024-02-29T06:30:00.123456Z"),
-        ("u", "uuid a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
-        ("j", "json {\"b\" : 1,  \"a\":[1.10]}"),
-        ("jb", "json {\"a\": 2, \"b\": 1.10}"),
-        ("by", "bytes 00ff10"),
-        ("e", "text green"),
-        ("p", "decimal 12.5"),
-        ("k", "text K"),
-        ("iv", "text 1 year 2 days 03:04:05.6"),
-        ("ar", "text {1,NULL,3}"),
-        ("ip", "text 10.1.2.3"),
-        ("o", "text 4000000000"),
-    ] {
-        assert_eq!(one[column], value, "{column}");
-    }
-    for (column, value) in [
-        ("n", "invalid NaN"),
-        ("n2", "null"),
-        ("t", "text "),
-        ("f8", "invalid -Infinity"),
-        ("d", "invalid infinity"),
-        ("tm", "invalid 24:00:00"),
-        ("j", "json null"),
-        ("by", "bytes "),
-    ] {
-        assert_eq!(two[column], value, "{column}");
-    }
-    assert!(three["n"].starts_with("invalid 1000"), "{}", three["n"]);
-    assert_eq!(three["d"], "invalid 0044-03-15 BC");
 }
 
 #[tokio::test]

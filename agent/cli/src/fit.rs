@@ -3,16 +3,21 @@
 //! A file alone does not say what a column holds: a text compared with a number would run and
 //! find nothing. So nothing is captured before the database's own catalogue was asked, whether it
 //! answers when the agent starts or only later.
+//!
+//! Tables change under a mapping that is in force. A column or table that is gone then stops only
+//! the rows that need it: the mapper holds them, one by one, and the rest goes on.
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use contract::finding::worst;
 use contract::{
-    ChangeStream, Finding, Level, Position, Preparation, ReadQuery, ReadRows, SnapshotReader,
-    Source, SourceError, TableInfo, TableName,
+    ChangeStream, ColumnKind, Finding, Level, Position, Preparation, ReadQuery, ReadRows,
+    SnapshotReader, Source, SourceError, TableInfo, TableName,
 };
 use engine::SourceSetup;
 use mappings::{Catalogue, Mapping, Which};
@@ -89,21 +94,28 @@ impl SourceFiles {
 
 /// A source that is captured only if its mapping files fit its tables, made from its setup and the
 /// files that setup came from; what fits but should be known, where its tables could be seen soon.
+/// `in_force` says that rows were told by this very mapping before.
 ///
 /// # Errors
 /// What does not fit.
 pub(crate) async fn fitted(
     setup: SourceSetup,
     files: SourceFiles,
+    in_force: bool,
 ) -> Result<(SourceSetup, Vec<Finding>), Vec<Finding>> {
-    let fitted = Fitted::new(&setup, files);
+    let fitted = Fitted::new(&setup, files, in_force);
     // Whoever is not there now is asked when its log is opened.
-    let findings = match tokio::time::timeout(ANSWER_MAX, fitted.look()).await {
-        Ok(Ok(findings)) => findings,
-        Ok(Err(_)) | Err(_) => Vec::new(),
+    let looked = match tokio::time::timeout(ANSWER_MAX, fitted.look()).await {
+        Ok(Ok(looked)) => looked,
+        Ok(Err(_)) | Err(_) => Looked::default(),
     };
+    let Looked { mut findings, gone } = looked;
     if worst(&findings) == Level::Fail {
-        return Err(findings);
+        if !(in_force && gone) {
+            return Err(findings);
+        }
+        // Said when the log is opened.
+        findings.retain(|finding| finding.level != Level::Fail);
     }
     let source = Arc::new(fitted);
     Ok((SourceSetup { source, ..setup }, findings))
@@ -114,16 +126,27 @@ struct Fitted {
     source: Arc<dyn Source>,
     files: SourceFiles,
     tables: Vec<TableName>,
+    /// They did once.
+    in_force: AtomicBool,
+}
+
+/// What is to be said of mapping files beside tables.
+#[derive(Default)]
+struct Looked {
+    findings: Vec<Finding>,
+    /// All that does not fit is columns and tables that are not there.
+    gone: bool,
 }
 
 impl Fitted {
     /// The source of a setup and the files it was made from.
-    fn new(setup: &SourceSetup, files: SourceFiles) -> Self {
+    fn new(setup: &SourceSetup, files: SourceFiles, in_force: bool) -> Self {
         let tables = setup.mapping.all_tables().into_iter();
         Self {
             source: Arc::clone(&setup.source),
             files,
             tables: tables.map(|captured| captured.table).collect(),
+            in_force: AtomicBool::new(in_force),
         }
     }
 
@@ -132,25 +155,38 @@ impl Fitted {
     ///
     /// # Errors
     /// Why it does not answer.
-    async fn look(&self) -> Result<Vec<Finding>, SourceError> {
-        let found = self.source.catalogue(&self.tables).await?;
+    async fn look(&self) -> Result<Looked, SourceError> {
+        let mut found = self.source.catalogue(&self.tables).await?;
         // None of these tables: either the database has others, or it says nothing at all.
         if found.is_empty() && self.source.catalogue(&[]).await?.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Looked::default());
         }
-        Ok(self.files.look(&Catalogue::of(&self.tables, &found)))
+        let findings = self.files.look(&Catalogue::of(&self.tables, &found));
+        if worst(&findings) != Level::Fail {
+            let gone = false;
+            return Ok(Looked { findings, gone });
+        }
+        // What does not fit although nothing is known of its type is not there.
+        for column in found.iter_mut().flat_map(|info| &mut info.columns) {
+            column.kind = ColumnKind::Other;
+        }
+        let untyped = self.files.look(&Catalogue::of(&self.tables, &found));
+        let mut misfits = findings.iter().filter(|one| one.level == Level::Fail);
+        let gone = misfits.all(|misfit| untyped.contains(misfit));
+        Ok(Looked { findings, gone })
     }
 
     /// Whether it can be captured; the doubt where the database does not say.
     async fn must_fit(&self) -> Result<Option<SourceError>, SourceError> {
-        let findings = match self.look().await {
-            Ok(findings) => findings,
+        let Looked { findings, gone } = match self.look().await {
+            Ok(looked) => looked,
             Err(error @ SourceError::Disconnected(_)) => return Err(error),
             // Whoever may not see the catalogue may still be allowed to read the rows.
             Err(error) => return Ok(Some(error)),
         };
         let mut misfits = findings.into_iter().filter(|one| one.level == Level::Fail);
         let Some(mut first) = misfits.next() else {
+            self.in_force.store(true, Relaxed);
             return Ok(None);
         };
         let fix = first.fix.take();
@@ -158,10 +194,19 @@ impl Fitted {
             0 => String::new(),
             more => format!(" (and {more} more)"),
         };
-        let all = "lighterman check lists all that does not fit";
+        let all = "lighterman map check lists all that does not fit";
+        let hint = fix.map_or_else(|| all.to_owned(), |fix| format!("{fix}; {all}"));
+        if gone && self.in_force.load(Relaxed) {
+            tracing::error!(
+                hint,
+                "the source's tables have changed, rows that need what is gone are \
+                held: {first}{more}"
+            );
+            return Ok(None);
+        }
         Err(SourceError::SchemaChanged {
             what: format!("a mapping does not fit the source's tables: {first}{more}"),
-            hint: fix.map_or_else(|| all.to_owned(), |fix| format!("{fix}; {all}")),
+            hint,
         })
     }
 }

@@ -52,8 +52,9 @@ pub(crate) async fn run(config: Config) -> Exit {
     let mut sources = Vec::new();
     let mut reloads = Vec::new();
     let starting = config.sources.into_iter().map(|source| {
+        let store = Arc::clone(&store);
         tokio::spawn(async move {
-            let ready = ready(&source).await;
+            let ready = ready(&source, &store).await;
             (source, ready)
         })
     });
@@ -120,10 +121,16 @@ pub(crate) async fn run(config: Config) -> Exit {
 }
 
 /// A source as its settings and files are now, and what fits but should be known.
-async fn ready(source: &SourceConfig) -> Result<(SourceSetup, Vec<Finding>), Vec<Finding>> {
+async fn ready(
+    source: &SourceConfig,
+    store: &Store,
+) -> Result<(SourceSetup, Vec<Finding>), Vec<Finding>> {
     let files = source.files()?;
     let (setup, _) = source.setup_of(&files)?;
-    fit::fitted(setup, files).await
+    let rules = setup.mapping.rules().map(|rule| (rule.id, rule.digest));
+    let in_force = store.are_in_force(&source.name, rules.collect()).await;
+    // A store that cannot say will stop the agent by itself.
+    fit::fitted(setup, files, in_force.unwrap_or(false)).await
 }
 
 /// As [`ready`], and all that is to be known; nothing where its mappings are those in force.
@@ -136,7 +143,7 @@ async fn changed(
     if *setup.mapping == *in_force {
         return Ok(None);
     }
-    let (setup, more) = fit::fitted(setup, files).await?;
+    let (setup, more) = fit::fitted(setup, files, false).await?;
     let new = more
         .into_iter()
         .filter(|finding| !warnings.contains(finding));

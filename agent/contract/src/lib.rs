@@ -42,7 +42,7 @@ pub use secret::{Secret, SecretPlace, Secrets};
 pub use section::{Key, Node, NodeKind, Problems, Section};
 pub use source::{
     BuildSource, CapturedTable, ChangeBatch, ChangeStream, ChunkLimits, Preparation, Sees,
-    SnapshotChunk, SnapshotReader, Source, SourceContext, SourceError,
+    SnapshotChunk, SnapshotReader, Source, SourceContext, SourceError, Untold,
 };
 pub use sql_parameters::{PlacedSql, SqlLexis, SqlProblem, place_parameters};
 pub use value::Value;

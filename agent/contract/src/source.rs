@@ -88,6 +88,17 @@ pub struct SourceContext {
 /// are reloaded.
 pub type BuildSource = Arc<dyn Fn(SourceContext) -> Result<Arc<dyn Source>, String> + Send + Sync>;
 
+/// A captured table whose changes the log does not tell now, while it goes on telling others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Untold {
+    /// The table.
+    pub table: TableName,
+    /// Why.
+    pub what: String,
+    /// What to do.
+    pub hint: String,
+}
+
 /// Consecutive changes, in commit order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChangeBatch {
@@ -117,6 +128,15 @@ pub trait ChangeStream: Send {
     /// # Errors
     /// See [`SourceError`]; the stream is dropped afterwards.
     async fn acknowledge(&mut self, upto: &Position) -> Result<(), SourceError>;
+
+    /// Tables that are not told now: dropped, renamed, taken out of what is captured; or whose rows
+    /// cannot be known from what was told. Asked when a batch has come, before it is stored. The
+    /// engine has them read again; when one is told again, the stream ends with
+    /// [`SourceError::Disconnected`], so that this begins at once. By default a stream that goes on
+    /// tells every captured table.
+    fn untold(&self) -> &[Untold] {
+        &[]
+    }
 }
 
 /// Which changes a chunk's rows already reflect: visibility, not log order.

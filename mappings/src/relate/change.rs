@@ -103,6 +103,8 @@ impl Relations {
         if let Some(old) = old.filter(|old| change.op == Op::Delete || new.as_ref() != Some(old)) {
             marker.removed(table, old.as_str(), replicas)?;
         }
+        // What belongs to such a row cannot be known: the mapper holds it.
+        let new = new.filter(|_| !self.lacks_links(change));
         if let (Some(key), Some(row)) = (new, &change.after) {
             marker.written(table, key.as_str(), change, row, replicas)?;
         }
@@ -110,6 +112,16 @@ impl Relations {
             self.keep(pending, replicas)?;
         }
         Ok(())
+    }
+
+    /// Whether the rows of a change lack a column by which rows are found.
+    pub fn lacks_links(&self, change: &RowChange) -> bool {
+        let table = self.plan.by_name.get(change.table());
+        let table = table.and_then(|table| self.plan.tables.get(*table));
+        table.is_some_and(|table| {
+            let mut links = table.links.iter();
+            links.any(|column| change.shape.column(column).is_none())
+        })
     }
 
     /// Fills cells that no change has told yet from a row that is otherwise overtaken.
@@ -130,6 +142,9 @@ impl Relations {
         let (Some(row), Some(key)) = (&read.after, read.key()) else {
             return Ok(());
         };
+        if self.lacks_links(read) {
+            return Ok(());
+        }
         let Some(mut cells) = replicas.row(known.id, key.as_str())? else {
             return Ok(());
         };

@@ -21,6 +21,8 @@ pub(super) const PAGE: usize = 500;
 pub(super) struct Table {
     pub(super) id: i64,
     pub(super) columns: Vec<String>,
+    /// Those by which rows are found. A row without one of them is not taken.
+    pub(super) links: Vec<String>,
     pub(super) uses: Vec<Use>,
     /// Some match takes only those of its rows for which a condition is true.
     pub(super) filtered: bool,
@@ -126,10 +128,15 @@ impl Plan {
             if open.grown {
                 grown.push(captured.table.clone());
             }
+            let links = rules.iter().flat_map(|rule| rule.links(&captured.table));
+            let mut links: Vec<String> = links.map(str::to_owned).collect();
+            links.sort_unstable();
+            links.dedup();
             plan.by_name.insert(captured.table, plan.tables.len());
             plan.tables.push(Table {
                 id: open.id,
                 columns: open.columns,
+                links,
                 uses: Vec::new(),
                 filtered: false,
                 touches: Vec::new(),

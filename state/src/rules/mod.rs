@@ -95,6 +95,31 @@ pub struct RuleProgress {
 }
 
 impl Store {
+    /// Whether a source's rules are those that were in force last, unchanged, as names with their
+    /// digests.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn are_in_force(
+        &self,
+        source: &str,
+        mut rules: Vec<(String, String)>,
+    ) -> Result<bool, StoreError> {
+        let source = source.to_owned();
+        rules.sort_unstable();
+        self.writer
+            .run(move |db| {
+                let mut found = db.prepare(
+                    "SELECT r.name, r.digest FROM rule r JOIN source s ON s.id = r.source
+                      WHERE s.name = ?1 AND r.active AND s.checkpoint IS NOT NULL ORDER BY r.name",
+                )?;
+                let found = found.query_map([source], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                let found: Vec<(String, String)> = found.collect::<Result<_, _>>()?;
+                Ok(!found.is_empty() && found == rules)
+            })
+            .await
+    }
+
     /// Takes a source's rules into force. Of those that are new or changed, the tables are read
     /// again; not for facts, which are told once. `checkpoint` is where their changes begin.
     ///

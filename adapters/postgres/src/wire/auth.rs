@@ -96,6 +96,7 @@ mod tests {
             trusts_the_network,
             tls: None,
             application: "t",
+            encoding: "UTF8",
             options: "",
         }
     }

@@ -59,6 +59,8 @@ pub(crate) struct Login<'a> {
     pub(crate) tls: Option<Arc<ClientConfig>>,
     /// Who we are in `pg_stat_activity`.
     pub(crate) application: &'a str,
+    /// In which encoding texts come.
+    pub(crate) encoding: &'a str,
     /// Session settings, as `-c name=value`.
     pub(crate) options: &'a str,
 }

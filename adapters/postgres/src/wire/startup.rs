@@ -34,7 +34,7 @@ pub(super) async fn open(login: &Login<'_>) -> Result<Session, Failure> {
         ("database", login.database),
         ("replication", "database"),
         ("application_name", login.application),
-        ("client_encoding", "UTF8"),
+        ("client_encoding", login.encoding),
         ("options", login.options),
     ];
     let mut out = BytesMut::new();

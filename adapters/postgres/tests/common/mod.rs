@@ -93,9 +93,40 @@ impl World {
 
     /// As [`World::new`], with publication and slot.
     pub async fn prepared(sql: &str, tables: &[&str]) -> Self {
-        let world = Self::new(sql, tables).await;
+        Self::prepared_on(PostgresServer::shared(), sql, tables).await
+    }
+
+    /// As [`World::prepared`], on a server.
+    pub async fn prepared_on(server: Arc<PostgresServer>, sql: &str, tables: &[&str]) -> Self {
+        let world = Self::on(server, sql, tables).await;
         world.source().prepare(true).await.unwrap();
         world
+    }
+
+    /// A new, empty database of this encoding.
+    pub async fn encoded(server: Arc<PostgresServer>, encoding: &str) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("e{number}");
+        let admin = server.connect("postgres").await;
+        let sql = format!(
+            "CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+        );
+        admin.batch_execute(&sql).await.unwrap();
+        let db = server.connect(&name).await;
+        Self {
+            server,
+            name,
+            db,
+            tables: Vec::new(),
+        }
+    }
+
+    /// The same, capturing these tables of `public`.
+    #[must_use]
+    pub fn capturing(mut self, tables: &[&str]) -> Self {
+        self.tables = tables.iter().map(|name| captured(name)).collect();
+        self
     }
 
     pub fn slot(&self) -> String {

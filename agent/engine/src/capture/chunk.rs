@@ -56,8 +56,10 @@ impl Session<'_> {
                     }),
                 });
             }
-            // Without a key it is in no replica: whose rule needs it is told by the mapper alone.
-            let keyless = keeps && row.key().is_none();
+            // Without a key, or a column by which rows are found, it is in no replica: whose rule
+            // needs it is told by the mapper alone.
+            let lacks = related.is_some_and(|related| related.relations.lacks_links(row));
+            let keyless = keeps && (row.key().is_none() || lacks);
             if !fresh || !(tells || keyless) {
                 continue;
             }

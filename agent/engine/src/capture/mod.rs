@@ -6,6 +6,7 @@
 
 mod answers;
 mod chunk;
+mod untold;
 mod work;
 
 use std::sync::Arc;
@@ -172,6 +173,9 @@ async fn session(
         }
     };
     common.store.set_problem(state.id, None).await?;
+    let mut untold = Vec::new();
+    let now = stream.untold().to_vec();
+    untold::note(common, &plan.name, state.id, now, &mut untold).await?;
     let tables: Vec<TableName> = setup
         .mapping
         .tables()
@@ -258,7 +262,11 @@ async fn session(
                 return Ok(Ended::Reload);
             }
             batch = stream.next() => {
-                session.batch(&mut *stream, batch?).await?;
+                let batch = batch?;
+                // First, so that a crash behind the batch forgets nothing of it.
+                let now = stream.untold().to_vec();
+                untold::note(common, session.name, session.source_id, now, &mut untold).await?;
+                session.batch(&mut *stream, batch).await?;
                 want(&mut asker);
                 *moved = true;
             }

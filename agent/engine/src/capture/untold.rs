@@ -1,0 +1,51 @@
+//! Tables that the log does not tell while it goes on telling others.
+
+use contract::Untold;
+use state::{CaptureCommit, StoreError};
+
+use crate::Common;
+
+/// Notes which tables are not told now. One that is newly so is read again as soon as it can be:
+/// what happens to its rows until then is in no log of ours.
+pub(super) async fn note(
+    common: &Common,
+    name: &str,
+    source_id: i64,
+    untold: Vec<Untold>,
+    noted: &mut Vec<Untold>,
+) -> Result<(), StoreError> {
+    if untold == *noted {
+        return Ok(());
+    }
+    let mut tables = Vec::new();
+    for one in &untold {
+        if noted.iter().any(|known| known.table == one.table) {
+            continue;
+        }
+        tracing::error!(source = name, stage = "capture", table = %one.table, hint = one.hint,
+            "a table is read again as soon as it can be, the others go on: {}", one.what);
+        tables.push(one.table.to_string());
+    }
+    let now = common.clock.now();
+    let again = common.store.commit_related(source_id, now, move |store| {
+        store.read_again(&tables)?;
+        Ok((CaptureCommit::default(), ()))
+    });
+    match again.await {
+        Ok(_) => {}
+        // Whoever stores the batch waits for room; this is asked again with the next one.
+        Err(StoreError::Full) => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    let said = untold
+        .iter()
+        .map(|one| format!("{}; to mend it: {}", one.what, one.hint));
+    let said: Vec<String> = said.collect();
+    let problem = (!said.is_empty()).then(|| said.join("; "));
+    match common.store.set_problem(source_id, problem).await {
+        Ok(()) => *noted = untold,
+        Err(StoreError::Full) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
