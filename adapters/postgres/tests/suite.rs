@@ -8,6 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use common::World;
 use contract::{Source, TableName};
+use harness::postgres::{PostgresServer, majors};
 use harness::suite::source::{SourceBackend, run};
 
 struct Backend(World);
@@ -31,6 +32,9 @@ impl SourceBackend for Backend {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn passes_the_suite() {
-    let sql = "CREATE TABLE suite (sku TEXT PRIMARY KEY, qty NUMERIC(18,4), note TEXT)";
-    run(&Backend(World::prepared(sql, &["suite"]).await)).await;
+    for major in majors() {
+        let server = PostgresServer::shared_of(major);
+        let sql = "CREATE TABLE suite (sku TEXT PRIMARY KEY, qty NUMERIC(18,4), note TEXT)";
+        run(&Backend(World::prepared_on(server, sql, &["suite"]).await)).await;
+    }
 }

@@ -1,7 +1,7 @@
 //! A private PostgreSQL server: its own folder, its own port, gone when dropped.
 //!
-//! The first start on a machine runs `initdb` once into a template folder beside the build
-//! output; later starts copy it.
+//! The first start on a machine runs `initdb` once into a template folder; later starts copy it.
+//! The server is the system's own, or one of another major version that `tests/postgres` installed.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,6 +9,7 @@
     reason = "test support: a broken environment fails the test that asked for it"
 )]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
@@ -22,12 +23,20 @@ use tokio_postgres::{Client, NoTls};
 
 /// What to run when the server is missing.
 const INSTALL: &str = "apt-get update && apt-get install -y postgresql";
+/// The variable that names other major versions to test, as in `14,16,17`.
+const MAJORS: &str = "POSTGRES_MAJORS";
+/// The variable that names a major version to take instead of the system's own, everywhere.
+const MAJOR: &str = "POSTGRES_MAJOR";
+/// The newest major version: every run tests it beside the system's own.
+const NEWEST: u32 = 18;
 /// How long a server may take to accept connections.
 const START_MAX: Duration = Duration::from_mins(1);
 
 /// How to start a server.
 #[derive(Debug, Clone, Default)]
 pub struct PostgresOptions {
+    /// The major version; by default the system's own server.
+    pub major: Option<u32>,
     /// Write to the disk for real. Off by default: only crash tests of the server need it.
     pub fsync: bool,
     /// More settings, as `name=value`; they win over the defaults.
@@ -39,7 +48,29 @@ pub struct PostgresOptions {
     pub files: Vec<(String, Vec<u8>)>,
 }
 
+/// The major versions a test of every version runs on; `None` = the system's own.
+///
+/// # Panics
+/// When the environment names something that is no version.
+pub fn majors() -> Vec<Option<u32>> {
+    let Ok(named) = std::env::var(MAJORS) else {
+        return vec![None, Some(NEWEST)];
+    };
+    let number = |text: &str| {
+        let number = text.trim().parse();
+        number.unwrap_or_else(|_| panic!("{MAJORS} names `{text}`, which is no version"))
+    };
+    named.split(',').map(number).map(Some).collect()
+}
+
 impl PostgresOptions {
+    /// Of this major version; `None` = the system's own.
+    #[must_use]
+    pub fn major(mut self, major: Option<u32>) -> Self {
+        self.major = major;
+        self
+    }
+
     /// With one more setting.
     #[must_use]
     pub fn setting(mut self, setting: impl Into<String>) -> Self {
@@ -63,7 +94,8 @@ impl PostgresServer {
     /// # Panics
     /// When PostgreSQL is not installed (the message says how to) or does not start; the message
     /// then holds the server's log.
-    pub fn start(options: PostgresOptions) -> Self {
+    pub fn start(mut options: PostgresOptions) -> Self {
+        options.major = options.major.or_else(usual);
         let folder = tempfile::Builder::new()
             .prefix("lighterman-pg-")
             .tempdir()
@@ -95,15 +127,29 @@ impl PostgresServer {
     /// # Panics
     /// As [`PostgresServer::start`].
     pub fn shared() -> Arc<Self> {
-        static SHARED: Mutex<Weak<PostgresServer>> = Mutex::new(Weak::new());
+        Self::shared_of(None)
+    }
+
+    /// As [`PostgresServer::shared`], of a major version.
+    ///
+    /// # Panics
+    /// As [`PostgresServer::start`].
+    pub fn shared_of(major: Option<u32>) -> Arc<Self> {
+        static SHARED: Mutex<BTreeMap<Option<u32>, Weak<PostgresServer>>> =
+            Mutex::new(BTreeMap::new());
         // A test that failed while starting it leaves nothing half done behind.
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(server) = shared.upgrade() {
+        if let Some(server) = shared.get(&major).and_then(Weak::upgrade) {
             return server;
         }
-        let server = Arc::new(Self::start(PostgresOptions::default()));
-        *shared = Arc::downgrade(&server);
+        let server = Arc::new(Self::start(PostgresOptions::default().major(major)));
+        shared.insert(major, Arc::downgrade(&server));
         server
+    }
+
+    /// Its major version, where it is not the system's own server.
+    pub fn major(&self) -> Option<u32> {
+        self.options.major
     }
 
     /// The TCP port on 127.0.0.1.
@@ -190,7 +236,7 @@ impl PostgresServer {
         run(
             as_server_user(Path::new("cp"))
                 .arg("-a")
-                .arg(template())
+                .arg(template(self.options.major))
                 .arg(&data)
                 .current_dir("/"),
             || {
@@ -214,7 +260,7 @@ impl PostgresServer {
     fn launch(&mut self) -> Result<(), String> {
         let fsync = if self.options.fsync { "on" } else { "off" };
         let log = fs::File::create(self.log_file()).unwrap();
-        let mut command = as_server_user(&binary("postgres"));
+        let mut command = as_server_user(&binary(self.options.major, "postgres"));
         command.arg("-D").arg(self.data());
         let defaults = [
             "listen_addresses=127.0.0.1".to_owned(),
@@ -265,7 +311,7 @@ impl Drop for PostgresServer {
 /// Whether the server answers on its socket and port.
 fn ready(folder: &Path, port: u16) -> bool {
     let answers = |host: &str| {
-        Command::new(binary("pg_isready"))
+        Command::new(binary(None, "pg_isready"))
             .args(["-q", "-t", "2", "-h", host, "-p", &port.to_string()])
             .status()
             .is_ok_and(|status| status.success())
@@ -281,8 +327,39 @@ fn free_port() -> u16 {
         .port()
 }
 
-/// A program of the newest installed PostgreSQL.
-fn binary(name: &str) -> PathBuf {
+/// The major version to take where a test asks for none.
+fn usual() -> Option<u32> {
+    let named = std::env::var(MAJOR).ok()?;
+    let number = named.parse();
+    Some(number.unwrap_or_else(|_| panic!("{MAJOR} names `{named}`, which is no version")))
+}
+
+/// Where `tests/postgres` puts servers.
+fn cache() -> PathBuf {
+    let folder = |name: &str| std::env::var_os(name).filter(|folder| !folder.is_empty());
+    if let Some(cache) = folder("LIGHTERMAN_TESTS_CACHE") {
+        return PathBuf::from(cache);
+    }
+    if is_root() {
+        return PathBuf::from("/var/cache/lighterman-tests");
+    }
+    let cache = folder("XDG_CACHE_HOME").map_or_else(
+        || PathBuf::from(folder("HOME").unwrap_or_default()).join(".cache"),
+        PathBuf::from,
+    );
+    cache.join("lighterman-tests")
+}
+
+/// A program of a major version, or of the newest PostgreSQL the system has.
+fn binary(major: Option<u32>, name: &str) -> PathBuf {
+    if let Some(major) = major {
+        let program = cache().join(format!("postgres-{major}/bin")).join(name);
+        assert!(
+            program.exists(),
+            "PostgreSQL {major} is not installed for the tests; run: ./tests/postgres {major}"
+        );
+        return program;
+    }
     let version = |path: &Path| {
         path.file_name()
             .and_then(|name| name.to_str()?.parse::<u32>().ok())
@@ -343,14 +420,14 @@ fn run(command: &mut Command, before: impl FnOnce()) {
 }
 
 /// An initialised data folder, made once per machine, user and PostgreSQL version.
-fn template() -> PathBuf {
-    let bin = binary("initdb");
-    let version = bin
-        .ancestors()
-        .nth(2)
-        .and_then(|path| path.file_name())
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default();
+fn template(major: Option<u32>) -> PathBuf {
+    let bin = binary(major, "initdb");
+    let folder = bin.ancestors().nth(2).unwrap_or(Path::new(""));
+    let version = fs::read_to_string(folder.join("version")).unwrap_or_else(|_| {
+        let name = folder.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    });
+    let version = version.trim();
     let who = if is_root() { "postgres" } else { "self" };
     let done = std::env::temp_dir().join(format!("lighterman-pg-template-{version}-{who}-1"));
     if done.join("data/PG_VERSION").exists() {

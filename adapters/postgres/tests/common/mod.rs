@@ -93,7 +93,12 @@ impl World {
 
     /// As [`World::new`], with publication and slot.
     pub async fn prepared(sql: &str, tables: &[&str]) -> Self {
-        let world = Self::new(sql, tables).await;
+        Self::prepared_on(PostgresServer::shared(), sql, tables).await
+    }
+
+    /// As [`World::prepared`], on a server.
+    pub async fn prepared_on(server: Arc<PostgresServer>, sql: &str, tables: &[&str]) -> Self {
+        let world = Self::on(server, sql, tables).await;
         world.source().prepare(true).await.unwrap();
         world
     }
