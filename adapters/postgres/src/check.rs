@@ -5,9 +5,10 @@ use std::time::Duration;
 use contract::{CapturedTable, Finding, SourceError};
 use tokio_postgres::Client;
 
-use crate::catalogue::{Publication, Slot, Table, publish_sql};
+use crate::catalogue::{Publication, Table, publish_sql};
 use crate::connect::{self, PREPARE, Rights, classify};
 use crate::settings::{Settings, TlsMode, is_local};
+use crate::slot::Slot;
 
 /// All of it, within the 20 seconds a check may take.
 const CHECK_MAX: Duration = Duration::from_secs(18);

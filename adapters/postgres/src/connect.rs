@@ -114,18 +114,17 @@ fn run(connection: impl Future<Output = Result<(), tokio_postgres::Error>> + Sen
     });
 }
 
-/// Starts replication at `start`, telling the server no more than `acknowledged`.
-pub(crate) async fn replicate(
+/// How replication is to be started at `start`, telling the server no more than `acknowledged`.
+/// The file must stay until the connection is up.
+async fn replication_config(
     settings: &Settings,
     start: u64,
     acknowledged: u64,
-) -> Result<ReplicationClient, SourceError> {
-    let doing = format!("start replication from slot \"{}\"", settings.slot);
+) -> Result<(ReplicationConfig, Option<tempfile::NamedTempFile>), SourceError> {
     let options: Vec<String> = PINNED
         .iter()
         .map(|(name, value)| format!("-c {name}={value}"))
         .collect();
-    // The file must stay until the connection is up.
     let authorities = tls::authorities_file(settings).await?;
     let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     let password = settings.password.as_ref().map_or("", Secret::expose);
@@ -146,6 +145,39 @@ pub(crate) async fn replicate(
     .with_buffer_size(BUFFER_CHANGES)
     .with_options(options.join(" "))
     .with_application_name(APPLICATION);
+    Ok((config, authorities))
+}
+
+/// The history of a timeline, as the server keeps it: each earlier timeline and where it ended.
+/// Only a replication connection may ask for it without more rights than ours.
+pub(crate) async fn timeline_history(
+    settings: &Settings,
+    timeline: u32,
+) -> Result<String, SourceError> {
+    let doing = format!("read the history of timeline {timeline}");
+    let (config, _authorities) = replication_config(settings, 0, 0).await?;
+    let asking = async {
+        let mut client = ReplicationClient::connect_gated(config).await?;
+        client.timeline_history(timeline).await
+    };
+    match tokio::time::timeout(START_MAX, asking).await {
+        Ok(Ok(history)) => Ok(String::from_utf8_lossy(&history.content).into_owned()),
+        Ok(Err(error)) => Err(classify_replication(&doing, &error)),
+        Err(_) => Err(SourceError::Disconnected(format!(
+            "{doing}: no answer within {} s",
+            START_MAX.as_secs()
+        ))),
+    }
+}
+
+/// Starts replication at `start`, telling the server no more than `acknowledged`.
+pub(crate) async fn replicate(
+    settings: &Settings,
+    start: u64,
+    acknowledged: u64,
+) -> Result<ReplicationClient, SourceError> {
+    let doing = format!("start replication from slot \"{}\"", settings.slot);
+    let (config, _authorities) = replication_config(settings, start, acknowledged).await?;
     let starting = async {
         let mut client = ReplicationClient::connect(config).await?;
         client.wait_started().await?;

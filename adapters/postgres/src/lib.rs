@@ -20,10 +20,12 @@ mod decode;
 mod describe;
 mod fetch;
 mod gather;
+mod identity;
 mod lsn;
 mod prepare;
 mod query;
 mod settings;
+mod slot;
 mod snapshot;
 mod start;
 mod stream;
@@ -34,8 +36,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use contract::{
-    BuildSource, ChangeStream, Finding, Position, Preparation, ReadQuery, ReadRows, Secrets,
-    Section, SnapshotReader, Source, SourceContext, SourceError, TableInfo, TableName,
+    BuildSource, ChangeStream, Finding, Position, Preparation, ReadQuery, ReadRows, Resume,
+    Secrets, Section, SnapshotReader, Source, SourceContext, SourceError, TableInfo, TableName,
 };
 
 use settings::Settings;
@@ -95,10 +97,17 @@ impl Source for PostgresSource {
         epoch: u32,
         after: Option<&Position>,
     ) -> Result<Box<dyn ChangeStream>, SourceError> {
+        let from = Resume {
+            epoch,
+            after: after.cloned(),
+            ..Resume::default()
+        };
+        self.resume(&from).await
+    }
+
+    async fn resume(&self, from: &Resume) -> Result<Box<dyn ChangeStream>, SourceError> {
         let tables = &self.context.tables;
-        Ok(Box::new(
-            stream::open(&self.settings, tables, epoch, after).await?,
-        ))
+        Ok(Box::new(stream::open(&self.settings, tables, from).await?))
     }
 
     async fn catalogue(&self, tables: &[TableName]) -> Result<Vec<TableInfo>, SourceError> {

@@ -6,9 +6,10 @@
 use contract::{CapturedTable, Preparation, SourceError};
 use tokio_postgres::Client;
 
-use crate::catalogue::{Publication, Slot, Table, publish_sql};
+use crate::catalogue::{Publication, Table, publish_sql};
 use crate::connect::{self, Rights, classify};
 use crate::settings::Settings;
+use crate::slot::Slot;
 
 pub(crate) async fn prepare(
     settings: &Settings,
@@ -51,6 +52,30 @@ async fn run(client: &Client, sql: &str) -> Result<(), SourceError> {
     })
 }
 
+/// The SQL that makes the slot. From 17 on it is kept on standbys that ask for it, so that a failover
+/// need not lose it; without such a standby that costs nothing.
+pub(crate) async fn create_slot_sql(
+    settings: &Settings,
+    client: &Client,
+) -> Result<String, SourceError> {
+    let row = client
+        .query_one(
+            "SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4",
+            &[],
+        )
+        .await
+        .map_err(|error| classify("read the server's version", &error))?;
+    let failover = if row.get::<_, i32>(0) >= 170_000 {
+        ", failover => true"
+    } else {
+        ""
+    };
+    Ok(format!(
+        "SELECT pg_create_logical_replication_slot({}, 'pgoutput'{failover})",
+        connect::literal(&settings.slot)
+    ))
+}
+
 async fn plan(
     settings: &Settings,
     captured: &[CapturedTable],
@@ -80,7 +105,7 @@ async fn plan(
     let slot = Slot::read(client, &settings.slot).await?;
     let name = connect::literal(&settings.slot);
     let drop_slot = format!("SELECT pg_drop_replication_slot({name})");
-    let create_slot = format!("SELECT pg_create_logical_replication_slot({name}, 'pgoutput')");
+    let create_slot = create_slot_sql(settings, client).await?;
     if slot.as_ref().is_some_and(|slot| !slot.usable) {
         return Err(SourceError::Denied {
             what: format!(

@@ -14,20 +14,22 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use contract::{
-    CapturedTable, ChangeBatch, ChangeStream, Op, Position, Row, RowChange, SourceError, TableName,
-    TableShape, Value,
+    CapturedTable, ChangeBatch, ChangeStream, Op, Position, Resume, Row, RowChange, SourceError,
+    TableName, TableShape, Value,
 };
 use jiff::Timestamp;
 use pgwire_replication::{Lsn, ReplicationClient, ReplicationEvent};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::Client;
 
-use crate::catalogue::{Slot, Table, shape};
+use crate::catalogue::{Table, shape};
 use crate::connect::{self, Rights, classify_replication, lost};
 use crate::decode::{self, Cell, Message, Old, Relation, Tuple};
 use crate::gather::{Gather, Place};
+use crate::identity::Identity;
 use crate::lsn;
 use crate::settings::Settings;
+use crate::slot::Slot;
 use crate::start;
 use crate::values::{Kind, Kinds, value_of_bytes};
 
@@ -57,6 +59,7 @@ struct Known {
 /// A running read of the log.
 pub(crate) struct LogStream {
     settings: Settings,
+    server: Identity,
     tables: Vec<CapturedTable>,
     /// Taken only when the stream is dropped.
     replication: Option<ReplicationClient>,
@@ -78,25 +81,23 @@ pub(crate) struct LogStream {
 pub(crate) async fn open(
     settings: &Settings,
     tables: &[CapturedTable],
-    epoch: u32,
-    after: Option<&Position>,
+    from: &Resume,
 ) -> Result<LogStream, SourceError> {
     let sql = connect::connect(settings, Rights::Read).await?;
-    let slot = start::slot(settings, &sql, after).await?;
+    let (server, ours) = start::server(settings, &sql, from).await?;
+    let slot = start::slot(settings, &sql, ours.as_ref()).await?;
     start::publication(settings, &sql, tables).await?;
     let confirmed = slot.confirmed.unwrap_or(0);
-    let start = match after {
-        Some(after) => lsn::of(after)?.max(confirmed),
-        None => confirmed,
-    };
+    let start = ours.map_or(confirmed, |ours| ours.checkpoint.max(confirmed));
     let replication = connect::replicate(settings, start, confirmed).await?;
     let now = Instant::now();
     Ok(LogStream {
         settings: settings.clone(),
+        server,
         tables: tables.to_vec(),
         replication: Some(replication),
         sql,
-        gather: Gather::new(epoch, after.cloned()),
+        gather: Gather::new(from.epoch, from.after.clone()),
         kinds: Kinds::default(),
         relations: HashMap::new(),
         pending: None,
@@ -349,12 +350,10 @@ impl LogStream {
         })?;
         let found = match slot {
             None => return Err(lost(format!("{doing}: slot does not exist"))),
-            Some(slot) if slot.wal_status == "lost" => {
-                return Err(lost(format!(
-                    "{doing}: the server has removed the log it needs"
-                )));
-            }
-            Some(slot) => slot.active_pid,
+            Some(slot) => match slot.dead() {
+                Some(why) => return Err(lost(format!("{doing}: {why}"))),
+                None => slot.active_pid,
+            },
         };
         if found.is_none() {
             return Err(SourceError::Disconnected(format!(
@@ -468,6 +467,10 @@ impl ChangeStream for LogStream {
             self.acknowledged = self.acknowledged.max(end);
         }
         Ok(())
+    }
+
+    fn server(&self) -> Option<String> {
+        Some(self.server.to_string())
     }
 }
 
