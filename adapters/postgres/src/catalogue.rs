@@ -232,6 +232,10 @@ pub(crate) fn shape(
 pub(crate) struct Publication {
     /// What it does not tell of insert, update, delete and truncate.
     pub(crate) untold: Vec<&'static str>,
+    /// Rows of partitions are told under the name of the partitioned table.
+    pub(crate) via_root: bool,
+    /// Partitioned tables in it, whether or not their rows are told under their names.
+    pub(crate) roots: Vec<TableName>,
     pub(crate) tables: Vec<Published>,
 }
 
@@ -251,7 +255,7 @@ impl Publication {
         let failed = |error| classify(&format!("read publication \"{name}\""), &error);
         let row = client
             .query_opt(
-                "SELECT pubinsert, pubupdate, pubdelete, pubtruncate
+                "SELECT pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot, oid
                    FROM pg_catalog.pg_publication WHERE pubname = $1",
                 &[&name],
             )
@@ -264,6 +268,21 @@ impl Publication {
         let untold = (0..4)
             .filter(|n| !row.get::<_, bool>(*n))
             .map(|n| operations[n]);
+        let oid: u32 = row.get(5);
+        let roots = client
+            .query(
+                "SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text
+                   FROM pg_catalog.pg_publication_rel p
+                   JOIN pg_catalog.pg_class c ON c.oid = p.prrelid
+                   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                  WHERE p.prpubid = $1 AND c.relkind = 'p'",
+                &[&oid],
+            )
+            .await
+            .map_err(failed)?;
+        let roots = roots
+            .iter()
+            .map(|row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)));
         // Before 15 the view has neither columns nor filters: a row made of it lacks the fields.
         let tables = client
             .query(
@@ -285,6 +304,8 @@ impl Publication {
         });
         Ok(Some(Self {
             untold: untold.collect(),
+            via_root: row.get(4),
+            roots: roots.collect(),
             tables: tables.collect(),
         }))
     }
@@ -303,7 +324,11 @@ pub(crate) fn publish_sql(
     let name = connect::name(&settings.publication);
     let missing: Vec<String> = tables
         .iter()
-        .filter(|table| publication.is_none_or(|known| known.table(&table.name).is_none()))
+        .filter(|table| {
+            publication.is_none_or(|known| {
+                known.table(&table.name).is_none() && !known.roots.contains(&table.name)
+            })
+        })
         .map(|table| connect::table(&table.name))
         .collect();
     let missing = missing.join(", ");
@@ -328,6 +353,11 @@ pub(crate) fn publish_sql(
     if !publication.untold.is_empty() {
         sql.push(format!(
             "ALTER PUBLICATION {name} SET (publish = 'insert, update, delete, truncate')"
+        ));
+    }
+    if !publication.via_root && tables.iter().any(|table| table.partitioned) {
+        sql.push(format!(
+            "ALTER PUBLICATION {name} SET (publish_via_partition_root = true)"
         ));
     }
     if !missing.is_empty() {

@@ -90,7 +90,19 @@ async fn open(settings: &Settings, place: &str) -> Result<Client, SourceError> {
     if let Some(password) = &settings.password {
         config.password(password.expose());
     }
-    let failed = |error| classify(place, &error);
+    let failed = |error: tokio_postgres::Error| match error.code() {
+        // A right on the database itself: nothing else is asked for yet.
+        Some(code) if code.code() == "42501" => SourceError::Denied {
+            what: classify(place, &error).to_string(),
+            hint: format!(
+                "GRANT CONNECT ON DATABASE {database} TO {user}; undo: REVOKE CONNECT ON DATABASE \
+                 {database} FROM {user}",
+                database = name(&settings.database),
+                user = name(&settings.user)
+            ),
+        },
+        _ => classify(place, &error),
+    };
     if settings.tls == TlsMode::Disable {
         config.ssl_mode(tokio_postgres::config::SslMode::Disable);
         let (client, connection) = config.connect(NoTls).await.map_err(failed)?;

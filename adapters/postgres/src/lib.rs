@@ -20,10 +20,13 @@ mod decode;
 mod describe;
 mod fetch;
 mod gather;
+mod grants;
 mod identity;
+mod look;
 mod lsn;
 mod prepare;
 mod query;
+mod server;
 mod settings;
 mod slot;
 mod snapshot;
@@ -31,13 +34,15 @@ mod start;
 mod stream;
 mod tls;
 mod values;
+mod wait;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use contract::{
-    BuildSource, ChangeStream, Finding, Position, Preparation, ReadQuery, ReadRows, Resume,
-    Secrets, Section, SnapshotReader, Source, SourceContext, SourceError, TableInfo, TableName,
+    BuildSource, ChangeStream, Finding, Login, Look, Position, Preparation, ReadQuery, ReadRows,
+    Resume, Secrets, Section, SnapshotReader, Source, SourceContext, SourceError, TableInfo,
+    TableName,
 };
 
 use settings::Settings;
@@ -58,11 +63,12 @@ password = { env = "ERP_PASSWORD" }
 # ca_file = "erp-ca.pem"         # beside the system's certificate authorities
 # slot = "lighterman_erp"        # made by `lighterman source prepare --apply`
 # publication = "lighterman_erp"
+# retained_warn_mib = 1024       # said when the server keeps more log for us than this
 mappings = ["mapping.yaml"]
 "#;
 
 /// Reads a source's own settings: `host`, `port`, `database`, `user`, `password`, `tls`,
-/// `ca_file`, `slot`, `publication`.
+/// `ca_file`, `slot`, `publication`, `retained_warn_mib`.
 pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildSource> {
     let unnamed = settings::read(section, secrets)?;
     Some(Arc::new(move |context: SourceContext| {
@@ -70,6 +76,7 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildSou
             settings: unnamed.named(&context.name),
             context,
             reader: query::Reader::default(),
+            looker: look::Looker::default(),
         }) as Arc<dyn Source>)
     }))
 }
@@ -80,6 +87,7 @@ pub struct PostgresSource {
     settings: Settings,
     context: SourceContext,
     reader: query::Reader,
+    looker: look::Looker,
 }
 
 #[async_trait]
@@ -89,7 +97,12 @@ impl Source for PostgresSource {
     }
 
     async fn prepare(&self, apply: bool) -> Result<Preparation, SourceError> {
-        prepare::prepare(&self.settings, &self.context.tables, apply).await
+        prepare::prepare(&self.settings, &self.context.tables, None, apply).await
+    }
+
+    async fn prepare_as(&self, login: &Login, apply: bool) -> Result<Preparation, SourceError> {
+        let tables = &self.context.tables;
+        prepare::prepare(&self.settings, tables, Some(login), apply).await
     }
 
     async fn stream(
@@ -108,6 +121,11 @@ impl Source for PostgresSource {
     async fn resume(&self, from: &Resume) -> Result<Box<dyn ChangeStream>, SourceError> {
         let tables = &self.context.tables;
         Ok(Box::new(stream::open(&self.settings, tables, from).await?))
+    }
+
+    async fn look(&self) -> Result<Option<Look>, SourceError> {
+        let tables = &self.context.tables;
+        self.looker.look(&self.settings, tables).await.map(Some)
     }
 
     async fn catalogue(&self, tables: &[TableName]) -> Result<Vec<TableInfo>, SourceError> {

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use contract::{Node, Secret, Secrets, Section};
 
+/// As much log as a busy shop writes in some hours.
+const RETAINED_WARN_MIB: u64 = 1_024;
+
 /// How the connection is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TlsMode {
@@ -27,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) slot: String,
     pub(crate) publication: String,
+    /// Said when the server keeps more log for us than this.
+    pub(crate) retained_warn_mib: u64,
 }
 
 /// Settings before the source's name is known.
@@ -70,6 +75,7 @@ pub(crate) fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<U
         is_name,
         "at most 63 bytes, no comma",
     );
+    let retained_warn_mib = section.number("retained_warn_mib", 1, 1 << 30);
     let (host, database, user) = (host?, database?, user?);
     if has_password && password.is_none() {
         return None;
@@ -92,6 +98,7 @@ pub(crate) fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<U
             ca_file,
             slot: String::new(),
             publication: String::new(),
+            retained_warn_mib: retained_warn_mib.unwrap_or(RETAINED_WARN_MIB),
         },
         slot: slot.ok()?,
         publication: publication.ok()?,
