@@ -1,14 +1,15 @@
 //! Connections, and what their errors mean.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{Secret, SourceError};
-use pgwire_replication::{Lsn, PgWireError, ReplicationClient, ReplicationConfig};
+use contract::SourceError;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-use crate::settings::{Settings, TlsMode};
+use crate::settings::{Settings, is_local};
 use crate::tls;
+use crate::wire::{self, Failure, Login, Reading, Replication};
 
 /// Who we are in `pg_stat_activity`.
 const APPLICATION: &str = "lighterman";
@@ -21,8 +22,6 @@ pub(crate) const PREPARE: &str = "lighterman source prepare --apply";
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How long the server may take to accept the start of replication.
 const START_MAX: Duration = Duration::from_secs(30);
-/// Changes that may wait in memory between the connection and the stream.
-const BUFFER_CHANGES: usize = 256;
 
 /// Session settings that shape the text of values: the same on every connection, so that snapshot
 /// and stream give equal texts.
@@ -65,12 +64,18 @@ pub(crate) async fn connect(settings: &Settings, rights: Rights) -> Result<Clien
         set.map_err(|error| classify(&place, &error))?;
         Ok(client)
     };
-    tokio::time::timeout(CONNECT_MAX, connecting)
-        .await
-        .unwrap_or_else(|_| {
-            let found = format!("{place}: no answer within {} s", CONNECT_MAX.as_secs());
-            Err(SourceError::Disconnected(found))
-        })
+    in_time(&place, CONNECT_MAX, connecting).await
+}
+
+async fn in_time<T>(
+    doing: &str,
+    limit: Duration,
+    work: impl Future<Output = Result<T, SourceError>>,
+) -> Result<T, SourceError> {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+        let found = format!("{doing}: no answer within {} s", limit.as_secs());
+        Err(SourceError::Disconnected(found))
+    })
 }
 
 async fn open(settings: &Settings, place: &str) -> Result<Client, SourceError> {
@@ -85,7 +90,9 @@ async fn open(settings: &Settings, place: &str) -> Result<Client, SourceError> {
         .dbname(&settings.database)
         .user(&settings.user)
         .application_name(APPLICATION)
-        .keepalives_idle(Duration::from_secs(30))
+        .keepalives_idle(wire::KEEPALIVE_IDLE)
+        .keepalives_interval(wire::KEEPALIVE_EVERY)
+        .keepalives_retries(wire::KEEPALIVE_TIMES)
         .tcp_user_timeout(Duration::from_mins(1));
     if let Some(password) = &settings.password {
         config.password(password.expose());
@@ -103,15 +110,15 @@ async fn open(settings: &Settings, place: &str) -> Result<Client, SourceError> {
         },
         _ => classify(place, &error),
     };
-    if settings.tls == TlsMode::Disable {
-        config.ssl_mode(tokio_postgres::config::SslMode::Disable);
-        let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
+    if let Some(tls) = tls::config(settings).await? {
+        config.ssl_mode(tokio_postgres::config::SslMode::Require);
+        let tls = tokio_postgres_rustls::MakeRustlsConnect::new(tls);
+        let (client, connection) = config.connect(tls).await.map_err(failed)?;
         run(connection);
         Ok(client)
     } else {
-        config.ssl_mode(tokio_postgres::config::SslMode::Require);
-        let tls = tls::connector(settings).await?;
-        let (client, connection) = config.connect(tls).await.map_err(failed)?;
+        config.ssl_mode(tokio_postgres::config::SslMode::Disable);
+        let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
         run(connection);
         Ok(client)
     }
@@ -126,38 +133,41 @@ fn run(connection: impl Future<Output = Result<(), tokio_postgres::Error>> + Sen
     });
 }
 
-/// How replication is to be started at `start`, telling the server no more than `acknowledged`.
-/// The file must stay until the connection is up.
-async fn replication_config(
-    settings: &Settings,
-    start: u64,
-    acknowledged: u64,
-) -> Result<(ReplicationConfig, Option<tempfile::NamedTempFile>), SourceError> {
-    let options: Vec<String> = PINNED
+/// Session settings of a replication connection.
+fn options() -> String {
+    let pinned = PINNED
         .iter()
-        .map(|(name, value)| format!("-c {name}={value}"))
-        .collect();
-    let authorities = tls::authorities_file(settings).await?;
-    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-    let password = settings.password.as_ref().map_or("", Secret::expose);
-    let config = ReplicationConfig::new(
-        &settings.host,
-        &settings.user,
-        password,
-        &settings.database,
-        quoted(&settings.slot),
-        quoted(&settings.publication),
-    )
-    .with_port(settings.port)
-    .with_tls(tls::replication(settings, authorities.as_ref()))
-    .with_start_lsn(Lsn::from_u64(start))
-    .with_ack_lsn(Lsn::from_u64(acknowledged))
-    .with_status_interval(Duration::from_secs(1))
-    .with_wakeup_interval(Duration::from_secs(1))
-    .with_buffer_size(BUFFER_CHANGES)
-    .with_options(options.join(" "))
-    .with_application_name(APPLICATION);
-    Ok((config, authorities))
+        .map(|(name, value)| format!("-c {name}={value}"));
+    pinned.collect::<Vec<_>>().join(" ")
+}
+
+async fn login<'a>(settings: &'a Settings, options: &'a str) -> Result<Login<'a>, SourceError> {
+    Ok(Login {
+        host: &settings.host,
+        port: settings.port,
+        database: &settings.database,
+        user: &settings.user,
+        password: settings.password.as_ref(),
+        trusts_the_network: is_local(&settings.host),
+        tls: tls::config(settings).await?.map(Arc::new),
+        application: APPLICATION,
+        options,
+    })
+}
+
+/// Whether the server gives us a replication connection.
+pub(crate) async fn try_replication(settings: &Settings) -> Result<(), SourceError> {
+    let doing = format!(
+        "open a replication connection to {}:{}",
+        settings.host, settings.port
+    );
+    let options = options();
+    let login = login(settings, &options).await?;
+    let trying = async {
+        let tried = wire::try_login(&login).await;
+        tried.map_err(|failure| of_failure(&doing, failure))
+    };
+    in_time(&doing, CONNECT_MAX, trying).await
 }
 
 /// The history of a timeline, as the server keeps it: each earlier timeline and where it ended.
@@ -167,19 +177,13 @@ pub(crate) async fn timeline_history(
     timeline: u32,
 ) -> Result<String, SourceError> {
     let doing = format!("read the history of timeline {timeline}");
-    let (config, _authorities) = replication_config(settings, 0, 0).await?;
+    let options = options();
+    let login = login(settings, &options).await?;
     let asking = async {
-        let mut client = ReplicationClient::connect_gated(config).await?;
-        client.timeline_history(timeline).await
+        let asked = wire::timeline_history(&login, timeline).await;
+        asked.map_err(|failure| of_failure(&doing, failure))
     };
-    match tokio::time::timeout(START_MAX, asking).await {
-        Ok(Ok(history)) => Ok(String::from_utf8_lossy(&history.content).into_owned()),
-        Ok(Err(error)) => Err(classify_replication(&doing, &error)),
-        Err(_) => Err(SourceError::Disconnected(format!(
-            "{doing}: no answer within {} s",
-            START_MAX.as_secs()
-        ))),
-    }
+    in_time(&doing, CONNECT_MAX, asking).await
 }
 
 /// Starts replication at `start`, telling the server no more than `acknowledged`.
@@ -187,21 +191,21 @@ pub(crate) async fn replicate(
     settings: &Settings,
     start: u64,
     acknowledged: u64,
-) -> Result<ReplicationClient, SourceError> {
+) -> Result<Replication, SourceError> {
     let doing = format!("start replication from slot \"{}\"", settings.slot);
-    let (config, _authorities) = replication_config(settings, start, acknowledged).await?;
-    let starting = async {
-        let mut client = ReplicationClient::connect(config).await?;
-        client.wait_started().await?;
-        Ok(client)
+    let options = options();
+    let login = login(settings, &options).await?;
+    let reading = Reading {
+        slot: &settings.slot,
+        publication: &settings.publication,
+        from: start,
+        acknowledged,
     };
-    match tokio::time::timeout(START_MAX, starting).await {
-        Ok(started) => started.map_err(|error| classify_replication(&doing, &error)),
-        Err(_) => Err(SourceError::Disconnected(format!(
-            "{doing}: no answer within {} s",
-            START_MAX.as_secs()
-        ))),
-    }
+    let starting = async {
+        let started = wire::start(&login, &reading).await;
+        started.map_err(|failure| of_failure(&doing, failure))
+    };
+    in_time(&doing, START_MAX, starting).await
 }
 
 /// Rows of statements run by the simple protocol, whose texts are those of the types' own output
@@ -247,51 +251,36 @@ pub(crate) fn classify(doing: &str, error: &tokio_postgres::Error) -> SourceErro
     if let Some(db) = error.as_db_error() {
         return by_code(doing, db.code().code(), db.message());
     }
+    if let Some(refused) = tls::refused(doing, error) {
+        return refused;
+    }
     let mut text = format!("{doing}: {error}");
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
         let _ = write!(text, ": {inner}");
         cause = inner.source();
     }
-    if text.contains("certificate") || text.contains("does not support TLS") {
-        return untrusted(text);
+    // The library has no code for it.
+    if text.contains("does not support TLS") {
+        return tls::absent(doing);
     }
     SourceError::Disconnected(text)
 }
 
-/// TLS cannot be had as the settings ask for it. Neither library has a code for that.
-fn untrusted(what: String) -> SourceError {
-    SourceError::Denied {
-        what,
-        hint: "set ca_file to the PEM file of the authority that signed the server's certificate, \
-               and host to a name in that certificate; or choose another tls"
-            .to_owned(),
-    }
-}
-
-/// What an error of the replication connection means. It carries the server's code only inside
-/// its text.
-pub(crate) fn classify_replication(doing: &str, error: &PgWireError) -> SourceError {
-    match error {
-        PgWireError::Server(text) => {
-            let (message, code) = match text.rsplit_once(" (SQLSTATE ") {
-                Some((message, code)) => (message, code.trim_end_matches(')')),
-                None => (text.as_str(), ""),
-            };
-            by_code(doing, code, message)
-        }
-        PgWireError::Auth(text) => SourceError::Denied {
-            what: format!("{doing}: {text}"),
+/// What an error of the replication connection means.
+pub(crate) fn of_failure(doing: &str, failure: Failure) -> SourceError {
+    match failure {
+        Failure::Server { code, message } => by_code(doing, &code, &message),
+        Failure::Login(found) => SourceError::Denied {
+            what: format!("{doing}: {found}"),
             hint: AUTHENTICATION.to_owned(),
         },
-        PgWireError::Tls(text) if text.contains("certificate") || text.contains("support TLS") => {
-            untrusted(format!("{doing}: {text}"))
-        }
-        PgWireError::Protocol(text) => SourceError::Malformed(format!("{doing}: {text}")),
-        PgWireError::MessageTooLarge { payload_bytes, .. } => {
-            SourceError::Malformed(format!("{doing}: a row of {payload_bytes} bytes"))
-        }
-        other => SourceError::Disconnected(format!("{doing}: {other}")),
+        Failure::NoTls => tls::absent(doing),
+        Failure::Io(error) => tls::refused(doing, &error).unwrap_or_else(|| {
+            SourceError::Disconnected(format!("{doing}: the connection broke: {error}"))
+        }),
+        Failure::Malformed(found) => SourceError::Malformed(format!("{doing}: {found}")),
+        Failure::Ended(found) => SourceError::Disconnected(format!("{doing}: {found}")),
     }
 }
 
@@ -355,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_in_a_text_decides() {
+    fn the_code_decides() {
         for (code, message, expected) in [
             ("42704", "replication slot \"x\" does not exist", "denied"),
             (
@@ -384,13 +373,14 @@ mod tests {
             ("53300", "too many clients", "disconnected"),
             ("42P01", "relation does not exist", "schema"),
         ] {
-            let error = PgWireError::Server(format!("{message} (SQLSTATE {code})"));
-            let error = classify_replication("read", &error);
+            let failure = Failure::Server {
+                code: code.to_owned(),
+                message: message.to_owned(),
+            };
+            let error = of_failure("read", failure);
             assert_eq!(kind(&error), expected, "{code}");
             assert_eq!(error.to_string(), format!("read: {message}"));
         }
-        let bare = classify_replication("read", &PgWireError::Server("unknown".to_owned()));
-        assert_eq!(kind(&bare), "disconnected");
     }
 
     #[test]

@@ -35,6 +35,7 @@ mod stream;
 mod tls;
 mod values;
 mod wait;
+mod wire;
 
 use std::sync::Arc;
 
@@ -59,8 +60,10 @@ port = 5432
 database = "erp"
 user = "lighterman"              # needs REPLICATION, and SELECT on the captured tables
 password = { env = "ERP_PASSWORD" }
-# tls = "verify-full"            # disable | require | verify-full; the default, except on this machine
+# tls = "verify-full"            # disable | require | verify-ca | verify-full; the default, except on this machine
 # ca_file = "erp-ca.pem"         # beside the system's certificate authorities
+# cert_file = "lighterman.pem"   # who we are, where the server asks for a certificate
+# key_file = "lighterman.key"
 # slot = "lighterman_erp"        # made by `lighterman source prepare --apply`
 # publication = "lighterman_erp"
 # retained_warn_mib = 1024       # said when the server keeps more log for us than this
@@ -68,7 +71,7 @@ mappings = ["mapping.yaml"]
 "#;
 
 /// Reads a source's own settings: `host`, `port`, `database`, `user`, `password`, `tls`,
-/// `ca_file`, `slot`, `publication`, `retained_warn_mib`.
+/// `ca_file`, `cert_file`, `key_file`, `slot`, `publication`, `retained_warn_mib`.
 pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildSource> {
     let unnamed = settings::read(section, secrets)?;
     Some(Arc::new(move |context: SourceContext| {

@@ -14,8 +14,17 @@ pub(crate) enum TlsMode {
     Disable,
     /// Encrypted; whoever answers is believed.
     Require,
+    /// Encrypted; the certificate is verified, the host name in it is not.
+    VerifyCa,
     /// Encrypted; certificate and host name are verified.
     VerifyFull,
+}
+
+/// The files of a client certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) cert_file: PathBuf,
+    pub(crate) key_file: PathBuf,
 }
 
 /// Where the database is and who we are there.
@@ -28,6 +37,8 @@ pub(crate) struct Settings {
     pub(crate) password: Option<Secret>,
     pub(crate) tls: TlsMode,
     pub(crate) ca_file: Option<PathBuf>,
+    /// Our own certificate and its key.
+    pub(crate) identity: Option<Identity>,
     pub(crate) slot: String,
     pub(crate) publication: String,
     /// Said when the server keeps more log for us than this.
@@ -61,8 +72,9 @@ pub(crate) fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<U
     let user = section.required_text("user", "`user = \"lighterman\"`");
     let has_password = section.get("password").is_some();
     let password = section.secret("password", secrets);
-    let tls = section.word("tls", &["disable", "require", "verify-full"]);
+    let tls = section.word("tls", &["disable", "require", "verify-ca", "verify-full"]);
     let ca_file = section.text("ca_file").map(PathBuf::from);
+    let identity = identity(section);
     let slot = name(
         section,
         "slot",
@@ -82,6 +94,7 @@ pub(crate) fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<U
     }
     let tls = match tls {
         Some("require") => TlsMode::Require,
+        Some("verify-ca") => TlsMode::VerifyCa,
         Some("verify-full") => TlsMode::VerifyFull,
         Some(_) => TlsMode::Disable,
         None if is_local(host) => TlsMode::Disable,
@@ -96,6 +109,7 @@ pub(crate) fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<U
             password,
             tls,
             ca_file,
+            identity: identity.ok()?,
             slot: String::new(),
             publication: String::new(),
             retained_warn_mib: retained_warn_mib.unwrap_or(RETAINED_WARN_MIB),
@@ -103,6 +117,28 @@ pub(crate) fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<U
         slot: slot.ok()?,
         publication: publication.ok()?,
     })
+}
+
+/// A client certificate: both files or none.
+fn identity(section: &mut Section<'_>) -> Result<Option<Identity>, ()> {
+    let cert_file = section.text("cert_file").map(PathBuf::from);
+    let key_file = section.text("key_file").map(PathBuf::from);
+    let (there, missing) = match (cert_file, key_file) {
+        (Some(cert_file), Some(key_file)) => {
+            return Ok(Some(Identity {
+                cert_file,
+                key_file,
+            }));
+        }
+        (None, None) => return Ok(None),
+        (Some(_), None) => ("cert_file", "key_file"),
+        (None, Some(_)) => ("key_file", "cert_file"),
+    };
+    if let Some(node) = section.get(there) {
+        let found = format!("a client certificate needs `{missing}` too");
+        section.wrong(there, node, found, None);
+    }
+    Err(())
 }
 
 /// An optional name that must fit; `Err` when it does not.
@@ -232,6 +268,8 @@ mod tests {
             ("slot", text(""), "does not fit"),
             ("publication", text("a,b"), "does not fit"),
             ("password", node_env("MISSING"), "not set"),
+            ("cert_file", text("c.pem"), "needs `key_file` too"),
+            ("key_file", text("c.key"), "needs `cert_file` too"),
         ] {
             let mut entries = least();
             entries.push((key, kind));

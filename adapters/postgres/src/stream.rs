@@ -1,14 +1,12 @@
 //! Reads the log.
 //!
-//! The replication client runs in a task of its own that answers the server's keepalives whatever
-//! we do; we take its events one by one. A second connection reads the catalogue when the log
-//! names a type or table not met before, and asks, when the log is silent, whether the server
-//! still holds our slot: a dead connection and a quiet database look alike otherwise.
+//! The replication connection runs in a task of its own that answers the server whatever we do;
+//! we take its events one by one. A second connection reads the catalogue when the log names a
+//! type or table not met before, and asks, when the server owes us an answer for long, what it is
+//! about: a dead connection and a server at work on a large transaction look alike otherwise.
 
 use std::collections::HashMap;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,12 +16,11 @@ use contract::{
     TableName, TableShape, Value,
 };
 use jiff::Timestamp;
-use pgwire_replication::{Lsn, ReplicationClient, ReplicationEvent};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::Client;
 
 use crate::catalogue::{Table, shape};
-use crate::connect::{self, Rights, classify_replication, lost};
+use crate::connect::{self, Rights, classify, lost, of_failure};
 use crate::decode::{self, Cell, Message, Old, Relation, Tuple};
 use crate::gather::{Gather, Place};
 use crate::identity::Identity;
@@ -32,19 +29,20 @@ use crate::settings::Settings;
 use crate::slot::Slot;
 use crate::start;
 use crate::values::{Kind, Kinds, value_of_bytes};
+use crate::wire::{ANSWER_MAX, Event, Failure, Replication};
 
 /// Between two batches that only tell a newer border.
 const BORDER_EVERY: Duration = Duration::from_millis(100);
 /// A border the engine has not acknowledged is told again after this long.
 const BORDER_AGAIN: Duration = Duration::from_millis(1_500);
-/// After so much silence we ask whether anybody is there.
-const SILENCE_ASK: Duration = Duration::from_secs(20);
-/// How long the answer may take.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// How long the second connection may take to say what the server is about.
+const ASK_MAX: Duration = Duration::from_secs(10);
+/// An answer that is on its way as the server waits for its log again is here after this long.
+const ON_ITS_WAY: Duration = Duration::from_secs(2);
 /// Events taken without letting others run.
 const TURNS_MAX: u32 = 4_096;
-/// How long the replication connection may take to end by itself.
-const END_MAX: Duration = Duration::from_secs(3);
+/// The SQLSTATE of a thing that is not there.
+const UNDEFINED_OBJECT: &str = "42704";
 /// Microseconds from 1970 to 2000, PostgreSQL's own zero.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
@@ -61,8 +59,7 @@ pub(crate) struct LogStream {
     settings: Settings,
     server: Identity,
     tables: Vec<CapturedTable>,
-    /// Taken only when the stream is dropped.
-    replication: Option<ReplicationClient>,
+    replication: Replication,
     sql: Client,
     gather: Gather,
     kinds: Kinds,
@@ -73,8 +70,10 @@ pub(crate) struct LogStream {
     /// The newest transaction id met, in full.
     newest_id: u64,
     acknowledged: u64,
-    heard_at: Instant,
-    asked_at: Instant,
+    /// Not before then is it asked what the server is about.
+    ask_at: Instant,
+    /// The answer owed since then was not on its way when the server was last looked at.
+    idle: Option<Instant>,
     border_at: Instant,
 }
 
@@ -95,7 +94,7 @@ pub(crate) async fn open(
         settings: settings.clone(),
         server,
         tables: tables.to_vec(),
-        replication: Some(replication),
+        replication,
         sql,
         gather: Gather::new(from.epoch, from.after.clone()),
         kinds: Kinds::default(),
@@ -103,10 +102,24 @@ pub(crate) async fn open(
         pending: None,
         newest_id: slot.xmax,
         acknowledged: confirmed,
-        heard_at: now,
-        asked_at: now,
+        ask_at: now,
+        idle: None,
         border_at: now,
     })
+}
+
+/// Whether a server process waits for something of ours: our words, our network or the log we
+/// have read. It could answer then.
+async fn waits_for_us(sql: &Client, pid: i32) -> Result<bool, SourceError> {
+    let row = sql
+        .query_opt(
+            "SELECT COALESCE(wait_event_type IN ('Activity', 'Client'), false)
+               FROM pg_catalog.pg_stat_activity WHERE pid = $1",
+            &[&pid],
+        )
+        .await
+        .map_err(|error| classify("read what the server is about", &error))?;
+    Ok(row.is_some_and(|row| row.get(0)))
 }
 
 /// The full form of a transaction's 32-bit id: the one nearest to an id known in full. The server
@@ -135,81 +148,51 @@ impl LogStream {
         format!("read slot \"{}\"", self.settings.slot)
     }
 
-    fn replication(&mut self) -> Result<&mut ReplicationClient, SourceError> {
-        let doing = self.doing();
-        let ended = move || SourceError::Disconnected(format!("{doing}: the connection has ended"));
-        self.replication.as_mut().ok_or_else(ended)
-    }
-
     /// An event that is there already.
-    fn event_at_hand(&mut self) -> Result<Option<ReplicationEvent>, SourceError> {
-        let received = {
-            // Unconstrained: the runtime's own turn limit would look like an empty queue.
-            let receiving = tokio::task::unconstrained(self.replication()?.recv());
-            pin!(receiving).poll(&mut Context::from_waker(Waker::noop()))
-        };
-        match received {
-            Poll::Ready(received) => self.heard(received).map(Some),
-            Poll::Pending => Ok(None),
-        }
+    fn event_at_hand(&mut self) -> Result<Option<Event>, SourceError> {
+        let event = self.replication.at_hand();
+        event.map_err(|failure| self.ended(failure))
     }
 
     /// An event, waited for until `until`.
-    async fn event_until(
-        &mut self,
-        until: Instant,
-    ) -> Result<Option<ReplicationEvent>, SourceError> {
-        match timeout_at(until, self.replication()?.recv()).await {
-            Ok(received) => self.heard(received).map(Some),
+    async fn event_until(&mut self, until: Instant) -> Result<Option<Event>, SourceError> {
+        match timeout_at(until, self.replication.event()).await {
+            Ok(Ok(event)) => Ok(Some(event)),
+            Ok(Err(failure)) => Err(self.ended(failure)),
             Err(_) => Ok(None),
         }
     }
 
-    fn heard(
-        &mut self,
-        received: pgwire_replication::Result<Option<ReplicationEvent>>,
-    ) -> Result<ReplicationEvent, SourceError> {
-        self.heard_at = Instant::now();
-        match received {
-            Ok(Some(event)) => Ok(event),
-            Ok(None) => Err(SourceError::Disconnected(format!(
-                "{}: the server has ended the stream",
-                self.doing()
-            ))),
-            Err(error) => {
-                let error = classify_replication(&self.doing(), &error);
-                // The publication was there when we started: it is the change being read that is
-                // older than it, and stays so.
-                Err(match error {
-                    SourceError::Denied { what, .. } if what.contains("publication") => {
-                        lost(format!("{what} as of the change to be read"))
-                    }
-                    other => other,
-                })
+    fn ended(&self, failure: Failure) -> SourceError {
+        // The slot is ours and the publication was there when we started: it is the change being
+        // read that is older than the publication, and stays so.
+        let unpublished =
+            matches!(&failure, Failure::Server { code, .. } if code == UNDEFINED_OBJECT);
+        match of_failure(&self.doing(), failure) {
+            SourceError::Denied { what, .. } if unpublished => {
+                lost(format!("{what} as of the change to be read"))
             }
+            other => other,
         }
     }
 
-    fn take(&mut self, event: ReplicationEvent) -> Result<(), SourceError> {
+    fn take(&mut self, event: Event) -> Result<(), SourceError> {
         match event {
-            ReplicationEvent::Begin {
-                final_lsn,
-                xid,
-                commit_time_micros,
+            Event::Begin {
+                commit,
+                id,
+                committed_at,
             } => {
-                let id = extend_id(xid, self.newest_id);
+                let id = extend_id(id, self.newest_id);
                 self.newest_id = self.newest_id.max(id);
-                self.gather
-                    .begin(final_lsn.as_u64(), id, commit_time(commit_time_micros))
+                self.gather.begin(commit, id, commit_time(committed_at))
             }
-            ReplicationEvent::Commit { end_lsn, .. } => self.gather.commit(end_lsn.as_u64()),
-            ReplicationEvent::KeepAlive { wal_end, .. } => {
-                self.gather.keepalive(wal_end.as_u64());
+            Event::Commit { end } => self.gather.commit(end),
+            Event::Reached { end } => {
+                self.gather.keepalive(end);
                 Ok(())
             }
-            ReplicationEvent::XLogData { data, .. } => self.message(data),
-            // Written by applications for other readers, or asked for by us only.
-            ReplicationEvent::Message { .. } | ReplicationEvent::StoppedAt { .. } => Ok(()),
+            Event::Change(data) => self.message(data),
         }
     }
 
@@ -333,34 +316,52 @@ impl LogStream {
         Ok(())
     }
 
-    /// Asks the server, after silence, whether our slot is still being read by us.
-    async fn ask(&mut self) -> Result<(), SourceError> {
+    /// Asks the server, when it owes us an answer since `since`, what it is about.
+    async fn ask(&mut self, since: Instant) -> Result<(), SourceError> {
+        let doing = self.doing();
+        let silence = since.elapsed().as_secs();
         let asking = async {
             if self.sql.is_closed() {
                 self.sql = connect::connect(&self.settings, Rights::Read).await?;
             }
-            Slot::read(&self.sql, &self.settings.slot).await
+            let slot = Slot::read(&self.sql, &self.settings.slot).await?;
+            let waits = match slot.as_ref().and_then(|slot| slot.active_pid) {
+                Some(pid) => waits_for_us(&self.sql, pid).await?,
+                None => false,
+            };
+            Ok((slot, waits))
         };
-        let doing = format!("read slot \"{}\"", self.settings.slot);
-        let slot = timeout(ANSWER_MAX, asking).await.unwrap_or_else(|_| {
-            let seconds = ANSWER_MAX.as_secs();
-            Err(SourceError::Disconnected(format!(
-                "{doing}: no answer within {seconds} s"
-            )))
-        })?;
-        let found = match slot {
-            None => return Err(lost(format!("{doing}: slot does not exist"))),
-            Some(slot) => match slot.dead() {
-                Some(why) => return Err(lost(format!("{doing}: {why}"))),
-                None => slot.active_pid,
-            },
+        let silent = |more: &str| {
+            SourceError::Disconnected(format!(
+                "{doing}: the server has not answered for {silence} s{more}"
+            ))
         };
-        if found.is_none() {
-            return Err(SourceError::Disconnected(format!(
-                "{doing}: the server no longer streams to us"
-            )));
+        let asked = timeout(ASK_MAX, asking).await;
+        let (slot, waits) = match asked {
+            Ok(Ok(asked)) => asked,
+            Ok(Err(SourceError::Disconnected(why))) => return Err(silent(&format!("; {why}"))),
+            Ok(Err(error)) => return Err(error),
+            Err(_) => return Err(silent(", nor does it answer on another connection")),
+        };
+        let Some(slot) = slot else {
+            return Err(lost(format!("{doing}: slot does not exist")));
+        };
+        if let Some(why) = slot.dead() {
+            return Err(lost(format!("{doing}: {why}")));
         }
-        self.asked_at = Instant::now();
+        if slot.active_pid.is_none() {
+            return Err(silent(": it no longer streams to us"));
+        }
+        if waits && self.idle == Some(since) {
+            return Err(silent(
+                ", though it runs and waits for us: something between us and it swallows what we \
+                 say to each other",
+            ));
+        }
+        // Either its answer is on its way, or it is at work on a large transaction of which it
+        // has nothing to tell.
+        self.idle = waits.then_some(since);
+        self.ask_at = Instant::now() + if waits { ON_ITS_WAY } else { ANSWER_MAX };
         Ok(())
     }
 
@@ -432,7 +433,9 @@ impl ChangeStream for LogStream {
                 return Ok(self.told_now(batch));
             }
             let now = Instant::now();
-            let ask_at = self.heard_at.max(self.asked_at) + SILENCE_ASK;
+            // The question of a silence that begins later is due later still.
+            let since = self.replication.unanswered_since();
+            let ask_at = self.ask_at.max(since.unwrap_or(now) + ANSWER_MAX);
             let border_at = if self.gather.has_moved() {
                 Some(self.border_at + BORDER_EVERY)
             } else if self.unacknowledged() {
@@ -445,8 +448,8 @@ impl ChangeStream for LogStream {
             {
                 return Ok(self.told_now(batch));
             }
-            if ask_at <= now {
-                self.ask().await?;
+            if let Some(since) = since.filter(|_| ask_at <= now) {
+                self.ask(since).await?;
                 continue;
             }
             // A border that cannot be told now (a transaction is open) is no reason to wake.
@@ -463,7 +466,7 @@ impl ChangeStream for LogStream {
         // Inside a transaction the server can forget nothing yet.
         if upto.seq == 0 {
             let end = lsn::of(upto)?;
-            self.replication()?.update_applied_lsn(Lsn::from_u64(end));
+            self.replication.acknowledge(end);
             self.acknowledged = self.acknowledged.max(end);
         }
         Ok(())
@@ -471,27 +474,6 @@ impl ChangeStream for LogStream {
 
     fn server(&self) -> Option<String> {
         Some(self.server.to_string())
-    }
-}
-
-impl Drop for LogStream {
-    /// Gives the slot back: the connection is ended politely, and by force if that hangs.
-    fn drop(&mut self) {
-        let Some(mut replication) = self.replication.take() else {
-            return;
-        };
-        replication.stop();
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => {
-                runtime.spawn(async move {
-                    let ending = async { while let Ok(Some(_)) = replication.recv().await {} };
-                    if timeout(END_MAX, ending).await.is_err() {
-                        replication.abort();
-                    }
-                });
-            }
-            Err(_) => replication.abort(),
-        }
     }
 }
 

@@ -1,139 +1,264 @@
-//! TLS for both kinds of connection: the same authorities, the process-wide crypto provider.
+//! TLS for both kinds of connection: one configuration, the process-wide crypto provider.
 
-use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use contract::SourceError;
-use pgwire_replication::TlsConfig;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use tempfile::NamedTempFile;
-use tokio_postgres_rustls::MakeRustlsConnect;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore,
+    SignatureScheme,
+};
 
-use crate::settings::{Settings, TlsMode};
+use crate::settings::{Identity, Settings, TlsMode};
 
-/// TLS for SQL connections.
-pub(crate) async fn connector(settings: &Settings) -> Result<MakeRustlsConnect, SourceError> {
-    let provider = provider();
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| wrong(settings, &error.to_string()))?;
-    let config = if settings.tls == TlsMode::VerifyFull {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(authorities(settings).await?);
-        builder.with_root_certificates(roots).with_no_client_auth()
-    } else {
-        builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(BelieveAnyone(provider)))
-            .with_no_client_auth()
-    };
-    Ok(MakeRustlsConnect::new(config))
-}
+/// What to do about a certificate that is not trusted.
+const AUTHORITY: &str = "set ca_file to the PEM file of the authority that signed the server's \
+     certificate";
 
-/// The authorities as a file, where the replication connection needs one.
-pub(crate) async fn authorities_file(
-    settings: &Settings,
-) -> Result<Option<NamedTempFile>, SourceError> {
-    if settings.tls != TlsMode::VerifyFull {
+/// How the settings protect a connection; `None`: not at all.
+pub(crate) async fn config(settings: &Settings) -> Result<Option<ClientConfig>, SourceError> {
+    if settings.tls == TlsMode::Disable {
         return Ok(None);
     }
-    let certificates = authorities(settings).await?;
-    let write = move || -> std::io::Result<NamedTempFile> {
-        let mut file = NamedTempFile::new()?;
-        for certificate in certificates {
-            writeln!(
-                file,
-                "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----",
-                STANDARD.encode(&certificate)
-            )?;
-        }
-        file.flush()?;
-        Ok(file)
-    };
-    let written = tokio::task::spawn_blocking(write).await;
-    match written {
-        Ok(Ok(file)) => Ok(Some(file)),
-        Ok(Err(error)) => Err(wrong(settings, &error.to_string())),
-        Err(error) => Err(wrong(settings, &error.to_string())),
+    if settings.host.starts_with('/') {
+        return Err(SourceError::Denied {
+            what: format!("connect to {}: a Unix socket has no TLS", settings.host),
+            hint: "leave out tls, or set tls = \"disable\"".to_owned(),
+        });
+    }
+    let settings = settings.clone();
+    // It reads files.
+    let building = tokio::task::spawn_blocking(move || build(&settings));
+    match building.await {
+        Ok(built) => built.map(Some),
+        Err(error) => Err(SourceError::Disconnected(format!("prepare TLS: {error}"))),
     }
 }
 
-/// TLS for the replication connection.
-pub(crate) fn replication(settings: &Settings, authorities: Option<&NamedTempFile>) -> TlsConfig {
-    match settings.tls {
-        TlsMode::Disable => TlsConfig::disabled(),
-        TlsMode::Require => TlsConfig::require(),
-        // The name is given by hand because an address as host is refused otherwise; a
-        // certificate may well name an address.
-        TlsMode::VerifyFull => {
-            TlsConfig::verify_full(authorities.map(|file| file.path().to_owned()))
-                .with_sni_hostname(&settings.host)
+fn build(settings: &Settings) -> Result<ClientConfig, SourceError> {
+    let provider = CryptoProvider::get_default()
+        .cloned()
+        // In tests nobody has installed one.
+        .unwrap_or_else(|| Arc::new(rustls::crypto::ring::default_provider()));
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| wrong(&format!("prepare TLS: {error}"), AUTHORITY))?;
+    let builder = if settings.tls == TlsMode::VerifyFull {
+        builder.with_root_certificates(authorities(settings)?)
+    } else {
+        let roots = match settings.tls {
+            TlsMode::VerifyCa => Some(authorities(settings)?),
+            TlsMode::Disable | TlsMode::Require | TlsMode::VerifyFull => None,
+        };
+        let believer = Arc::new(NoName { provider, roots });
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(believer)
+    };
+    match &settings.identity {
+        None => Ok(builder.with_no_client_auth()),
+        Some(identity) => {
+            let (chain, key) = own(identity)?;
+            builder.with_client_auth_cert(chain, key).map_err(|error| {
+                let what = format!(
+                    "read client certificate {}: {} does not belong to it, or is of a kind that \
+                     cannot be used: {error}",
+                    identity.cert_file.display(),
+                    identity.key_file.display()
+                );
+                wrong(
+                    &what,
+                    "set cert_file and key_file to a certificate and its own key",
+                )
+            })
         }
     }
 }
 
 /// The system's certificate authorities and those of `ca_file`.
-async fn authorities(settings: &Settings) -> Result<Vec<CertificateDer<'static>>, SourceError> {
-    let ca_file = settings.ca_file.clone();
-    let load = move || {
-        let mut all = rustls_native_certs::load_native_certs().certs;
-        if let Some(file) = ca_file {
-            let found = CertificateDer::pem_file_iter(&file)
-                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-                .map_err(|error| format!("{}: {error}", file.display()))?;
-            if found.is_empty() {
-                return Err(format!("{}: no certificate in it", file.display()));
-            }
-            all.extend(found);
+fn authorities(settings: &Settings) -> Result<RootCertStore, SourceError> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if let Some(file) = &settings.ca_file {
+        let doing = format!("read certificate authorities {}", file.display());
+        let (added, _) = roots.add_parsable_certificates(certificates(&doing, file, AUTHORITY)?);
+        if added == 0 {
+            return Err(wrong(&format!("{doing}: none can be used"), AUTHORITY));
         }
-        if all.is_empty() {
-            return Err("the system has none".to_owned());
-        }
-        Ok(all)
-    };
-    match tokio::task::spawn_blocking(load).await {
-        Ok(loaded) => loaded.map_err(|error| wrong(settings, &error)),
-        Err(error) => Err(wrong(settings, &error.to_string())),
+    }
+    if roots.is_empty() {
+        return Err(wrong(
+            "read certificate authorities: the system has none",
+            AUTHORITY,
+        ));
+    }
+    Ok(roots)
+}
+
+fn certificates(
+    doing: &str,
+    file: &Path,
+    hint: &str,
+) -> Result<Vec<CertificateDer<'static>>, SourceError> {
+    let found = CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| wrong(&format!("{doing}: {}", plainly(&error)), hint))?;
+    if found.is_empty() {
+        return Err(wrong(&format!("{doing}: no certificate in it"), hint));
+    }
+    Ok(found)
+}
+
+/// Our own certificate, with what stands between it and its authority, and its key.
+fn own(
+    identity: &Identity,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), SourceError> {
+    let doing = format!("read client certificate {}", identity.cert_file.display());
+    let hint = "set cert_file to a PEM file the agent may read: our certificate first, then those \
+                up to its authority";
+    let chain = certificates(&doing, &identity.cert_file, hint)?;
+    let doing = format!(
+        "read key of the client certificate {}",
+        identity.key_file.display()
+    );
+    let key = PrivateKeyDer::from_pem_file(&identity.key_file).map_err(|error| {
+        let hint = "set key_file to a PEM file the agent may read, with the key and without a \
+                    passphrase (openssl pkey -in key.pem -out plain.pem)";
+        wrong(&format!("{doing}: {}", plainly(&error)), hint)
+    })?;
+    Ok((chain, key))
+}
+
+fn plainly(error: &rustls::pki_types::pem::Error) -> String {
+    use rustls::pki_types::pem::Error;
+    match error {
+        Error::NoItemsFound => "nothing of this kind in it".to_owned(),
+        Error::Io(error) => error.to_string(),
+        other => other.to_string(),
     }
 }
 
-fn wrong(settings: &Settings, found: &str) -> SourceError {
+fn wrong(what: &str, hint: &str) -> SourceError {
     SourceError::Denied {
-        what: format!(
-            "read certificate authorities for {}: {found}",
-            settings.host
-        ),
-        hint: "set ca_file to the PEM file of the authority that signed the server's certificate"
-            .to_owned(),
+        what: what.to_owned(),
+        hint: hint.to_owned(),
     }
 }
 
-/// The provider `main` has installed; in tests nobody has.
-fn provider() -> Arc<CryptoProvider> {
-    CryptoProvider::get_default()
-        .cloned()
-        .unwrap_or_else(|| Arc::new(rustls::crypto::ring::default_provider()))
+/// The server has no TLS.
+pub(crate) fn absent(doing: &str) -> SourceError {
+    wrong(
+        &format!("{doing}: the server does not offer TLS"),
+        "turn it on at the server (ssl = on in postgresql.conf, with a certificate), or set tls = \
+         \"disable\" where nobody else can listen",
+    )
 }
 
-/// `tls = "require"`: encryption against listeners, none against impostors.
-#[derive(Debug)]
-struct BelieveAnyone(Arc<CryptoProvider>);
+/// What TLS found wrong, somewhere behind `error`; `None` when it is not about trust.
+pub(crate) fn refused(
+    doing: &str,
+    error: &(dyn std::error::Error + 'static),
+) -> Option<SourceError> {
+    let (found, hint) = match behind(error)? {
+        rustls::Error::InvalidCertificate(found) => of_certificate(found),
+        rustls::Error::AlertReceived(alert) => (of_alert(*alert)?, OWN),
+        _ => return None,
+    };
+    Some(wrong(&format!("{doing}: {found}"), hint))
+}
 
-impl ServerCertVerifier for BelieveAnyone {
+const OWN: &str = "set cert_file and key_file to a certificate the server's ssl_ca_file has signed, \
+     for the user in the settings";
+
+/// The TLS library's error inside any other.
+fn behind<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(tls) = error.downcast_ref() {
+            return Some(tls);
+        }
+        // An I/O error names what is behind the error in it, not that error.
+        let inner = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        if let Some(tls) = inner.and_then(|inner| inner.downcast_ref()) {
+            return Some(tls);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+fn of_certificate(error: &CertificateError) -> (String, &'static str) {
+    const NAME: &str = "set host to a name in the server's certificate, or have one made for this \
+         host; tls = \"verify-ca\" trusts the authority whatever the name";
+    const TIME: &str = "renew the server's certificate, and see that this machine's clock is right";
+    match error {
+        CertificateError::UnknownIssuer => (
+            "the server's certificate is signed by an authority we do not know".to_owned(),
+            AUTHORITY,
+        ),
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            ("the server's certificate has expired".to_owned(), TIME)
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            ("the server's certificate is not valid yet".to_owned(), TIME)
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => (
+            "the server's certificate is for another host name".to_owned(),
+            NAME,
+        ),
+        other => (
+            format!("the server's certificate cannot be trusted: {other}"),
+            AUTHORITY,
+        ),
+    }
+}
+
+fn of_alert(alert: AlertDescription) -> Option<String> {
+    let about_ours = matches!(
+        alert,
+        AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+            | AlertDescription::DecryptError
+    );
+    about_ours.then(|| format!("the server does not accept our certificate ({alert:?})"))
+}
+
+/// `tls = "require"`: encryption against listeners, none against impostors. With `roots`,
+/// `tls = "verify-ca"`: whoever the authority signed for is believed, whatever their name.
+#[derive(Debug)]
+struct NoName {
+    provider: Arc<CryptoProvider>,
+    roots: Option<RootCertStore>,
+}
+
+impl ServerCertVerifier for NoName {
     fn verify_server_cert(
         &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
+        own: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
         _: &ServerName<'_>,
         _: &[u8],
-        _: UnixTime,
+        now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        if let Some(roots) = &self.roots {
+            let own = ParsedCertificate::try_from(own)?;
+            let known = self.provider.signature_verification_algorithms.all;
+            verify_server_cert_signed_by_trust_anchor(&own, roots, between, now, known)?;
+        }
         Ok(ServerCertVerified::assertion())
     }
 
@@ -143,7 +268,7 @@ impl ServerCertVerifier for BelieveAnyone {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
+        let known = &self.provider.signature_verification_algorithms;
         rustls::crypto::verify_tls12_signature(message, certificate, signed, known)
     }
 
@@ -153,11 +278,13 @@ impl ServerCertVerifier for BelieveAnyone {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
+        let known = &self.provider.signature_verification_algorithms;
         rustls::crypto::verify_tls13_signature(message, certificate, signed, known)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }

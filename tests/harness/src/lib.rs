@@ -10,6 +10,7 @@
 pub mod agent;
 pub mod certificates;
 pub mod postgres;
+pub mod proxy;
 pub mod receiver;
 pub mod site;
 pub mod suite;

@@ -98,6 +98,12 @@ impl Looking<'_> {
             TlsMode::Disable => {
                 self.warn("tls", "rows travel unencrypted", "tls = \"verify-full\"");
             }
+            TlsMode::VerifyCa => self.warn(
+                "tls",
+                "the server's authority is verified, its name is not: any server the authority \
+                 signed for is believed",
+                "tls = \"verify-full\"",
+            ),
             TlsMode::Require => self.warn(
                 "tls",
                 "the connection is encrypted, but whoever answers is believed",
@@ -108,6 +114,7 @@ impl Looking<'_> {
             return Ok(());
         };
         self.role(&client).await?;
+        self.replication().await;
         let publication = Publication::read(&client, &settings.publication).await?;
         let mut known = Vec::new();
         for captured in tables {
@@ -123,6 +130,20 @@ impl Looking<'_> {
         self.prepared(&server, slot);
         self.log(&server, slot);
         Ok(())
+    }
+
+    /// Whether the log can be reached as the tables can.
+    async fn replication(&mut self) {
+        match connect::try_replication(self.settings).await {
+            Ok(()) => self.pass("replication", "a replication connection is given"),
+            Err(error) => {
+                let fix = error.hint().unwrap_or(
+                    "see that max_wal_senders has room (SELECT count(*) FROM pg_stat_replication) \
+                     and that nothing stands between us and the server",
+                );
+                self.fail("replication", error.to_string(), fix);
+            }
+        }
     }
 
     async fn role(&mut self, client: &Client) -> Result<(), SourceError> {
