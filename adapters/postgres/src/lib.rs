@@ -2,7 +2,7 @@
 //!
 //! It reads `pgoutput` from a slot and a publication that `source prepare` makes, and tables for
 //! snapshots over a second connection. It writes nothing to the database otherwise: no triggers,
-//! no tables, no heartbeat. It does not follow a slot to a standby, does not capture views, and
+//! no tables; and a heartbeat to the log where the settings ask for it. It does not follow a slot to a standby, does not capture views, and
 //! does not tell of DDL (a changed table is met with its new columns at its next change).
 //!
 //! A change's position is the start of its transaction's commit record and its ordinal in the
@@ -25,6 +25,7 @@ mod identity;
 mod look;
 mod lsn;
 mod prepare;
+mod pulse;
 mod query;
 mod server;
 mod settings;
@@ -66,12 +67,14 @@ password = { env = "ERP_PASSWORD" }
 # key_file = "lighterman.key"
 # slot = "lighterman_erp"        # made by `lighterman source prepare --apply`
 # publication = "lighterman_erp"
+# heartbeat = false              # true: a mark in the log every 10 s of quiet proves that it flows
 # retained_warn_mib = 1024       # said when the server keeps more log for us than this
 mappings = ["mapping.yaml"]
 "#;
 
 /// Reads a source's own settings: `host`, `port`, `database`, `user`, `password`, `tls`,
-/// `ca_file`, `cert_file`, `key_file`, `slot`, `publication`, `retained_warn_mib`.
+/// `ca_file`, `cert_file`, `key_file`, `slot`, `publication`, `heartbeat`,
+/// `retained_warn_mib`.
 pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildSource> {
     let unnamed = settings::read(section, secrets)?;
     Some(Arc::new(move |context: SourceContext| {
@@ -80,6 +83,7 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildSou
             context,
             reader: query::Reader::default(),
             looker: look::Looker::default(),
+            pulse: pulse::Pulse::default(),
         }) as Arc<dyn Source>)
     }))
 }
@@ -91,6 +95,7 @@ pub struct PostgresSource {
     context: SourceContext,
     reader: query::Reader,
     looker: look::Looker,
+    pulse: pulse::Pulse,
 }
 
 #[async_trait]
@@ -123,12 +128,17 @@ impl Source for PostgresSource {
 
     async fn resume(&self, from: &Resume) -> Result<Box<dyn ChangeStream>, SourceError> {
         let tables = &self.context.tables;
-        Ok(Box::new(stream::open(&self.settings, tables, from).await?))
+        let stream = stream::open(&self.settings, tables, from, &self.pulse).await?;
+        Ok(Box::new(stream))
     }
 
     async fn look(&self) -> Result<Option<Look>, SourceError> {
         let tables = &self.context.tables;
-        self.looker.look(&self.settings, tables).await.map(Some)
+        let look = self.looker.look(&self.settings, tables).await?;
+        Ok(Some(Look {
+            heartbeat: self.pulse.newest(),
+            ..look
+        }))
     }
 
     async fn catalogue(&self, tables: &[TableName]) -> Result<Vec<TableInfo>, SourceError> {

@@ -41,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) identity: Option<Identity>,
     pub(crate) slot: String,
     pub(crate) publication: String,
+    /// Marks are written to the log, to be met again in the stream.
+    pub(crate) heartbeat: bool,
     /// Said when the server keeps more log for us than this.
     pub(crate) retained_warn_mib: u64,
 }
@@ -87,6 +89,7 @@ pub(crate) fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<U
         is_name,
         "at most 63 bytes, no comma",
     );
+    let heartbeat = section.flag("heartbeat").unwrap_or(false);
     let retained_warn_mib = section.number("retained_warn_mib", 1, 1 << 30);
     let (host, database, user) = (host?, database?, user?);
     if has_password && password.is_none() {
@@ -112,6 +115,7 @@ pub(crate) fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<U
             identity: identity.ok()?,
             slot: String::new(),
             publication: String::new(),
+            heartbeat,
             retained_warn_mib: retained_warn_mib.unwrap_or(RETAINED_WARN_MIB),
         },
         slot: slot.ok()?,

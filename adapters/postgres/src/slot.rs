@@ -122,7 +122,7 @@ impl Holder {
         let row = client
             .query_opt(
                 "SELECT usename::pg_catalog.text, application_name,
-                        coalesce(client_addr::pg_catalog.text,
+                        coalesce(pg_catalog.host(client_addr),
                                  CASE WHEN backend_start IS NOT NULL THEN 'this machine' END),
                         pg_catalog.to_char(backend_start, 'YYYY-MM-DD HH24:MI:SS \"UTC\"')
                    FROM pg_catalog.pg_stat_activity WHERE pid = $1",

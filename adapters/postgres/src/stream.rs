@@ -25,6 +25,7 @@ use crate::decode::{self, Cell, Message, Old, Relation, Tuple};
 use crate::gather::{Gather, Place};
 use crate::identity::Identity;
 use crate::lsn;
+use crate::pulse::{Beating, Pulse};
 use crate::settings::Settings;
 use crate::slot::Slot;
 use crate::start;
@@ -58,6 +59,9 @@ struct Known {
 pub(crate) struct LogStream {
     settings: Settings,
     server: Identity,
+    pulse: Pulse,
+    /// Where heartbeats are switched on.
+    _beating: Option<Beating>,
     tables: Vec<CapturedTable>,
     replication: Replication,
     sql: Client,
@@ -81,6 +85,7 @@ pub(crate) async fn open(
     settings: &Settings,
     tables: &[CapturedTable],
     from: &Resume,
+    pulse: &Pulse,
 ) -> Result<LogStream, SourceError> {
     let sql = connect::connect(settings, Rights::Read).await?;
     let (server, ours) = start::server(settings, &sql, from).await?;
@@ -89,10 +94,17 @@ pub(crate) async fn open(
     let confirmed = slot.confirmed.unwrap_or(0);
     let start = ours.map_or(confirmed, |ours| ours.checkpoint.max(confirmed));
     let replication = connect::replicate(settings, start, confirmed).await?;
+    let beating = if settings.heartbeat {
+        Some(pulse.start(settings).await?)
+    } else {
+        None
+    };
     let now = Instant::now();
     Ok(LogStream {
         settings: settings.clone(),
         server,
+        pulse: pulse.clone(),
+        _beating: beating,
         tables: tables.to_vec(),
         replication,
         sql,
@@ -193,6 +205,10 @@ impl LogStream {
                 Ok(())
             }
             Event::Change(data) => self.message(data),
+            Event::Heartbeat(text) => {
+                self.pulse.met(&text);
+                Ok(())
+            }
         }
     }
 
@@ -367,6 +383,9 @@ impl LogStream {
 
     fn told_now(&mut self, batch: ChangeBatch) -> ChangeBatch {
         self.border_at = Instant::now();
+        if !batch.changes.is_empty() {
+            self.pulse.told();
+        }
         batch
     }
 

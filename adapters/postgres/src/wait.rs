@@ -8,13 +8,14 @@ use std::pin::pin;
 use std::time::Duration;
 
 use contract::SourceError;
+use tokio::time::Instant;
 use tokio_postgres::Client;
 
 use crate::connect::{self, PREPARE, Rights, classify};
 use crate::settings::Settings;
 
 /// How long a statement may wait for others.
-pub(crate) const WAIT_MAX: Duration = Duration::from_secs(20);
+const WAIT_MAX: Duration = Duration::from_secs(20);
 /// Between two looks at whom it waits for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -33,7 +34,18 @@ pub(crate) async fn run(
     client: &Client,
     sql: &str,
 ) -> Result<(), SourceError> {
-    let limit = format!("SET statement_timeout = '{}s'", WAIT_MAX.as_secs());
+    // Whoever waits for a table makes others wait behind: not for long. A new slot is in nobody's
+    // way.
+    let lock = if sql.contains("pg_create_logical_replication_slot") {
+        "0"
+    } else {
+        "5s"
+    };
+    let limit = format!(
+        "SET statement_timeout = '{}s'; SET lock_timeout = '{lock}'",
+        WAIT_MAX.as_secs()
+    );
+    let began = Instant::now();
     let failed = |error| classify("prepare", &error);
     client.batch_execute(&limit).await.map_err(failed)?;
     let pid = client.query_one("SELECT pg_catalog.pg_backend_pid()", &[]);
@@ -75,15 +87,15 @@ pub(crate) async fn run(
             ),
         },
         // statement_timeout and lock_timeout.
-        "57014" | "55P03" => waited(sql, &blockers),
+        "57014" | "55P03" => waited(sql, began.elapsed(), &blockers),
         _ => classify("prepare", &error),
     })
 }
 
-fn waited(sql: &str, blockers: &BTreeSet<Blocker>) -> SourceError {
+fn waited(sql: &str, time: Duration, blockers: &BTreeSet<Blocker>) -> SourceError {
     let what = format!(
         "prepare: not done within {} s, and nothing of it is left behind: {sql}",
-        WAIT_MAX.as_secs()
+        time.as_secs()
     );
     if blockers.is_empty() {
         return SourceError::Disconnected(what);
@@ -120,7 +132,7 @@ async fn looked(client: &Client, pid: i32) -> Result<BTreeSet<Blocker>, tokio_po
                  SELECT pid FROM writers
                  UNION SELECT pg_catalog.unnest(pg_catalog.pg_blocking_pids($1)))
              SELECT a.pid, a.usename::pg_catalog.text, a.application_name,
-                    a.client_addr::pg_catalog.text, a.datname::pg_catalog.text, a.state,
+                    pg_catalog.host(a.client_addr), a.datname::pg_catalog.text, a.state,
                     pg_catalog.to_char(a.xact_start, 'YYYY-MM-DD HH24:MI:SS \"UTC\"'),
                     pg_catalog.to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS \"UTC\"'),
                     NULL::pg_catalog.text

@@ -12,7 +12,7 @@ mod common;
 use std::sync::Arc;
 
 use common::{World, changes, next, secret, text};
-use contract::{Finding, Level, Login, Source, SourceError, TableName};
+use contract::{Finding, Level, Login, NodeKind, Source, SourceError, TableName};
 
 const TABLES: &str = "CREATE SCHEMA shop;
     CREATE TABLE item (id int PRIMARY KEY, sku text);
@@ -55,8 +55,11 @@ impl Shop {
 
     /// Its source, as the agent's role.
     fn source(&self) -> Arc<dyn Source> {
-        self.world
-            .source_with(&[("user", text(&self.clerk)), ("password", secret("pw"))])
+        self.world.source_with(&[
+            ("user", text(&self.clerk)),
+            ("password", secret("pw")),
+            ("heartbeat", NodeKind::Bool(true)),
+        ])
     }
 
     /// With the agent's role and all it needs.
@@ -168,6 +171,7 @@ async fn the_documented_rights_are_enough_for_all_of_it() {
         assert_eq!(rows.len(), 1, "{}", captured.table);
     }
     assert_eq!(source.catalogue(&[]).await.unwrap().len(), 2);
+    common::heartbeat(&*source, &mut *stream).await;
     let look = source.look().await.unwrap().unwrap();
     assert_eq!(look.trouble, None);
     let kept = look.kept.unwrap();
@@ -228,6 +232,30 @@ async fn a_right_that_is_missing_is_named_with_its_sql() {
             "{give}"
         );
     }
+}
+
+/// Everybody may write to the log, unless somebody has taken that right away.
+#[tokio::test]
+async fn a_heartbeat_that_may_not_be_written_is_said() {
+    let shop = Shop::prepared().await;
+    let function = "pg_catalog.pg_logical_emit_message(boolean, text, text)";
+    shop.world
+        .run(&format!(
+            "REVOKE EXECUTE ON FUNCTION {function} FROM PUBLIC"
+        ))
+        .await;
+    let opened = shop.source().stream(1, None).await.map(|_| ());
+    let error = opened.unwrap_err();
+    assert!(matches!(error, SourceError::Denied { .. }), "{error:?}");
+    let hint = error.hint().unwrap();
+    let fix = format!(
+        "GRANT EXECUTE ON FUNCTION pg_logical_emit_message(boolean,text,text) TO \"{}\"",
+        shop.clerk
+    );
+    assert!(hint.contains(&fix) && hint.contains("undo"), "{hint}");
+    shop.world.run(hint.split(';').next().unwrap()).await;
+    shop.world.released().await;
+    shop.source().stream(1, None).await.unwrap();
 }
 
 /// The agent's own role may not do what only an owner may: the statement and who may run it.

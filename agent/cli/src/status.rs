@@ -5,7 +5,7 @@ use std::path::Path;
 use contract::{Clock, Finding};
 use engine::clock::SystemClock;
 use jiff::Timestamp;
-use state::{LookStatus, StateReader, StoreError};
+use state::{LookStatus, SourceStatus, StateReader, StoreError};
 
 use crate::{Exit, out, refuse};
 
@@ -104,8 +104,19 @@ fn show(folder: &Path, json: bool) -> Result<Exit, StoreError> {
             ));
         }
     }
-    let trouble = running.is_none() || sources.iter().any(|source| source.problem.is_some());
+    let trouble = running.is_none()
+        || sources
+            .iter()
+            .any(|source| source.problem.is_some() || unproven(source));
     Ok(if trouble { Exit::Trouble } else { Exit::Ok })
+}
+
+/// Whether a heartbeat is on its way: until it is met, nobody knows that the log flows.
+fn unproven(source: &SourceStatus) -> bool {
+    source
+        .look
+        .as_ref()
+        .is_some_and(|look| look.heartbeat_sent_at.is_some() && look.heartbeat_took_ms.is_none())
 }
 
 /// Says what the last look at a source's log found.

@@ -9,18 +9,25 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use contract::look::span;
 use contract::{Heartbeat, Level, LogKept, Look, SourceError};
 use jiff::Timestamp;
 use state::{LookStatus, StoreError};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::{Common, SourceSetup};
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// Growth is measured over so many looks: ten minutes.
-const LOOKS_MAX: usize = 20;
-/// And over no less time, so that one burst says nothing.
+/// While a heartbeat is on its way.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// A heartbeat that has not come round after this long is said.
+const HEARTBEAT_MAX: Duration = Duration::from_mins(1);
+/// Growth is measured over as much time,
+const MEASURE_MAX: Duration = Duration::from_mins(10);
+/// in no more looks than this,
+const LOOKS_MAX: usize = 300;
+/// and over no less time, so that one burst says nothing.
 const MEASURE_MIN: Duration = Duration::from_mins(2);
 /// The end of the log is said when it is nearer than this,
 const END_WARN: Duration = Duration::from_hours(24);
@@ -33,6 +40,7 @@ const KEPT_MIN: u64 = 64 << 20;
 pub(crate) struct Looking {
     /// What ends the stream, as found last.
     troubles: watch::Receiver<Option<SourceError>>,
+    wake: Arc<Notify>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -55,6 +63,11 @@ impl Looking {
         }
     }
 
+    /// Looks at once: the stream was opened, and a heartbeat may be on its way.
+    pub(crate) fn look_now(&self) {
+        self.wake.notify_one();
+    }
+
     /// Forgets what was found before the stream was opened: opening it has looked itself.
     pub(crate) fn forget(&mut self) {
         self.troubles.mark_unchanged();
@@ -68,17 +81,24 @@ pub(crate) fn start(
     setup: watch::Receiver<SourceSetup>,
 ) -> Looking {
     let (sender, troubles) = watch::channel(None);
+    let wake = Arc::new(Notify::new());
+    let woken = Arc::clone(&wake);
     let task = tokio::spawn(async move {
         let mut watcher = Watcher {
             name,
             kept: Kept::default(),
+            beat: Beat::default(),
             unanswered: false,
         };
         loop {
+            let mut wait = LOOK_EVERY;
             let source = Arc::clone(&setup.borrow().source);
             match source.look().await {
                 Ok(None) => return,
                 Ok(Some(look)) => {
+                    if look.heartbeat.is_some_and(|beat| beat.took.is_none()) {
+                        wait = LOOK_AGAIN;
+                    }
                     let status = watcher.status(&look, common.clock.now());
                     match common.store.set_look(source_id, status).await {
                         Ok(()) | Err(StoreError::Full) => {}
@@ -91,18 +111,28 @@ pub(crate) fn start(
                 }
                 Err(error) => watcher.unanswered(&error),
             }
-            if common.sleep(LOOK_EVERY).await {
-                return;
+            tokio::select! {
+                stop = common.sleep(wait) => {
+                    if stop {
+                        return;
+                    }
+                }
+                () = woken.notified() => {}
             }
         }
     });
-    Looking { troubles, task }
+    Looking {
+        troubles,
+        wake,
+        task,
+    }
 }
 
 /// What is said of the looks at one source.
 struct Watcher {
     name: String,
     kept: Kept,
+    beat: Beat,
     /// The last look failed, which has been said.
     unanswered: bool,
 }
@@ -129,6 +159,8 @@ impl Watcher {
             heartbeat_sent_at: look.heartbeat.map(|beat| beat.sent_at),
             heartbeat_took_ms: look.heartbeat.and_then(took_ms),
         };
+        let late = self.beat(look.heartbeat, now);
+        status.alarm = late;
         let Some(kept) = &look.kept else {
             return status;
         };
@@ -168,9 +200,68 @@ impl Watcher {
         status.left_bytes = kept.left_bytes;
         status.room_bytes = kept.room_bytes;
         status.growth_per_hour = growth;
-        status.alarm = (self.kept.level > Level::Pass).then(|| kept.hint.clone());
+        if self.kept.level > Level::Pass {
+            status.alarm = Some(kept.hint.clone());
+        }
         status.sentence = Some(sentence);
         status
+    }
+
+    /// What is to be said of a heartbeat that is late.
+    fn beat(&mut self, beat: Option<Heartbeat>, now: Timestamp) -> Option<String> {
+        let late = self.beat.late;
+        let waited = self.beat.look(beat, now);
+        match (late, self.beat.late) {
+            (false, true) => {
+                tracing::error!(
+                    source = self.name,
+                    stage = "look",
+                    sent_at = beat.map(|beat| tracing::field::display(beat.sent_at)),
+                    hint = LATE,
+                    "a heartbeat does not come round through the source's log"
+                );
+            }
+            (true, false) => {
+                tracing::info!(
+                    source = self.name,
+                    stage = "look",
+                    "heartbeats come round through the source's log again"
+                );
+            }
+            _ => {}
+        }
+        waited
+            .filter(|_| self.beat.late)
+            .map(|waited| format!("no heartbeat for {}: {LATE}", span(waited)))
+    }
+}
+
+/// What a person can do about a heartbeat that is late.
+const LATE: &str = "lighterman check; where the server is at work on a large transaction, it comes \
+     when that is over";
+
+/// The heartbeat on its way, since when, by our clock, and whether that has been said.
+#[derive(Default)]
+struct Beat {
+    waits: Option<(Timestamp, Timestamp)>,
+    late: bool,
+}
+
+impl Beat {
+    /// How long the newest heartbeat has been on its way.
+    fn look(&mut self, beat: Option<Heartbeat>, now: Timestamp) -> Option<Duration> {
+        let Some(beat) = beat.filter(|beat| beat.took.is_none()) else {
+            *self = Self::default();
+            return None;
+        };
+        let since = match self.waits {
+            Some((sent_at, since)) if sent_at == beat.sent_at => since,
+            _ => now,
+        };
+        self.waits = Some((beat.sent_at, since));
+        let waited = contract::clock::until(since, now);
+        self.late = waited >= HEARTBEAT_MAX;
+        Some(waited)
     }
 }
 
@@ -202,7 +293,8 @@ impl Kept {
             self.looks.clear();
         }
         self.looks.push_back((now, kept.kept_bytes));
-        while self.looks.len() > LOOKS_MAX {
+        let old = |(at, _): &(Timestamp, u64)| contract::clock::until(*at, now) > MEASURE_MAX;
+        while self.looks.len() > LOOKS_MAX || self.looks.front().is_some_and(old) {
             self.looks.pop_front();
         }
         let growth = self.growth();
@@ -313,6 +405,26 @@ mod tests {
             said([kept(1, Some(5)), risk, kept(1, Some(5))]),
             [(1, Level::Fail), (2, Level::Pass)]
         );
+    }
+
+    #[test]
+    fn a_heartbeat_that_does_not_come_round_is_late_after_a_minute() {
+        let at = |seconds| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds);
+        let sent = |took| {
+            Some(Heartbeat {
+                sent_at: at(-5_000),
+                took,
+            })
+        };
+        let mut beat = Beat::default();
+        // Our clock measures: the server's may be wrong.
+        assert_eq!(beat.look(sent(None), at(0)), Some(Duration::ZERO));
+        beat.look(sent(None), at(59));
+        assert!(!beat.late);
+        beat.look(sent(None), at(60));
+        assert!(beat.late);
+        beat.look(sent(Some(Duration::from_millis(3))), at(62));
+        assert!(!beat.late);
     }
 
     #[test]

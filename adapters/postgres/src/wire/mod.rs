@@ -37,7 +37,7 @@ use rustls::ClientConfig;
 use tokio::time::Instant;
 
 pub(crate) use dial::{KEEPALIVE_EVERY, KEEPALIVE_IDLE, KEEPALIVE_TIMES};
-pub(crate) use event::Event;
+pub(crate) use event::{Event, HEARTBEAT};
 
 use queue::Queue;
 

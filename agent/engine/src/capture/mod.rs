@@ -188,6 +188,7 @@ async fn session(
         common.store.set_server(state.id, server).await?;
     }
     common.store.set_problem(state.id, None).await?;
+    looking.look_now();
     let tables: Vec<TableName> = setup
         .mapping
         .tables()
