@@ -7,6 +7,7 @@ use std::time::Duration;
 use contract::SourceError;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
+use crate::identity::Identity;
 use crate::settings::{Settings, is_local};
 use crate::tls;
 use crate::wire::{self, Failure, Login, Reading, Replication};
@@ -189,6 +190,7 @@ pub(crate) async fn timeline_history(
 /// Starts replication at `start`, telling the server no more than `acknowledged`.
 pub(crate) async fn replicate(
     settings: &Settings,
+    server: &Identity,
     start: u64,
     acknowledged: u64,
 ) -> Result<Replication, SourceError> {
@@ -200,6 +202,7 @@ pub(crate) async fn replicate(
         publication: &settings.publication,
         from: start,
         acknowledged,
+        system: server.system(),
     };
     let starting = async {
         let started = wire::start(&login, &reading).await;

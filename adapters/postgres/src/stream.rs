@@ -93,7 +93,7 @@ pub(crate) async fn open(
     start::publication(settings, &sql, tables).await?;
     let confirmed = slot.confirmed.unwrap_or(0);
     let start = ours.map_or(confirmed, |ours| ours.checkpoint.max(confirmed));
-    let replication = connect::replicate(settings, start, confirmed).await?;
+    let replication = connect::replicate(settings, &server, start, confirmed).await?;
     let beating = if settings.heartbeat {
         Some(pulse.start(settings).await?)
     } else {

@@ -391,14 +391,51 @@ async fn the_servers_settings_are_looked_at() {
     assert_eq!(encoding.unwrap().level, Level::Warn);
     // Limits of the role's own sessions.
     world
-        .run("ALTER ROLE postgres SET idle_session_timeout = '1min'")
+        .run("ALTER ROLE postgres SET idle_session_timeout = '1min'; ALTER ROLE postgres VALID UNTIL 'tomorrow'")
         .await;
+    let (level, role) = said(&world, "role").await;
+    assert_eq!(level, Level::Warn);
+    assert!(
+        role.contains("is valid until 20") && role.contains("undo"),
+        "{role}"
+    );
     let (level, limit) = said(&world, "idle_session_timeout").await;
     assert_eq!(level, Level::Warn);
     assert!(
         limit.contains("is 60000ms") && limit.contains("RESET"),
         "{limit}"
     );
+}
+
+/// Limits that a role begins its sessions with cut what is idle, and nothing is lost by it.
+#[tokio::test]
+async fn time_limits_of_the_role_cut_nothing_that_matters() {
+    let world = World::prepared(ITEM, &["item"]).await;
+    let role = format!("{}_hurried", world.name);
+    world
+        .run(&format!(
+            "CREATE ROLE {role} LOGIN REPLICATION; GRANT SELECT ON item TO {role};
+             ALTER ROLE {role} SET statement_timeout = '1s'; ALTER ROLE {role} SET lock_timeout = '1s';
+             ALTER ROLE {role} SET idle_session_timeout = '1s';
+             ALTER ROLE {role} SET idle_in_transaction_session_timeout = '1s'"
+        ))
+        .await;
+    let source = world.source_with(&[("user", text(&role))]);
+    let mut stream = source.stream(1, None).await.unwrap();
+    assert_eq!(source.look().await.unwrap().unwrap().trouble, None);
+    let sessions = format!("FROM pg_stat_activity WHERE usename = '{role}'");
+    let pid = format!("SELECT max(pid)::text {sessions} AND backend_type = 'walsender'");
+    let before = world.ask(&pid).await;
+    // All that is idle has been cut.
+    world
+        .until(&format!("SELECT count(*) = 1 {sessions}"))
+        .await;
+    world.run("INSERT INTO item VALUES (1, 'a')").await;
+    changes(&mut *stream, 1).await;
+    assert_eq!(world.ask(&pid).await, before);
+    assert_eq!(source.look().await.unwrap().unwrap().trouble, None);
+    drop(stream);
+    world.released().await;
 }
 
 /// Rows of partitions are told under the name of the table that the mapping knows, and each

@@ -98,6 +98,9 @@ pub(crate) struct Reading<'a> {
     pub(crate) from: u64,
     /// What the server may forget already.
     pub(crate) acknowledged: u64,
+    /// The system identifier of the server that everything was asked of: an address may lead to
+    /// several.
+    pub(crate) system: &'a str,
 }
 
 /// Logs in and ends the connection: whether the server gives us a replication connection at all.
@@ -119,6 +122,14 @@ pub(crate) async fn start(
     reading: &Reading<'_>,
 ) -> Result<Replication, Failure> {
     let mut session = startup::open(login).await?;
+    let system = session.system().await?;
+    if system != reading.system {
+        return Err(Failure::Ended(format!(
+            "the replication connection reaches another server, {system}, than the one that was \
+             asked before, {}: the address leads to several",
+            reading.system
+        )));
+    }
     session.start(reading).await?;
     let queue = Arc::new(Queue::new(reading.acknowledged));
     tokio::spawn(task::run(session, Arc::clone(&queue)));
