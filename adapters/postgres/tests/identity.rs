@@ -120,6 +120,35 @@ async fn another_server_is_refused_with_both_identities() {
     assert!(stream.server().unwrap().starts_with(&found));
 }
 
+/// An address may lead to several servers: one may say that all is well, and another be read.
+#[tokio::test]
+async fn the_server_that_is_read_is_the_one_that_was_asked() {
+    let world = World::prepared(ITEM, &["item"]).await;
+    let other = PostgresServer::shared_of(Some(18));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let ports = [world.server.port(), other.port()];
+    tokio::spawn(async move {
+        for port in ports.into_iter().cycle() {
+            let (mut near, _) = listener.accept().await.unwrap();
+            let mut far = tokio::net::TcpStream::connect(("127.0.0.1", port))
+                .await
+                .unwrap();
+            tokio::spawn(async move {
+                let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+            });
+        }
+    });
+    other.create_database(&world.name).await;
+    let source = world.source_with(&[("port", NodeKind::Number(port.to_string()))]);
+    let error = source.stream(1, None).await.map(|_| ()).unwrap_err();
+    assert!(matches!(error, SourceError::Disconnected(_)), "{error:?}");
+    assert!(
+        error.to_string().contains("reaches another server"),
+        "{error}"
+    );
+}
+
 /// Without a slot that came along, a failover is a lost position, and what is missing is named.
 #[tokio::test]
 async fn a_failover_without_the_slot_is_said_with_what_is_missing() {
