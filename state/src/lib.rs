@@ -11,6 +11,7 @@ mod counter;
 mod delivery;
 mod error;
 mod folder;
+mod look;
 mod prune;
 mod publish;
 mod published;
@@ -30,6 +31,7 @@ pub use capture::{
 pub use delivery::{Happened, PickLimits};
 pub use error::StoreError;
 pub use folder::{FILE_NAME, file_path, owner};
+pub use look::LookStatus;
 pub use prune::Retention;
 pub use published::PublishedBody;
 pub use relations::{GroupPart, Place, RelationStore, ToldRow};

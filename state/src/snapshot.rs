@@ -2,11 +2,12 @@
 //! stale chunk rows out.
 
 use contract::Position;
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::Store;
 use crate::capture::ChunkDone;
 use crate::error::StoreError;
+use crate::{Store, from_millis};
 
 /// What the store knows of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,10 @@ pub struct SourceState {
     pub epoch: u32,
     /// Everything up to here is in the store; `None` before the first commit.
     pub checkpoint: Option<Position>,
+    /// Which server the checkpoint came from, where that is known.
+    pub server: Option<String>,
+    /// Commit time of the newest change in the store.
+    pub committed_at: Option<Timestamp>,
 }
 
 /// Progress of one table's snapshot.
@@ -47,17 +52,23 @@ impl Store {
                     "INSERT INTO source (name) VALUES (?1) ON CONFLICT DO NOTHING",
                     [&name],
                 )?;
-                let (id, epoch, checkpoint): (i64, u32, Option<String>) = db.query_row(
-                    "SELECT id, epoch, checkpoint FROM source WHERE name = ?1",
+                let (mut state, checkpoint) = db.query_row(
+                    "SELECT id, epoch, server, committed_at, checkpoint FROM source
+                     WHERE name = ?1",
                     [&name],
-                    |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+                    |row| {
+                        let state = SourceState {
+                            id: row.get(0)?,
+                            epoch: row.get(1)?,
+                            checkpoint: None,
+                            server: row.get(2)?,
+                            committed_at: row.get::<_, Option<i64>>(3)?.map(from_millis),
+                        };
+                        Ok((state, row.get::<_, Option<String>>(4)?))
+                    },
                 )?;
-                let checkpoint = checkpoint.map(|text| parse(&text)).transpose()?;
-                Ok(SourceState {
-                    id,
-                    epoch,
-                    checkpoint,
-                })
+                state.checkpoint = checkpoint.map(|text| parse(&text)).transpose()?;
+                Ok(state)
             })
             .await
     }
@@ -92,7 +103,8 @@ impl Store {
             .run(move |db| {
                 let found: Option<(i64, u32)> = db
                     .query_row(
-                        "UPDATE source SET epoch = epoch + 1, checkpoint = NULL, problem = NULL
+                        "UPDATE source SET epoch = epoch + 1, checkpoint = NULL, server = NULL,
+                           problem = NULL
                          WHERE name = ?1 RETURNING id, epoch",
                         [&name],
                         |row| Ok((row.get(0)?, row.get(1)?)),

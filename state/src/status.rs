@@ -7,6 +7,7 @@ use rusqlite::{Connection, params};
 use serde::Serialize;
 
 use crate::error::StoreError;
+use crate::look::{self, LookStatus};
 use crate::{folder, from_millis};
 
 /// A read-only view of a state folder; works while the agent runs and when it does not.
@@ -49,6 +50,8 @@ pub struct SourceStatus {
     pub filtered: u64,
     /// Changes held now, waiting for a person.
     pub held: u64,
+    /// How its log was kept when it was last looked at.
+    pub look: Option<LookStatus>,
 }
 
 /// How one destination stands.
@@ -153,6 +156,7 @@ impl StateReader {
                 suppressed: 0,
                 stale: 0,
                 filtered: 0,
+                look: None,
             })
         })?;
         let mut all: Vec<SourceStatus> = rows.collect::<Result<_, _>>()?;
@@ -163,6 +167,7 @@ impl StateReader {
             source.suppressed = self.counter(&scope, "suppressed")?;
             source.stale = self.counter(&scope, "stale")?;
             source.filtered = self.counter(&scope, "filtered")?;
+            source.look = look::of(db, &source.name)?;
         }
         Ok(all)
     }

@@ -404,62 +404,6 @@ impl Publication {
     }
 }
 
-/// A replication slot.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Slot {
-    /// Logical, `pgoutput`, of our database.
-    pub(crate) usable: bool,
-    pub(crate) active_pid: Option<i32>,
-    /// `reserved`, `extended`, `unreserved` or `lost`.
-    pub(crate) wal_status: String,
-    /// Where the server holds the log for us.
-    pub(crate) confirmed: Option<u64>,
-    /// Bytes of log the server keeps because of it.
-    pub(crate) retained: Option<i64>,
-    /// Where the server's log ends now.
-    pub(crate) insert: u64,
-    /// The first transaction id that no finished transaction has.
-    pub(crate) xmax: u64,
-}
-
-impl Slot {
-    /// Reads a slot; `None` when there is none of that name.
-    pub(crate) async fn read(client: &Client, name: &str) -> Result<Option<Self>, SourceError> {
-        let row = client
-            .query_opt(
-                "SELECT coalesce(slot_type = 'logical' AND plugin = 'pgoutput'
-                                 AND database = pg_catalog.current_database(), false),
-                        active_pid, coalesce(wal_status, 'lost'), confirmed_flush_lsn::pg_catalog.text,
-                        (pg_catalog.pg_current_wal_insert_lsn() - restart_lsn)::pg_catalog.int8,
-                        pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text,
-                        pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text
-                   FROM pg_catalog.pg_replication_slots WHERE slot_name = $1",
-                &[&name],
-            )
-            .await
-            .map_err(|error| classify(&format!("read slot \"{name}\""), &error))?;
-        let Some(row) = row else {
-            return Ok(None);
-        };
-        let confirmed: Option<String> = row.get(3);
-        let (insert, xmax): (String, String) = (row.get(5), row.get(6));
-        let unreadable = || {
-            SourceError::Malformed(format!(
-                "read slot \"{name}\": its positions are unreadable"
-            ))
-        };
-        Ok(Some(Self {
-            usable: row.get(0),
-            active_pid: row.get(1),
-            wal_status: row.get(2),
-            confirmed: confirmed.as_deref().and_then(crate::lsn::parse),
-            retained: row.get(4),
-            insert: crate::lsn::parse(&insert).ok_or_else(unreadable)?,
-            xmax: xmax.parse().map_err(|_| unreadable())?,
-        }))
-    }
-}
-
 /// The SQL that publishes `tables`, given what is published now.
 pub(crate) fn publish_sql(
     settings: &Settings,

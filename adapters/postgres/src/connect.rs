@@ -7,6 +7,7 @@ use std::time::Duration;
 use contract::SourceError;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
+use crate::identity::Identity;
 use crate::settings::{Settings, is_local};
 use crate::tls;
 use crate::wire::{self, Failure, Login, Reading, Replication};
@@ -142,9 +143,18 @@ async fn open(settings: &Settings, rights: Rights, place: &str) -> Result<Client
     if let Some(password) = &settings.password {
         config.password(password.expose());
     }
-    let failed = |error| {
-        let cut = tls::was_cut(&error);
-        of_login(settings, cut, classify(place, &error))
+    let failed = |error: tokio_postgres::Error| match error.code() {
+        // A right on the database itself: nothing else is asked for yet.
+        Some(code) if code.code() == "42501" => SourceError::Denied {
+            what: classify(place, &error).to_string(),
+            hint: format!(
+                "GRANT CONNECT ON DATABASE {database} TO {user}; undo: REVOKE CONNECT ON DATABASE \
+                 {database} FROM {user}",
+                database = name(&settings.database),
+                user = name(&settings.user)
+            ),
+        },
+        _ => of_login(settings, tls::was_cut(&error), classify(place, &error)),
     };
     if let Some(tls) = tls::config(settings).await? {
         config.ssl_mode(tokio_postgres::config::SslMode::Require);
@@ -222,9 +232,26 @@ pub(crate) async fn encoding(client: &Client) -> Result<&'static str, SourceErro
     })
 }
 
+/// The history of a timeline, as the server keeps it: each earlier timeline and where it ended.
+/// Only a replication connection may ask for it without more rights than ours.
+pub(crate) async fn timeline_history(
+    settings: &Settings,
+    timeline: u32,
+) -> Result<String, SourceError> {
+    let doing = format!("read the history of timeline {timeline}");
+    let options = options(None);
+    let login = login(settings, UTF8, &options).await?;
+    let asking = async {
+        let asked = wire::timeline_history(&login, timeline).await;
+        asked.map_err(|failure| of_login_failure(settings, &doing, failure))
+    };
+    in_time(&doing, CONNECT_MAX, asking).await
+}
+
 /// Starts replication at `start`, telling the server no more than `acknowledged`.
 pub(crate) async fn replicate(
     settings: &Settings,
+    server: &Identity,
     encoding: &str,
     start: u64,
     acknowledged: u64,
@@ -237,6 +264,7 @@ pub(crate) async fn replicate(
         publication: &settings.publication,
         from: start,
         acknowledged,
+        system: server.system(),
     };
     let starting = async {
         let started = wire::start(&login, &reading).await;

@@ -2,7 +2,7 @@
 //!
 //! It reads `pgoutput` from a slot and a publication that `source prepare` makes, and tables for
 //! snapshots over a second connection. It writes nothing to the database otherwise: no triggers,
-//! no tables, no heartbeat. It does not follow a slot to a standby, does not capture views, and
+//! no tables; and a heartbeat to the log where the settings ask for it. It does not follow a slot to a standby, does not capture views, and
 //! does not tell of DDL (a changed table is met with its new columns at its next change).
 //!
 //! A change's position is the start of its transaction's commit record and its ordinal in the
@@ -21,25 +21,33 @@ mod describe;
 mod exchange;
 mod fetch;
 mod gather;
+mod grants;
+mod identity;
 mod known;
+mod look;
 mod lsn;
 mod prepare;
+mod pulse;
 mod query;
+mod server;
 mod settings;
+mod slot;
 mod snapshot;
 mod start;
 mod stream;
 mod tls;
 mod untold;
 mod values;
+mod wait;
 mod wire;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use contract::{
-    BuildSource, ChangeStream, Finding, Position, Preparation, ReadQuery, ReadRows, Secrets,
-    Section, SnapshotReader, Source, SourceContext, SourceError, TableInfo, TableName,
+    BuildSource, ChangeStream, Finding, Login, Look, Position, Preparation, ReadQuery, ReadRows,
+    Resume, Secrets, Section, SnapshotReader, Source, SourceContext, SourceError, TableInfo,
+    TableName,
 };
 
 use settings::Settings;
@@ -62,11 +70,14 @@ password = { env = "ERP_PASSWORD" }
 # key_file = "lighterman.key"
 # slot = "lighterman_erp"        # made by `lighterman source prepare --apply`
 # publication = "lighterman_erp"
+# heartbeat = false              # true: a mark in the log every 10 s of quiet proves that it flows
+# retained_warn_mib = 1024       # said when the server keeps more log for us than this
 mappings = ["mapping.yaml"]
 "#;
 
 /// Reads a source's own settings: `host`, `port`, `database`, `user`, `password`, `tls`,
-/// `ca_file`, `cert_file`, `key_file`, `slot`, `publication`.
+/// `ca_file`, `cert_file`, `key_file`, `slot`, `publication`, `heartbeat`,
+/// `retained_warn_mib`.
 pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildSource> {
     let unnamed = settings::read(section, secrets)?;
     Some(Arc::new(move |context: SourceContext| {
@@ -74,6 +85,8 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildSou
             settings: unnamed.named(&context.name),
             context,
             reader: query::Reader::default(),
+            looker: look::Looker::default(),
+            pulse: pulse::Pulse::default(),
         }) as Arc<dyn Source>)
     }))
 }
@@ -84,6 +97,8 @@ pub struct PostgresSource {
     settings: Settings,
     context: SourceContext,
     reader: query::Reader,
+    looker: look::Looker,
+    pulse: pulse::Pulse,
 }
 
 #[async_trait]
@@ -93,7 +108,12 @@ impl Source for PostgresSource {
     }
 
     async fn prepare(&self, apply: bool) -> Result<Preparation, SourceError> {
-        prepare::prepare(&self.settings, &self.context.tables, apply).await
+        prepare::prepare(&self.settings, &self.context.tables, None, apply).await
+    }
+
+    async fn prepare_as(&self, login: &Login, apply: bool) -> Result<Preparation, SourceError> {
+        let tables = &self.context.tables;
+        prepare::prepare(&self.settings, tables, Some(login), apply).await
     }
 
     async fn stream(
@@ -101,10 +121,26 @@ impl Source for PostgresSource {
         epoch: u32,
         after: Option<&Position>,
     ) -> Result<Box<dyn ChangeStream>, SourceError> {
+        let from = Resume {
+            epoch,
+            after: after.cloned(),
+            ..Resume::default()
+        };
+        self.resume(&from).await
+    }
+
+    async fn resume(&self, from: &Resume) -> Result<Box<dyn ChangeStream>, SourceError> {
         let tables = &self.context.tables;
-        Ok(Box::new(
-            stream::open(&self.settings, tables, epoch, after).await?,
-        ))
+        let stream = stream::open(&self.settings, tables, from, &self.pulse).await?;
+        Ok(Box::new(stream))
+    }
+
+    async fn look(&self) -> Result<Option<Look>, SourceError> {
+        let look = self.looker.look(&self.settings).await?;
+        Ok(Some(Look {
+            heartbeat: self.pulse.newest(),
+            ..look
+        }))
     }
 
     async fn catalogue(&self, tables: &[TableName]) -> Result<Vec<TableInfo>, SourceError> {

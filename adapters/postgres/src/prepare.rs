@@ -1,61 +1,120 @@
-//! What must be done at the database: a publication and, after it, a slot.
+//! What must be done at the database: the role's rights, a publication and, after it, a slot.
 //!
 //! The order matters: the server looks a publication up as of the change it decodes, so a slot
 //! older than its publication can never be read.
 
-use contract::{CapturedTable, Preparation, SourceError};
+use contract::{CapturedTable, Login, Preparation, SourceError};
 use tokio_postgres::Client;
 
-use crate::catalogue::{Publication, Slot, Table, publish_sql};
-use crate::connect::{self, Rights, classify};
+use crate::catalogue::{Publication, Table, publish_sql};
+use crate::connect::{self, PREPARE, Rights, classify};
+use crate::grants::Grants;
 use crate::settings::Settings;
+use crate::slot::Slot;
+use crate::{identity, wait};
 
+/// Says what is to be done, and does it with `apply`; as `login` where one is given, for the role
+/// that the settings name.
 pub(crate) async fn prepare(
     settings: &Settings,
     captured: &[CapturedTable],
+    login: Option<&Login>,
     apply: bool,
 ) -> Result<Preparation, SourceError> {
-    let client = connect::connect(settings, Rights::Read).await?;
-    let mut plan = plan(settings, captured, &client).await?;
-    if apply && !plan.sql.is_empty() {
-        let client = connect::connect(settings, Rights::Write).await?;
+    let by = match login {
+        None => settings.clone(),
+        Some(login) => Settings {
+            user: login.user.clone(),
+            password: login.password.clone(),
+            ..settings.clone()
+        },
+    };
+    let client = connect::connect(&by, Rights::Read)
+        .await
+        .map_err(|error| no_entry(error, settings, login))?;
+    identity::primary(&client, settings).await?;
+    let (mut plan, role) = plan(settings, captured, &client).await?;
+    if !apply {
+        // A password is for a person to choose: not a statement to run as it stands.
+        plan.sql
+            .splice(0..0, role.map(|create| format!("-- {create}")));
+        return Ok(plan);
+    }
+    if let Some(create) = role {
+        return Err(SourceError::Denied {
+            what: format!("prepare: role \"{}\" does not exist", settings.user),
+            hint: format!(
+                "{create}, with the password that the settings name; undo: DROP ROLE {}; then \
+                 {PREPARE}",
+                connect::name(&settings.user)
+            ),
+        });
+    }
+    if !plan.sql.is_empty() {
+        let writer = connect::connect(&by, Rights::Write).await?;
         for sql in &plan.sql {
-            run(&client, sql).await?;
+            wait::run(&by, &writer, sql).await?;
+        }
+        // A GRANT by somebody who may not grant is only a warning to the server.
+        let (left, _) = self::plan(settings, captured, &client).await?;
+        if let Some(first) = left.sql.first() {
+            return Err(SourceError::Denied {
+                what: format!("prepare: the server took this and did not do it: {first}"),
+                hint: format!("run it as the owner or a superuser: {first}"),
+            });
         }
     }
-    plan.applied = apply;
+    plan.applied = true;
     Ok(plan)
 }
 
-async fn run(client: &Client, sql: &str) -> Result<(), SourceError> {
-    let Err(error) = client.batch_execute(sql).await else {
-        return Ok(());
+/// Who cannot log in yet is told how the role is made.
+fn no_entry(error: SourceError, settings: &Settings, login: Option<&Login>) -> SourceError {
+    match error {
+        SourceError::Denied { what, hint } if login.is_none() => {
+            let role = connect::name(&settings.user);
+            SourceError::Denied {
+                what,
+                hint: format!(
+                    "{hint}; if there is no such role, CREATE ROLE {role} LOGIN REPLICATION PASSWORD \
+                     'choose one' makes it, and lighterman source prepare --user NAME, as the \
+                     owner of the tables or a superuser, says the rest"
+                ),
+            }
+        }
+        other => other,
+    }
+}
+
+/// The SQL that makes the slot. From 17 on it is kept on standbys that ask for it, so that a failover
+/// need not lose it; without such a standby that costs nothing.
+pub(crate) async fn create_slot_sql(
+    settings: &Settings,
+    client: &Client,
+) -> Result<String, SourceError> {
+    let row = client
+        .query_one(
+            "SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4",
+            &[],
+        )
+        .await
+        .map_err(|error| classify("read the server's version", &error))?;
+    let failover = if row.get::<_, i32>(0) >= 170_000 {
+        ", failover => true"
+    } else {
+        ""
     };
-    let code = error
-        .code()
-        .map_or("", tokio_postgres::error::SqlState::code);
-    Err(match code {
-        "42501" => SourceError::Denied {
-            what: classify("prepare", &error).to_string(),
-            hint: format!(
-                "pipe what `lighterman source prepare` prints to psql as the tables' owner or a \
-                 superuser, beginning with: {sql}"
-            ),
-        },
-        // A new slot waits for every transaction that runs at that moment.
-        "57014" => SourceError::Disconnected(format!(
-            "prepare: not done within its time, most often because a long transaction is running: \
-             {sql}"
-        )),
-        _ => classify("prepare", &error),
-    })
+    Ok(format!(
+        "SELECT pg_create_logical_replication_slot({}, 'pgoutput'{failover})",
+        connect::literal(&settings.slot)
+    ))
 }
 
 async fn plan(
     settings: &Settings,
     captured: &[CapturedTable],
     client: &Client,
-) -> Result<Preparation, SourceError> {
+) -> Result<(Preparation, Option<String>), SourceError> {
     let mut tables = Vec::new();
     for wanted in captured {
         let name = &wanted.table;
@@ -80,7 +139,7 @@ async fn plan(
     let slot = Slot::read(client, &settings.slot).await?;
     let name = connect::literal(&settings.slot);
     let drop_slot = format!("SELECT pg_drop_replication_slot({name})");
-    let create_slot = format!("SELECT pg_create_logical_replication_slot({name}, 'pgoutput')");
+    let create_slot = create_slot_sql(settings, client).await?;
     if slot.as_ref().is_some_and(|slot| !slot.usable) {
         return Err(SourceError::Denied {
             what: format!(
@@ -90,8 +149,10 @@ async fn plan(
             hint: "name another slot in the settings".to_owned(),
         });
     }
-    let mut sql = publish_sql(settings, publication.as_ref(), &tables);
-    let dead = slot.as_ref().is_some_and(|slot| slot.wal_status == "lost");
+    let grants = Grants::read(client, &settings.user, &tables).await?;
+    let (mut sql, revokes) = grants.sql();
+    sql.extend(publish_sql(settings, publication.as_ref(), &tables));
+    let dead = slot.as_ref().is_some_and(|slot| slot.dead().is_some());
     match &slot {
         None => sql.push(create_slot),
         // Older than its publication, or without its log: of no use to anybody. First of all,
@@ -102,12 +163,15 @@ async fn plan(
         }
         Some(_) => {}
     }
-    Ok(Preparation {
+    let mut undo = vec![
+        drop_slot,
+        format!("DROP PUBLICATION {}", connect::name(&settings.publication)),
+    ];
+    undo.extend(revokes);
+    let plan = Preparation {
         sql,
-        undo: vec![
-            drop_slot,
-            format!("DROP PUBLICATION {}", connect::name(&settings.publication)),
-        ],
+        undo,
         applied: false,
-    })
+    };
+    Ok((plan, grants.create()))
 }

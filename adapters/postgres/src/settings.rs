@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use contract::{Node, Secret, Secrets, Section};
 
+/// As much log as a busy shop writes in some hours.
+const RETAINED_WARN_MIB: u64 = 1_024;
+
 /// How the connection is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TlsMode {
@@ -38,6 +41,10 @@ pub(crate) struct Settings {
     pub(crate) identity: Option<Identity>,
     pub(crate) slot: String,
     pub(crate) publication: String,
+    /// Marks are written to the log, to be met again in the stream.
+    pub(crate) heartbeat: bool,
+    /// Said when the server keeps more log for us than this.
+    pub(crate) retained_warn_mib: u64,
 }
 
 /// Settings before the source's name is known.
@@ -82,6 +89,8 @@ pub(crate) fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<U
         is_name,
         "at most 63 bytes, no comma",
     );
+    let heartbeat = section.flag("heartbeat").unwrap_or(false);
+    let retained_warn_mib = section.number("retained_warn_mib", 1, 1 << 30);
     let (host, database, user) = (host?, database?, user?);
     if has_password && password.is_none() {
         return None;
@@ -106,6 +115,8 @@ pub(crate) fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<U
             identity: identity.ok()?,
             slot: String::new(),
             publication: String::new(),
+            heartbeat,
+            retained_warn_mib: retained_warn_mib.unwrap_or(RETAINED_WARN_MIB),
         },
         slot: slot.ok()?,
         publication: publication.ok()?,

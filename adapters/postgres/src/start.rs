@@ -1,33 +1,78 @@
 //! What must be true before the log is read: nothing is missing between it and our checkpoint.
 
+use std::fmt;
 use std::time::Duration;
 
-use contract::{CapturedTable, Position, SourceError};
+use contract::{CapturedTable, Resume, SourceError};
+use jiff::Timestamp;
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
-use crate::catalogue::{Publication, Slot, Table, publish_sql};
+use crate::catalogue::{Publication, Table, publish_sql};
 use crate::connect::{PREPARE, lost};
+use crate::identity::{self, Identity, gap};
 use crate::lsn;
 use crate::settings::Settings;
+use crate::slot::{Holder, Slot};
 
 /// How long a slot that was just ours may still be held by our last connection.
 const SLOT_WAIT: Duration = Duration::from_secs(3);
 const SLOT_POLL: Duration = Duration::from_millis(100);
 
-/// The slot, once nobody holds it and it reaches back to `after`.
+/// What we have already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ours {
+    /// Our checkpoint.
+    pub(crate) checkpoint: u64,
+    /// Commit time of the newest change we have.
+    pub(crate) committed_at: Option<Timestamp>,
+}
+
+impl fmt::Display for Ours {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&lsn::text(self.checkpoint))?;
+        match self.committed_at {
+            Some(at) => write!(f, " (newest change committed at {at:.0})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Which server this is, once it is sure that its log goes on from our checkpoint.
+pub(crate) async fn server(
+    settings: &Settings,
+    sql: &Client,
+    from: &Resume,
+) -> Result<(Identity, Option<Ours>), SourceError> {
+    identity::primary(sql, settings).await?;
+    let server = Identity::read(sql, settings).await?;
+    let Some(after) = &from.after else {
+        return Ok((server, None));
+    };
+    let ours = Ours {
+        checkpoint: lsn::of(after)?,
+        committed_at: from.committed_at,
+    };
+    if let Some(before) = &from.server {
+        server.goes_on(settings, before, &ours).await?;
+    }
+    Ok((server, Some(ours)))
+}
+
+/// The slot, once nobody holds it and it reaches back to what we have.
 pub(crate) async fn slot(
     settings: &Settings,
     sql: &Client,
-    after: Option<&Position>,
+    ours: Option<&Ours>,
 ) -> Result<Slot, SourceError> {
     let name = &settings.slot;
+    let doing = format!("read slot \"{name}\"");
     let deadline = Instant::now() + SLOT_WAIT;
     loop {
         let Some(slot) = Slot::read(sql, name).await? else {
-            let what = format!("read slot \"{name}\": slot does not exist");
-            return Err(if after.is_some() {
-                lost(what)
+            let what = format!("{doing}: slot does not exist");
+            return Err(if ours.is_some() {
+                gap(&what, ours, log_end(sql).await)
             } else {
                 SourceError::Denied {
                     what,
@@ -38,32 +83,30 @@ pub(crate) async fn slot(
         if !slot.usable {
             return Err(SourceError::Denied {
                 what: format!(
-                    "read slot \"{name}\": it is not a pgoutput slot of database \"{}\"",
+                    "{doing}: it is not a pgoutput slot of database \"{}\"",
                     settings.database
                 ),
                 hint: format!("name another slot in the settings, then {PREPARE}"),
             });
         }
-        if slot.wal_status == "lost" {
-            return Err(lost(format!(
-                "read slot \"{name}\": the server has removed the log it needs (wal_status is lost)"
-            )));
+        if let Some(why) = slot.dead() {
+            return Err(gap(&format!("{doing}: {why}"), ours, Some(slot.insert)));
         }
-        if let Some(after) = after {
-            let ours = lsn::of(after)?;
-            if let Some(confirmed) = slot.confirmed.filter(|confirmed| *confirmed > ours) {
-                return Err(lost(format!(
-                    "read slot \"{name}\": it stands at {}, past our checkpoint {}: something \
-                     else has read from it, or it was made anew",
-                    lsn::text(confirmed),
-                    lsn::text(ours)
-                )));
+        if let Some(ours) = ours {
+            if let Some(confirmed) = slot.confirmed.filter(|at| *at > ours.checkpoint) {
+                let what = format!(
+                    "{doing}: it stands at {}, past our checkpoint: something else has read from \
+                     it, or it was made anew",
+                    lsn::text(confirmed)
+                );
+                return Err(gap(&what, Some(ours), Some(confirmed)));
             }
-            if ours > slot.insert {
+            if ours.checkpoint > slot.insert {
                 return Err(lost(format!(
-                    "read slot \"{name}\": our checkpoint {} is beyond the end of the server's \
-                     log {}: the database was restored to an earlier time, or is another one",
-                    lsn::text(ours),
+                    "{doing}: our checkpoint {ours} is beyond the end of the server's log {}: the \
+                     database was restored to an earlier time, or is another one. What was captured \
+                     after {} this server does not have",
+                    lsn::text(slot.insert),
                     lsn::text(slot.insert)
                 )));
             }
@@ -72,12 +115,25 @@ pub(crate) async fn slot(
             return Ok(slot);
         };
         if Instant::now() >= deadline {
+            let holder = Holder::read(sql, pid).await?;
             return Err(SourceError::Disconnected(format!(
-                "read slot \"{name}\": it is in use by another connection, server process {pid}"
+                "{doing}: it is in use by another connection, {holder}"
             )));
         }
         tokio::time::sleep(SLOT_POLL).await;
     }
+}
+
+/// Where the server's log ends; `None` when it does not say.
+async fn log_end(sql: &Client) -> Option<u64> {
+    let asked = sql
+        .query_one(
+            "SELECT pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text",
+            &[],
+        )
+        .await;
+    let end: String = asked.ok()?.get(0);
+    lsn::parse(&end)
 }
 
 /// The publication must tell everything of every captured table.

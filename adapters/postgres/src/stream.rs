@@ -12,21 +12,23 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use contract::{
-    CapturedTable, ChangeBatch, ChangeStream, Op, Position, Row, RowChange, SourceError, TableName,
-    TableShape, Untold,
+    CapturedTable, ChangeBatch, ChangeStream, Op, Position, Resume, Row, RowChange, SourceError,
+    TableName, TableShape, Untold,
 };
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::Client;
 
-use crate::catalogue::Slot;
 use crate::connect::{self, Rights, classify, lost, of_failure};
 use crate::decode::{self, Message, Relation};
 use crate::exchange::Exchange;
 use crate::gather::{Gather, Place};
+use crate::identity::Identity;
 use crate::known::{Described, Known};
 use crate::lsn;
+use crate::pulse::{Beating, Pulse};
 use crate::settings::Settings;
+use crate::slot::Slot;
 use crate::start;
 use crate::untold::Standing;
 use crate::values::Kinds;
@@ -53,6 +55,10 @@ const EPOCH_MICROS: i64 = 946_684_800_000_000;
 /// A running read of the log.
 pub(crate) struct LogStream {
     settings: Settings,
+    server: Identity,
+    pulse: Pulse,
+    /// Where heartbeats are switched on.
+    _beating: Option<Beating>,
     tables: Vec<CapturedTable>,
     replication: Replication,
     sql: Client,
@@ -83,31 +89,37 @@ pub(crate) struct LogStream {
 pub(crate) async fn open(
     settings: &Settings,
     tables: &[CapturedTable],
-    epoch: u32,
-    after: Option<&Position>,
+    from: &Resume,
+    pulse: &Pulse,
 ) -> Result<LogStream, SourceError> {
     let sql = connect::connect(settings, Rights::Read).await?;
-    let slot = start::slot(settings, &sql, after).await?;
+    let (server, ours) = start::server(settings, &sql, from).await?;
+    let slot = start::slot(settings, &sql, ours.as_ref()).await?;
     let mut standing = Standing::default();
     standing.look(settings, &sql, tables).await?;
     // A table that was captured before and is not told now must not stop the others.
     let mut told = tables.to_vec();
-    told.retain(|captured| after.is_none() || standing.tells(&captured.table));
+    told.retain(|captured| from.after.is_none() || standing.tells(&captured.table));
     start::publication(settings, &sql, &told).await?;
     let confirmed = slot.confirmed.unwrap_or(0);
-    let start = match after {
-        Some(after) => lsn::of(after)?.max(confirmed),
-        None => confirmed,
-    };
+    let start = ours.map_or(confirmed, |ours| ours.checkpoint.max(confirmed));
     let encoding = connect::encoding(&sql).await?;
-    let replication = connect::replicate(settings, encoding, start, confirmed).await?;
+    let replication = connect::replicate(settings, &server, encoding, start, confirmed).await?;
+    let beating = if settings.heartbeat {
+        Some(pulse.start(settings).await?)
+    } else {
+        None
+    };
     let now = Instant::now();
     Ok(LogStream {
         settings: settings.clone(),
+        server,
+        pulse: pulse.clone(),
+        _beating: beating,
         tables: tables.to_vec(),
         replication,
         sql,
-        gather: Gather::new(epoch, after.cloned()),
+        gather: Gather::new(from.epoch, from.after.clone()),
         kinds: Kinds::default(),
         relations: HashMap::new(),
         shapes: HashMap::new(),
@@ -210,6 +222,10 @@ impl LogStream {
                 Ok(())
             }
             Event::Change(data) => self.message(data),
+            Event::Heartbeat(text) => {
+                self.pulse.met(&text);
+                Ok(())
+            }
         }
     }
 
@@ -375,10 +391,8 @@ impl LogStream {
         let Some(slot) = slot else {
             return Err(lost(format!("{doing}: slot does not exist")));
         };
-        if slot.wal_status == "lost" {
-            return Err(lost(format!(
-                "{doing}: the server has removed the log it needs"
-            )));
+        if let Some(why) = slot.dead() {
+            return Err(lost(format!("{doing}: {why}")));
         }
         if slot.active_pid.is_none() {
             return Err(silent(": it no longer streams to us"));
@@ -431,6 +445,9 @@ impl LogStream {
     fn told_now(&mut self, batch: ChangeBatch) -> ChangeBatch {
         self.border_at = Instant::now();
         self.unsaid = false;
+        if !batch.changes.is_empty() {
+            self.pulse.told();
+        }
         batch
     }
 
@@ -518,6 +535,10 @@ impl ChangeStream for LogStream {
 
     fn untold(&self) -> &[Untold] {
         self.standing.untold()
+    }
+
+    fn server(&self) -> Option<String> {
+        Some(self.server.to_string())
     }
 }
 

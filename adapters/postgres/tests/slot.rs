@@ -453,11 +453,11 @@ async fn check_names_what_is_missing_and_its_sql() {
         .await;
     let source = world.source_with(&[("user", text("clerk"))]);
     let findings = source.check().await;
-    assert_eq!(
-        contract::finding::worst(&findings),
-        Level::Pass,
-        "{findings:#?}"
-    );
+    for finding in &findings {
+        let room = finding.what.contains("max_slot_wal_keep_size");
+        let expected = if room { Level::Warn } else { Level::Pass };
+        assert_eq!(finding.level, expected, "{finding}");
+    }
     // The role of the check is enough to capture.
     let mut stream = source.stream(1, None).await.unwrap();
     world.run("INSERT INTO item VALUES (1, 'a')").await;

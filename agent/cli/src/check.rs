@@ -1,7 +1,7 @@
 //! `lighterman check` and `lighterman source prepare`.
 
 use contract::finding::{Level, worst};
-use contract::{Finding, Preparation};
+use contract::{Finding, Login, Preparation, Secret};
 use mappings::Catalogue;
 
 use crate::config::{Config, SourceConfig};
@@ -81,16 +81,36 @@ async fn look(source: &SourceConfig) -> Result<Vec<Finding>, Vec<Finding>> {
     Ok(findings)
 }
 
-/// Prints what must be done at each source, with the undo; does it only with `apply`.
-pub(crate) async fn prepare(config: &Config, apply: bool, json: bool) -> Exit {
+/// The password of the user that `source prepare --user` names.
+const PREPARE_PASSWORD: &str = "LIGHTERMAN_PREPARE_PASSWORD";
+
+/// Prints what must be done at each source, with the undo; does it only with `apply`; as `user`
+/// where one is named.
+pub(crate) async fn prepare(
+    config: &Config,
+    apply: bool,
+    user: Option<String>,
+    json: bool,
+) -> Exit {
+    let login = user.map(|user| Login {
+        user,
+        password: std::env::var(PREPARE_PASSWORD).ok().map(Secret::new),
+    });
     let mut all = Vec::new();
     let mut failed = false;
     for source in &config.sources {
         let prepared = match source.setup() {
-            Ok((setup, _)) => setup.source.prepare(apply).await.map_err(|error| {
-                let finding = Finding::fail(format!("source {}", source.name), error.to_string());
-                vec![finding.fix(error.hint().unwrap_or("lighterman check says more"))]
-            }),
+            Ok((setup, _)) => {
+                let done = match &login {
+                    None => setup.source.prepare(apply).await,
+                    Some(login) => setup.source.prepare_as(login, apply).await,
+                };
+                done.map_err(|error| {
+                    let what = format!("source {}", source.name);
+                    let finding = Finding::fail(what, error.to_string());
+                    vec![finding.fix(error.hint().unwrap_or("lighterman check says more"))]
+                })
+            }
             Err(findings) => Err(findings),
         };
         match prepared {

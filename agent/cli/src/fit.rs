@@ -16,8 +16,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use contract::finding::worst;
 use contract::{
-    ChangeStream, ColumnKind, Finding, Level, Position, Preparation, ReadQuery, ReadRows,
-    SnapshotReader, Source, SourceError, TableInfo, TableName,
+    ChangeStream, ColumnKind, Finding, Level, Login, Look, Position, Preparation, ReadQuery,
+    ReadRows, Resume, SnapshotReader, Source, SourceError, TableInfo, TableName,
 };
 use engine::SourceSetup;
 use mappings::{Catalogue, Mapping, Which};
@@ -221,13 +221,30 @@ impl Source for Fitted {
         self.source.prepare(apply).await
     }
 
+    async fn prepare_as(&self, login: &Login, apply: bool) -> Result<Preparation, SourceError> {
+        self.source.prepare_as(login, apply).await
+    }
+
+    async fn look(&self) -> Result<Option<Look>, SourceError> {
+        self.source.look().await
+    }
+
     async fn stream(
         &self,
         epoch: u32,
         after: Option<&Position>,
     ) -> Result<Box<dyn ChangeStream>, SourceError> {
+        let from = Resume {
+            epoch,
+            after: after.cloned(),
+            ..Resume::default()
+        };
+        self.resume(&from).await
+    }
+
+    async fn resume(&self, from: &Resume) -> Result<Box<dyn ChangeStream>, SourceError> {
         let doubt = self.must_fit().await?;
-        let stream = self.source.stream(epoch, after).await?;
+        let stream = self.source.resume(from).await?;
         if let Some(error) = doubt {
             tracing::warn!(error = %error, hint = error.hint(),
                 "the mappings could not be compared with the source's tables");

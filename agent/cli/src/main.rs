@@ -99,6 +99,10 @@ enum SourceCommand {
         /// Do it.
         #[arg(long)]
         apply: bool,
+        /// As this database user, who may do more than the settings' user; the password, where
+        /// there is one, stands in the environment variable LIGHTERMAN_PREPARE_PASSWORD.
+        #[arg(long)]
+        user: Option<String>,
     },
     /// Forgets where a source stood, so that the agent reads every table again. The agent must not
     /// run. Deletes made in between are not seen.
@@ -178,8 +182,12 @@ async fn command(command: Command) -> Exit {
             Ok(config) => resync::resync(&config, name, common.json).await,
             Err(findings) => refuse(&findings, common.json),
         },
-        Command::Source(SourceCommand::Prepare { common, apply }) => match load(&common) {
-            Ok(config) => check::prepare(&config, apply, common.json).await,
+        Command::Source(SourceCommand::Prepare {
+            common,
+            apply,
+            user,
+        }) => match load(&common) {
+            Ok(config) => check::prepare(&config, apply, user, common.json).await,
             Err(findings) => refuse(&findings, common.json),
         },
     }

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use contract::{Clock, Finding};
 use engine::clock::SystemClock;
-use state::{StateReader, StoreError};
+use jiff::Timestamp;
+use state::{LookStatus, SourceStatus, StateReader, StoreError};
 
 use crate::{Exit, out, refuse};
 
@@ -43,6 +44,9 @@ fn show(folder: &Path, json: bool) -> Result<Exit, StoreError> {
         for source in &sources {
             if let Some(problem) = &source.problem {
                 out(&format!("Source {} does NOT run: {problem}", source.name));
+            }
+            if let Some(look) = &source.look {
+                looked(&source.name, look, now);
             }
         }
         for destination in &destinations {
@@ -100,8 +104,39 @@ fn show(folder: &Path, json: bool) -> Result<Exit, StoreError> {
             ));
         }
     }
-    let trouble = running.is_none() || sources.iter().any(|source| source.problem.is_some());
+    let trouble = running.is_none()
+        || sources
+            .iter()
+            .any(|source| source.problem.is_some() || unproven(source));
     Ok(if trouble { Exit::Trouble } else { Exit::Ok })
+}
+
+/// Whether a heartbeat is on its way: until it is met, nobody knows that the log flows.
+fn unproven(source: &SourceStatus) -> bool {
+    source
+        .look
+        .as_ref()
+        .is_some_and(|look| look.heartbeat_sent_at.is_some() && look.heartbeat_took_ms.is_none())
+}
+
+/// Says what the last look at a source's log found.
+fn looked(name: &str, look: &LookStatus, now: Timestamp) {
+    if let Some(sentence) = &look.sentence {
+        let age = seconds(now.duration_since(look.looked_at));
+        out(&format!("Source {name}, {age} ago: {sentence}"));
+    }
+    if let Some(alarm) = &look.alarm {
+        out(&format!("  to mend it: {alarm}"));
+    }
+    if let Some(sent_at) = look.heartbeat_sent_at {
+        out(&match look.heartbeat_took_ms {
+            Some(took) => format!("  A heartbeat came round through its log in {took} ms."),
+            None => format!(
+                "  The heartbeat of {sent_at} has NOT come round through its log: that it flows is \
+                 not proven."
+            ),
+        });
+    }
 }
 
 /// Says why the state folder cannot be used.

@@ -15,6 +15,7 @@ pub mod delivery;
 pub mod destination;
 pub mod event;
 pub mod finding;
+pub mod look;
 pub mod position;
 pub mod read_query;
 pub mod schema;
@@ -36,13 +37,14 @@ pub use event::{
     Envelope, Event, EventId, EventKey, EventKind, EventOp, EventType, MappingRef, Origin,
 };
 pub use finding::{Finding, Level, Place};
+pub use look::{Heartbeat, KeptEnd, LogKept, Look};
 pub use position::{LogPos, Position};
 pub use read_query::{PlacedQuery, ReadQuery, ReadRows};
 pub use secret::{Secret, SecretPlace, Secrets};
 pub use section::{Key, Node, NodeKind, Problems, Section};
 pub use source::{
-    BuildSource, CapturedTable, ChangeBatch, ChangeStream, ChunkLimits, Preparation, Sees,
-    SnapshotChunk, SnapshotReader, Source, SourceContext, SourceError, Untold,
+    BuildSource, CapturedTable, ChangeBatch, ChangeStream, ChunkLimits, Login, Preparation, Resume,
+    Sees, SnapshotChunk, SnapshotReader, Source, SourceContext, SourceError, Untold,
 };
 pub use sql_parameters::{PlacedSql, SqlLexis, SqlProblem, place_parameters};
 pub use value::Value;

@@ -9,12 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
 use crate::catalogue::TableInfo;
 use crate::change::{RowChange, TableName};
 use crate::finding::Finding;
+use crate::look::Look;
 use crate::position::Position;
 use crate::read_query::{ReadQuery, ReadRows};
+use crate::secret::Secret;
 
 /// Why a source cannot go on, by what the engine does about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -84,6 +87,28 @@ pub struct SourceContext {
     pub tables: Vec<CapturedTable>,
 }
 
+/// Where to go on, and at which server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resume {
+    /// Stamped into every position.
+    pub epoch: u32,
+    /// The checkpoint; `None` before the first one.
+    pub after: Option<Position>,
+    /// What [`ChangeStream::server`] said when the checkpoint was stored.
+    pub server: Option<String>,
+    /// Commit time of the newest change stored.
+    pub committed_at: Option<Timestamp>,
+}
+
+/// Who a person is at the database, in place of the settings' user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The user.
+    pub user: String,
+    /// The password, where there is one.
+    pub password: Option<Secret>,
+}
+
 /// Builds a source from checked settings; made by an adapter's `read`. Called again when mappings
 /// are reloaded.
 pub type BuildSource = Arc<dyn Fn(SourceContext) -> Result<Arc<dyn Source>, String> + Send + Sync>;
@@ -136,6 +161,12 @@ pub trait ChangeStream: Send {
     /// tells every captured table.
     fn untold(&self) -> &[Untold] {
         &[]
+    }
+
+    /// Which server this is and which life of its log, in the adapter's own words: stored beside
+    /// the checkpoint and handed back by [`Resume::server`]. `None` = it cannot be told.
+    fn server(&self) -> Option<String> {
+        None
     }
 }
 
@@ -254,6 +285,38 @@ pub trait Source: Send + Sync {
         epoch: u32,
         after: Option<&Position>,
     ) -> Result<Box<dyn ChangeStream>, SourceError>;
+
+    /// As [`Source::stream`], and first of all compares the server with the one that the checkpoint
+    /// came from: a position means nothing in another server's log.
+    ///
+    /// # Errors
+    /// [`SourceError::PositionLost`] when this is another server, or another life of its log that
+    /// does not go on from the checkpoint.
+    async fn resume(&self, from: &Resume) -> Result<Box<dyn ChangeStream>, SourceError> {
+        self.stream(from.epoch, from.after.as_ref()).await
+    }
+
+    /// A look beside the stream, on a connection of its own, about twice a minute for as long as
+    /// the agent runs; answers or fails within 20 seconds. `None` = there is nothing to look at, and
+    /// nobody asks again. An error says that the look failed, not that the stream did.
+    ///
+    /// # Errors
+    /// See [`SourceError`].
+    async fn look(&self) -> Result<Option<Look>, SourceError> {
+        Ok(None)
+    }
+
+    /// As [`Source::prepare`], as another user than the settings', who may do more.
+    ///
+    /// # Errors
+    /// See [`SourceError`].
+    async fn prepare_as(&self, login: &Login, apply: bool) -> Result<Preparation, SourceError> {
+        let _ = (login, apply);
+        Err(SourceError::Denied {
+            what: "prepare: this source knows no users".to_owned(),
+            hint: "lighterman source prepare, without --user".to_owned(),
+        })
+    }
 
     /// Opens a reader for snapshots.
     ///

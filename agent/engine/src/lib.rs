@@ -9,6 +9,7 @@ mod ask;
 mod capture;
 pub mod clock;
 mod deliver;
+mod look;
 mod related;
 mod replicas;
 pub mod retry;

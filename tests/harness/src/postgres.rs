@@ -46,6 +46,8 @@ pub struct PostgresOptions {
     /// Files to put into the data folder before the start (certificates), readable by the server
     /// alone.
     pub files: Vec<(String, Vec<u8>)>,
+    /// The data folder of a stopped server to begin with, instead of an empty one.
+    pub copy_of: Option<PathBuf>,
 }
 
 /// The major versions a test of every version runs on; `None` = the system's own.
@@ -223,7 +225,40 @@ impl PostgresServer {
         fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
-    fn data(&self) -> PathBuf {
+    /// A standby of this server, which is stopped for the copy and runs again; it has a slot for it
+    /// and follows at once.
+    ///
+    /// # Panics
+    /// As [`PostgresServer::start`].
+    pub async fn standby(&mut self, options: PostgresOptions) -> Self {
+        let client = self.connect("postgres").await;
+        client
+            .batch_execute("SELECT pg_create_physical_replication_slot('standby'); CHECKPOINT")
+            .await
+            .unwrap();
+        drop(client);
+        self.stop();
+        let standby = PostgresOptions {
+            major: self.options.major,
+            copy_of: Some(self.data()),
+            files: vec![("standby.signal".to_owned(), Vec::new())],
+            ..options
+        };
+        let follow = format!(
+            "primary_conninfo=host=127.0.0.1 port={} user=postgres dbname=postgres",
+            self.port
+        );
+        let standby = standby
+            .setting(follow)
+            .setting("primary_slot_name=standby")
+            .setting("wal_retrieve_retry_interval=100ms");
+        let standby = Self::start(standby);
+        self.start_again();
+        standby
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
@@ -236,7 +271,12 @@ impl PostgresServer {
         run(
             as_server_user(Path::new("cp"))
                 .arg("-a")
-                .arg(template(self.options.major))
+                .arg(
+                    self.options
+                        .copy_of
+                        .clone()
+                        .unwrap_or_else(|| template(self.options.major)),
+                )
                 .arg(&data)
                 .current_dir("/"),
             || {

@@ -4,6 +4,9 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::Failure;
 
+/// What our heartbeats begin with in the log.
+pub(crate) const HEARTBEAT: &str = "lighterman";
+
 /// Something the log tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
@@ -23,6 +26,8 @@ pub(crate) enum Event {
     },
     /// Whatever else `pgoutput` tells, of version 1 of its protocol.
     Change(Bytes),
+    /// One of our own heartbeats.
+    Heartbeat(Bytes),
     /// The server has told everything up to here.
     Reached {
         /// A place in the log.
@@ -34,7 +39,7 @@ impl Event {
     /// About how much memory it keeps.
     pub(super) fn bytes(&self) -> usize {
         let held = match self {
-            Self::Change(bytes) => bytes.len(),
+            Self::Change(bytes) | Self::Heartbeat(bytes) => bytes.len(),
             Self::Begin { .. } | Self::Commit { .. } | Self::Reached { .. } => 0,
         };
         held + size_of::<Self>()
@@ -99,8 +104,7 @@ fn logged(mut data: Bytes) -> Result<Option<Event>, Failure> {
                 end: data.get_u64(),
             }
         }
-        // Written by an application for other readers.
-        Some(b'M') => return Ok(None),
+        Some(b'M') => return emitted(data),
         Some(_) => Event::Change(data),
         None => {
             return Err(Failure::Malformed(
@@ -108,6 +112,26 @@ fn logged(mut data: Bytes) -> Result<Option<Event>, Failure> {
             ));
         }
     }))
+}
+
+/// Something written to the log by a function: ours, or an application's for other readers.
+fn emitted(mut data: Bytes) -> Result<Option<Event>, Failure> {
+    // Whether it belongs to a transaction, and its place.
+    skip(&mut data, 1 + 1 + 8)?;
+    let end = data.iter().position(|byte| *byte == 0);
+    let prefix = data.split_to(end.ok_or_else(|| cut(data.len()))?);
+    skip(&mut data, 1)?;
+    if prefix != HEARTBEAT.as_bytes() {
+        return Ok(None);
+    }
+    if data.len() < 4 {
+        return Err(cut(data.len()));
+    }
+    let length = data.get_u32();
+    if usize::try_from(length) != Ok(data.len()) {
+        return Err(cut(data.len()));
+    }
+    Ok(Some(Event::Heartbeat(data)))
 }
 
 fn skip(data: &mut Bytes, count: usize) -> Result<(), Failure> {
@@ -203,7 +227,16 @@ mod tests {
             told.event,
             Some(Event::Change(Bytes::from_static(b"Ianything")))
         );
-        assert_eq!(read(wrapped(b"M...")).unwrap().event, None);
+        let emitted = b"M\x00\0\0\0\0\0\0\0\x01other\0\0\0\0\x02hi";
+        assert_eq!(read(wrapped(emitted)).unwrap().event, None);
+        let heartbeat = b"M\x00\0\0\0\0\0\0\0\x01lighterman\0\0\0\0\x02hi";
+        assert_eq!(
+            read(wrapped(heartbeat)).unwrap().event,
+            Some(Event::Heartbeat(Bytes::from_static(b"hi")))
+        );
+        for length in 1..heartbeat.len() {
+            assert!(read(wrapped(&heartbeat[..length])).is_err(), "{length}");
+        }
         for wrong in [&b""[..], b"w", b"x", b"wtooshort"] {
             assert!(read(Bytes::from_static(wrong)).is_err(), "{wrong:?}");
         }

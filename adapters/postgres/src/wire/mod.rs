@@ -37,7 +37,7 @@ use rustls::ClientConfig;
 use tokio::time::Instant;
 
 pub(crate) use dial::{KEEPALIVE_EVERY, KEEPALIVE_IDLE, KEEPALIVE_TIMES};
-pub(crate) use event::Event;
+pub(crate) use event::{Event, HEARTBEAT};
 
 use queue::Queue;
 
@@ -106,11 +106,22 @@ pub(crate) struct Reading<'a> {
     pub(crate) from: u64,
     /// What the server may forget already.
     pub(crate) acknowledged: u64,
+    /// The system identifier of the server that everything was asked of: an address may lead to
+    /// several.
+    pub(crate) system: &'a str,
 }
 
 /// Logs in and ends the connection: whether the server gives us a replication connection at all.
 pub(crate) async fn try_login(login: &Login<'_>) -> Result<(), Failure> {
     startup::open(login).await?.leave().await
+}
+
+/// Logs in and asks for the history of a timeline.
+pub(crate) async fn timeline_history(login: &Login<'_>, timeline: u32) -> Result<String, Failure> {
+    let mut session = startup::open(login).await?;
+    let history = session.timeline_history(timeline).await?;
+    session.leave().await?;
+    Ok(history)
 }
 
 /// Logs in and starts to read.
@@ -119,6 +130,14 @@ pub(crate) async fn start(
     reading: &Reading<'_>,
 ) -> Result<Replication, Failure> {
     let mut session = startup::open(login).await?;
+    let system = session.system().await?;
+    if system != reading.system {
+        return Err(Failure::Ended(format!(
+            "the replication connection reaches another server, {system}, than the one that was \
+             asked before, {}: the address leads to several",
+            reading.system
+        )));
+    }
     session.start(reading).await?;
     let queue = Arc::new(Queue::new(reading.acknowledged));
     tokio::spawn(task::run(session, Arc::clone(&queue)));

@@ -192,6 +192,42 @@ impl Session {
         }
     }
 
+    /// The server's system identifier.
+    pub(super) async fn system(&mut self) -> Result<String, Failure> {
+        self.cell("IDENTIFY_SYSTEM", 0).await
+    }
+
+    /// The history of a timeline: its file's name and content are one row.
+    pub(super) async fn timeline_history(&mut self, timeline: u32) -> Result<String, Failure> {
+        self.cell(&format!("TIMELINE_HISTORY {timeline}"), 1).await
+    }
+
+    /// A cell of the one row that a command answers.
+    async fn cell(&mut self, command: &str, place: usize) -> Result<String, Failure> {
+        let mut out = BytesMut::new();
+        frontend::query(command, &mut out).map_err(Failure::Io)?;
+        self.send(&out).await?;
+        let (mut cell, mut refused) = (None, None);
+        loop {
+            match self.message().await? {
+                Message::DataRow(body) => {
+                    let range = body.ranges().nth(place).map_err(Failure::Io)?.flatten();
+                    let bytes = range.and_then(|range| body.buffer().get(range));
+                    cell = bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+                }
+                Message::ErrorResponse(body) => refused = Some(server(&body)),
+                Message::ReadyForQuery(_) => {
+                    return refused.map_or_else(|| cell.ok_or_else(disorder), Err);
+                }
+                Message::RowDescription(_)
+                | Message::CommandComplete(_)
+                | Message::NoticeResponse(_)
+                | Message::ParameterStatus(_) => {}
+                _ => return Err(disorder()),
+            }
+        }
+    }
+
     /// Ends the session.
     pub(super) async fn leave(mut self) -> Result<(), Failure> {
         let mut out = BytesMut::new();
@@ -231,6 +267,7 @@ mod tests {
             publication: "it's \"mine\"",
             from: 0x16_B374_D848,
             acknowledged: 0,
+            system: "7",
         });
         assert_eq!(
             command,

@@ -309,3 +309,22 @@ pub fn show(row: Option<&Row>) -> Vec<String> {
     };
     row.into_iter().flatten().map(cell).collect()
 }
+
+/// Waits until a heartbeat has come round through `stream`.
+pub async fn heartbeat(source: &dyn Source, stream: &mut dyn ChangeStream) {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let heartbeat = source.look().await.unwrap().unwrap().heartbeat;
+        if heartbeat.expect("a heartbeat was sent").took.is_some() {
+            return;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{heartbeat:?} has not come round"
+        );
+        let soon = Instant::now() + Duration::from_millis(100);
+        if let Ok(batch) = timeout_at(soon, stream.next()).await {
+            stream.acknowledge(&batch.unwrap().end).await.unwrap();
+        }
+    }
+}

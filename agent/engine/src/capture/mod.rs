@@ -14,13 +14,14 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use contract::{
-    ChangeBatch, ChangeStream, Op, Origin, Position, RowChange, SourceError, TableName,
+    ChangeBatch, ChangeStream, Op, Origin, Position, Resume, RowChange, SourceError, TableName,
 };
 use jiff::Timestamp;
 use mappings::Mapper;
 use state::{CaptureCommit, GuardEntry, StoreError};
 
 use crate::ask::Asker;
+use crate::look::{self, Looking};
 use crate::related::Standing;
 use crate::rules::Rules;
 use crate::snapshot::{self, Chunk, Pending, Reading};
@@ -76,10 +77,12 @@ pub(crate) async fn run(common: Arc<Common>, mut plan: SourcePlan) -> Result<(),
     };
     let mut delays = reconnect();
     let source_id = common.store.source(&plan.name).await?.id;
+    let (watched, setups) = (Arc::clone(&common), plan.setup.clone());
+    let mut looking = look::start(watched, plan.name.clone(), source_id, setups);
     loop {
         let setup = plan.setup.borrow_and_update().clone();
         let mut moved = false;
-        let ended = session(&common, &mut plan, setup, &mut moved).await;
+        let ended = session(&common, &mut plan, &mut looking, setup, &mut moved).await;
         if moved {
             delays = reconnect();
         }
@@ -161,21 +164,35 @@ struct Session<'a> {
 async fn session(
     common: &Common,
     plan: &mut SourcePlan,
+    looking: &mut Looking,
     setup: SourceSetup,
     moved: &mut bool,
 ) -> Result<Ended, Failed> {
     let state = common.store.source(&plan.name).await?;
+    looking.forget();
     let mut stream = {
         let mut stop = common.stop.clone();
+        let from = Resume {
+            epoch: state.epoch,
+            after: state.checkpoint.clone(),
+            server: state.server.clone(),
+            committed_at: state.committed_at,
+        };
         tokio::select! {
-            stream = setup.source.stream(state.epoch, state.checkpoint.as_ref()) => stream?,
+            stream = setup.source.resume(&from) => stream?,
             () = stopped(&mut stop) => return Ok(Ended::Stop),
         }
     };
+    // The checkpoint is good at this server, or there would be no stream.
+    let server = stream.server();
+    if server != state.server && server.is_some() {
+        common.store.set_server(state.id, server).await?;
+    }
     common.store.set_problem(state.id, None).await?;
     let mut untold = Vec::new();
     let now = stream.untold().to_vec();
     untold::note(common, &plan.name, state.id, now, &mut untold).await?;
+    looking.look_now();
     let tables: Vec<TableName> = setup
         .mapping
         .tables()
@@ -261,6 +278,7 @@ async fn session(
                 plan.setup.mark_changed();
                 return Ok(Ended::Reload);
             }
+            error = looking.trouble() => return Err(error.into()),
             batch = stream.next() => {
                 let batch = batch?;
                 // First, so that a crash behind the batch forgets nothing of it.

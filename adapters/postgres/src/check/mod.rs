@@ -1,18 +1,19 @@
 //! What must be right before the database can be captured.
 
+mod server;
+
 use std::time::Duration;
 
-use contract::{CapturedTable, Finding, SourceError};
+use contract::{CapturedTable, Finding, SourceError, TableName};
 use tokio_postgres::Client;
 
-use crate::catalogue::{Publication, Slot, Table, publish_sql};
+use crate::catalogue::{Publication, Table, publish_sql};
 use crate::connect::{self, PREPARE, Rights, classify};
 use crate::settings::{Settings, TlsMode, is_local};
+use crate::slot::Slot;
 
 /// All of it, within the 20 seconds a check may take.
 const CHECK_MAX: Duration = Duration::from_secs(18);
-/// Log the server keeps for a slot without a word from us.
-const RETAINED_MAX: i64 = 1 << 30;
 
 struct Looking<'a> {
     source: &'a str,
@@ -52,6 +53,16 @@ pub(crate) async fn check(
         }
     }
     looking.findings
+}
+
+/// SQL that publishes all of a table that is published in part. There is no undo but to name the
+/// part again.
+fn republish(settings: &Settings, table: &TableName) -> String {
+    let (publication, table) = (connect::name(&settings.publication), connect::table(table));
+    format!(
+        "ALTER PUBLICATION {publication} DROP TABLE {table} and ALTER PUBLICATION {publication} ADD \
+         TABLE {table}, in one transaction; undo: the same with the columns or WHERE that it has now"
+    )
 }
 
 impl Looking<'_> {
@@ -99,9 +110,9 @@ impl Looking<'_> {
                 "tls = \"verify-full\", with ca_file where the authority is your own",
             ),
         }
-        if !self.server(&client).await? {
+        let Some(server) = self.server(&client).await? else {
             return Ok(());
-        }
+        };
         self.role(&client).await?;
         self.replication().await;
         let publication = Publication::read(&client, &settings.publication).await?;
@@ -111,52 +122,14 @@ impl Looking<'_> {
             known.extend(table);
         }
         self.publication(publication.as_ref(), &known);
-        self.slot(&client, publication.is_some()).await
-    }
-
-    /// Whether the server can be captured at all.
-    async fn server(&mut self, client: &Client) -> Result<bool, SourceError> {
-        let row = client
-            .query_one(
-                "SELECT pg_catalog.current_setting('server_version_num')::int4,
-                        pg_catalog.current_setting('server_version'),
-                        pg_catalog.current_setting('wal_level'),
-                        pg_catalog.pg_is_in_recovery()",
-                &[],
-            )
-            .await
-            .map_err(|error| classify("read server settings", &error))?;
-        let (number, version, level): (i32, String, String) = (row.get(0), row.get(1), row.get(2));
-        if number < 140_000 {
-            self.fail(
-                "version",
-                format!("is {version}"),
-                "use PostgreSQL 14 or newer",
-            );
-            return Ok(false);
-        }
-        self.pass("version", format!("is {version}"));
-        if row.get(3) {
-            self.fail(
-                "database",
-                "is a standby, which takes no slot of ours",
-                "name the primary server as host",
-            );
-            return Ok(false);
-        }
-        if level == "logical" {
-            self.pass("wal_level", "is logical");
-        } else {
-            self.fail(
-                "wal_level",
-                format!("is {level}: the log does not tell rows"),
-                format!(
-                    "ALTER SYSTEM SET wal_level = 'logical', then restart the server; undo: ALTER \
-                     SYSTEM SET wal_level = '{level}'"
-                ),
-            );
-        }
-        Ok(true)
+        let slot = Slot::read(&client, &settings.slot).await?;
+        let slot = slot.as_ref();
+        self.slot(&client, &server, slot, publication.is_some())
+            .await?;
+        self.places(&server, slot);
+        self.prepared(&server, slot);
+        self.log(&server, slot);
+        Ok(())
     }
 
     /// Whether the log can be reached as the tables can.
@@ -179,12 +152,25 @@ impl Looking<'_> {
                 "SELECT rolreplication OR rolsuper
                         OR EXISTS (SELECT 1 FROM pg_catalog.pg_auth_members m
                                      JOIN pg_catalog.pg_roles g ON g.oid = m.roleid
-                                    WHERE m.member = r.oid AND g.rolname = 'rds_replication')
+                                    WHERE m.member = r.oid AND g.rolname = 'rds_replication'),
+                        pg_catalog.to_char(rolvaliduntil, 'YYYY-MM-DD HH24:MI \"UTC\"'),
+                        rolvaliduntil < pg_catalog.now() + '30 days'::pg_catalog.interval
                    FROM pg_catalog.pg_roles r WHERE rolname = current_user",
                 &[],
             )
             .await
             .map_err(|error| classify("read role", &error))?;
+        if let (Some(until), Some(true)) = (row.get::<_, Option<String>>(1), row.get(2)) {
+            let user = connect::name(&self.settings.user);
+            self.warn(
+                "role",
+                format!("has a password that is valid until {until} only"),
+                format!(
+                    "ALTER ROLE {user} PASSWORD '..' VALID UNTIL 'infinity', and the same password \
+                     in the settings; undo: ALTER ROLE {user} VALID UNTIL '{until}'"
+                ),
+            );
+        }
         if row.get(0) {
             self.pass("role", "may replicate");
         } else {
@@ -238,6 +224,7 @@ impl Looking<'_> {
                 Some(_) => {}
             }
         }
+        self.leaves(client, &table, &part).await?;
         self.key(&table, captured, &part);
         if let Some(child) = &table.child {
             self.warn(
@@ -268,14 +255,17 @@ impl Looking<'_> {
                     format!(
                         "is published without its column \"{column}\", which the mapping reads"
                     ),
-                    "publish all columns of the table",
+                    republish(self.settings, &table.name),
                 );
             }
             if published.filtered {
                 self.warn(
                     &part,
                     "is published with a row filter, which a snapshot does not apply",
-                    "publish all rows of the table, and filter in the mapping",
+                    format!(
+                        "{}; filter in the mapping instead",
+                        republish(self.settings, &table.name)
+                    ),
                 );
             }
         }
@@ -322,6 +312,55 @@ impl Looking<'_> {
         if row.get(2) {
             let fix = format!("ALTER ROLE {user} BYPASSRLS; undo: ALTER ROLE {user} NOBYPASSRLS");
             self.fail(part, "hides rows from the role by row security", fix);
+        }
+        Ok(())
+    }
+
+    /// Partitions have a replica identity of their own.
+    async fn leaves(
+        &mut self,
+        client: &Client,
+        table: &Table,
+        part: &str,
+    ) -> Result<(), SourceError> {
+        if !table.partitioned {
+            return Ok(());
+        }
+        let rows = client
+            .query(
+                "SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text
+                   FROM pg_catalog.pg_class root
+                   JOIN pg_catalog.pg_namespace rn ON rn.oid = root.relnamespace
+                  CROSS JOIN LATERAL pg_catalog.pg_partition_tree(root.oid) t
+                   JOIN pg_catalog.pg_class c ON c.oid = t.relid
+                   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                  WHERE rn.nspname = $1 AND root.relname = $2 AND t.isleaf
+                    AND (c.relreplident = 'n'
+                         OR c.relreplident = 'd' AND NOT EXISTS (
+                              SELECT 1 FROM pg_catalog.pg_index i
+                               WHERE i.indrelid = c.oid AND i.indisprimary)
+                         OR c.relreplident = 'i' AND NOT EXISTS (
+                              SELECT 1 FROM pg_catalog.pg_index i
+                               WHERE i.indrelid = c.oid AND i.indisreplident))
+                  ORDER BY 1, 2",
+                &[&table.name.schema, &table.name.name],
+            )
+            .await
+            .map_err(|error| classify(&format!("read partitions of {}", table.name), &error))?;
+        for row in &rows {
+            let leaf = TableName::new(row.get::<_, String>(0), row.get::<_, String>(1));
+            let sql = connect::table(&leaf);
+            self.fail(
+                part,
+                format!(
+                    "has a partition, {leaf}, with nothing to tell its rows by: once it is \
+                     published, the application's own UPDATE and DELETE there fail"
+                ),
+                format!(
+                    "ALTER TABLE {sql} REPLICA IDENTITY FULL; undo: ALTER TABLE {sql} REPLICA \
+                     IDENTITY DEFAULT"
+                ),
+            );
         }
         Ok(())
     }
@@ -393,62 +432,5 @@ impl Looking<'_> {
                 format!("{PREPARE}, or {}", sql.join("; ")),
             ),
         }
-    }
-
-    async fn slot(&mut self, client: &Client, published: bool) -> Result<(), SourceError> {
-        let name = self.settings.slot.clone();
-        let part = format!("slot {name}");
-        let literal = connect::literal(&name);
-        let Some(slot) = Slot::read(client, &name).await? else {
-            let first = if published {
-                ""
-            } else {
-                "after the publication, "
-            };
-            self.fail(
-                &part,
-                "does not exist",
-                format!(
-                    "{PREPARE}, or {first}SELECT pg_create_logical_replication_slot({literal}, \
-                     'pgoutput'); undo: SELECT pg_drop_replication_slot({literal})"
-                ),
-            );
-            return Ok(());
-        };
-        if !slot.usable {
-            self.fail(
-                &part,
-                format!(
-                    "is not a pgoutput slot of database \"{}\"",
-                    self.settings.database
-                ),
-                "name another slot in the settings",
-            );
-            return Ok(());
-        }
-        let retained = slot.retained.unwrap_or(0).max(0);
-        let kept = format!("the server keeps {} MiB of log for it", retained >> 20);
-        let status = slot.wal_status.as_str();
-        match status {
-            "lost" => self.fail(
-                &part,
-                "is lost: the server has removed the log it needs",
-                format!("SELECT pg_drop_replication_slot({literal}), then {PREPARE}"),
-            ),
-            "unreserved" => self.warn(
-                &part,
-                format!("is about to be lost: {kept}, beyond max_slot_wal_keep_size"),
-                "start the agent now, or raise max_slot_wal_keep_size",
-            ),
-            _ if retained > RETAINED_MAX => self.warn(
-                &part,
-                kept,
-                format!(
-                    "start the agent, or give the slot up: SELECT pg_drop_replication_slot({literal})"
-                ),
-            ),
-            _ => self.pass(&part, format!("is {status}; {kept}")),
-        }
-        Ok(())
     }
 }
