@@ -80,36 +80,6 @@ impl Store {
             .await
     }
 
-    /// Forgets the position of a source and starts a new life of its numbering: every table is read
-    /// again, and what is published then counts as newer than all before. `None` = there is no such
-    /// source.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn resync(&self, name: &str) -> Result<Option<u32>, StoreError> {
-        let name = name.to_owned();
-        self.writer
-            .run(move |db| {
-                let found: Option<(i64, u32)> = db
-                    .query_row(
-                        "UPDATE source SET epoch = epoch + 1, checkpoint = NULL, problem = NULL
-                         WHERE name = ?1 RETURNING id, epoch",
-                        [&name],
-                        |row| Ok((row.get(0)?, row.get(1)?)),
-                    )
-                    .optional()?;
-                let Some((id, epoch)) = found else {
-                    return Ok(None);
-                };
-                db.execute("DELETE FROM snapshot WHERE source = ?1", [id])?;
-                db.execute("DELETE FROM guard WHERE source = ?1", [id])?;
-                crate::rules::tell_all(db, id)?;
-                crate::relations::forget_rows(db, id)?;
-                Ok(Some(epoch))
-            })
-            .await
-    }
-
     /// The snapshot progress of a source's tables; tables not seen before are added as not begun.
     ///
     /// # Errors

@@ -27,6 +27,8 @@ pub struct SourceStatus {
     pub checkpoint: Option<String>,
     /// Why the source does not run, in plain words.
     pub problem: Option<String>,
+    /// What a person asked to be read again and the agent has not taken up yet.
+    pub resync_asked: Vec<String>,
     /// When the checkpoint last moved.
     pub updated_at: Option<Timestamp>,
     /// Commit time of the newest change stored.
@@ -93,6 +95,28 @@ pub struct HeldItem {
     pub since: Timestamp,
 }
 
+/// The tables of each request that waits, in words.
+fn asked(db: &Connection, source: &str) -> Result<Vec<String>, StoreError> {
+    // A state file that no newer agent has opened yet has none.
+    let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version < 4 {
+        return Ok(Vec::new());
+    }
+    let mut query =
+        db.prepare_cached("SELECT tables FROM resync_request WHERE source = ?1 ORDER BY id")?;
+    let rows = query.query_map([source], |row| row.get::<_, Option<String>>(0))?;
+    let mut found = Vec::new();
+    for row in rows {
+        found.push(match row? {
+            None => "every table".to_owned(),
+            Some(text) => serde_json::from_str::<Vec<String>>(&text)
+                .map_err(|_| StoreError::Invariant("a request does not parse".to_owned()))?
+                .join(", "),
+        });
+    }
+    Ok(found)
+}
+
 fn count(value: i64) -> u64 {
     value.unsigned_abs()
 }
@@ -148,6 +172,7 @@ impl StateReader {
                 snapshot_rows: count(row.get(7)?),
                 held: count(row.get(8)?),
                 problem: row.get(9)?,
+                resync_asked: Vec::new(),
                 changes: 0,
                 events: 0,
                 suppressed: 0,
@@ -158,6 +183,7 @@ impl StateReader {
         let mut all: Vec<SourceStatus> = rows.collect::<Result<_, _>>()?;
         for source in &mut all {
             let scope = format!("source:{}", source.name);
+            source.resync_asked = asked(db, &source.name)?;
             source.changes = self.counter(&scope, "changes")?;
             source.events = self.counter(&scope, "events")?;
             source.suppressed = self.counter(&scope, "suppressed")?;

@@ -24,7 +24,7 @@ use std::time::Duration;
 use engine::{DestinationPlan, Plan, RetryPolicy, SourcePlan, SourceSetup};
 use mappings::{Mapping, MappingSet};
 use rand::RngExt;
-use state::{Retention, Store};
+use state::{Resync, Retention, Store};
 use tokio::sync::{Notify, watch};
 use world::{Shared, SimDestination, SimSource, VirtualClock, World, lock};
 
@@ -168,6 +168,17 @@ async fn crash(agent: Agent) {
     }
 }
 
+/// As `lighterman source resync` does while no agent runs.
+async fn resync(folder: &std::path::Path) {
+    let store = Store::open(folder).unwrap();
+    store.resync("erp", Resync::All).await.unwrap();
+}
+
+/// As it does beside a running agent.
+fn ask_resync(folder: &std::path::Path, what: &Resync) {
+    state::ask_resync(folder, "erp", what, jiff::Timestamp::UNIX_EPOCH).unwrap();
+}
+
 /// Lets virtual time pass, and the store's real thread keep up with it: virtual time stands still
 /// while a blocking task runs.
 async fn pass(time: Duration) {
@@ -195,8 +206,19 @@ async fn simulate(seed: u64) {
         };
         world.1.notify_one();
         pass(pause).await;
+        if let Some(tables) = lock(&world).resync() {
+            ask_resync(folder.path(), &tables);
+        }
         if crashes {
             crash(agent).await;
+            if lock(&world).chance(20) {
+                lock(&world).lose_log();
+                if lock(&world).chance(50) {
+                    resync(folder.path()).await;
+                } else {
+                    ask_resync(folder.path(), &Resync::All);
+                }
+            }
             let version = {
                 let mut world = lock(&world);
                 if world.chance(60) {

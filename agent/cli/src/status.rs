@@ -44,6 +44,13 @@ fn show(folder: &Path, json: bool) -> Result<Exit, StoreError> {
             if let Some(problem) = &source.problem {
                 out(&format!("Source {} does NOT run: {problem}", source.name));
             }
+            for tables in &source.resync_asked {
+                out(&format!(
+                    "Source {}: {tables} is to be read again and compared; the running agent takes \
+                     it up within seconds.",
+                    source.name
+                ));
+            }
         }
         for destination in &destinations {
             let oldest = destination.oldest_undelivered_at;
