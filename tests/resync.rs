@@ -196,6 +196,14 @@ impl Postgres {
             folder,
         };
         site.done(&["source", "prepare", "--apply"]);
+        // Somebody is always writing something: a quiet server keeps its log's end to itself.
+        let others = site.server.connect(name).await;
+        tokio::spawn(async move {
+            let sql = "SELECT pg_logical_emit_message(true, 'others', '')";
+            while others.batch_execute(sql).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
         site
     }
 
@@ -213,11 +221,17 @@ impl Postgres {
         self.db.batch_execute(sql).await.unwrap();
     }
 
-    /// Drops the slot once nobody holds it.
+    /// Drops the slot, of which the server may not know yet that its reader was killed.
     async fn drop_slot(&self) {
         let deadline = tokio::time::Instant::now() + SOON;
         let sql = format!("SELECT pg_drop_replication_slot('{}')", self.name);
+        let end = format!(
+            "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots
+              WHERE slot_name = '{}' AND active",
+            self.name
+        );
         while let Err(error) = self.db.batch_execute(&sql).await {
+            self.db.batch_execute(&end).await.unwrap();
             assert!(tokio::time::Instant::now() < deadline, "{error}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
