@@ -21,6 +21,7 @@ mod describe;
 mod fetch;
 mod gather;
 mod lsn;
+mod order;
 mod prepare;
 mod query;
 mod settings;

@@ -20,6 +20,7 @@ use crate::catalogue::{Publication, Table, shape};
 use crate::connect::{self, Rights, literal, name, rows};
 use crate::fetch::{Fetching, cells};
 use crate::lsn;
+use crate::order::Order;
 use crate::settings::Settings;
 use crate::values::{Kind, Kinds};
 
@@ -47,6 +48,10 @@ struct Reading {
     paging: Vec<usize>,
     /// Of the paging columns, as SQL.
     types: Vec<String>,
+    /// The order that the paging columns stand in.
+    order: Order,
+    /// Which rows are published; `None` = all.
+    filter: Option<String>,
     /// Where the comparison of the paging columns is looked up. A type from an extension brings
     /// its own (citext compares without case); with another than the index has, rows would fall
     /// between two chunks.
@@ -98,10 +103,17 @@ impl TableReader {
         let Some(paging) = now.paging(captured).filter(|_| !key.is_empty()) else {
             return Err(no_key(&now, captured));
         };
-        let published = Publication::read(client, &self.settings.publication).await?;
-        let published = published
+        let order = Order::read(client, table, paging).await?;
+        let Some(order) = order else {
+            return Err(no_key(&now, captured));
+        };
+        let publication = Publication::read(client, &self.settings.publication).await?;
+        let published = publication
             .as_ref()
-            .and_then(|publication| publication.table(table)?.columns.clone());
+            .and_then(|publication| publication.table(table));
+        // The log tells of no other rows, so a snapshot reads no others.
+        let filter = published.and_then(|published| published.filter.clone());
+        let published = published.and_then(|published| published.columns.clone());
         let told = |name: &str| {
             published
                 .as_ref()
@@ -133,6 +145,8 @@ impl TableReader {
             kinds: oids.iter().map(|oid| self.kinds.of(*oid)).collect(),
             paging: places,
             types,
+            order,
+            filter,
             search_path: search_path(client, &paging_oids).await?,
             only: !now.partitioned,
             columns: names.clone(),
@@ -185,12 +199,7 @@ fn no_key(table: &Table, captured: &CapturedTable) -> SourceError {
 
 impl Reading {
     /// The statement that reads on after `cursor`.
-    fn sql(
-        &self,
-        table: &TableName,
-        cursor: Option<&str>,
-        rows_max: usize,
-    ) -> Result<String, SourceError> {
+    fn sql(&self, table: &TableName, cursor: Option<&str>, rows_max: usize) -> String {
         let columns: Vec<String> = self.columns.iter().map(|column| name(column)).collect();
         let paging: Vec<&str> = self
             .paging
@@ -210,43 +219,50 @@ impl Reading {
             .iter()
             .map(|column| format!("{column} IS NOT NULL"))
             .collect();
-        if let Some(cursor) = cursor {
-            let texts: Vec<String> = serde_json::from_str(cursor).unwrap_or_default();
-            if texts.len() != paging.len() {
-                return Err(SourceError::SchemaChanged {
-                    what: format!(
-                        "read table {table}: its key has other columns than when its snapshot began"
-                    ),
-                    hint: connect::RESYNC.to_owned(),
-                });
-            }
+        let ordered: Vec<String> = paging
+            .iter()
+            .enumerate()
+            .map(|(n, column)| self.order.of(n, column))
+            .collect();
+        if let Some(texts) = self.order.behind(cursor, table) {
             let values: Vec<String> = texts
                 .iter()
                 .zip(&self.types)
-                .map(|(text, type_sql)| format!("{}::{type_sql}", literal(text)))
+                .enumerate()
+                .map(|(n, (text, type_sql))| {
+                    self.order.of(n, &format!("{}::{type_sql}", literal(text)))
+                })
                 .collect();
-            conditions.push(format!("({}) > ({})", paging.join(", "), values.join(", ")));
+            conditions.push(format!(
+                "({}) > ({})",
+                ordered.join(", "),
+                values.join(", ")
+            ));
+        }
+        if let Some(filter) = &self.filter {
+            conditions.push(format!("({filter})"));
         }
         let _ = write!(
             sql,
             " WHERE {} ORDER BY {} LIMIT {rows_max}; SET LOCAL search_path = pg_catalog",
             conditions.join(" AND "),
-            paging.join(", ")
+            ordered.join(", ")
         );
-        Ok(sql)
+        sql
     }
 
     fn cursor(&self, table: &TableName, row: &SimpleQueryRow) -> Result<String, SourceError> {
-        let texts: Vec<&str> = self
+        let texts: Vec<String> = self
             .paging
             .iter()
-            .filter_map(|at| row.try_get(*at).ok().flatten())
+            .filter_map(|at| row.try_get(*at).ok().flatten().map(str::to_owned))
             .collect();
         if texts.len() != self.paging.len() {
             let found = format!("read table {table}: a key is not UTF-8");
             return Err(SourceError::Malformed(found));
         }
-        serde_json::to_string(&texts)
+        self.order
+            .cursor(texts)
             .map_err(|error| SourceError::Malformed(format!("read table {table}: {error}")))
     }
 }
@@ -356,7 +372,7 @@ impl SnapshotReader for TableReader {
         let (reading, shape) = self.reading(&client, table).await?;
         let rows_max = limits.rows_max.max(1);
         client
-            .batch_execute(&reading.sql(table, cursor, rows_max)?)
+            .batch_execute(&reading.sql(table, cursor, rows_max))
             .await
             .map_err(|error| connect::classify(&doing, &error))?;
         let mut read: Vec<RowChange> = Vec::new();
@@ -467,19 +483,36 @@ mod tests {
                 "\"pg_catalog\".\"int4\"".to_owned(),
                 "\"s\".\"t\"".to_owned(),
             ],
+            order: Order {
+                table: 9,
+                key: vec![2, 1],
+                collations: vec![None, Some("\"s\".\"c\"".to_owned())],
+            },
+            filter: Some("c > 3".to_owned()),
             search_path: "pg_catalog, \"s\"".to_owned(),
             only: true,
         };
         let table = TableName::new("s", "t");
-        let sql = reading.sql(&table, Some(r#"["5","it's \\"]"#), 7).unwrap();
+        let cursor = r#"[9,[2,1],["5","it's \\"]]"#;
+        let sql = reading.sql(&table, Some(cursor), 7);
         assert_eq!(
             sql,
             "SET LOCAL search_path = pg_catalog, \"s\"; DECLARE lighterman_chunk NO SCROLL CURSOR FOR SELECT \"a\"\"b\", \"c\" FROM ONLY \
-             \"s\".\"t\" WHERE \"c\" IS NOT NULL AND \"a\"\"b\" IS NOT NULL AND (\"c\", \"a\"\"b\") \
-             > ('5'::\"pg_catalog\".\"int4\", E'it''s \\\\'::\"s\".\"t\") ORDER BY \"c\", \
-             \"a\"\"b\" LIMIT 7; SET LOCAL search_path = pg_catalog"
+             \"s\".\"t\" WHERE \"c\" IS NOT NULL AND \"a\"\"b\" IS NOT NULL AND (\"c\", \"a\"\"b\" COLLATE \
+             \"s\".\"c\") > ('5'::\"pg_catalog\".\"int4\", E'it''s \\\\'::\"s\".\"t\" COLLATE \"s\".\"c\") \
+             AND (c > 3) ORDER BY \"c\", \"a\"\"b\" COLLATE \"s\".\"c\" LIMIT 7; SET LOCAL search_path = \
+             pg_catalog"
         );
-        assert!(reading.sql(&table, Some("[\"5\"]"), 7).is_err());
-        assert!(reading.sql(&table, Some("nonsense"), 7).is_err());
+        // Of another table or key, or of nothing: from the first row.
+        let first = reading.sql(&table, None, 7);
+        for cursor in [
+            "nonsense",
+            "[\"5\"]",
+            r#"[8,[2,1],["5","x"]]"#,
+            r#"[9,[1,2],["5","x"]]"#,
+            r#"[9,[2,1],["5"]]"#,
+        ] {
+            assert_eq!(reading.sql(&table, Some(cursor), 7), first, "{cursor}");
+        }
     }
 }
