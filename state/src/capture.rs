@@ -245,7 +245,7 @@ fn write(
         ])?;
     }
     if let Some(chunk) = &commit.chunk {
-        crate::snapshot::chunk_done(db, source, chunk)?;
+        crate::snapshot::chunk_done(db, source, chunk, now)?;
     }
     if let Some(checkpoint) = &commit.checkpoint {
         let moved = db

@@ -38,7 +38,7 @@ pub use relations::{GroupPart, Place, RelationStore, ToldRow};
 pub use resync::{Resync, ask_resync};
 pub use rules::{RuleInForce, RuleProgress, Stage, Untold};
 pub use snapshot::{SnapshotProgress, SourceState};
-pub use status::{DestinationStatus, HeldItem, SourceStatus, StateReader};
+pub use status::{DestinationStatus, HeldItem, SnapshotStatus, SourceStatus, StateReader};
 
 /// An open state folder; the only writer of its file. Dropping it finishes the last commit and
 /// gives the folder up.

@@ -136,7 +136,8 @@ fn begin(db: &Connection, source: i64, what: &Resync) -> Result<(), StoreError> 
                 // From its first row, also where a reading is under way: what that one told is
                 // older than what is looked for now. The guard stays: it is as true as before.
                 db.execute(
-                    "UPDATE snapshot SET done = 0, cursor = NULL, once_more = 0, row_count = 0
+                    "UPDATE snapshot SET done = 0, cursor = NULL, once_more = 0, row_count = 0,
+                       done_at = NULL
                      WHERE source = ?1 AND table_name = ?2",
                     params![source, table],
                 )?;

@@ -34,3 +34,12 @@ UPDATE rule SET formed = generation;
 ALTER TABLE held ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
 UPDATE held SET generation = coalesce((SELECT r.generation FROM rule r
   WHERE r.source = held.source AND r.name = held.rule), 0);
+
+-- How a table's reading goes: for status, and as the record that it was completed.
+ALTER TABLE snapshot ADD COLUMN estimate INTEGER;     -- rows, as the source's catalogue believes
+ALTER TABLE snapshot ADD COLUMN run_at INTEGER;       -- since when it is read without a break
+ALTER TABLE snapshot ADD COLUMN run_rows INTEGER NOT NULL DEFAULT 0;  -- rows before that
+ALTER TABLE snapshot ADD COLUMN read_at INTEGER;      -- its newest chunk
+ALTER TABLE snapshot ADD COLUMN done_at INTEGER;      -- its last chunk was stored
+ALTER TABLE snapshot ADD COLUMN paused_until INTEGER; -- within a pause of the settings
+ALTER TABLE snapshot ADD COLUMN problem TEXT;         -- why it does not go on

@@ -112,6 +112,7 @@ fn start(
         source: Arc::new(SimSource(Arc::clone(world), folder.to_owned())),
         mapping: Arc::new(MappingSet::new(vec![mapping]).unwrap()),
         reads_per_second: 1_000,
+        pace: lock(world).pace.clone(),
     };
     let (setup_sender, setup) = watch::channel(setup);
     let (stop_sender, stop) = watch::channel(false);
@@ -195,6 +196,10 @@ async fn simulate(seed: u64) {
     let (steps, batch) = {
         let mut world = lock(&world);
         world.seed_rows();
+        world.pace.parallel = world.rng.random_range(1..3);
+        if world.chance(20) {
+            world.pace.rows_per_second = Some(50);
+        }
         (200, if seed.is_multiple_of(2) { 1 } else { 5 })
     };
     let mut agent = start(&world, folder.path(), began, batch, 0);

@@ -12,6 +12,7 @@ use contract::{
     RowChange, Sees, SnapshotChunk, SnapshotReader, Source, SourceError, TableName, TableShape,
     Value,
 };
+use engine::Pace;
 use jiff::Timestamp;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -62,6 +63,8 @@ pub struct World {
     /// Released by an acknowledgement: everything up to here is gone from the log.
     released: u64,
     pub faults: bool,
+    /// How its tables are read.
+    pub pace: Pace,
     /// Which mapping is in force.
     pub version: usize,
     pub received: Received,
@@ -113,6 +116,7 @@ impl World {
             next_position: 1,
             released: 0,
             faults: true,
+            pace: Pace::default(),
             version: 0,
             received: Received::default(),
             facts: BTreeSet::new(),

@@ -22,7 +22,7 @@ use state::{CaptureCommit, GuardEntry, Resync, StoreError};
 use crate::ask::Asker;
 use crate::related::Standing;
 use crate::rules::Rules;
-use crate::snapshot::{self, Chunk, Pending, Reading};
+use crate::snapshot::{self, Chunk, Pending, Readers, Reading};
 use crate::translate::{Translated, Translator};
 use crate::{Common, SourcePlan, SourceSetup, stopped};
 use answers::{next_answer, want};
@@ -36,6 +36,8 @@ const WHOLE_TABLE: &str = "\\T";
 const QUIET_COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// Between two looks whether a person asks for tables to be read again.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Between two log lines on how far tables are read.
+const PROGRESS_EVERY: Duration = Duration::from_secs(30);
 /// Between two tries when a person must act.
 const DENIED_WAIT: Duration = Duration::from_secs(30);
 /// Between two tries to write to a full disk.
@@ -189,6 +191,8 @@ struct Session<'a> {
     /// Where the stream stands, stored or not.
     reached: Option<Position>,
     quiet_commit_at: Timestamp,
+    /// When the progress of snapshots is logged next.
+    progress_at: Timestamp,
     /// Rules that need rows of several tables, where there are any.
     related: Option<Standing>,
 }
@@ -220,7 +224,7 @@ async fn session(
     let rules = Rules::open(&common.store, state.id, &setup.mapping, checkpoint).await?;
     let (related, unswept) = open_relations(common, &setup, &state, rules.quiet()).await?;
     let names = tables.iter().map(ToString::to_string).collect();
-    let progress = common.store.snapshots(state.id, state.epoch, names).await?;
+    let progress = common.store.snapshots(state.id, state.epoch, names, common.clock.now()).await?;
     let read = tables.iter().zip(&progress);
     let once_more = read
         .filter(|(_, progress)| progress.once_more)
@@ -266,6 +270,7 @@ async fn session(
         rules,
         reached: state.checkpoint,
         quiet_commit_at: Timestamp::MIN,
+        progress_at: contract::clock::after(common.clock.now(), PROGRESS_EVERY),
         related,
     };
     let related = session.related.as_ref();
@@ -273,8 +278,16 @@ async fn session(
         .filter(|standing| standing.relations.ask())
         .map(|_| Asker::new(Arc::clone(&setup.source), setup.reads_per_second));
     let mut reading: Option<Reading> = (!pending.is_empty()).then(|| {
-        let (source, clock) = (Arc::clone(&setup.source), Arc::clone(&common.clock));
-        snapshot::start(source, clock, state.epoch, pending, plan.name.clone())
+        let readers = Readers {
+            source: Arc::clone(&setup.source),
+            clock: Arc::clone(&common.clock),
+            store: Arc::clone(&common.store),
+            pace: setup.pace.clone(),
+            epoch: state.epoch,
+            source_id: state.id,
+            source_name: plan.name.clone(),
+        };
+        snapshot::start(readers, pending)
     });
     // What was marked before a restart is worked out before anything new.
     session.settle().await?;
