@@ -174,11 +174,13 @@ struct Postgres {
 }
 
 impl Postgres {
-    async fn new(name: &'static str, url: &str) -> Self {
+    /// A database with `more` in it, prepared.
+    async fn new(name: &'static str, url: &str, more: &str) -> Self {
         let server = PostgresServer::shared();
         server.create_database(name).await;
         let db = server.connect(name).await;
         db.batch_execute(TABLES).await.unwrap();
+        db.batch_execute(more).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let settings = format!(
             "[[source]]\nname = \"erp\"\ntype = \"postgres\"\nhost = \"127.0.0.1\"\nport = {}\n\
@@ -246,7 +248,7 @@ impl Postgres {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dropped_slot_is_healed_while_the_agent_waits() {
     let receiver = Receiver::start(1, Faults::default()).await;
-    let site = Postgres::new("resync_slot", receiver.url()).await;
+    let site = Postgres::new("resync_slot", receiver.url(), "").await;
     let folder = site.folder.path().to_owned();
     let mut agent = site.agent();
     comes(&receiver, &agent, &folder, &before()).await;
@@ -271,6 +273,91 @@ async fn a_dropped_slot_is_healed_while_the_agent_waits() {
     comes(&receiver, &agent, &folder, &wanted).await;
     agent.kill();
     site.clean().await;
+}
+
+/// Facts in the outbox, and how many of them are different ones.
+fn facts_told(folder: &Path) -> (u32, u32) {
+    let Ok(db) = Connection::open(folder.join("state/lighterman.db")) else {
+        return (0, 0);
+    };
+    db.busy_timeout(Duration::from_secs(10)).unwrap();
+    db.query_row(
+        "SELECT count(*), count(DISTINCT idempotency_key) FROM outbox WHERE op = 'fact'",
+        [],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )
+    .unwrap_or_default()
+}
+
+/// SIGKILL while tables are read, two at once: each row comes once, however often that happens.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_that_is_killed_goes_on_where_it_was() {
+    const ROWS: u32 = 14_000;
+    let receiver = Receiver::start(4, Faults::default()).await;
+    // Four are there anyway.
+    let more = format!(
+        "INSERT INTO moved SELECT i, 'a', 1 FROM generate_series(11, {}) i;
+         INSERT INTO stock SELECT 's' || i, i FROM generate_series(1, 3000) i",
+        ROWS + 6
+    );
+    let site = Postgres::new("resync_killed", receiver.url(), &more).await;
+    let folder = site.folder.path().to_owned();
+    let file = folder.join("lighterman.toml");
+    let settings = std::fs::read_to_string(&file).unwrap();
+    let settings = settings.replace("mappings =", "snapshot = { parallel = 2 }\nmappings =");
+    std::fs::write(&file, settings).unwrap();
+    let mut agent = site.agent();
+    let mut cut = Vec::new();
+    for part in 1..=5 {
+        let deadline = tokio::time::Instant::now() + SOON;
+        while facts_told(&folder).0 < part * ROWS / 6 {
+            assert!(tokio::time::Instant::now() < deadline, "{}", agent.log());
+            tokio::task::yield_now().await;
+        }
+        agent.kill();
+        cut.push(facts_told(&folder).0);
+        agent = site.agent();
+    }
+    assert!(cut[0] < ROWS && cut[1] < ROWS, "it was cut short: {cut:?}");
+    let deadline = tokio::time::Instant::now() + SOON;
+    loop {
+        let (_, status) = command(BINARY, &folder, &["status", "--json"]);
+        let status: Value = serde_json::from_str(&status).unwrap();
+        let source = &status["sources"][0];
+        if source["snapshot_done"] == 3 && source["snapshot_tables"] == 3 {
+            let tables = source["tables"].as_array().unwrap();
+            assert!(tables.iter().all(|table| table["done_at"].is_string()), "{status}");
+            let moved = tables.iter().find(|table| table["table"] == "public.moved");
+            assert_eq!(moved.unwrap()["rows"], ROWS, "{status}");
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{}", agent.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(facts_told(&folder), (ROWS, ROWS));
+    agent.kill();
+    site.clean().await;
+}
+
+#[test]
+fn settings_of_snapshots_are_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    for (snapshot, wanted) in [
+        ("{ pause = [\"8-18\"], zone = \"UTC\" }", "`8-18` is no time of day"),
+        ("{ pause = [\"08:00-18:00\"] }", "zone"),
+        ("{ zone = \"Europe/Zurch\" }", "there is no time zone"),
+        ("{ parallel = 0 }", "parallel"),
+        ("{ rate = 5 }", "rate"),
+    ] {
+        let settings = format!(
+            "[[source]]\nname = \"erp\"\ntype = \"sqlite\"\nfile = \"erp.db\"\nsnapshot = {snapshot}\n\
+             mappings = [\"mapping.yaml\"]\n[[destination]]\nname = \"shop\"\ntype = \"webhook\"\n\
+             url = \"http://127.0.0.1:9/\"\n"
+        );
+        std::fs::write(folder.path().join("lighterman.toml"), settings).unwrap();
+        let (code, shown) = command(BINARY, folder.path(), &["check"]);
+        assert!(code == Some(2) && shown.contains(wanted), "{snapshot}: {shown}");
+    }
 }
 
 fn sqlite(receiver: &Receiver) -> Site {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use engine::{DestinationPlan, Plan, RetryPolicy, SourcePlan, SourceSetup};
+use engine::{DestinationPlan, Pace, Pause, Plan, RetryPolicy, SourcePlan, SourceSetup};
 use mappings::{Mapping, MappingSet};
 use rand::RngExt;
 use state::{Resync, Retention, Store};
@@ -280,6 +280,69 @@ impl RandomMillis for rand::rngs::StdRng {
     fn random_version(&mut self) -> usize {
         self.random_range(0..VERSIONS)
     }
+}
+
+/// Reads all tables at a pace; when that began, and when chunks of how many rows were read.
+fn chunks_at(pace: Pace) -> (tokio::time::Instant, Vec<(tokio::time::Instant, usize)>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let world: Shared = Arc::new((Mutex::new(World::new(1)), Notify::new()));
+        let folder = tempfile::tempdir().unwrap();
+        let began = tokio::time::Instant::now();
+        {
+            let mut world = lock(&world);
+            world.seed_rows();
+            world.faults = false;
+            world.pace = pace;
+        }
+        let agent = start(&world, folder.path(), began, 5, 0);
+        while !lock(&world).differences().is_empty() {
+            assert!(began.elapsed() < Duration::from_hours(3), "it reads nothing");
+            pass(Duration::from_millis(500)).await;
+        }
+        crash(agent).await;
+        (began, std::mem::take(&mut lock(&world).chunks))
+    })
+}
+
+#[test]
+fn tables_are_read_no_faster_than_the_settings_say() {
+    for parallel in [1, 2] {
+        let rate = 6;
+        let (began, chunks) = chunks_at(Pace {
+            rows_per_second: Some(rate),
+            parallel,
+            ..Pace::default()
+        });
+        let mut rows = 0.0;
+        for (at, more) in chunks {
+            let seconds = at.duration_since(began).as_secs_f64();
+            // Each reader may be one chunk of three rows ahead.
+            let most = seconds * f64::from(rate) + f64::from(u32::try_from(parallel).unwrap() * 3);
+            rows += f64::from(u32::try_from(more).unwrap());
+            assert!(rows <= most, "{rows} rows after {seconds} s with {parallel} readers");
+        }
+        assert!(rows >= 90.0, "all rows are read: {rows}");
+    }
+}
+
+#[test]
+fn no_table_is_read_while_the_settings_say_pause() {
+    // The clock of a simulation begins at midnight.
+    let time = |text: &str| text.parse().unwrap();
+    let (began, chunks) = chunks_at(Pace {
+        pauses: vec![Pause {
+            from: time("23:00"),
+            to: time("01:30"),
+        }],
+        ..Pace::default()
+    });
+    let first = chunks[0].0.duration_since(began);
+    assert!(first >= Duration::from_mins(90), "read after {first:?}");
 }
 
 #[test]

@@ -65,6 +65,8 @@ pub struct World {
     pub faults: bool,
     /// How its tables are read.
     pub pace: Pace,
+    /// When chunks were read, and how many rows each had.
+    pub chunks: Vec<(tokio::time::Instant, usize)>,
     /// Which mapping is in force.
     pub version: usize,
     pub received: Received,
@@ -117,6 +119,7 @@ impl World {
             released: 0,
             faults: true,
             pace: Pace::default(),
+            chunks: Vec::new(),
             version: 0,
             received: Received::default(),
             facts: BTreeSet::new(),
@@ -569,6 +572,7 @@ impl SnapshotReader for SimReader {
             .map(|(sku, row)| (sku.clone(), row.clone()))
             .collect();
         let next = (wanted.len() == 3).then(|| wanted[2].0.clone());
+        world.chunks.push((tokio::time::Instant::now(), wanted.len()));
         let shape = if moves { move_shape() } else { item_shape() };
         let rows = wanted
             .into_iter()
