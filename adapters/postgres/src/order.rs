@@ -20,9 +20,19 @@ pub(crate) struct Order {
     pub(crate) collations: Vec<Option<String>>,
 }
 
-/// How far a table has been read: the table's number, its key's, and the last row's key as the
-/// database writes it.
-type Cursor = (u32, Vec<i16>, Vec<String>);
+/// How far a table, or a range of it, has been read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The last row's key as the database writes it; empty = none was read.
+    pub(crate) at: Vec<String>,
+    /// The first key column begins here.
+    pub(crate) from: Option<String>,
+    /// The first key column stays before this.
+    pub(crate) until: Option<String>,
+}
+
+/// A place as it is stored, with the table's number and its key's.
+type Cursor = (u32, Vec<i16>, Vec<String>, Option<String>, Option<String>);
 
 impl Order {
     /// The order of the unique index on these columns of a table; `None` when there is none.
@@ -81,29 +91,105 @@ impl Order {
         }
     }
 
-    /// The key behind which reading goes on; `None` = from the first row, also where the cursor is
-    /// of another table of this name or of another key. What is read again is told once all the
-    /// same, and what was never read would not be missed by anyone.
-    pub(crate) fn behind(&self, cursor: Option<&str>, table: &TableName) -> Option<Vec<String>> {
-        let cursor = cursor?;
-        let known = serde_json::from_str::<Cursor>(cursor)
-            .ok()
-            .filter(|(table, key, _)| *table == self.table && *key == self.key)
-            .filter(|(_, _, at)| at.len() == self.key.len());
-        if known.is_none() {
+    /// Where reading goes on: at the first row, also where the cursor is of another table of this
+    /// name or of another key. What is read again is told once all the same, and what was never
+    /// read would not be missed by anyone.
+    pub(crate) fn place(&self, cursor: Option<&str>, table: &TableName) -> Place {
+        let Some(cursor) = cursor else {
+            return Place::default();
+        };
+        let known = serde_json::from_str::<Cursor>(cursor).ok();
+        let known = known.filter(|(of, key, at, ..)| {
+            *of == self.table && *key == self.key && [0, key.len()].contains(&at.len())
+        });
+        let Some((_, _, at, from, until)) = known else {
             tracing::warn!(
                 stage = "snapshot",
                 table = %table,
                 "the table is another than when its snapshot began, or has another key: it is read \
                  from its first row again"
             );
-        }
-        Some(known?.2)
+            return Place::default();
+        };
+        Place { at, from, until }
     }
 
-    /// The cursor behind a row's key.
-    pub(crate) fn cursor(&self, at: Vec<String>) -> Result<String, serde_json::Error> {
-        let cursor: Cursor = (self.table, self.key.clone(), at);
+    /// A place as the engine keeps it.
+    pub(crate) fn cursor(&self, place: Place) -> Result<String, serde_json::Error> {
+        let cursor: Cursor = (
+            self.table,
+            self.key.clone(),
+            place.at,
+            place.from,
+            place.until,
+        );
         serde_json::to_string(&cursor)
+    }
+
+    /// Ranges between bounds that stand in this order.
+    pub(crate) fn ranges(&self, bounds: &[String]) -> Result<Vec<String>, serde_json::Error> {
+        let starts = std::iter::once(None).chain(bounds.iter().cloned().map(Some));
+        let ends = bounds.iter().cloned().map(Some).chain([None]);
+        starts
+            .zip(ends)
+            .map(|(from, until)| {
+                self.cursor(Place {
+                    at: Vec::new(),
+                    from,
+                    until,
+                })
+            })
+            .collect()
+    }
+}
+
+/// Of values in order, those that cut them into about `parts` like parts.
+pub(crate) fn bounds(values: &[String], parts: usize) -> Vec<String> {
+    let places = (1..parts).filter_map(|n| values.get(n * values.len() / parts));
+    let mut bounds: Vec<String> = places.cloned().collect();
+    bounds.dedup();
+    bounds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_cut_values_into_like_parts() {
+        let values: Vec<String> = (0..101).map(|n| n.to_string()).collect();
+        assert_eq!(bounds(&values, 4), ["25", "50", "75"]);
+        assert_eq!(bounds(&values, 1), Vec::<String>::new());
+        assert_eq!(bounds(&values[..2], 4), ["0", "1"]);
+        assert_eq!(bounds(&[], 4), Vec::<String>::new());
+    }
+
+    #[test]
+    fn ranges_leave_no_gap() {
+        let order = Order {
+            table: 7,
+            key: vec![1],
+            collations: vec![None],
+        };
+        let table = TableName::new("s", "t");
+        let cursors = order.ranges(&["b".to_owned(), "f".to_owned()]).unwrap();
+        let places: Vec<Place> = cursors
+            .iter()
+            .map(|cursor| order.place(Some(cursor), &table))
+            .collect();
+        let bound = |text: &str| Some(text.to_owned());
+        let of = |from, until| Place {
+            at: Vec::new(),
+            from,
+            until,
+        };
+        assert_eq!(
+            places,
+            [
+                of(None, bound("b")),
+                of(bound("b"), bound("f")),
+                of(bound("f"), None)
+            ]
+        );
     }
 }

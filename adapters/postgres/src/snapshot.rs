@@ -20,7 +20,7 @@ use crate::catalogue::{Publication, Table, shape};
 use crate::connect::{self, Rights, literal, name, rows};
 use crate::fetch::{Fetching, cells};
 use crate::lsn;
-use crate::order::Order;
+use crate::order::{Order, Place, bounds};
 use crate::settings::Settings;
 use crate::values::{Kind, Kinds};
 
@@ -224,14 +224,24 @@ impl Reading {
             .enumerate()
             .map(|(n, column)| self.order.of(n, column))
             .collect();
-        if let Some(texts) = self.order.behind(cursor, table) {
-            let values: Vec<String> = texts
+        let place = self.order.place(cursor, table);
+        let value = |n: usize, text: &str| {
+            let type_sql = self.types.get(n).map_or("", String::as_str);
+            self.order.of(n, &format!("{}::{type_sql}", literal(text)))
+        };
+        let first = ordered.first().map_or("", String::as_str);
+        if let Some(until) = &place.until {
+            conditions.push(format!("{first} < {}", value(0, until)));
+        }
+        if let Some(from) = place.from.as_ref().filter(|_| place.at.is_empty()) {
+            conditions.push(format!("{first} >= {}", value(0, from)));
+        }
+        if !place.at.is_empty() {
+            let values: Vec<String> = place
+                .at
                 .iter()
-                .zip(&self.types)
                 .enumerate()
-                .map(|(n, (text, type_sql))| {
-                    self.order.of(n, &format!("{}::{type_sql}", literal(text)))
-                })
+                .map(|(n, text)| value(n, text))
                 .collect();
             conditions.push(format!(
                 "({}) > ({})",
@@ -251,7 +261,12 @@ impl Reading {
         sql
     }
 
-    fn cursor(&self, table: &TableName, row: &SimpleQueryRow) -> Result<String, SourceError> {
+    fn cursor(
+        &self,
+        table: &TableName,
+        before: Option<&str>,
+        row: &SimpleQueryRow,
+    ) -> Result<String, SourceError> {
         let texts: Vec<String> = self
             .paging
             .iter()
@@ -261,8 +276,12 @@ impl Reading {
             let found = format!("read table {table}: a key is not UTF-8");
             return Err(SourceError::Malformed(found));
         }
+        let place = Place {
+            at: texts,
+            ..self.order.place(before, table)
+        };
         self.order
-            .cursor(texts)
+            .cursor(place)
             .map_err(|error| SourceError::Malformed(format!("read table {table}: {error}")))
     }
 }
@@ -300,6 +319,55 @@ fn number_at(rows: &[SimpleQueryRow], at: usize, doing: &str) -> Result<u64, Sou
 
 #[async_trait]
 impl SnapshotReader for TableReader {
+    /// By the bounds that the server's own statistics have of the key's first column, put into the
+    /// order the table is read in: whatever bounds they are, the ranges are the table.
+    async fn ranges(
+        &mut self,
+        table: &TableName,
+        parts: usize,
+    ) -> Result<Vec<String>, SourceError> {
+        let doing = format!("read statistics of {table}");
+        let client = self.client().await?;
+        let (reading, _) = self.reading(&client, table).await?;
+        let column = reading.paging.first().and_then(|at| reading.columns.get(*at));
+        let (Some(column), Some(type_sql)) = (column, reading.types.first()) else {
+            return Ok(Vec::new());
+        };
+        let found = rows(
+            &client,
+            &format!(
+                "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL search_path = {}; \
+                 SELECT v.bound::pg_catalog.text FROM ( \
+                   SELECT x::{type_sql} AS bound FROM pg_catalog.pg_stats s \
+                    CROSS JOIN LATERAL pg_catalog.unnest( \
+                      s.histogram_bounds::pg_catalog.text::pg_catalog.text[]) x \
+                    WHERE s.schemaname = {} AND s.tablename = {} AND s.attname = {} \
+                      AND s.inherited = {}) v ORDER BY {}; COMMIT",
+                reading.search_path,
+                literal(&table.schema),
+                literal(&table.name),
+                literal(column),
+                !reading.only,
+                reading.order.of(0, "v.bound"),
+            ),
+            &doing,
+        )
+        .await?;
+        self.client = Some(client);
+        let values: Option<Vec<String>> = found
+            .iter()
+            .map(|row| row.try_get(0).ok().flatten().map(str::to_owned))
+            .collect();
+        let bounds = bounds(&values.unwrap_or_default(), parts);
+        if bounds.is_empty() {
+            return Ok(Vec::new());
+        }
+        reading
+            .order
+            .ranges(&bounds)
+            .map_err(|error| SourceError::Malformed(format!("{doing}: {error}")))
+    }
+
     /// Waits until every transaction that may have its commit record in the log already is seen.
     ///
     /// Such a transaction still holds the lock on its own id: that is given up after it became
@@ -394,12 +462,12 @@ impl SnapshotReader for TableReader {
             let Some(last) = fetched.last().filter(|_| fetched.len() == ask) else {
                 // The statement gave all it has: the table's end, unless that was its limit.
                 if let Some(last) = fetched.last().filter(|_| read.len() >= rows_max) {
-                    next = Some(reading.cursor(table, last)?);
+                    next = Some(reading.cursor(table, cursor, last)?);
                 }
                 break;
             };
             if fetching.full() {
-                next = Some(reading.cursor(table, last)?);
+                next = Some(reading.cursor(table, cursor, last)?);
                 break;
             }
         }
@@ -493,7 +561,7 @@ mod tests {
             only: true,
         };
         let table = TableName::new("s", "t");
-        let cursor = r#"[9,[2,1],["5","it's \\"]]"#;
+        let cursor = r#"[9,[2,1],["5","it's \\"],null,null]"#;
         let sql = reading.sql(&table, Some(cursor), 7);
         assert_eq!(
             sql,
@@ -508,9 +576,9 @@ mod tests {
         for cursor in [
             "nonsense",
             "[\"5\"]",
-            r#"[8,[2,1],["5","x"]]"#,
-            r#"[9,[1,2],["5","x"]]"#,
-            r#"[9,[2,1],["5"]]"#,
+            r#"[8,[2,1],["5","x"],null,null]"#,
+            r#"[9,[1,2],["5","x"],null,null]"#,
+            r#"[9,[2,1],["5"],null,null]"#,
         ] {
             assert_eq!(reading.sql(&table, Some(cursor), 7), first, "{cursor}");
         }

@@ -452,3 +452,61 @@ async fn a_chunk_that_is_locked_out_ends_in_time() {
     world.run("COMMIT").await;
     assert_eq!(reader.chunk(&name, None, limits(10)).await.unwrap().rows.len(), 1);
 }
+
+/// Ranges of a table are the table, whatever its key, and also when the statistics are old.
+#[tokio::test]
+async fn ranges_of_a_table_are_the_table() {
+    let columns = [
+        ("int4", "(i * 7919) % 100000"),
+        ("text COLLATE \"en-US-x-icu\"", "(ARRAY['a', 'B', 'Z', 'é', '_'])[i % 5 + 1] || i"),
+        ("text COLLATE ci", "chr(192 + i % 40) || i"),
+        ("citext", "CASE i % 2 WHEN 0 THEN 'Word' ELSE 'wORD' END || i"),
+        ("uuid", "md5(i::text)::uuid"),
+        ("timestamptz", "'2026-10-25'::timestamptz + i * interval '17 min'"),
+    ];
+    let mut sql = TYPES.to_owned();
+    let mut names = Vec::new();
+    for (n, (column, key)) in columns.iter().enumerate() {
+        names.push(format!("r{n}"));
+        sql.push_str(&format!(
+            "CREATE TABLE r{n} (k {column} PRIMARY KEY, n int);
+             INSERT INTO r{n} SELECT {key}, i FROM generate_series(1, 3000) i; ANALYZE r{n};
+             INSERT INTO r{n} SELECT {key}, i FROM generate_series(3001, 3500) i;"
+        ));
+    }
+    sql.push_str(
+        "CREATE TABLE line (a int, b int, n int, PRIMARY KEY (a, b));
+         INSERT INTO line SELECT i / 2, i, i FROM generate_series(1, 3500) i; ANALYZE line;
+         CREATE TABLE fresh (k int PRIMARY KEY, n int)",
+    );
+    names.extend(["line".to_owned(), "fresh".to_owned()]);
+    let tables: Vec<&str> = names.iter().map(String::as_str).collect();
+    let world = World::prepared(&sql, &tables).await;
+    let source = world.source();
+    let mut reader = started(&*source).await;
+    for name in &tables[..tables.len() - 1] {
+        let table = table(name);
+        let ranges = reader.ranges(&table, 4).await.unwrap();
+        assert!(ranges.len() >= 2, "{name}: {ranges:?}");
+        let mut numbers = BTreeSet::new();
+        let mut count = 0;
+        let mut sizes = Vec::new();
+        for range in ranges {
+            let mut cursor = Some(range);
+            let before = count;
+            while let Some(at) = cursor {
+                let chunk = reader.chunk(&table, Some(&at), limits(400)).await.unwrap();
+                count += chunk.rows.len();
+                for row in &chunk.rows {
+                    numbers.insert(row.after.as_ref().unwrap().last().unwrap().text());
+                }
+                cursor = chunk.next;
+            }
+            sizes.push(count - before);
+        }
+        assert_eq!((numbers.len(), count), (3_500, 3_500), "{name}: {sizes:?}");
+        assert!(sizes.iter().all(|size| *size > 0), "{name}: {sizes:?}");
+    }
+    let fresh = table("fresh");
+    assert_eq!(reader.ranges(&fresh, 4).await.unwrap(), Vec::<String>::new());
+}
