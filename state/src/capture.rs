@@ -245,7 +245,7 @@ fn write(
         ])?;
     }
     if let Some(chunk) = &commit.chunk {
-        crate::snapshot::chunk_done(db, source, chunk)?;
+        crate::snapshot::chunk_done(db, source, chunk, now)?;
     }
     if let Some(checkpoint) = &commit.checkpoint {
         let moved = db
@@ -309,8 +309,9 @@ fn hold(db: &Connection, source: i64, held: &Held, now: Timestamp) -> Result<(),
     }
     db.prepare_cached(
         "INSERT INTO held (source, rule, event_type, table_name, row_key, event_key, position,
-           reason, row_json, held_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+           reason, row_json, held_at, generation)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, coalesce((SELECT generation FROM rule
+           WHERE source = ?1 AND name = ?2), 0))",
     )?
     .execute(params![
         source,

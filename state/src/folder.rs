@@ -143,6 +143,30 @@ pub(crate) fn open_writer(folder: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
+/// Opens the file for one small write beside a running agent. `None` when there is none yet.
+pub(crate) fn open_beside(folder: &Path) -> Result<Option<Connection>, StoreError> {
+    let file = file_path(folder);
+    if !file.exists() {
+        return Ok(None);
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(&file, flags).map_err(|error| StoreError::Io {
+        what: format!("open state file {}", file.display()),
+        detail: error.to_string(),
+    })?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found != known_version() {
+        return Err(StoreError::TooNew {
+            file,
+            found,
+            known: known_version(),
+        });
+    }
+    Ok(Some(connection))
+}
+
 /// Opens the file for reading only, beside a running agent. `None` when there is none yet.
 pub(crate) fn open_reader(folder: &Path) -> Result<Option<Connection>, StoreError> {
     let file = file_path(folder);

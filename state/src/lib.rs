@@ -10,12 +10,14 @@ mod capture;
 mod counter;
 mod delivery;
 mod error;
+mod fact;
 mod folder;
 mod look;
 mod prune;
 mod publish;
 mod published;
 mod relations;
+mod resync;
 mod rules;
 mod snapshot;
 mod status;
@@ -35,9 +37,10 @@ pub use look::LookStatus;
 pub use prune::Retention;
 pub use published::PublishedBody;
 pub use relations::{GroupPart, Place, RelationStore, ToldRow};
+pub use resync::{Resync, ask_resync};
 pub use rules::{RuleInForce, RuleProgress, Stage, Untold};
 pub use snapshot::{SnapshotProgress, SourceState};
-pub use status::{DestinationStatus, HeldItem, SourceStatus, StateReader};
+pub use status::{DestinationStatus, HeldItem, SnapshotStatus, SourceStatus, StateReader};
 
 /// An open state folder; the only writer of its file. Dropping it finishes the last commit and
 /// gives the folder up.

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::capture::{CaptureReport, Published, Route, Truncated};
 use crate::error::StoreError;
+use crate::fact::Told;
 use crate::{counter, millis};
 
 /// Puts an event into the outbox, unless the same or something newer was told.
@@ -23,7 +24,17 @@ pub(crate) fn publish(
     let mut event = Cow::Borrowed(&published.event);
     let key = event.envelope.key.text();
     let lane = match event.kind() {
-        EventKind::Fact => fact_lane(event.envelope.event_type, &key),
+        EventKind::Fact => {
+            match crate::fact::told(db, source, &event)? {
+                Told::New => {}
+                Told::Same => {
+                    report.suppressed += 1;
+                    return Ok(());
+                }
+                Told::Other => event = Cow::Owned(event.corrected()),
+            }
+            fact_lane(event.envelope.event_type, &key)
+        }
         EventKind::State => {
             let known: Option<Known> = db
                 .prepare_cached(

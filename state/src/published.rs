@@ -34,8 +34,10 @@ impl Store {
                 let found: Option<(Option<String>, bool)> = db
                     .prepare_cached(
                         "SELECT body, rule <> ?4
-                           OR generation <> coalesce((SELECT r.generation FROM rule r
+                           OR generation < coalesce((SELECT r.formed FROM rule r
                              WHERE r.source = ?1 AND r.name = ?4), 0)
+                           OR version < (SELECT printf('%010d/', s.epoch) FROM source s
+                             WHERE s.id = ?1)
                            OR EXISTS (SELECT 1 FROM held h
                              WHERE h.source = ?1 AND h.rule = ?4 AND h.row_key = ?5)
                          FROM published

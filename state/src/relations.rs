@@ -237,8 +237,10 @@ impl<'t> RelationStore<'t> {
         }
         self.db
             .prepare_cached(
-                "INSERT INTO replica_row (replica, row_key, cells, places) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT DO UPDATE SET cells = excluded.cells, places = excluded.places",
+                "INSERT INTO replica_row (replica, row_key, cells, places, seen)
+                 VALUES (?1, ?2, ?3, ?4, (SELECT reading FROM replica WHERE id = ?1))
+                 ON CONFLICT DO UPDATE SET cells = excluded.cells, places = excluded.places,
+                   seen = excluded.seen",
             )?
             .execute(params![
                 replica,
@@ -247,6 +249,74 @@ impl<'t> RelationStore<'t> {
                 serde_json::json!(places).to_string()
             ])?;
         Ok(())
+    }
+
+    /// A row was found as it stands.
+    pub fn seen(&self, replica: i64, key: &str) -> Result<()> {
+        self.db
+            .prepare_cached(
+                "UPDATE replica_row SET seen = (SELECT reading FROM replica WHERE id = ?1)
+                 WHERE replica = ?1 AND row_key = ?2
+                   AND seen < (SELECT reading FROM replica WHERE id = ?1)",
+            )?
+            .execute(params![replica, key])?;
+        Ok(())
+    }
+
+    /// Whether the present reading of a replica's table has yet to see a row.
+    pub fn is_unseen(&self, replica: i64, key: &str) -> Result<bool> {
+        Ok(self
+            .db
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM replica_row w JOIN replica r ON r.id = w.replica
+                 WHERE w.replica = ?1 AND w.row_key = ?2 AND w.seen < r.reading)",
+            )?
+            .query_row(params![replica, key], |row| row.get(0))?)
+    }
+
+    /// Of the next rows behind a key, those that the present reading of their table did not see,
+    /// and the last key looked at; none = all rows have been looked at.
+    pub fn unseen(
+        &self,
+        replica: i64,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<String>, Option<String>)> {
+        let looked: Vec<(String, bool)> = self
+            .db
+            .prepare_cached(
+                "SELECT w.row_key, w.seen < r.reading FROM replica_row w
+                 JOIN replica r ON r.id = w.replica
+                 WHERE w.replica = ?1 AND w.row_key > coalesce(?2, '')
+                 ORDER BY w.row_key LIMIT ?3",
+            )?
+            .query_map(params![replica, after, limit_of(limit)], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?
+            .collect::<std::result::Result<_, _>>()?;
+        let last = looked.last().filter(|_| looked.len() == limit);
+        let last = last.map(|(key, _)| key.clone());
+        let unseen = looked.into_iter().filter(|(_, unseen)| *unseen);
+        Ok((unseen.map(|(key, _)| key).collect(), last))
+    }
+
+    /// What the present reading of a table did not see has left its replica.
+    pub fn swept(&self, table: &str) -> Result<()> {
+        self.db
+            .prepare_cached(
+                "UPDATE replica SET swept = reading WHERE source = ?1 AND table_name = ?2",
+            )?
+            .execute(params![self.source, table])?;
+        Ok(())
+    }
+
+    /// Tables whose replicas may still hold rows that their present reading did not see.
+    pub fn unswept(&self) -> Result<Vec<String>> {
+        Ok(self
+            .db
+            .prepare_cached("SELECT table_name FROM replica WHERE source = ?1 AND swept < reading")?
+            .query_map([self.source], |row| row.get(0))?
+            .collect::<std::result::Result<_, _>>()?)
     }
 
     /// Adds a stored row to an index.
@@ -547,22 +617,4 @@ fn told_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<ToldRow> {
         held: row.get(2)?,
         part: row.get(3)?,
     })
-}
-
-/// Forgets the rows of a source's replicas, which are read again; what was told stays known.
-pub(crate) fn forget_rows(db: &Connection, source: i64) -> Result<()> {
-    db.execute(
-        "DELETE FROM replica_place WHERE idx IN (SELECT i.id FROM replica_index i
-         JOIN replica r ON r.id = i.replica WHERE r.source = ?1)",
-        [source],
-    )?;
-    db.execute(
-        "DELETE FROM replica_row WHERE replica IN (SELECT id FROM replica WHERE source = ?1)",
-        [source],
-    )?;
-    db.execute(
-        "DELETE FROM mark WHERE relation IN (SELECT id FROM relation WHERE source = ?1)",
-        [source],
-    )?;
-    Ok(())
 }

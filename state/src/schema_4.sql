@@ -20,3 +20,46 @@ CREATE TABLE look (
   heartbeat_sent_at INTEGER,          -- NULL = none was sent
   heartbeat_took_ms INTEGER           -- NULL = it has not come round
 ) STRICT;
+-- Tables that are read again and compared: a lost position, or a person who asked for it.
+
+-- Readings that a person asked for beside a running agent, which takes them up.
+CREATE TABLE resync_request (
+  id       INTEGER PRIMARY KEY AUTOINCREMENT,
+  source   TEXT NOT NULL,
+  tables   TEXT,                      -- JSON list; NULL = all, and the log from where it begins
+  asked_at INTEGER NOT NULL
+) STRICT;
+
+-- Facts that were told: none of them is told twice, whatever is read again.
+CREATE TABLE fact (
+  source     INTEGER NOT NULL,
+  id         BLOB NOT NULL,           -- 16 bytes: the event's id as a fact
+  digest     BLOB,                    -- 8 bytes of what was told last; NULL = not known
+  generation INTEGER NOT NULL,        -- of the rule that told it last
+  PRIMARY KEY (source, id)
+) STRICT, WITHOUT ROWID;
+INSERT INTO fact (source, id, digest, generation)
+  SELECT source, unhex(substr(event_id, 5)), NULL, 0 FROM outbox WHERE op = 'fact'
+  ON CONFLICT DO NOTHING;
+
+-- A replica's rows by the reading they were last seen in; what the present one did not see is gone.
+ALTER TABLE replica ADD COLUMN reading INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE replica ADD COLUMN swept INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE replica_row ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;
+
+-- The generation in which the rule's present form came into force; later ones are readings.
+ALTER TABLE rule ADD COLUMN formed INTEGER NOT NULL DEFAULT 0;
+UPDATE rule SET formed = generation;
+-- The generation of the rule that held it: what a later reading did not see is no longer there.
+ALTER TABLE held ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
+UPDATE held SET generation = coalesce((SELECT r.generation FROM rule r
+  WHERE r.source = held.source AND r.name = held.rule), 0);
+
+-- How a table's reading goes: for status, and as the record that it was completed.
+ALTER TABLE snapshot ADD COLUMN estimate INTEGER;     -- rows, as the source's catalogue believes
+ALTER TABLE snapshot ADD COLUMN run_at INTEGER;       -- since when it is read without a break
+ALTER TABLE snapshot ADD COLUMN run_rows INTEGER NOT NULL DEFAULT 0;  -- rows before that
+ALTER TABLE snapshot ADD COLUMN read_at INTEGER;      -- its newest chunk
+ALTER TABLE snapshot ADD COLUMN done_at INTEGER;      -- its last chunk was stored
+ALTER TABLE snapshot ADD COLUMN paused_until INTEGER; -- within a pause of the settings
+ALTER TABLE snapshot ADD COLUMN problem TEXT;         -- why it does not go on

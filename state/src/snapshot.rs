@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::capture::ChunkDone;
 use crate::error::StoreError;
-use crate::{Store, from_millis};
+use crate::{Store, from_millis, millis};
 
 /// What the store knows of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,38 +91,8 @@ impl Store {
             .await
     }
 
-    /// Forgets the position of a source and starts a new life of its numbering: every table is read
-    /// again, and what is published then counts as newer than all before. `None` = there is no such
-    /// source.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn resync(&self, name: &str) -> Result<Option<u32>, StoreError> {
-        let name = name.to_owned();
-        self.writer
-            .run(move |db| {
-                let found: Option<(i64, u32)> = db
-                    .query_row(
-                        "UPDATE source SET epoch = epoch + 1, checkpoint = NULL, server = NULL,
-                           problem = NULL
-                         WHERE name = ?1 RETURNING id, epoch",
-                        [&name],
-                        |row| Ok((row.get(0)?, row.get(1)?)),
-                    )
-                    .optional()?;
-                let Some((id, epoch)) = found else {
-                    return Ok(None);
-                };
-                db.execute("DELETE FROM snapshot WHERE source = ?1", [id])?;
-                db.execute("DELETE FROM guard WHERE source = ?1", [id])?;
-                crate::rules::tell_all(db, id)?;
-                crate::relations::forget_rows(db, id)?;
-                Ok(Some(epoch))
-            })
-            .await
-    }
-
-    /// The snapshot progress of a source's tables; tables not seen before are added as not begun.
+    /// The snapshot progress of a source's tables, which are read on from now; tables not seen
+    /// before are added as not begun.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -131,15 +101,21 @@ impl Store {
         source: i64,
         epoch: u32,
         tables: Vec<String>,
+        now: Timestamp,
     ) -> Result<Vec<SnapshotProgress>, StoreError> {
         self.writer
             .run(move |db| {
+                db.execute(
+                    "UPDATE snapshot SET run_at = ?2, run_rows = row_count, problem = NULL
+                     WHERE source = ?1 AND NOT done",
+                    params![source, millis(now)],
+                )?;
                 let mut all = Vec::with_capacity(tables.len());
                 for table in tables {
                     db.execute(
-                        "INSERT INTO snapshot (source, table_name, epoch) VALUES (?1, ?2, ?3)
-                         ON CONFLICT DO NOTHING",
-                        params![source, table, epoch],
+                        "INSERT INTO snapshot (source, table_name, epoch, run_at)
+                         VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+                        params![source, table, epoch, millis(now)],
                     )?;
                     all.push(db.query_row(
                         "SELECT done, cursor, row_count, once_more FROM snapshot
@@ -157,6 +133,77 @@ impl Store {
                     )?);
                 }
                 Ok(all)
+            })
+            .await
+    }
+
+    /// Remembers how many rows tables are believed to have, by table.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn estimate(
+        &self,
+        source: i64,
+        tables: Vec<(String, Option<u64>)>,
+    ) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| {
+                for (table, rows) in tables {
+                    let rows = rows.map(|rows| i64::try_from(rows).unwrap_or(i64::MAX));
+                    db.execute(
+                        "UPDATE snapshot SET estimate = ?3 WHERE source = ?1 AND table_name = ?2",
+                        params![source, table, rows],
+                    )?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    /// Rows read of a table so far, and how many it is believed to have.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn rows_read(
+        &self,
+        source: i64,
+        table: String,
+    ) -> Result<(u64, Option<u64>), StoreError> {
+        self.writer
+            .run(move |db| {
+                let (rows, estimate): (i64, Option<i64>) = db
+                    .query_row(
+                        "SELECT row_count, estimate FROM snapshot
+                         WHERE source = ?1 AND table_name = ?2",
+                        params![source, table],
+                        |row| Ok((row.get(0)?, row.get(1)?)),
+                    )
+                    .optional()?
+                    .unwrap_or_default();
+                Ok((rows.unsigned_abs(), estimate.map(i64::unsigned_abs)))
+            })
+            .await
+    }
+
+    /// Remembers why a table's reading does not go on, for `status`; its next chunk forgets it.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn snapshot_stands(
+        &self,
+        source: i64,
+        table: String,
+        problem: Option<String>,
+        paused_until: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| {
+                db.execute(
+                    "UPDATE snapshot SET problem = ?3, paused_until = ?4
+                     WHERE source = ?1 AND table_name = ?2 AND NOT done",
+                    params![source, table, problem, paused_until.map(millis)],
+                )?;
+                Ok(())
             })
             .await
     }
@@ -206,12 +253,17 @@ pub(crate) fn chunk_done(
     db: &Connection,
     source: i64,
     chunk: &ChunkDone,
+    now: Timestamp,
 ) -> Result<(), StoreError> {
     let done = chunk.next.is_none();
     let once_more: bool = db
         .prepare_cached(
             "UPDATE snapshot SET cursor = ?3, done = ?4 AND NOT once_more,
-               row_count = row_count + ?5, once_more = once_more AND NOT ?4
+               row_count = CASE WHEN ?4 AND once_more THEN 0 ELSE row_count + ?5 END,
+               run_rows = CASE WHEN ?4 AND once_more THEN 0 ELSE run_rows END,
+               run_at = CASE WHEN ?4 AND once_more THEN ?6 ELSE run_at END,
+               once_more = once_more AND NOT ?4, read_at = ?6, problem = NULL,
+               paused_until = NULL, done_at = CASE WHEN ?4 AND NOT once_more THEN ?6 END
              WHERE source = ?1 AND table_name = ?2 RETURNING NOT done",
         )?
         .query_row(
@@ -220,7 +272,8 @@ pub(crate) fn chunk_done(
                 chunk.table,
                 chunk.next,
                 done,
-                i64::try_from(chunk.rows).unwrap_or(i64::MAX)
+                i64::try_from(chunk.rows).unwrap_or(i64::MAX),
+                millis(now)
             ],
             |row| row.get(0),
         )
@@ -241,7 +294,8 @@ pub(crate) fn chunk_done(
 pub(crate) fn read_again(db: &Connection, source: i64, table: &str) -> Result<(), StoreError> {
     db.execute(
         "UPDATE snapshot SET once_more = NOT done AND cursor IS NOT NULL,
-           cursor = CASE WHEN done THEN NULL ELSE cursor END, done = 0
+           row_count = CASE WHEN done THEN 0 ELSE row_count END,
+           cursor = CASE WHEN done THEN NULL ELSE cursor END, done = 0, done_at = NULL
          WHERE source = ?1 AND table_name = ?2",
         params![source, table],
     )?;

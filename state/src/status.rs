@@ -28,6 +28,10 @@ pub struct SourceStatus {
     pub checkpoint: Option<String>,
     /// Why the source does not run, in plain words.
     pub problem: Option<String>,
+    /// What a person asked to be read again and the agent has not taken up yet.
+    pub resync_asked: Vec<String>,
+    /// How the reading of each table stands.
+    pub tables: Vec<SnapshotStatus>,
     /// When the checkpoint last moved.
     pub updated_at: Option<Timestamp>,
     /// Commit time of the newest change stored.
@@ -52,6 +56,31 @@ pub struct SourceStatus {
     pub held: u64,
     /// How its log was kept when it was last looked at.
     pub look: Option<LookStatus>,
+}
+
+/// How the reading of one table stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SnapshotStatus {
+    /// The table.
+    pub table: String,
+    /// All of it has been read and stored.
+    pub done: bool,
+    /// When that was.
+    pub done_at: Option<Timestamp>,
+    /// Rows read so far.
+    pub rows: u64,
+    /// Rows that the source's catalogue believes it has.
+    pub estimate: Option<u64>,
+    /// Rows a second since it is read without a break.
+    pub rows_per_second: Option<u64>,
+    /// Seconds until it is done at that rate, about.
+    pub eta_seconds: Option<u64>,
+    /// When something of it was read last, or its reading went on.
+    pub read_at: Option<Timestamp>,
+    /// Within a pause of the settings, until then.
+    pub paused_until: Option<Timestamp>,
+    /// Why it does not go on.
+    pub problem: Option<String>,
 }
 
 /// How one destination stands.
@@ -94,6 +123,72 @@ pub struct HeldItem {
     pub reason: String,
     /// Since when.
     pub since: Timestamp,
+}
+
+/// Whether a state file is of a version that no agent of this version has opened yet.
+fn is_older(db: &Connection) -> Result<bool, StoreError> {
+    let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok(version < 4)
+}
+
+/// How the reading of each table stands.
+fn tables(db: &Connection, source: &str) -> Result<Vec<SnapshotStatus>, StoreError> {
+    if is_older(db)? {
+        return Ok(Vec::new());
+    }
+    let mut query = db.prepare_cached(
+        "SELECT p.table_name, p.done, p.done_at, p.row_count, p.estimate, p.run_at, p.run_rows,
+           p.read_at, p.paused_until, p.problem
+         FROM snapshot p JOIN source s ON s.id = p.source WHERE s.name = ?1 ORDER BY p.table_name",
+    )?;
+    let rows = query.query_map([source], |row| {
+        let done: bool = row.get(1)?;
+        let moment = |at: Option<i64>| at.map(from_millis);
+        let (run_at, read_at): (Option<i64>, Option<i64>) = (row.get(5)?, row.get(7)?);
+        let rows = count(row.get(3)?);
+        let estimate = row.get::<_, Option<i64>>(4)?.map(count);
+        let in_run = rows.saturating_sub(count(row.get(6)?));
+        let millis = run_at.zip(read_at).map_or(0, |(run, read)| read - run);
+        let rows_per_second = (!done && millis > 0 && in_run > 0)
+            .then(|| in_run.saturating_mul(1_000) / count(millis));
+        let left = estimate.and_then(|estimate| estimate.checked_sub(rows));
+        let eta_seconds = rows_per_second
+            .filter(|rate| *rate > 0)
+            .and_then(|rate| Some(left?.div_ceil(rate)));
+        Ok(SnapshotStatus {
+            table: row.get(0)?,
+            done,
+            done_at: moment(row.get(2)?),
+            rows,
+            estimate,
+            rows_per_second,
+            eta_seconds,
+            read_at: moment(run_at.max(read_at)),
+            paused_until: moment(row.get(8)?),
+            problem: row.get(9)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The tables of each request that waits, in words.
+fn asked(db: &Connection, source: &str) -> Result<Vec<String>, StoreError> {
+    if is_older(db)? {
+        return Ok(Vec::new());
+    }
+    let mut query =
+        db.prepare_cached("SELECT tables FROM resync_request WHERE source = ?1 ORDER BY id")?;
+    let rows = query.query_map([source], |row| row.get::<_, Option<String>>(0))?;
+    let mut found = Vec::new();
+    for row in rows {
+        found.push(match row? {
+            None => "every table".to_owned(),
+            Some(text) => serde_json::from_str::<Vec<String>>(&text)
+                .map_err(|_| StoreError::Invariant("a request does not parse".to_owned()))?
+                .join(", "),
+        });
+    }
+    Ok(found)
 }
 
 fn count(value: i64) -> u64 {
@@ -151,6 +246,8 @@ impl StateReader {
                 snapshot_rows: count(row.get(7)?),
                 held: count(row.get(8)?),
                 problem: row.get(9)?,
+                resync_asked: Vec::new(),
+                tables: Vec::new(),
                 changes: 0,
                 events: 0,
                 suppressed: 0,
@@ -162,6 +259,8 @@ impl StateReader {
         let mut all: Vec<SourceStatus> = rows.collect::<Result<_, _>>()?;
         for source in &mut all {
             let scope = format!("source:{}", source.name);
+            source.resync_asked = asked(db, &source.name)?;
+            source.tables = tables(db, &source.name)?;
             source.changes = self.counter(&scope, "changes")?;
             source.events = self.counter(&scope, "events")?;
             source.suppressed = self.counter(&scope, "suppressed")?;

@@ -186,7 +186,7 @@ async fn the_guard_remembers_rows_until_their_table_is_done() {
     let table = "public.products".to_owned();
     world
         .store
-        .snapshots(world.source, 1, vec![table.clone()])
+        .snapshots(world.source, 1, vec![table.clone()], NOW)
         .await
         .unwrap();
     let mut commit = world.commit_of(vec![], 7);
@@ -224,7 +224,7 @@ async fn the_guard_remembers_rows_until_their_table_is_done() {
         .unwrap();
     let progress = world
         .store
-        .snapshots(world.source, 1, vec![table.clone()])
+        .snapshots(world.source, 1, vec![table.clone()], NOW)
         .await
         .unwrap();
     assert_eq!(
@@ -245,7 +245,7 @@ async fn the_guard_remembers_rows_until_their_table_is_done() {
     assert!(
         world
             .store
-            .snapshots(world.source, 1, vec![table])
+            .snapshots(world.source, 1, vec![table], NOW)
             .await
             .unwrap()[0]
             .done

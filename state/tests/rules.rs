@@ -26,7 +26,7 @@ async fn open(world: &World, rules: &[RuleInForce]) -> Vec<RuleProgress> {
     let opened = world.store.open_rules(world.source, rules.to_vec(), at);
     let opened = opened.await.unwrap();
     let tables = vec!["item".to_owned()];
-    let snapshots = world.store.snapshots(world.source, 1, tables);
+    let snapshots = world.store.snapshots(world.source, 1, tables, NOW);
     snapshots.await.unwrap();
     opened
 }
@@ -53,7 +53,7 @@ async fn chunk(world: &World, next: Option<&str>) {
 /// Whether the table is read, and from where.
 async fn reading(world: &World) -> Option<Option<String>> {
     let tables = vec!["item".to_owned()];
-    let found = world.store.snapshots(world.source, 1, tables).await;
+    let found = world.store.snapshots(world.source, 1, tables, NOW).await;
     let progress = found.unwrap().remove(0);
     (!progress.done).then_some(progress.cursor)
 }

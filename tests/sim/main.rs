@@ -21,10 +21,10 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use engine::{DestinationPlan, Plan, RetryPolicy, SourcePlan, SourceSetup};
+use engine::{DestinationPlan, Pace, Pause, Plan, RetryPolicy, SourcePlan, SourceSetup};
 use mappings::{Mapping, MappingSet};
 use rand::RngExt;
-use state::{Retention, Store};
+use state::{Resync, Retention, Store};
 use tokio::sync::{Notify, watch};
 use world::{Shared, SimDestination, SimSource, VirtualClock, World, lock};
 
@@ -112,6 +112,7 @@ fn start(
         source: Arc::new(SimSource(Arc::clone(world), folder.to_owned())),
         mapping: Arc::new(MappingSet::new(vec![mapping]).unwrap()),
         reads_per_second: 1_000,
+        pace: lock(world).pace.clone(),
     };
     let (setup_sender, setup) = watch::channel(setup);
     let (stop_sender, stop) = watch::channel(false);
@@ -168,6 +169,17 @@ async fn crash(agent: Agent) {
     }
 }
 
+/// As `lighterman source resync` does while no agent runs.
+async fn resync(folder: &std::path::Path) {
+    let store = Store::open(folder).unwrap();
+    store.resync("erp", Resync::All).await.unwrap();
+}
+
+/// As it does beside a running agent.
+fn ask_resync(folder: &std::path::Path, what: &Resync) {
+    state::ask_resync(folder, "erp", what, jiff::Timestamp::UNIX_EPOCH).unwrap();
+}
+
 /// Lets virtual time pass, and the store's real thread keep up with it: virtual time stands still
 /// while a blocking task runs.
 async fn pass(time: Duration) {
@@ -184,6 +196,10 @@ async fn simulate(seed: u64) {
     let (steps, batch) = {
         let mut world = lock(&world);
         world.seed_rows();
+        world.pace.parallel = world.rng.random_range(1..3);
+        if world.chance(20) {
+            world.pace.rows_per_second = Some(50);
+        }
         (200, if seed.is_multiple_of(2) { 1 } else { 5 })
     };
     let mut agent = start(&world, folder.path(), began, batch, 0);
@@ -195,8 +211,19 @@ async fn simulate(seed: u64) {
         };
         world.1.notify_one();
         pass(pause).await;
+        if let Some(tables) = lock(&world).resync() {
+            ask_resync(folder.path(), &tables);
+        }
         if crashes {
             crash(agent).await;
+            if lock(&world).chance(20) {
+                lock(&world).lose_log();
+                if lock(&world).chance(50) {
+                    resync(folder.path()).await;
+                } else {
+                    ask_resync(folder.path(), &Resync::All);
+                }
+            }
             let version = {
                 let mut world = lock(&world);
                 if world.chance(60) {
@@ -253,6 +280,75 @@ impl RandomMillis for rand::rngs::StdRng {
     fn random_version(&mut self) -> usize {
         self.random_range(0..VERSIONS)
     }
+}
+
+/// Reads all tables at a pace; when that began, and when chunks of how many rows were read.
+fn chunks_at(pace: Pace) -> (tokio::time::Instant, Vec<(tokio::time::Instant, usize)>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let world: Shared = Arc::new((Mutex::new(World::new(1)), Notify::new()));
+        let folder = tempfile::tempdir().unwrap();
+        let began = tokio::time::Instant::now();
+        {
+            let mut world = lock(&world);
+            world.seed_rows();
+            world.faults = false;
+            world.pace = pace;
+        }
+        let agent = start(&world, folder.path(), began, 5, 0);
+        while !lock(&world).differences().is_empty() {
+            assert!(
+                began.elapsed() < Duration::from_hours(3),
+                "it reads nothing"
+            );
+            pass(Duration::from_millis(500)).await;
+        }
+        crash(agent).await;
+        (began, std::mem::take(&mut lock(&world).chunks))
+    })
+}
+
+#[test]
+fn tables_are_read_no_faster_than_the_settings_say() {
+    for parallel in [1, 2] {
+        let rate = 6;
+        let (began, chunks) = chunks_at(Pace {
+            rows_per_second: Some(rate),
+            parallel,
+            ..Pace::default()
+        });
+        let mut rows = 0.0;
+        for (at, more) in chunks {
+            let seconds = at.duration_since(began).as_secs_f64();
+            // Each reader may be one chunk of three rows ahead.
+            let most = seconds * f64::from(rate) + f64::from(u32::try_from(parallel).unwrap() * 3);
+            rows += f64::from(u32::try_from(more).unwrap());
+            assert!(
+                rows <= most,
+                "{rows} rows after {seconds} s with {parallel} readers"
+            );
+        }
+        assert!(rows >= 90.0, "all rows are read: {rows}");
+    }
+}
+
+#[test]
+fn no_table_is_read_while_the_settings_say_pause() {
+    // The clock of a simulation begins at midnight.
+    let time = |text: &str| text.parse().unwrap();
+    let (began, chunks) = chunks_at(Pace {
+        pauses: vec![Pause {
+            from: time("23:00"),
+            to: time("01:30"),
+        }],
+        ..Pace::default()
+    });
+    let first = chunks[0].0.duration_since(began);
+    assert!(first >= Duration::from_mins(90), "read after {first:?}");
 }
 
 #[test]

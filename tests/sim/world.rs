@@ -12,10 +12,11 @@ use contract::{
     RowChange, Sees, SnapshotChunk, SnapshotReader, Source, SourceError, TableName, TableShape,
     Value,
 };
+use engine::Pace;
 use jiff::Timestamp;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use state::StateReader;
+use state::{Resync, StateReader};
 use tokio::sync::Notify;
 
 /// Virtual time: tokio's paused clock, which jumps when nothing is running.
@@ -62,6 +63,10 @@ pub struct World {
     /// Released by an acknowledgement: everything up to here is gone from the log.
     released: u64,
     pub faults: bool,
+    /// How its tables are read.
+    pub pace: Pace,
+    /// When chunks were read, and how many rows each had.
+    pub chunks: Vec<(tokio::time::Instant, usize)>,
     /// Which mapping is in force.
     pub version: usize,
     pub received: Received,
@@ -73,6 +78,8 @@ pub struct World {
 pub struct Received {
     pub state: BTreeMap<String, (Position, Option<String>)>,
     pub facts: BTreeMap<String, usize>,
+    /// What was said last of each fact.
+    quantities: BTreeMap<String, String>,
     ids: BTreeMap<String, (String, i64)>,
     pub violations: Vec<String>,
     pub arrivals: usize,
@@ -111,6 +118,8 @@ impl World {
             next_position: 1,
             released: 0,
             faults: true,
+            pace: Pace::default(),
+            chunks: Vec::new(),
             version: 0,
             received: Received::default(),
             facts: BTreeSet::new(),
@@ -218,6 +227,62 @@ impl World {
         self.settle(40);
     }
 
+    /// What is asked to be read again, by chance.
+    pub fn resync(&mut self) -> Option<Resync> {
+        if !self.chance(2) {
+            return None;
+        }
+        Some(match self.rng.random_range(0..4) {
+            0 => Resync::All,
+            1 => Resync::Tables(vec!["public.item".to_owned()]),
+            2 => Resync::Tables(vec!["public.move".to_owned()]),
+            _ => Resync::Tables(vec!["public.item".to_owned(), "public.move".to_owned()]),
+        })
+    }
+
+    /// The log is lost, with changes that it told nobody of: rows came, changed and went.
+    pub fn lose_log(&mut self) {
+        self.settle(100);
+        for _ in 0..self.rng.random_range(0..30) {
+            let n = self.rng.random_range(0..KEYS + STILL);
+            let sku = format!("S{n}");
+            match self.rng.random_range(0..8) {
+                0 | 1 => drop(self.rows.remove(&sku)),
+                2 | 3 => {
+                    let name = Value::Text(format!("g{}", self.rng.random_range(0..1_000_000)));
+                    self.rows.insert(sku.clone(), vec![Value::Text(sku), name]);
+                }
+                4 => {
+                    let id = format!("gap{}", self.facts.len());
+                    let row = vec![Value::Text(id.clone()), Value::Int(3), Value::Text(sku)];
+                    self.rows.insert(format!("{MOVE}{id}"), row);
+                    self.facts.insert(id);
+                }
+                5 => {
+                    // Nobody can tell of it any more, if nobody did so far.
+                    let moves = self.rows.keys().filter(|id| id.starts_with(MOVE));
+                    let moves: Vec<String> = moves.cloned().collect();
+                    let id = moves[self.rng.random_range(0..moves.len())].clone();
+                    self.rows.remove(&id);
+                    self.facts.remove(&id[MOVE.len()..]);
+                }
+                _ => {
+                    let qty = self.rng.random_range(10..20);
+                    let moves = self.rows.keys().filter(|id| id.starts_with(MOVE));
+                    let moves: Vec<String> = moves.cloned().collect();
+                    let id = &moves[self.rng.random_range(0..moves.len())];
+                    if let Some(row) = self.rows.get_mut(id) {
+                        row[1] = Value::Int(qty);
+                    }
+                }
+            }
+        }
+        self.log.clear();
+        self.next_position += 2;
+        self.released = self.next_position;
+        self.next_position += 1;
+    }
+
     /// Makes stalled transactions visible, each by chance.
     pub fn settle(&mut self, percent: u32) {
         let mut still = Vec::new();
@@ -239,6 +304,18 @@ impl World {
     /// What differs between source and receiver, in words.
     pub fn differences(&self) -> Vec<String> {
         let mut found = self.received.violations.clone();
+        for (id, row) in &self.rows {
+            let Some(id) = id.strip_prefix(MOVE) else {
+                continue;
+            };
+            let says = self.received.quantities.get(&format!("ACME|{id}"));
+            let Value::Int(qty) = row[1] else { continue };
+            if says.is_some_and(|says| *says != format!("\"{qty}\"")) {
+                found.push(format!(
+                    "fact {id} is {qty} at the source, {says:?} at the receiver"
+                ));
+            }
+        }
         let mut wanted: BTreeMap<String, String> = BTreeMap::new();
         for (sku, row) in self.rows.iter().filter(|(sku, _)| !sku.starts_with(MOVE)) {
             let name = row[1].text().unwrap();
@@ -333,7 +410,7 @@ struct SimStream {
     folder: PathBuf,
 }
 
-struct SimReader(Shared);
+struct SimReader(Shared, u32);
 
 #[async_trait]
 impl Source for SimSource {
@@ -353,7 +430,7 @@ impl Source for SimSource {
         let released = lock(&self.0).released;
         let at = after
             .cloned()
-            .unwrap_or(Position::border(epoch, LogPos::from_number(0)));
+            .unwrap_or(Position::border(epoch, LogPos::from_number(released)));
         if at.pos.number().unwrap() < released {
             return Err(SourceError::PositionLost {
                 what: format!("the log was released up to {released}, the checkpoint is {at}"),
@@ -369,8 +446,8 @@ impl Source for SimSource {
         }))
     }
 
-    async fn snapshot(&self, _: u32) -> Result<Box<dyn SnapshotReader>, SourceError> {
-        Ok(Box::new(SimReader(Arc::clone(&self.0))))
+    async fn snapshot(&self, epoch: u32) -> Result<Box<dyn SnapshotReader>, SourceError> {
+        Ok(Box::new(SimReader(Arc::clone(&self.0), epoch)))
     }
 }
 
@@ -389,14 +466,18 @@ impl ChangeStream for SimStream {
                 let mut end = None;
                 for logged in &world.log {
                     for change in &logged.changes {
+                        let mut change = change.clone();
+                        change.position.epoch = self.epoch;
                         if change.position > self.at && changes.len() < most {
-                            changes.push(change.clone());
                             end = Some(change.position.clone());
+                            changes.push(change);
                         }
                     }
                     let border = Position::border(self.epoch, LogPos::from_number(logged.end));
                     let whole = logged.changes.last().is_none_or(|last| {
-                        last.position <= self.at || changes.last() == Some(last)
+                        let mut last = last.position.clone();
+                        last.epoch = self.epoch;
+                        last <= self.at || changes.last().is_some_and(|c| c.position == last)
                     });
                     if !whole || changes.len() >= most {
                         if whole && border > self.at {
@@ -473,7 +554,7 @@ impl SnapshotReader for SimReader {
             return Err(SourceError::Disconnected("simulated".to_owned()));
         }
         let end = world.log.last().map_or(world.released, |logged| logged.end);
-        let mark = Position::border(1, LogPos::from_number(end));
+        let mark = Position::border(self.1, LogPos::from_number(end));
         let in_progress: Vec<u64> = world.stalled.iter().map(|(t, _)| *t).collect();
         let sees = Sees::Transactions {
             xmin: in_progress
@@ -493,6 +574,9 @@ impl SnapshotReader for SimReader {
             .map(|(sku, row)| (sku.clone(), row.clone()))
             .collect();
         let next = (wanted.len() == 3).then(|| wanted[2].0.clone());
+        world
+            .chunks
+            .push((tokio::time::Instant::now(), wanted.len()));
         let shape = if moves { move_shape() } else { item_shape() };
         let rows = wanted
             .into_iter()
@@ -608,6 +692,8 @@ impl Received {
             return;
         }
         if outgoing.kind() == EventKind::Fact {
+            let quantity = json["body"]["quantity"].to_string();
+            self.quantities.insert(outgoing.key.clone(), quantity);
             let told = self.facts.entry(outgoing.key.clone()).or_default();
             if json["op"] == "correction" {
                 *told = (*told).max(1);
@@ -622,7 +708,7 @@ impl Received {
         }
         let version = &json["version"];
         let position = Position {
-            epoch: 1,
+            epoch: u32::try_from(version["epoch"].as_u64().unwrap()).unwrap(),
             pos: LogPos::try_new(version["pos"].as_str().unwrap()).unwrap(),
             seq: u32::try_from(version["seq"].as_u64().unwrap()).unwrap(),
         };

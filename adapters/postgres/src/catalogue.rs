@@ -321,8 +321,8 @@ pub(crate) struct Published {
     pub(crate) table: TableName,
     /// The published columns; `None` = all (always before PostgreSQL 15).
     pub(crate) columns: Option<Vec<String>>,
-    /// Only rows that pass a filter are published.
-    pub(crate) filtered: bool,
+    /// Only rows that pass this condition are published; `None` = all.
+    pub(crate) filter: Option<String>,
     /// A computed column among `columns` is in the log: since PostgreSQL 18. Before, the list names
     /// them all, and the log none.
     computed: bool,
@@ -363,7 +363,7 @@ impl Publication {
             .query(
                 "SELECT p.schemaname, p.tablename,
                         pg_catalog.to_jsonb(p) -> 'attnames' #>> '{}',
-                        (pg_catalog.to_jsonb(p) ->> 'rowfilter') IS NOT NULL
+                        pg_catalog.to_jsonb(p) ->> 'rowfilter'
                    FROM pg_catalog.pg_publication_tables p WHERE p.pubname = $1",
                 &[&name],
             )
@@ -387,7 +387,7 @@ impl Publication {
             Published {
                 table: TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)),
                 columns: columns.and_then(|json| serde_json::from_str(&json).ok()),
-                filtered: row.get(3),
+                filter: row.get(3),
                 computed,
             }
         });

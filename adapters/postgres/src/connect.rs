@@ -15,9 +15,9 @@ use crate::wire::{self, Failure, Login, Reading, Replication};
 /// Who we are in `pg_stat_activity`.
 const APPLICATION: &str = "lighterman";
 /// What prepares a database for us.
-pub(crate) const RESYNC: &str = "stop the agent; lighterman source resync; drop the slot if it is \
-     still there (SELECT pg_drop_replication_slot(..)) and lighterman source prepare --apply; start \
-     the agent";
+pub(crate) const RESYNC: &str = "if the slot is there and its log is lost, SELECT \
+     pg_drop_replication_slot(..); then lighterman source prepare --apply, and lighterman source \
+     resync: every table is read again and compared";
 pub(crate) const PREPARE: &str = "lighterman source prepare --apply";
 /// How long a connection may take to be there.
 const CONNECT_MAX: Duration = Duration::from_secs(5);

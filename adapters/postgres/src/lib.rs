@@ -26,6 +26,7 @@ mod identity;
 mod known;
 mod look;
 mod lsn;
+mod order;
 mod prepare;
 mod pulse;
 mod query;

@@ -20,6 +20,7 @@ use crate::catalogue::{Column, Publication, Table, publish_sql, shape};
 use crate::connect::{self, Rights, literal, name, rows};
 use crate::fetch::{Fetching, cells};
 use crate::lsn;
+use crate::order::{Order, Place, bounds};
 use crate::settings::Settings;
 use crate::values::{Kind, Kinds};
 
@@ -47,6 +48,10 @@ struct Reading {
     paging: Vec<usize>,
     /// Of the paging columns, as SQL.
     types: Vec<String>,
+    /// The order that the paging columns stand in.
+    order: Order,
+    /// Which rows are published; `None` = all.
+    filter: Option<String>,
     /// Where the comparison of the paging columns is looked up. A type from an extension brings
     /// its own (citext compares without case); with another than the index has, rows would fall
     /// between two chunks.
@@ -98,6 +103,10 @@ impl TableReader {
         let Some(paging) = now.paging(captured).filter(|_| !key.is_empty()) else {
             return Err(no_key(&now, captured));
         };
+        let order = Order::read(client, table, paging).await?;
+        let Some(order) = order else {
+            return Err(no_key(&now, captured));
+        };
         let publication = Publication::read(client, &self.settings.publication).await?;
         let published = match publication.as_ref().map(|known| known.table(table)) {
             // Its changes are not told: whatever is read of it now would be outdated unnoticed.
@@ -111,6 +120,10 @@ impl TableReader {
             Some(Some(published)) => Some(published.clone()),
             None => None,
         };
+        // The log tells of no other rows, so a snapshot reads no others.
+        let filter = published
+            .as_ref()
+            .and_then(|published| published.filter.clone());
         let told = |column: &&Column| match &published {
             Some(published) => published.tells(column),
             None => !column.generated,
@@ -137,6 +150,8 @@ impl TableReader {
             kinds: oids.iter().map(|oid| self.kinds.of(*oid)).collect(),
             paging: places,
             types,
+            order,
+            filter,
             search_path: search_path(client, &paging_oids).await?,
             only: !now.partitioned,
             columns: names.clone(),
@@ -189,12 +204,7 @@ fn no_key(table: &Table, captured: &CapturedTable) -> SourceError {
 
 impl Reading {
     /// The statement that reads on after `cursor`.
-    fn sql(
-        &self,
-        table: &TableName,
-        cursor: Option<&str>,
-        rows_max: usize,
-    ) -> Result<String, SourceError> {
+    fn sql(&self, table: &TableName, cursor: Option<&str>, rows_max: usize) -> String {
         let columns: Vec<String> = self.columns.iter().map(|column| name(column)).collect();
         let paging: Vec<&str> = self
             .paging
@@ -214,43 +224,69 @@ impl Reading {
             .iter()
             .map(|column| format!("{column} IS NOT NULL"))
             .collect();
-        if let Some(cursor) = cursor {
-            let texts: Vec<String> = serde_json::from_str(cursor).unwrap_or_default();
-            if texts.len() != paging.len() {
-                return Err(SourceError::SchemaChanged {
-                    what: format!(
-                        "read table {table}: its key has other columns than when its snapshot began"
-                    ),
-                    hint: connect::RESYNC.to_owned(),
-                });
-            }
-            let values: Vec<String> = texts
+        let ordered: Vec<String> = paging
+            .iter()
+            .enumerate()
+            .map(|(n, column)| self.order.of(n, column))
+            .collect();
+        let place = self.order.place(cursor, table);
+        let value = |n: usize, text: &str| {
+            let type_sql = self.types.get(n).map_or("", String::as_str);
+            self.order.of(n, &format!("{}::{type_sql}", literal(text)))
+        };
+        let first = ordered.first().map_or("", String::as_str);
+        if let Some(until) = &place.until {
+            conditions.push(format!("{first} < {}", value(0, until)));
+        }
+        if let Some(from) = place.from.as_ref().filter(|_| place.at.is_empty()) {
+            conditions.push(format!("{first} >= {}", value(0, from)));
+        }
+        if !place.at.is_empty() {
+            let values: Vec<String> = place
+                .at
                 .iter()
-                .zip(&self.types)
-                .map(|(text, type_sql)| format!("{}::{type_sql}", literal(text)))
+                .enumerate()
+                .map(|(n, text)| value(n, text))
                 .collect();
-            conditions.push(format!("({}) > ({})", paging.join(", "), values.join(", ")));
+            conditions.push(format!(
+                "({}) > ({})",
+                ordered.join(", "),
+                values.join(", ")
+            ));
+        }
+        if let Some(filter) = &self.filter {
+            conditions.push(format!("({filter})"));
         }
         let _ = write!(
             sql,
             " WHERE {} ORDER BY {} LIMIT {rows_max}; SET LOCAL search_path = pg_catalog",
             conditions.join(" AND "),
-            paging.join(", ")
+            ordered.join(", ")
         );
-        Ok(sql)
+        sql
     }
 
-    fn cursor(&self, table: &TableName, row: &SimpleQueryRow) -> Result<String, SourceError> {
-        let texts: Vec<&str> = self
+    fn cursor(
+        &self,
+        table: &TableName,
+        before: Option<&str>,
+        row: &SimpleQueryRow,
+    ) -> Result<String, SourceError> {
+        let texts: Vec<String> = self
             .paging
             .iter()
-            .filter_map(|at| row.try_get(*at).ok().flatten())
+            .filter_map(|at| row.try_get(*at).ok().flatten().map(str::to_owned))
             .collect();
         if texts.len() != self.paging.len() {
             let found = format!("read table {table}: a key is not UTF-8");
             return Err(SourceError::Malformed(found));
         }
-        serde_json::to_string(&texts)
+        let place = Place {
+            at: texts,
+            ..self.order.place(before, table)
+        };
+        self.order
+            .cursor(place)
             .map_err(|error| SourceError::Malformed(format!("read table {table}: {error}")))
     }
 }
@@ -288,6 +324,58 @@ fn number_at(rows: &[SimpleQueryRow], at: usize, doing: &str) -> Result<u64, Sou
 
 #[async_trait]
 impl SnapshotReader for TableReader {
+    /// By the bounds that the server's own statistics have of the key's first column, put into the
+    /// order the table is read in: whatever bounds they are, the ranges are the table.
+    async fn ranges(
+        &mut self,
+        table: &TableName,
+        parts: usize,
+    ) -> Result<Vec<String>, SourceError> {
+        let doing = format!("read statistics of {table}");
+        let client = self.client().await?;
+        let (reading, _) = self.reading(&client, table).await?;
+        let column = reading
+            .paging
+            .first()
+            .and_then(|at| reading.columns.get(*at));
+        let (Some(column), Some(type_sql)) = (column, reading.types.first()) else {
+            return Ok(Vec::new());
+        };
+        let found = rows(
+            &client,
+            &format!(
+                "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL search_path = {}; \
+                 SELECT v.bound::pg_catalog.text FROM ( \
+                   SELECT x::{type_sql} AS bound FROM pg_catalog.pg_stats s \
+                    CROSS JOIN LATERAL pg_catalog.unnest( \
+                      s.histogram_bounds::pg_catalog.text::pg_catalog.text[]) x \
+                    WHERE s.schemaname = {} AND s.tablename = {} AND s.attname = {} \
+                      AND s.inherited = {}) v ORDER BY {}; COMMIT",
+                reading.search_path,
+                literal(&table.schema),
+                literal(&table.name),
+                literal(column),
+                !reading.only,
+                reading.order.of(0, "v.bound"),
+            ),
+            &doing,
+        )
+        .await?;
+        self.client = Some(client);
+        let values: Option<Vec<String>> = found
+            .iter()
+            .map(|row| row.try_get(0).ok().flatten().map(str::to_owned))
+            .collect();
+        let bounds = bounds(&values.unwrap_or_default(), parts);
+        if bounds.is_empty() {
+            return Ok(Vec::new());
+        }
+        reading
+            .order
+            .ranges(&bounds)
+            .map_err(|error| SourceError::Malformed(format!("{doing}: {error}")))
+    }
+
     /// Waits until every transaction that may have its commit record in the log already is seen.
     ///
     /// Such a transaction still holds the lock on its own id: that is given up after it became
@@ -360,7 +448,7 @@ impl SnapshotReader for TableReader {
         let (reading, shape) = self.reading(&client, table).await?;
         let rows_max = limits.rows_max.max(1);
         client
-            .batch_execute(&reading.sql(table, cursor, rows_max)?)
+            .batch_execute(&reading.sql(table, cursor, rows_max))
             .await
             .map_err(|error| connect::classify(&doing, &error))?;
         let mut read: Vec<RowChange> = Vec::new();
@@ -382,12 +470,12 @@ impl SnapshotReader for TableReader {
             let Some(last) = fetched.last().filter(|_| fetched.len() == ask) else {
                 // The statement gave all it has: the table's end, unless that was its limit.
                 if let Some(last) = fetched.last().filter(|_| read.len() >= rows_max) {
-                    next = Some(reading.cursor(table, last)?);
+                    next = Some(reading.cursor(table, cursor, last)?);
                 }
                 break;
             };
             if fetching.full() {
-                next = Some(reading.cursor(table, last)?);
+                next = Some(reading.cursor(table, cursor, last)?);
                 break;
             }
         }
@@ -471,19 +559,36 @@ mod tests {
                 "\"pg_catalog\".\"int4\"".to_owned(),
                 "\"s\".\"t\"".to_owned(),
             ],
+            order: Order {
+                table: 9,
+                key: vec![2, 1],
+                collations: vec![None, Some("\"s\".\"c\"".to_owned())],
+            },
+            filter: Some("c > 3".to_owned()),
             search_path: "pg_catalog, \"s\"".to_owned(),
             only: true,
         };
         let table = TableName::new("s", "t");
-        let sql = reading.sql(&table, Some(r#"["5","it's \\"]"#), 7).unwrap();
+        let cursor = r#"[9,[2,1],["5","it's \\"],null,null]"#;
+        let sql = reading.sql(&table, Some(cursor), 7);
         assert_eq!(
             sql,
             "SET LOCAL search_path = pg_catalog, \"s\"; DECLARE lighterman_chunk NO SCROLL CURSOR FOR SELECT \"a\"\"b\", \"c\" FROM ONLY \
-             \"s\".\"t\" WHERE \"c\" IS NOT NULL AND \"a\"\"b\" IS NOT NULL AND (\"c\", \"a\"\"b\") \
-             > ('5'::\"pg_catalog\".\"int4\", E'it''s \\\\'::\"s\".\"t\") ORDER BY \"c\", \
-             \"a\"\"b\" LIMIT 7; SET LOCAL search_path = pg_catalog"
+             \"s\".\"t\" WHERE \"c\" IS NOT NULL AND \"a\"\"b\" IS NOT NULL AND (\"c\", \"a\"\"b\" COLLATE \
+             \"s\".\"c\") > ('5'::\"pg_catalog\".\"int4\", E'it''s \\\\'::\"s\".\"t\" COLLATE \"s\".\"c\") \
+             AND (c > 3) ORDER BY \"c\", \"a\"\"b\" COLLATE \"s\".\"c\" LIMIT 7; SET LOCAL search_path = \
+             pg_catalog"
         );
-        assert!(reading.sql(&table, Some("[\"5\"]"), 7).is_err());
-        assert!(reading.sql(&table, Some("nonsense"), 7).is_err());
+        // Of another table or key, or of nothing: from the first row.
+        let first = reading.sql(&table, None, 7);
+        for cursor in [
+            "nonsense",
+            "[\"5\"]",
+            r#"[8,[2,1],["5","x"],null,null]"#,
+            r#"[9,[1,2],["5","x"],null,null]"#,
+            r#"[9,[2,1],["5"],null,null]"#,
+        ] {
+            assert_eq!(reading.sql(&table, Some(cursor), 7), first, "{cursor}");
+        }
     }
 }

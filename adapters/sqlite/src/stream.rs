@@ -97,9 +97,7 @@ pub(crate) fn open(
 fn start(db: &Connection, after: Option<&Position>) -> Result<u64, SourceError> {
     let lost = |what: String| SourceError::PositionLost {
         what,
-        hint:
-            "stop the agent; lighterman source resync; start the agent: it reads every table again"
-                .to_owned(),
+        hint: "lighterman source resync: every table is read again and compared".to_owned(),
     };
     if !database::has_table(db, LOG).map_err(failed)? {
         return Err(match after {

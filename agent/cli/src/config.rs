@@ -9,7 +9,8 @@ use contract::{
     BuildDestination, BuildSource, CapturedTable, EventType, Finding, Problems, Secret,
     SecretPlace, Secrets, Section, Source, SourceContext,
 };
-use engine::{RetryPolicy, SourceSetup};
+use engine::{Pace, Pause, RetryPolicy, SourceSetup};
+use jiff::tz::TimeZoneDatabase;
 use mappings::{Catalogue, MappingSet};
 use state::Retention;
 
@@ -34,6 +35,7 @@ pub(crate) struct SourceConfig {
     build: BuildSource,
     pub(crate) mappings: Vec<PathBuf>,
     reads_per_second: u32,
+    pace: Pace,
     /// Which company its database holds, where a mapping file lists several.
     pub(crate) company: Option<String>,
 }
@@ -47,6 +49,9 @@ pub(crate) struct DestinationConfig {
 
 /// Keys asked of a database in a second, unless the settings say otherwise: no ERP feels it.
 const READS_PER_SECOND: u32 = 100;
+
+/// Tables of a source that may be read at once: each takes a connection of the database.
+const PARALLEL_MAX: u64 = 16;
 
 /// Secrets from the environment and from files.
 struct LocalSecrets;
@@ -226,6 +231,10 @@ fn read_source(mut section: Section<'_>) -> Option<SourceConfig> {
     let reads_per_second = reads.and_then(|reads| u32::try_from(reads).ok());
     let mappings: Vec<PathBuf> = mappings.into_iter().map(PathBuf::from).collect();
     let company = section.text("company").map(str::to_owned);
+    let pace = section
+        .section("snapshot")
+        .map(read_pace)
+        .unwrap_or_default();
     let build = kind.and_then(|kind| (kind.read)(&mut section, &LocalSecrets));
     if kind.is_some() {
         section.finish();
@@ -236,8 +245,54 @@ fn read_source(mut section: Section<'_>) -> Option<SourceConfig> {
         build: build?,
         mappings,
         reads_per_second: reads_per_second.unwrap_or(READS_PER_SECOND),
+        pace,
         company,
     })
+}
+
+/// How tables are read: `snapshot = { .. }` in a source's block.
+fn read_pace(mut section: Section<'_>) -> Pace {
+    let mut pace = Pace::default();
+    if let Some(rate) = section.number("rows_per_second", 1, 10_000_000) {
+        pace.rows_per_second = u32::try_from(rate).ok();
+    }
+    if let Some(parallel) = section.number("parallel", 1, PARALLEL_MAX) {
+        pace.parallel = usize::try_from(parallel).unwrap_or(1);
+    }
+    let zone = section.text("zone");
+    for text in section.texts("pause").unwrap_or_default() {
+        let times = text.split_once('-').and_then(|(from, to)| {
+            let time = |text: &str| text.trim().parse().ok();
+            Some((time(from)?, time(to)?))
+        });
+        match (times, section.get("pause")) {
+            (Some((from, to)), _) => pace.pauses.push(Pause { from, to }),
+            (None, Some(node)) => {
+                let fix = Some("two times of day, as in \"08:00-18:00\"".to_owned());
+                section.wrong("pause", node, format!("`{text}` is no time of day"), fix);
+            }
+            (None, None) => {}
+        }
+    }
+    match (zone, section.get("zone"), section.get("pause")) {
+        (Some(name), Some(node), _) => match TimeZoneDatabase::bundled().get(name) {
+            Ok(zone) => pace.zone = zone,
+            Err(_) => {
+                let fix = Some("a name such as Europe/Berlin or America/Chicago".to_owned());
+                section.wrong("zone", node, format!("there is no time zone `{name}`"), fix);
+            }
+        },
+        // The times are a person's, and nobody knows in which zone this machine's clock is.
+        (None, None, Some(_)) => {
+            section.missing(
+                "zone",
+                "`zone = \"Europe/Berlin\"`, in which the pauses are meant",
+            );
+        }
+        _ => {}
+    }
+    section.finish();
+    pace
 }
 
 fn read_destination(mut section: Section<'_>) -> Option<DestinationConfig> {
@@ -343,6 +398,7 @@ impl SourceConfig {
             source,
             mapping,
             reads_per_second: self.reads_per_second,
+            pace: self.pace.clone(),
         };
         Ok((setup, warnings))
     }

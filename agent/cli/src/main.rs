@@ -104,13 +104,22 @@ enum SourceCommand {
         #[arg(long)]
         user: Option<String>,
     },
-    /// Forgets where a source stood, so that the agent reads every table again. The agent must not
-    /// run. Deletes made in between are not seen.
+    /// Has tables read again and compared with what was told: rows that are gone end, new ones are
+    /// told, and nothing is told twice. The agent may run or not.
+    ///
+    /// Without --table: every table, and the log from where it begins now. For a source whose log no
+    /// longer reaches back.
     Resync {
         #[command(flatten)]
         common: Common,
         /// The source's name; may be left out when there is only one.
         name: Option<String>,
+        /// The source's name.
+        #[arg(long, conflicts_with = "name", value_name = "NAME")]
+        source: Option<String>,
+        /// Only this table, while the log goes on where it stands; may be given several times.
+        #[arg(long, value_name = "TABLE")]
+        table: Vec<String>,
     },
 }
 
@@ -178,8 +187,13 @@ async fn command(command: Command) -> Exit {
             Err(findings) => refuse(&findings, common.json),
         },
         Command::Map(command) => map::map(&command).await,
-        Command::Source(SourceCommand::Resync { common, name }) => match load(&common) {
-            Ok(config) => resync::resync(&config, name, common.json).await,
+        Command::Source(SourceCommand::Resync {
+            common,
+            name,
+            source,
+            table,
+        }) => match load(&common) {
+            Ok(config) => resync::resync(&config, name.or(source), &table, common.json).await,
             Err(findings) => refuse(&findings, common.json),
         },
         Command::Source(SourceCommand::Prepare {

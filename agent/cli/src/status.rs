@@ -4,8 +4,8 @@ use std::path::Path;
 
 use contract::{Clock, Finding};
 use engine::clock::SystemClock;
-use jiff::Timestamp;
-use state::{LookStatus, SourceStatus, StateReader, StoreError};
+use jiff::{SignedDuration, Timestamp};
+use state::{LookStatus, SnapshotStatus, SourceStatus, StateReader, StoreError};
 
 use crate::{Exit, out, refuse};
 
@@ -44,6 +44,16 @@ fn show(folder: &Path, json: bool) -> Result<Exit, StoreError> {
         for source in &sources {
             if let Some(problem) = &source.problem {
                 out(&format!("Source {} does NOT run: {problem}", source.name));
+            }
+            for table in source.tables.iter().filter(|table| !table.done) {
+                out(&reading(&source.name, table, now, running.is_some()));
+            }
+            for tables in &source.resync_asked {
+                out(&format!(
+                    "Source {}: {tables} is to be read again and compared; the running agent takes \
+                     it up within seconds.",
+                    source.name
+                ));
             }
             if let Some(look) = &source.look {
                 looked(&source.name, look, now);
@@ -139,6 +149,38 @@ fn looked(name: &str, look: &LookStatus, now: Timestamp) {
     }
 }
 
+/// A table is said to stand still after so long without a row.
+const STILL_AFTER: SignedDuration = SignedDuration::from_mins(10);
+
+/// How the reading of a table stands, in a sentence.
+fn reading(source: &str, table: &SnapshotStatus, now: Timestamp, running: bool) -> String {
+    let of = table
+        .estimate
+        .map_or_else(String::new, |rows| format!(" of about {rows}"));
+    let mut text = format!(
+        "Source {source} reads {}: {}{of} rows",
+        table.table, table.rows
+    );
+    if let Some(end) = table.paused_until.filter(|end| *end > now) {
+        return text + &format!("; it pauses until {end}, as the settings say.");
+    }
+    if let (Some(rate), Some(left)) = (table.rows_per_second, table.eta_seconds) {
+        let left = seconds(SignedDuration::from_secs(
+            i64::try_from(left).unwrap_or(i64::MAX),
+        ));
+        text += &format!(", {rate} a second, about {left} left");
+    }
+    text.push('.');
+    let still = table.read_at.map(|at| now.duration_since(at));
+    if let Some(still) = still.filter(|still| running && *still >= STILL_AFTER) {
+        text += &format!(" No progress for {}.", seconds(still));
+    }
+    if let Some(problem) = &table.problem {
+        text += &format!(" It does not go on: {problem}");
+    }
+    text
+}
+
 /// Says why the state folder cannot be used.
 pub(crate) fn state_refused(what: &str, error: &StoreError, json: bool) -> Exit {
     let mut finding = Finding::fail(what, error.to_string());
@@ -152,5 +194,57 @@ fn seconds(time: jiff::SignedDuration) -> String {
         ..=119 => format!("{} s", time.as_secs().max(0)),
         120..=7_199 => format!("{} min", time.as_mins()),
         _ => format!("{} h", time.as_hours()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tables_reading_is_said_in_a_sentence() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let table = SnapshotStatus {
+            table: "public.stock".to_owned(),
+            done: false,
+            done_at: None,
+            rows: 1_000,
+            estimate: Some(4_000),
+            rows_per_second: Some(10),
+            eta_seconds: Some(300),
+            read_at: Some(at(0)),
+            paused_until: None,
+            problem: None,
+        };
+        let check = |table: &SnapshotStatus, now, running, wanted: &str| {
+            assert_eq!(reading("erp", table, at(now), running), wanted);
+        };
+        let head = "Source erp reads public.stock: 1000 of about 4000 rows";
+        let rate = format!("{head}, 10 a second, about 5 min left.");
+        check(&table, 5, true, &rate);
+        check(
+            &table,
+            660,
+            true,
+            &format!("{rate} No progress for 11 min."),
+        );
+        check(&table, 660, false, &rate);
+        let paused = SnapshotStatus {
+            paused_until: Some(at(700)),
+            ..table.clone()
+        };
+        let pause = format!("{head}; it pauses until 1970-01-01T00:11:40Z, as the settings say.");
+        check(&paused, 660, true, &pause);
+        check(&paused, 701, false, &rate);
+        let stuck = SnapshotStatus {
+            estimate: None,
+            rows_per_second: None,
+            eta_seconds: None,
+            problem: Some("read table: denied".to_owned()),
+            ..table
+        };
+        let said =
+            "Source erp reads public.stock: 1000 rows. It does not go on: read table: denied";
+        check(&stuck, 5, true, said);
     }
 }

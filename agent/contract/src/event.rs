@@ -252,6 +252,13 @@ impl EventId {
         &self.0
     }
 
+    /// Its 16 bytes; `None` where the text is no event id.
+    pub fn bytes(&self) -> Option<[u8; 16]> {
+        let digits = self.0.strip_prefix("evt_")?;
+        let number = u128::from_str_radix(digits, 16).ok()?;
+        Some(number.to_be_bytes())
+    }
+
     fn of(parts: &[&str]) -> Self {
         let mut id = String::with_capacity(36);
         id.push_str("evt_");
@@ -354,6 +361,26 @@ impl Event {
             body,
             body_json,
         }
+    }
+
+    /// The id that the fact has, or had when it was first told: of a correction, that of what it
+    /// corrects. `None` for a state.
+    pub fn fact_id(&self) -> Option<EventId> {
+        let e = &self.envelope;
+        let fact = e.fact_key.as_deref()?;
+        let key = e.key.text();
+        let name = e.event_type.name();
+        Some(EventId::of(&[&e.tenant, &e.source, name, &key, fact]))
+    }
+
+    /// The same fact as a correction of what was told of it.
+    #[must_use]
+    pub fn corrected(&self) -> Self {
+        let envelope = Envelope {
+            op: EventOp::Correction,
+            ..self.envelope.clone()
+        };
+        Self::new(envelope, self.body.clone())
     }
 
     /// The body's canonical JSON; `None` for a tombstone.

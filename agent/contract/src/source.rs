@@ -230,6 +230,22 @@ pub struct ChunkLimits {
 /// Reads tables in key order, chunk by chunk, beside the stream and on its own connection.
 #[async_trait]
 pub trait SnapshotReader: Send {
+    /// Cuts a table into about `parts` ranges of its key that together are the table, so that they
+    /// can be read at once: the cursors at which they begin, each of which [`Self::chunk`] follows
+    /// to the end of its range. Reads what the database knows, not the table. By default, and where
+    /// the database does not know enough, a table is one range: no cursors.
+    ///
+    /// # Errors
+    /// See [`SourceError`].
+    async fn ranges(
+        &mut self,
+        table: &TableName,
+        parts: usize,
+    ) -> Result<Vec<String>, SourceError> {
+        let _ = (table, parts);
+        Ok(Vec::new())
+    }
+
     /// Called once before the first chunk, after the stream has started; returns when every
     /// change the stream will not deliver is visible to the chunks. Called again after a restart.
     ///

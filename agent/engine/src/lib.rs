@@ -10,6 +10,7 @@ mod capture;
 pub mod clock;
 mod deliver;
 mod look;
+mod pace;
 mod related;
 mod replicas;
 pub mod retry;
@@ -27,6 +28,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 pub use ask::ask_once;
+pub use pace::{Pace, Pause};
 pub use retry::RetryPolicy;
 
 /// A source and the mappings of its rows; replaced as a whole when mappings are reloaded.
@@ -38,6 +40,8 @@ pub struct SourceSetup {
     pub mapping: Arc<MappingSet>,
     /// Keys that may be asked of its database in a second, for events with `read`.
     pub reads_per_second: u32,
+    /// How its tables are read.
+    pub pace: Pace,
 }
 
 /// A configured source.

@@ -91,6 +91,23 @@ impl Replicas for StoredReplicas<'_, '_> {
         self.0.index(index, value, table, key)
     }
 
+    fn seen(&mut self, table: i64, key: &str) -> Result<(), StoreError> {
+        self.0.seen(table, key)
+    }
+
+    fn is_unseen(&mut self, table: i64, key: &str) -> Result<bool, StoreError> {
+        self.0.is_unseen(table, key)
+    }
+
+    fn unseen(
+        &mut self,
+        table: i64,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<String>, Option<String>), StoreError> {
+        self.0.unseen(table, after, limit)
+    }
+
     fn remove(&mut self, table: i64, key: &str) -> Result<(), StoreError> {
         self.0.remove(table, key)
     }

@@ -261,7 +261,11 @@ impl Searching {
                         transaction: 0,
                         mapping: Arc::clone(&info.mapping),
                         fact_key: None,
-                        reason: Some(event::OUT_OF_SCOPE),
+                        reason: Some(if untold.same_rule {
+                            event::HARD_DELETE
+                        } else {
+                            event::OUT_OF_SCOPE
+                        }),
                         renamed_from: None,
                         warnings: Vec::new(),
                     };

@@ -1,15 +1,20 @@
-//! Reading snapshots beside the stream: a task of its own that hands over chunks one at a time.
+//! Reading snapshots beside the stream: tasks of their own that hand over chunks one at a time.
 //!
 //! The capture loop takes a chunk when the stream has reached its mark. Until then at most one
-//! chunk waits here and one there, so memory stays bounded; and the task rests after each chunk
-//! for as long as reading it took, so the source never gives more than half a connection's work.
+//! chunk waits here for each reader and one there, so memory stays bounded. After each chunk a
+//! reader rests, by default for as long as reading it took, so the source never gives more than
+//! half a connection's work for each.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use contract::{ChunkLimits, Clock, SnapshotChunk, Source, SourceError, TableName};
+use contract::{ChunkLimits, Clock, SnapshotChunk, SnapshotReader, Source, SourceError, TableName};
+use state::Store;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
+use crate::pace::Pace;
 use crate::retry::RetryPolicy;
 
 /// Rows and bytes of one chunk.
@@ -17,8 +22,6 @@ const LIMITS: ChunkLimits = ChunkLimits {
     rows_max: 2_000,
     bytes_max: 1 << 20,
 };
-/// The longest rest between two chunks.
-const REST_MAX: Duration = Duration::from_secs(1);
 
 /// A table still to be read, and where to go on.
 pub(crate) struct Pending {
@@ -34,87 +37,189 @@ pub(crate) struct Chunk {
     pub(crate) chunk: SnapshotChunk,
 }
 
-/// Ends the reading task when the session ends.
+/// Ends the reading tasks when the session ends.
 pub(crate) struct Reading {
     pub(crate) chunks: mpsc::Receiver<Chunk>,
-    task: tokio::task::JoinHandle<()>,
+    _readers: JoinSet<()>,
 }
 
-impl Drop for Reading {
-    fn drop(&mut self) {
-        self.task.abort();
+/// What every reader of a source works with.
+pub(crate) struct Readers {
+    pub(crate) source: Arc<dyn Source>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) pace: Pace,
+    pub(crate) epoch: u32,
+    pub(crate) source_id: i64,
+    pub(crate) source_name: String,
+}
+
+/// What the readers share: tables that none of them reads now.
+type Queue = Mutex<VecDeque<Pending>>;
+
+pub(crate) fn start(readers: Readers, pending: Vec<Pending>) -> Reading {
+    let (sender, chunks) = mpsc::channel(1);
+    let count = readers.pace.parallel.clamp(1, pending.len().max(1));
+    let names: Vec<TableName> = pending.iter().map(|one| one.table.clone()).collect();
+    let queue: Arc<Queue> = Arc::new(Mutex::new(pending.into()));
+    let readers = Arc::new(readers);
+    let mut tasks = JoinSet::new();
+    let estimating = Arc::clone(&readers);
+    tasks.spawn(async move { estimating.estimate(&names).await });
+    for _ in 0..count {
+        let worker = Worker {
+            readers: Arc::clone(&readers),
+            queue: Arc::clone(&queue),
+            sender: sender.clone(),
+            count,
+            failures: 0,
+        };
+        tasks.spawn(worker.run());
+    }
+    Reading {
+        chunks,
+        _readers: tasks,
     }
 }
 
-pub(crate) fn start(
-    source: Arc<dyn Source>,
-    clock: Arc<dyn Clock>,
-    epoch: u32,
-    pending: Vec<Pending>,
-    source_name: String,
-) -> Reading {
-    let (sender, chunks) = mpsc::channel(1);
-    let task = tokio::spawn(async move {
-        let mut pending = pending;
+impl Readers {
+    /// How many rows the tables have, as the database believes: for `status` alone.
+    async fn estimate(&self, tables: &[TableName]) {
+        let found = match self.source.catalogue(tables).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::debug!(source = self.source_name, stage = "snapshot", error = %error,
+                    "how many rows there are is not known");
+                return;
+            }
+        };
+        let rows = found
+            .into_iter()
+            .map(|info| (info.table.to_string(), info.rows));
+        // The loop that owns the store hears of its troubles itself.
+        let _ = self.store.estimate(self.source_id, rows.collect()).await;
+    }
+}
+
+/// One reader.
+struct Worker {
+    readers: Arc<Readers>,
+    queue: Arc<Queue>,
+    sender: mpsc::Sender<Chunk>,
+    count: usize,
+    failures: u32,
+}
+
+impl Worker {
+    fn queue(&self) -> std::sync::MutexGuard<'_, VecDeque<Pending>> {
+        // Whoever panicked holds no table half taken.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn run(mut self) {
         let policy = RetryPolicy {
             first: Duration::from_secs(1),
             max: Duration::from_mins(1),
         };
-        let mut failures = 0_u32;
-        while !pending.is_empty() {
-            match read(
-                &*source,
-                &*clock,
-                epoch,
-                &mut pending,
-                &sender,
-                &mut failures,
-            )
-            .await
-            {
-                Ok(()) => return,
+        // A failed one is not used again.
+        let mut reader: Option<Box<dyn SnapshotReader>> = None;
+        loop {
+            let Some(mut pending) = self.queue().pop_front() else {
+                return;
+            };
+            match self.read(&mut reader, &mut pending).await {
+                Ok(true) => {}
+                // Nobody takes chunks any more.
+                Ok(false) => return,
                 Err(error) => {
-                    failures += 1;
-                    tracing::warn!(source = source_name, stage = "snapshot", error = %error,
-                        hint = error.hint(), "snapshot waits and tries again");
+                    self.failures += 1;
+                    let table = pending.table.to_string();
+                    tracing::warn!(source = self.readers.source_name, stage = "snapshot",
+                        table, error = %error, hint = error.hint(),
+                        "snapshot waits and tries again");
+                    let problem = match error.hint() {
+                        Some(hint) => format!("{error}; to mend it: {hint}"),
+                        None => error.to_string(),
+                    };
+                    self.stands(&table, Some(problem), None).await;
                     // One bad table must not hold up the others: it goes to the end of the queue.
-                    pending.rotate_left(1);
-                    clock.sleep(policy.bound(failures)).await;
+                    self.queue().push_back(pending);
+                    let wait = policy.bound(self.failures);
+                    self.readers.clock.sleep(wait).await;
                 }
             }
         }
-    });
-    Reading { chunks, task }
-}
-
-async fn read(
-    source: &dyn Source,
-    clock: &dyn Clock,
-    epoch: u32,
-    pending: &mut Vec<Pending>,
-    sender: &mpsc::Sender<Chunk>,
-    failures: &mut u32,
-) -> Result<(), SourceError> {
-    let mut reader = source.snapshot(epoch).await?;
-    reader.begin().await?;
-    while let Some(first) = pending.first_mut() {
-        let began = clock.now();
-        let chunk = reader
-            .chunk(&first.table, first.cursor.as_deref(), LIMITS)
-            .await?;
-        *failures = 0;
-        let took = contract::clock::until(began, clock.now());
-        let table = first.table.clone();
-        let next = chunk.next.clone();
-        if next.is_some() || std::mem::take(&mut first.once_more) {
-            first.cursor = next;
-        } else {
-            pending.remove(0);
-        }
-        if sender.send(Chunk { table, chunk }).await.is_err() {
-            return Ok(());
-        }
-        clock.sleep(took.min(REST_MAX)).await;
     }
-    Ok(())
+
+    async fn stands(
+        &self,
+        table: &str,
+        problem: Option<String>,
+        paused_until: Option<jiff::Timestamp>,
+    ) {
+        let readers = &self.readers;
+        // The loop that owns the store hears of its troubles itself.
+        let _ = readers
+            .store
+            .snapshot_stands(readers.source_id, table.to_owned(), problem, paused_until)
+            .await;
+    }
+
+    /// Waits until no pause holds.
+    async fn pause(&self, table: &str) {
+        let readers = &self.readers;
+        let mut said = false;
+        while let Some(end) = readers.pace.paused_until(readers.clock.now()) {
+            if !said {
+                said = true;
+                tracing::info!(source = readers.source_name, stage = "snapshot", table,
+                    until = %end, "reading tables pauses, as the settings say");
+                self.stands(table, None, Some(end)).await;
+            }
+            let wait = contract::clock::until(readers.clock.now(), end);
+            // A clock that is set is noticed soon.
+            readers.clock.sleep(wait.min(Duration::from_mins(1))).await;
+        }
+    }
+
+    /// Reads a table to its end; false when nobody takes its chunks.
+    async fn read(
+        &mut self,
+        reader: &mut Option<Box<dyn SnapshotReader>>,
+        pending: &mut Pending,
+    ) -> Result<bool, SourceError> {
+        let readers = Arc::clone(&self.readers);
+        let (clock, pace) = (&*readers.clock, &readers.pace);
+        let limits = ChunkLimits {
+            rows_max: pace.chunk_rows(LIMITS.rows_max),
+            ..LIMITS
+        };
+        loop {
+            self.pause(&pending.table.to_string()).await;
+            let mut opened = if let Some(opened) = reader.take() {
+                opened
+            } else {
+                let mut opened = readers.source.snapshot(readers.epoch).await?;
+                opened.begin().await?;
+                opened
+            };
+            let began = clock.now();
+            let chunk = opened
+                .chunk(&pending.table, pending.cursor.as_deref(), limits)
+                .await?;
+            *reader = Some(opened);
+            self.failures = 0;
+            let rest = pace.rest(chunk.rows.len(), self.count, began, clock.now());
+            let (table, next) = (pending.table.clone(), chunk.next.clone());
+            let done = next.is_none() && !std::mem::take(&mut pending.once_more);
+            pending.cursor = next;
+            if self.sender.send(Chunk { table, chunk }).await.is_err() {
+                return Ok(false);
+            }
+            clock.sleep(rest).await;
+            if done {
+                return Ok(true);
+            }
+        }
+    }
 }

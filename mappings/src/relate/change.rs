@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use contract::{Op, Origin, Row, RowChange, RowKey, Value};
+use contract::{Op, Origin, Position, Row, RowChange, RowKey, TableName, Value};
 use jiff::Timestamp;
 
-use super::Relations;
 use super::plan::{PAGE, RulePlan, Use, value_text};
 use super::replicas::{Cell, Mark, Marked, Replicas};
 use super::work::Work;
+use super::{Relations, read_mark};
 
 /// Marks kept in memory at most; more go to the store.
 const MARKS_MAX: usize = 20_000;
@@ -164,6 +164,44 @@ impl Relations {
         Ok(())
     }
 
+    /// Takes rows out of a replica that the present reading of their table did not see, and marks
+    /// what they influenced, as of `position`. Looks at `limit` rows behind a key; where it goes on,
+    /// or none when all have been looked at.
+    ///
+    /// # Errors
+    /// When the replicas cannot be read or written.
+    pub fn sweep<R: Replicas>(
+        &self,
+        table: &TableName,
+        position: &Position,
+        after: Option<&str>,
+        limit: usize,
+        read_at: Timestamp,
+        replicas: &mut R,
+    ) -> Result<Option<String>, R::Error> {
+        let known = self.plan.by_name.get(table).copied();
+        let Some((at, known)) = known.and_then(|at| Some((at, self.plan.tables.get(at)?))) else {
+            return Ok(None);
+        };
+        let (unseen, next) = replicas.unseen(known.id, after, limit)?;
+        let mut pending = Pending::default();
+        let mut marker = Marker {
+            relations: self,
+            mark: read_mark(position),
+            transaction: 0,
+            read_at,
+            pending: &mut pending,
+        };
+        for key in &unseen {
+            marker.removed(at, key, replicas)?;
+            if marker.pending.rows.len() > MARKS_MAX {
+                self.keep(marker.pending, replicas)?;
+            }
+        }
+        self.keep(&mut pending, replicas)?;
+        Ok(next)
+    }
+
     /// A row in the replica's layout.
     fn cells(&self, table: usize, change: &RowChange, row: &Row) -> Vec<Cell> {
         let columns = self
@@ -246,12 +284,16 @@ impl Marker<'_> {
         };
         let mut new = self.relations.cells(table, change, row);
         let old = replicas.row(known.id, key)?;
-        // Cells the log left out are what they were.
+        // Cells the log left out are what they were: unless changes of them may have gone unseen,
+        // and then they come with the row as it is read.
         let before = change.before.as_ref();
         let before = before.map(|row| self.relations.cells(table, change, row));
+        let left_out = new.contains(&Some(Value::Unchanged));
+        let unsure = left_out && replicas.is_unseen(known.id, key)?;
         for (n, cell) in new.iter_mut().enumerate() {
             if matches!(cell, Some(Value::Unchanged)) {
-                let known = old.as_ref().and_then(|old| old.get(n));
+                let known = old.as_ref().filter(|_| !unsure);
+                let known = known.and_then(|old| old.get(n));
                 let told = before.as_ref().and_then(|row| row.get(n));
                 if let Some(value) = known.or(told) {
                     cell.clone_from(value);
@@ -269,7 +311,7 @@ impl Marker<'_> {
         if let Some(old) = &old {
             if *old == new {
                 // Rewritten without a change in what anyone reads.
-                return Ok(());
+                return replicas.seen(known.id, key);
             }
             self.influenced(table, key, old, replicas)?;
         }

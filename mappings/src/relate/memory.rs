@@ -169,6 +169,24 @@ impl Replicas for MemoryReplicas {
         Ok(())
     }
 
+    // Nothing is read again here.
+    fn seen(&mut self, _: i64, _: &str) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn is_unseen(&mut self, _: i64, _: &str) -> Result<bool, Infallible> {
+        Ok(false)
+    }
+
+    fn unseen(
+        &mut self,
+        _: i64,
+        _: Option<&str>,
+        _: usize,
+    ) -> Result<(Vec<String>, Option<String>), Infallible> {
+        Ok((Vec::new(), None))
+    }
+
     fn remove(&mut self, table: i64, key: &str) -> Result<(), Infallible> {
         let row = self
             .tables

@@ -162,6 +162,18 @@ pub trait Replicas {
     ) -> Result<(), Self::Error>;
     /// Adds a stored row to an index.
     fn index(&mut self, index: i64, value: &str, table: i64, key: &str) -> Result<(), Self::Error>;
+    /// A row was found as it stands, in the present reading of its table.
+    fn seen(&mut self, table: i64, key: &str) -> Result<(), Self::Error>;
+    /// Whether the present reading of a table has yet to see a stored row.
+    fn is_unseen(&mut self, table: i64, key: &str) -> Result<bool, Self::Error>;
+    /// Of the next `limit` rows behind a key, those that the present reading did not see, and the
+    /// last row looked at; none = all have been.
+    fn unseen(
+        &mut self,
+        table: i64,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<String>, Option<String>), Self::Error>;
     /// Removes a row.
     fn remove(&mut self, table: i64, key: &str) -> Result<(), Self::Error>;
     /// Rows behind a key.

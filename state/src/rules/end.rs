@@ -15,6 +15,8 @@ pub struct Untold {
     pub event_type: EventType,
     /// Its key.
     pub key: String,
+    /// The rule as it is now told it: its row is gone, or has another key.
+    pub same_rule: bool,
 }
 
 impl RelationStore<'_> {
@@ -73,10 +75,10 @@ impl RelationStore<'_> {
         after: i64,
         limit: usize,
     ) -> Result<Vec<Untold>, StoreError> {
-        let found: Vec<(i64, String, String)> = self
+        let found: Vec<(i64, String, String, bool)> = self
             .db
             .prepare_cached(
-                "SELECT p.id, p.event_type, p.key
+                "SELECT p.id, p.event_type, p.key, p.rule = r.name AND p.generation >= r.formed
                  FROM published p INDEXED BY published_by_rule
                  JOIN rule r ON r.source = p.source AND r.name = ?2
                  WHERE p.source = ?1 AND p.rule = ?3 AND p.body IS NOT NULL AND p.id > ?4
@@ -93,11 +95,11 @@ impl RelationStore<'_> {
             )?
             .query_map(
                 params![self.source, rule, teller, after, limit_of(limit)],
-                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
             )?
             .collect::<Result<_, _>>()?;
         let mut keys = Vec::with_capacity(found.len());
-        for (id, event_type, key) in found {
+        for (id, event_type, key, same_rule) in found {
             let event_type = event_type.parse().map_err(|()| {
                 StoreError::Invariant("a published event type is unknown".to_owned())
             })?;
@@ -105,6 +107,7 @@ impl RelationStore<'_> {
                 id,
                 event_type,
                 key,
+                same_rule,
             });
         }
         Ok(keys)

@@ -195,6 +195,16 @@ fn progress(db: &Connection, source: i64) -> Result<Vec<RuleProgress>, StoreErro
 
 /// A table was read from its first row to its last.
 pub(crate) fn table_read(db: &Connection, source: i64, table: &str) -> Result<(), StoreError> {
+    // What is held of a row that was not seen is no longer there. A fact that nobody was told
+    // stays for a person, and what rows without a key are is not known.
+    db.prepare_cached(
+        "DELETE FROM held WHERE source = ?1 AND row_key <> '' AND rule IN (
+           SELECT name FROM rule r WHERE r.source = ?1 AND r.table_name = ?2 AND r.active
+             AND NOT r.relates AND NOT r.fact AND r.stage = 1)
+           AND generation < (SELECT r.generation FROM rule r
+             WHERE r.source = ?1 AND r.name = held.rule)",
+    )?
+    .execute(params![source, table])?;
     db.prepare_cached(
         "UPDATE rule SET stage = CASE WHEN stage = 2 THEN 1 WHEN stage IN (5, 6) THEN 4
            WHEN fact THEN 0 ELSE 3 END
@@ -205,14 +215,28 @@ pub(crate) fn table_read(db: &Connection, source: i64, table: &str) -> Result<()
     Ok(())
 }
 
-/// Every table of a source is read anew: for all its rules, and for facts as well.
-pub(crate) fn tell_all(db: &Connection, source: i64) -> Result<(), StoreError> {
+/// A table, or every table of a source, is read anew: for all its rules, for facts as well. What
+/// a rule of states told and no row tells then, ends. Facts keep their generation, by which it is
+/// known whether another form of their rule told them.
+pub(crate) fn tell_again(
+    db: &Connection,
+    source: i64,
+    table: Option<&str>,
+) -> Result<(), StoreError> {
     db.execute(
-        "UPDATE rule SET since = NULL, back_at = NULL, quiet = 0,
-           stage = CASE WHEN relates THEN stage ELSE 1 END
-         WHERE source = ?1 AND active",
-        [source],
+        "UPDATE rule SET quiet = 0,
+           stage = CASE WHEN NOT relates THEN 1 WHEN fact THEN stage ELSE 3 END,
+           generation = generation + NOT fact
+         WHERE source = ?1 AND active AND (?2 IS NULL OR table_name = ?2)",
+        params![source, table],
     )?;
+    if table.is_none() {
+        // Another life of the log: it sees every change of that.
+        db.execute(
+            "UPDATE rule SET since = NULL, back_at = NULL WHERE source = ?1 AND active",
+            [source],
+        )?;
+    }
     Ok(())
 }
 

@@ -122,11 +122,12 @@ impl Opening<'_> {
         let generation = known.as_ref().map_or(1, |known| known.generation + 1);
         db.execute(
             "INSERT INTO rule (source, name, digest, event_type, table_name, fact, relates,
-               generation, stage, since, left_at, back_at, quiet, active)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 1)
+               generation, formed, stage, since, left_at, back_at, quiet, active)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11, ?12, ?13, 1)
              ON CONFLICT DO UPDATE SET digest = excluded.digest, event_type = excluded.event_type,
                table_name = excluded.table_name, fact = excluded.fact, relates = excluded.relates,
-               generation = excluded.generation, stage = excluded.stage, since = excluded.since,
+               generation = excluded.generation,
+               formed = excluded.formed, stage = excluded.stage, since = excluded.since,
                left_at = excluded.left_at, back_at = excluded.back_at, quiet = excluded.quiet,
                active = 1, successor = NULL, left_read = NULL",
             params![

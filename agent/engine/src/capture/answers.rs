@@ -41,7 +41,7 @@ impl Session<'_> {
             return Ok(());
         }
         let (relations, limit) = (Arc::clone(&standing.relations), asker.together());
-        let (turn, unread) = (asker.turn.clone(), self.guarded.clone());
+        let (turn, unread) = (asker.turn.clone(), self.unread());
         let (questions, stored) = self
             .commit_work(now, move |store| {
                 let found = related::questions(store, &relations, &turn, &unread, limit)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use contract::{EventKind, EventOp, Origin, Position, RowKey};
 use state::{CaptureCommit, ChunkDone, Item, RelationStore, StoreError};
 
-use super::{Failed, Session, WHOLE_TABLE};
+use super::{Failed, PROGRESS_EVERY, Session, WHOLE_TABLE};
 use crate::related::{self, ReadRow};
 use crate::rules::Rules;
 use crate::snapshot::{Chunk, Reading};
@@ -131,6 +131,16 @@ impl Session<'_> {
                 })
                 .await?;
             }
+        }
+        if !done && now >= self.progress_at {
+            self.progress_at = contract::clock::after(now, PROGRESS_EVERY);
+            let rows = self
+                .common
+                .store
+                .rows_read(self.source_id, table.to_string());
+            let (rows, estimate) = rows.await?;
+            tracing::info!(source = self.name, stage = "snapshot", table = %table, rows, estimate,
+                "tables are being read");
         }
         if done {
             let once_more = self.once_more.iter().position(|again| *again == table);

@@ -18,13 +18,13 @@ use contract::{
 };
 use jiff::Timestamp;
 use mappings::Mapper;
-use state::{CaptureCommit, GuardEntry, StoreError};
+use state::{CaptureCommit, GuardEntry, Resync, StoreError};
 
 use crate::ask::Asker;
 use crate::look::{self, Looking};
 use crate::related::Standing;
 use crate::rules::Rules;
-use crate::snapshot::{self, Chunk, Pending, Reading};
+use crate::snapshot::{self, Chunk, Pending, Readers, Reading};
 use crate::translate::{Translated, Translator};
 use crate::{Common, SourcePlan, SourceSetup, stopped};
 use answers::{next_answer, want};
@@ -36,6 +36,10 @@ use work::open_relations;
 const WHOLE_TABLE: &str = "\\T";
 /// Batches without changes move the checkpoint at most this often.
 const QUIET_COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// Between two looks whether a person asks for tables to be read again.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Between two log lines on how far tables are read.
+const PROGRESS_EVERY: Duration = Duration::from_secs(30);
 /// Between two tries when a person must act.
 const DENIED_WAIT: Duration = Duration::from_secs(30);
 /// Between two tries to write to a full disk.
@@ -44,6 +48,8 @@ const FULL_WAIT: Duration = Duration::from_secs(5);
 enum Ended {
     Stop,
     Reload,
+    /// Tables are read again: a person asked for it.
+    Resync,
 }
 
 enum Failed {
@@ -92,6 +98,7 @@ pub(crate) async fn run(common: Arc<Common>, mut plan: SourcePlan) -> Result<(),
                 tracing::info!(source = plan.name, "mappings reloaded");
                 continue;
             }
+            Ok(Ended::Resync) => continue,
             Err(Failed::Store(error)) => return Err(error),
             Err(Failed::Source(error)) => error,
         };
@@ -119,7 +126,9 @@ pub(crate) async fn run(common: Arc<Common>, mut plan: SourcePlan) -> Result<(),
             SourceError::PositionLost { hint, .. } => {
                 tracing::error!(source = plan.name, stage = "capture", error = %error, hint,
                     "source stopped: its log no longer reaches back to our position");
-                None
+                // A position that was given up already is not lost by another try.
+                let given_up = common.store.source(&plan.name).await?.checkpoint.is_none();
+                given_up.then_some(DENIED_WAIT)
             }
             SourceError::Malformed(_) => {
                 tracing::error!(source = plan.name, stage = "capture", error = %error,
@@ -139,8 +148,42 @@ pub(crate) async fn run(common: Arc<Common>, mut plan: SourcePlan) -> Result<(),
             // A reload may be what mends it; when nobody can reload, only the wait counts.
             Ok(()) = plan.setup.changed() => {}
             () = pause => {}
+            asked = resync_asked(&common, &plan.name, source_id) => asked?,
         }
     }
+}
+
+/// Waits until a person asks for tables to be read again, and has it done.
+async fn resync_asked(common: &Common, name: &str, source_id: i64) -> Result<(), StoreError> {
+    loop {
+        common.clock.sleep(LOOK_EVERY).await;
+        match take_resync(common, name, source_id).await {
+            Ok(false) | Err(StoreError::Full) => {}
+            Ok(true) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Has done what a person asked for beside the running agent; false where nobody asked.
+async fn take_resync(common: &Common, name: &str, source_id: i64) -> Result<bool, StoreError> {
+    let asked = common.store.take_resync(source_id).await?;
+    for what in &asked {
+        match what {
+            Resync::All => tracing::info!(
+                source = name,
+                stage = "snapshot",
+                "every table is read again and compared, as was asked"
+            ),
+            Resync::Tables(tables) => tracing::info!(
+                source = name,
+                stage = "snapshot",
+                tables = tables.join(", "),
+                "tables are read again and compared, as was asked"
+            ),
+        }
+    }
+    Ok(!asked.is_empty())
 }
 
 struct Session<'a> {
@@ -152,11 +195,15 @@ struct Session<'a> {
     guarded: Vec<TableName>,
     /// Of these, those that are read from their first row again when they are done.
     once_more: Vec<TableName>,
+    /// Tables whose replicas may hold rows that are gone.
+    unswept: Vec<TableName>,
     /// Which rules tell the rows that are read, and which keys may be told by none any more.
     rules: Rules,
     /// Where the stream stands, stored or not.
     reached: Option<Position>,
     quiet_commit_at: Timestamp,
+    /// When the progress of snapshots is logged next.
+    progress_at: Timestamp,
     /// Rules that need rows of several tables, where there are any.
     related: Option<Standing>,
 }
@@ -203,9 +250,12 @@ async fn session(
     // again, and so does a replica that grew.
     let checkpoint = state.checkpoint.as_ref();
     let rules = Rules::open(&common.store, state.id, &setup.mapping, checkpoint).await?;
-    let related = open_relations(common, &setup, &state, rules.quiet()).await?;
+    let (related, unswept) = open_relations(common, &setup, &state, rules.quiet()).await?;
     let names = tables.iter().map(ToString::to_string).collect();
-    let progress = common.store.snapshots(state.id, state.epoch, names).await?;
+    let progress = common
+        .store
+        .snapshots(state.id, state.epoch, names, common.clock.now())
+        .await?;
     let read = tables.iter().zip(&progress);
     let once_more = read
         .filter(|(_, progress)| progress.once_more)
@@ -243,9 +293,15 @@ async fn session(
             .map(|pending| pending.table.clone())
             .collect(),
         once_more,
+        unswept: tables
+            .iter()
+            .filter(|table| unswept.contains(&table.to_string()))
+            .cloned()
+            .collect(),
         rules,
         reached: state.checkpoint,
         quiet_commit_at: Timestamp::MIN,
+        progress_at: contract::clock::after(common.clock.now(), PROGRESS_EVERY),
         related,
     };
     let related = session.related.as_ref();
@@ -253,14 +309,33 @@ async fn session(
         .filter(|standing| standing.relations.ask())
         .map(|_| Asker::new(Arc::clone(&setup.source), setup.reads_per_second));
     let mut reading: Option<Reading> = (!pending.is_empty()).then(|| {
-        let (source, clock) = (Arc::clone(&setup.source), Arc::clone(&common.clock));
-        snapshot::start(source, clock, state.epoch, pending, plan.name.clone())
+        let readers = Readers {
+            source: Arc::clone(&setup.source),
+            clock: Arc::clone(&common.clock),
+            store: Arc::clone(&common.store),
+            pace: setup.pace.clone(),
+            epoch: state.epoch,
+            source_id: state.id,
+            source_name: plan.name.clone(),
+        };
+        snapshot::start(readers, pending)
     });
     // What was marked before a restart is worked out before anything new.
     session.settle().await?;
     let mut waiting: Option<Chunk> = None;
     let mut stop = common.stop.clone();
+    let mut look_at = contract::clock::after(common.clock.now(), LOOK_EVERY);
     loop {
+        let now = common.clock.now();
+        // Also when the wall clock was set back.
+        if now >= look_at || contract::clock::until(now, look_at) > LOOK_EVERY {
+            look_at = contract::clock::after(now, LOOK_EVERY);
+            match take_resync(common, session.name, session.source_id).await {
+                Ok(false) | Err(StoreError::Full) => {}
+                Ok(true) => return Ok(Ended::Resync),
+                Err(error) => return Err(error.into()),
+            }
+        }
         if let Some(chunk) = waiting.take_if(|chunk| session.has_reached(&chunk.chunk.mark)) {
             session.chunk(chunk).await?;
             want(&mut asker);
@@ -269,6 +344,7 @@ async fn session(
         if session.guarded.is_empty() && reading.take().is_some() {
             tracing::info!(source = session.name, "snapshot done");
         }
+        session.sweep().await?;
         session.end_untold().await?;
         session.ask(asker.as_mut()).await?;
         tokio::select! {
@@ -293,6 +369,7 @@ async fn session(
             }
             () = session.next_due() => session.settle().await?,
             () = session.rules.next_look(&*common.clock) => {}
+            () = common.clock.sleep(contract::clock::until(now, look_at)) => {}
             answered = next_answer(asker.as_mut(), &*common.clock) => {
                 if let (Some(answered), Some(asker)) = (answered, asker.as_mut()) {
                     session.answered(asker, answered).await?;

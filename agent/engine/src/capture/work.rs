@@ -14,6 +14,9 @@ use crate::replicas::StoredReplicas;
 use crate::rules::Search;
 use crate::{Common, SourceSetup};
 
+/// Rows of a replica looked at in one commit, for those that are gone.
+const LOOKS: usize = 2_000;
+
 impl Session<'_> {
     /// Works out what is marked, where nothing of an open transaction is.
     pub(super) async fn settle(&mut self) -> Result<(), Failed> {
@@ -43,7 +46,7 @@ impl Session<'_> {
             read_at: now,
             origin: Origin::Snapshot,
         };
-        let unread: Arc<[TableName]> = Arc::from(self.guarded.as_slice());
+        let unread = self.unread();
         let (searching, standing) = (self.rules.searching(), self.related.clone());
         let mut search = Some(Search::default());
         while let Some(from) = search.take() {
@@ -65,6 +68,62 @@ impl Session<'_> {
             .searched(&self.common.store, self.source_id, now)
             .await?;
         Ok(())
+    }
+
+    /// Takes rows out of replicas that the reading of their table did not see, once it is done.
+    pub(super) async fn sweep(&mut self) -> Result<(), Failed> {
+        // Not within a transaction: what it moves may be there again at its end.
+        let border = self.reached.clone().filter(|reached| reached.seq == 0);
+        let Some(at) = border else {
+            return Ok(());
+        };
+        let read: Vec<TableName> = self
+            .unswept
+            .iter()
+            .filter(|table| !self.guarded.contains(table))
+            .cloned()
+            .collect();
+        for table in read {
+            let Some(standing) = self.related.clone() else {
+                return Ok(());
+            };
+            let now = self.common.clock.now();
+            let mut next = Some(None);
+            while let Some(after) = next.take() {
+                self.unless_stopped()?;
+                let (standing, table, at) = (standing.clone(), table.clone(), at.clone());
+                next = self
+                    .commit_work(now, move |store| {
+                        let after: Option<String> = after.clone();
+                        let next = standing.relations.sweep(
+                            &table,
+                            &at,
+                            after.as_deref(),
+                            LOOKS,
+                            now,
+                            &mut StoredReplicas(store),
+                        )?;
+                        if next.is_none() {
+                            store.swept(&table.to_string())?;
+                        }
+                        Ok((CaptureCommit::default(), next.map(Some)))
+                    })
+                    .await?;
+            }
+            self.unswept.retain(|swept| *swept != table);
+            if let Some(standing) = &mut self.related {
+                standing.stored = true;
+            }
+            self.settle().await?;
+        }
+        Ok(())
+    }
+
+    /// Tables whose replicas are not whole: being read, or holding rows that may be gone.
+    pub(super) fn unread(&self) -> Arc<[TableName]> {
+        let unswept = self.unswept.iter();
+        let unswept = unswept.filter(|table| !self.guarded.contains(table));
+        self.guarded.iter().chain(unswept).cloned().collect()
     }
 
     /// Waits until something that waits for its time is due.
@@ -95,7 +154,7 @@ impl Session<'_> {
             changes: Arc::new(changes),
             items: Arc::new(items),
             end,
-            unread: Arc::from(self.guarded.as_slice()),
+            unread: self.unread(),
             clock: Arc::clone(&self.common.clock),
             context: MapContext {
                 tenant: Arc::clone(&self.translator.tenant),
@@ -193,11 +252,11 @@ pub(super) async fn open_relations(
     setup: &SourceSetup,
     state: &SourceState,
     quiet: Arc<[(String, TableName)]>,
-) -> Result<Option<Standing>, Failed> {
+) -> Result<(Option<Standing>, Vec<String>), Failed> {
     let (mapping, checkpoint) = (Arc::clone(&setup.mapping), state.checkpoint.clone());
     let now = common.clock.now();
     let of_rows = Arc::clone(&quiet);
-    let (_, (relations, stored)) = common
+    let (_, (relations, stored, unswept)) = common
         .store
         .commit_related(state.id, now, move |store| {
             let mut new = Vec::new();
@@ -214,19 +273,21 @@ pub(super) async fn open_relations(
             }
             let tables: Vec<String> = to_read.iter().map(ToString::to_string).collect();
             store.read_again(&tables)?;
-            Ok((CaptureCommit::default(), (relations, store.has_marks()?)))
+            let (stored, unswept) = (store.has_marks()?, store.unswept()?);
+            Ok((CaptureCommit::default(), (relations, stored, unswept)))
         })
         .await?;
     if relations.is_empty() {
-        return Ok(None);
+        return Ok((None, Vec::new()));
     }
     let checkpoint = state.checkpoint.as_ref();
-    Ok(Some(Standing {
+    let standing = Standing {
         relations: Arc::new(relations),
         stored,
         // A checkpoint inside a transaction: the rest of it may still come.
         inside: checkpoint.filter(|at| at.seq > 0).map(|at| at.pos.clone()),
         due: None,
         quiet,
-    }))
+    };
+    Ok((Some(standing), unswept))
 }

@@ -1,0 +1,601 @@
+//! Reading tables: keys of every type and collation, tables that change under the reader, row
+//! filters, and what a chunk leaves behind at the server.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "tests"
+)]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use common::{World, reach, show};
+use contract::{ChunkLimits, Position, RowChange, SnapshotReader, Source, SourceError, TableName};
+
+/// Key types: the column, and how row `i` of `generate_series` gets its key.
+const KEYS: &[(&str, &str)] = &[
+    ("int2", "i - 30"),
+    ("int4", "(i - 30) * 30000000"),
+    ("int8", "(i - 30)::int8 * 300000000000000"),
+    (
+        "numeric",
+        "CASE i WHEN 1 THEN 'NaN' WHEN 2 THEN 'Infinity' WHEN 3 THEN '-Infinity'
+         ELSE (i - 30) / 7.0 END",
+    ),
+    (
+        "float8",
+        "CASE i WHEN 1 THEN 'NaN' WHEN 2 THEN 'Infinity' WHEN 3 THEN '-Infinity'
+         ELSE (i - 30) / 3.0::float8 END",
+    ),
+    ("float4", "(i - 30) / 3.0::float4"),
+    ("text COLLATE \"C\"", WORD),
+    ("text COLLATE \"en-US-x-icu\"", WORD),
+    ("text COLLATE ci", "chr(192 + i) || i"),
+    ("text COLLATE numbers", "'v' || i * 37 % 1000"),
+    ("text", WORD),
+    ("varchar(40) COLLATE \"de-x-icu\"", WORD),
+    ("char(6)", "'c' || repeat(' ', i % 2) || i"),
+    (
+        "citext",
+        "CASE i % 2 WHEN 0 THEN 'Word' ELSE 'wORD' END || i",
+    ),
+    (
+        "mail",
+        "CASE i % 2 WHEN 0 THEN 'A' ELSE 'a' END || i || '@x'",
+    ),
+    ("code", WORD),
+    ("code COLLATE \"C\"", WORD),
+    ("uuid", "md5(i::text)::uuid"),
+    (
+        "date",
+        "CASE i WHEN 1 THEN 'infinity' WHEN 2 THEN '-infinity' ELSE '0044-03-15 BC'::date + i * 20000 END",
+    ),
+    (
+        "timestamptz",
+        "CASE i WHEN 1 THEN 'infinity' WHEN 2 THEN '-infinity'
+         ELSE '2026-10-25 00:30+00'::timestamptz + i * interval '17.000001 min' END",
+    ),
+    (
+        "timestamp",
+        "'2026-03-29'::timestamp + i * interval '17 min'",
+    ),
+    ("time", "'00:00'::time + i * interval '17.5 s'"),
+    ("timetz", "'00:00+02'::timetz + i * interval '17.5 s'"),
+    (
+        "interval",
+        "CASE i % 2 WHEN 0 THEN interval '1 mon' ELSE interval '-9 days' END * i",
+    ),
+    (
+        "bytea",
+        "CASE i WHEN 1 THEN '' ELSE decode(md5(i::text), 'hex') END",
+    ),
+    ("mood", "(enum_range(NULL::mood))[i]"),
+    (
+        "inet",
+        "CASE i % 2 WHEN 0 THEN ('10.0.' || i || '.1/16')::inet ELSE ('2001:db8::' || i)::inet END",
+    ),
+    ("cidr", "('10.' || i || '.0.0/16')::cidr"),
+    (
+        "macaddr",
+        "('08:00:2b:01:02:' || lpad(to_hex(i), 2, '0'))::macaddr",
+    ),
+    ("pair", "ROW(i % 2 = 0, 'it''s \"' || i)::pair"),
+    (
+        "int4[]",
+        "CASE i WHEN 1 THEN '{}' ELSE ARRAY[i % 3, NULL, i] END",
+    ),
+    ("text[] COLLATE \"C\"", "ARRAY['a\"b', 'c,' || i, '\\']"),
+    ("jsonb", "jsonb_build_object('n', i, 't', 'it''s')"),
+    ("int4range", "int4range(i, i + 5)"),
+    ("bit(9)", "i::bit(9)"),
+    ("varbit", "substring(i::bit(9) FROM 1 + i % 4) || i::bit(9)"),
+    ("money", "(i - 30)::money / 100"),
+    ("name", "'n' || i"),
+    ("oid", "i + 3000000000"),
+    ("pg_lsn", "('0/' || to_hex(i))::pg_lsn"),
+    ("boolean", "i % 2 = 0"),
+];
+
+/// Words whose order depends on the collation.
+const WORD: &str =
+    "(ARRAY['a', 'B', 'Z', 'é', '_', ' x', 'ß', '''\\', 'zz', 'ä'])[i % 10 + 1] || i / 10";
+
+const TYPES: &str = "
+CREATE EXTENSION citext;
+CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+CREATE COLLATION numbers (provider = icu, locale = 'und-u-kn-true');
+CREATE DOMAIN mail AS citext;
+CREATE DOMAIN code AS text COLLATE \"en-US-x-icu\" CHECK (value <> '');
+CREATE TYPE pair AS (yes bool, word text);
+DO $$ BEGIN EXECUTE 'CREATE TYPE mood AS ENUM (' ||
+  (SELECT string_agg(quote_literal('m''\\' || 100 - i), ', ') FROM generate_series(1, 60) i) || ')';
+END $$;";
+
+fn table(name: &str) -> TableName {
+    TableName::new("public", name)
+}
+
+fn limits(rows_max: usize) -> ChunkLimits {
+    ChunkLimits {
+        rows_max,
+        bytes_max: 1 << 20,
+    }
+}
+
+async fn started(source: &dyn Source) -> Box<dyn SnapshotReader> {
+    let mut reader = source.snapshot(1).await.unwrap();
+    reader.begin().await.unwrap();
+    reader
+}
+
+#[tokio::test]
+async fn every_row_is_read_once_whatever_type_its_key_has() {
+    let mut sql = TYPES.to_owned();
+    let names: Vec<String> = (0..KEYS.len()).map(|n| format!("k{n}")).collect();
+    for (name, (column, key)) in names.iter().zip(KEYS) {
+        let rows = if *column == "boolean" { 2 } else { 60 };
+        sql.push_str(&format!(
+            "CREATE TABLE {name} (k {column} PRIMARY KEY, n int);
+             INSERT INTO {name} SELECT {key}, i FROM generate_series(1, {rows}) i;"
+        ));
+    }
+    let tables: Vec<&str> = names.iter().map(String::as_str).collect();
+    let world = World::prepared(&sql, &tables).await;
+    let source = world.source();
+    let mut reader = started(&*source).await;
+    for (name, (column, _)) in names.iter().zip(KEYS) {
+        let count = if *column == "boolean" { 2 } else { 60 };
+        for rows_max in [7, 59] {
+            let rows = common::snapshot(&mut *reader, &table(name), rows_max).await;
+            let numbers: BTreeSet<String> = rows.iter().map(|row| number(row)).collect();
+            assert_eq!(numbers.len(), count, "{column} by {rows_max}");
+            assert_eq!(rows.len(), count, "{column} by {rows_max}: one came twice");
+        }
+    }
+}
+
+fn number(row: &RowChange) -> String {
+    let cells = row.after.as_ref().unwrap();
+    cells[1].text().unwrap()
+}
+
+/// What a capture loop keeps of some tables: the newest change of each row, and the rows.
+#[derive(Default)]
+struct Taken {
+    changed: BTreeMap<(String, String), (Position, u64)>,
+    rows: BTreeMap<(String, String), Vec<String>>,
+}
+
+impl Taken {
+    fn stream(&mut self, changes: &[RowChange]) {
+        for change in changes {
+            let name = change.table().name.clone();
+            let at = (change.position.clone(), change.transaction);
+            let old = change.old_key();
+            for key in [old, change.key()].into_iter().flatten() {
+                let place = (name.clone(), key.as_str().to_owned());
+                self.rows.remove(&place);
+                self.changed.insert(place, at.clone());
+            }
+            if let (Some(key), Some(row)) = (change.key(), &change.after) {
+                let place = (name, key.as_str().to_owned());
+                self.rows.insert(place, show(Some(row)));
+            }
+        }
+    }
+
+    fn chunk(&mut self, chunk: &contract::SnapshotChunk) {
+        for row in &chunk.rows {
+            let place = (
+                row.table().name.clone(),
+                row.key().unwrap().as_str().to_owned(),
+            );
+            let fresh = self.changed.get(&place).is_none_or(|(position, number)| {
+                chunk.sees.reflects(&chunk.mark, position, *number)
+            });
+            if fresh {
+                self.rows.insert(place, show(row.after.as_ref()));
+            }
+        }
+    }
+}
+
+/// Types whose rows are written while they are read, and how a row with number `i` is keyed.
+const STRESSED: &[(&str, &str)] = &[
+    ("text COLLATE ci", "chr(192 + {i}) || {i}"),
+    ("numeric", "({i} - 30) / 7.0"),
+    (
+        "timestamptz",
+        "'2026-10-25'::timestamptz + {i} * interval '17 min'",
+    ),
+    ("pair", "ROW({i} % 2 = 0, 'w' || {i})::pair"),
+    ("citext", "'W' || {i}"),
+];
+
+/// Random writers beside the reader: what snapshot and stream say together is the table.
+#[tokio::test]
+async fn rows_that_are_written_while_they_are_read_come_out_as_they_are() {
+    let mut sql = TYPES.to_owned();
+    let names: Vec<String> = (0..STRESSED.len()).map(|n| format!("s{n}")).collect();
+    for (name, (column, key)) in names.iter().zip(STRESSED) {
+        sql.push_str(&format!(
+            "CREATE TABLE {name} (k {column} PRIMARY KEY, n int);
+             INSERT INTO {name} SELECT {}, 0 FROM generate_series(1, 120) i;",
+            key.replace("{i}", "i")
+        ));
+    }
+    let tables: Vec<&str> = names.iter().map(String::as_str).collect();
+    let world = World::prepared(&sql, &tables).await;
+    let source = world.source();
+    let mut stream = source.stream(1, None).await.unwrap();
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let mut writers = Vec::new();
+    for seed in [7_u64, 11] {
+        let (db, stopped) = (world.server.connect(&world.name).await, stopped.clone());
+        writers.push(tokio::spawn(async move {
+            let mut number = seed;
+            let mut next = |below: u64| {
+                number = number
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                (number >> 33) % below
+            };
+            while !*stopped.borrow() {
+                let which = next(STRESSED.len() as u64);
+                let (i, n) = (next(140) + 1, next(1_000_000));
+                let (_, key) = STRESSED[usize::try_from(which).unwrap()];
+                let key_of = |i: u64| key.replace("{i}", &i.to_string());
+                let at = key_of(i);
+                let statement = match next(4) {
+                    0 => format!("DELETE FROM s{which} WHERE k = {at}"),
+                    1 => format!("UPDATE s{which} SET n = {n} WHERE k = {at}"),
+                    2 => format!(
+                        "UPDATE s{which} SET k = {} WHERE k = {at}",
+                        key_of(200 + next(200))
+                    ),
+                    _ => format!(
+                        "INSERT INTO s{which} VALUES ({at}, {n}) ON CONFLICT (k)
+                         DO UPDATE SET n = excluded.n"
+                    ),
+                };
+                // Two writers may meet at one key: the statement is refused, and the next comes.
+                let _ = db.batch_execute(&statement).await;
+            }
+        }));
+    }
+    let mut reader = started(&*source).await;
+    let mut taken = Taken::default();
+    for name in &names {
+        let (name, mut cursor) = (table(name), None::<String>);
+        loop {
+            let chunk = reader.chunk(&name, cursor.as_deref(), limits(9));
+            let chunk = chunk.await.unwrap();
+            for batch in reach(&mut *stream, &chunk.mark).await {
+                taken.stream(&batch.changes);
+            }
+            taken.chunk(&chunk);
+            cursor = chunk.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+    }
+    stop.send(true).unwrap();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    world.run("INSERT INTO s1 VALUES (1000, 1)").await;
+    while !taken
+        .rows
+        .contains_key(&("s1".to_owned(), "1000".to_owned()))
+    {
+        let batch = common::next(&mut *stream).await.unwrap();
+        taken.stream(&batch.changes);
+    }
+    // A reading with nobody beside it is the truth.
+    let mut truth = Taken::default();
+    for name in &names {
+        let chunk = reader.chunk(&table(name), None, limits(10_000)).await;
+        truth.chunk(&chunk.unwrap());
+    }
+    assert_eq!(taken.rows, truth.rows);
+}
+
+#[tokio::test]
+async fn keys_that_an_index_tells_apart_and_a_column_does_not_are_all_read() {
+    let mut world = World::new(
+        "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+         CREATE TABLE t (k text COLLATE ci NOT NULL, n int);
+         CREATE UNIQUE INDEX t_k ON t (k COLLATE \"C\");
+         INSERT INTO t SELECT CASE i % 2 WHEN 0 THEN 'A' ELSE 'a' END || i / 2, i
+           FROM generate_series(2, 61) i;
+         ALTER TABLE t REPLICA IDENTITY FULL",
+        &["t"],
+    )
+    .await;
+    world.tables[0].key = vec!["k".to_owned()];
+    let source = world.source();
+    source.prepare(true).await.unwrap();
+    let mut reader = started(&*source).await;
+    for rows_max in [1, 3, 8] {
+        let rows = common::snapshot(&mut *reader, &table("t"), rows_max).await;
+        let numbers: BTreeSet<String> = rows.iter().map(|row| number(row)).collect();
+        assert_eq!((rows.len(), numbers.len()), (60, 60), "by {rows_max}");
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_is_empty_goes_comes_back_or_gets_another_key_is_said() {
+    let world = World::prepared(
+        "CREATE TABLE t (id int PRIMARY KEY, n int); CREATE TABLE empty (id int PRIMARY KEY)",
+        &["t", "empty"],
+    )
+    .await;
+    world
+        .run("INSERT INTO t SELECT i, i FROM generate_series(1, 30) i")
+        .await;
+    let source = world.source();
+    let mut reader = started(&*source).await;
+    let chunk = reader
+        .chunk(&table("empty"), None, limits(10))
+        .await
+        .unwrap();
+    assert_eq!((chunk.rows.len(), chunk.next), (0, None));
+    let first = reader.chunk(&table("t"), None, limits(10)).await.unwrap();
+    let cursor = first.next.unwrap();
+    world.run("ALTER TABLE t RENAME TO gone").await;
+    let error = reader.chunk(&table("t"), Some(&cursor), limits(10)).await;
+    let SourceError::SchemaChanged { what, .. } = error.unwrap_err() else {
+        panic!("expected a changed schema")
+    };
+    assert!(what.contains("does not exist"), "{what}");
+    // The reader is as good as before, for the other table and for this one when it is back.
+    reader
+        .chunk(&table("empty"), None, limits(10))
+        .await
+        .unwrap();
+    world.run("ALTER TABLE gone RENAME TO t").await;
+    let rest = reader
+        .chunk(&table("t"), Some(&cursor), limits(100))
+        .await
+        .unwrap();
+    assert_eq!((rest.rows.len(), rest.next), (20, None));
+    // The same key by another name goes on where it stood.
+    world.run("ALTER TABLE t RENAME id TO number").await;
+    let rest = reader
+        .chunk(&table("t"), Some(&cursor), limits(100))
+        .await
+        .unwrap();
+    assert_eq!(rest.rows.len(), 20);
+    assert_eq!(rest.rows[0].shape.columns, ["number", "n"]);
+    let again = table("t");
+    // Under another key its rows stand in another order, and so in another table of its name.
+    for sql in [
+        "ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (n)",
+        "ALTER TABLE t RENAME TO old; CREATE TABLE t (LIKE old INCLUDING ALL);
+         INSERT INTO t SELECT * FROM old",
+    ] {
+        let before = reader.chunk(&table("t"), None, limits(10)).await.unwrap();
+        world.run(sql).await;
+        let cursor = before.next;
+        let all = reader.chunk(&again, cursor.as_deref(), limits(100));
+        assert_eq!(all.await.unwrap().rows.len(), 30, "{sql}");
+    }
+}
+
+/// A row filter of the publication holds for both ways: a row that leaves it is gone, one that
+/// comes into it is new, and a snapshot reads no others.
+#[tokio::test]
+async fn a_row_filter_holds_for_snapshot_and_stream() {
+    let world = World::new(
+        "CREATE TABLE t (id int PRIMARY KEY, n int, \"odd \"\" name\" text);
+         ALTER TABLE t REPLICA IDENTITY FULL;
+         INSERT INTO t SELECT i, i % 10, 'x' FROM generate_series(1, 100) i;
+         CREATE PUBLICATION lighterman_p FOR TABLE t
+           WHERE (n > 4 AND \"odd \"\" name\" IS DISTINCT FROM 'y')",
+        &["t"],
+    )
+    .await;
+    let source = world.source_with(&[("publication", common::text("lighterman_p"))]);
+    source.prepare(true).await.unwrap();
+    let found = source.check().await;
+    let said = |text: &str| {
+        found
+            .iter()
+            .any(|finding| finding.to_string().contains(text))
+    };
+    assert!(said("is captured as far as it is published"), "{found:?}");
+    let mut stream = source.stream(1, None).await.unwrap();
+    let mut reader = started(&*source).await;
+    let mut taken = Taken::default();
+    let name = table("t");
+    let first = reader.chunk(&name, None, limits(20)).await.unwrap();
+    assert_eq!(first.rows.len(), 20);
+    world
+        .run(
+            "UPDATE t SET n = 1 WHERE id = 5; UPDATE t SET n = 9 WHERE id = 1;
+             UPDATE t SET \"odd \"\" name\" = 'y' WHERE id = 99; DELETE FROM t WHERE id = 98;
+             UPDATE t SET n = 2 WHERE id = 2; INSERT INTO t VALUES (200, 1, 'x'), (201, 7, 'x')",
+        )
+        .await;
+    for batch in reach(&mut *stream, &first.mark).await {
+        taken.stream(&batch.changes);
+    }
+    taken.chunk(&first);
+    let rest = reader
+        .chunk(&name, first.next.as_deref(), limits(1_000))
+        .await;
+    let rest = rest.unwrap();
+    for batch in reach(&mut *stream, &rest.mark).await {
+        taken.stream(&batch.changes);
+    }
+    taken.chunk(&rest);
+    let real = world
+        .db
+        .query(
+            "SELECT id FROM t WHERE n > 4 AND \"odd \"\" name\" <> 'y'",
+            &[],
+        )
+        .await
+        .unwrap();
+    let real: BTreeSet<String> = real
+        .iter()
+        .map(|row| row.get::<_, i32>(0).to_string())
+        .collect();
+    let ours: BTreeSet<String> = taken.rows.keys().map(|(_, key)| key.clone()).collect();
+    assert_eq!(ours, real);
+    assert!(ours.contains("1") && !ours.contains("5") && ours.contains("201"));
+}
+
+/// Between two chunks, and while a snapshot waits to begin, no transaction or view of ours is open
+/// that would hold back the server's cleaning up.
+#[tokio::test]
+async fn no_transaction_stays_open_between_chunks() {
+    let world = World::prepared(
+        "CREATE TABLE t (id int PRIMARY KEY, n int);
+         INSERT INTO t SELECT i, i FROM generate_series(1, 5000) i",
+        &["t"],
+    )
+    .await;
+    let source = world.source();
+    let idle = format!(
+        "SELECT count(*) > 0 AND bool_and(state = 'idle' AND backend_xmin IS NULL
+             AND backend_xid IS NULL AND xact_start IS NULL)
+           FROM pg_stat_activity
+          WHERE application_name LIKE 'lighterman%' AND datname = '{}'
+            AND backend_type = 'client backend'",
+        world.name
+    );
+    // A running transaction makes the beginning wait.
+    let other = world.server.connect(&world.name).await;
+    other
+        .batch_execute("BEGIN; INSERT INTO t VALUES (0, 0)")
+        .await
+        .unwrap();
+    let mut reader = source.snapshot(1).await.unwrap();
+    let mut beginning = Box::pin(reader.begin());
+    let waits = tokio::time::timeout(std::time::Duration::from_millis(500), &mut beginning);
+    assert!(waits.await.is_err(), "it must wait for the transaction");
+    // The future is not polled now: it stands between two looks, or its last look's answer waits.
+    world.until(&idle).await;
+    other.batch_execute("COMMIT").await.unwrap();
+    beginning.await.unwrap();
+    world.until(&idle).await;
+    let (name, mut cursor) = (table("t"), None::<String>);
+    loop {
+        let chunk = reader
+            .chunk(&name, cursor.as_deref(), limits(2_000))
+            .await
+            .unwrap();
+        assert_eq!(
+            world.ask(&idle).await.as_deref(),
+            Some("t"),
+            "after a chunk"
+        );
+        cursor = chunk.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+}
+
+/// A chunk takes no longer than a statement may; what blocks it is not waited for without end.
+#[tokio::test]
+async fn a_chunk_that_is_locked_out_ends_in_time() {
+    let world = World::prepared(
+        "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)",
+        &["t"],
+    )
+    .await;
+    let source = world.source();
+    let mut reader = started(&*source).await;
+    world
+        .run("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
+        .await;
+    let name = table("t");
+    let error = reader.chunk(&name, None, limits(10)).await.unwrap_err();
+    assert!(matches!(error, SourceError::Disconnected(_)), "{error:?}");
+    world.run("COMMIT").await;
+    assert_eq!(
+        reader
+            .chunk(&name, None, limits(10))
+            .await
+            .unwrap()
+            .rows
+            .len(),
+        1
+    );
+}
+
+/// Ranges of a table are the table, whatever its key, and also when the statistics are old.
+#[tokio::test]
+async fn ranges_of_a_table_are_the_table() {
+    let columns = [
+        ("int4", "(i * 7919) % 100000"),
+        (
+            "text COLLATE \"en-US-x-icu\"",
+            "(ARRAY['a', 'B', 'Z', 'é', '_'])[i % 5 + 1] || i",
+        ),
+        ("text COLLATE ci", "chr(192 + i % 40) || i"),
+        (
+            "citext",
+            "CASE i % 2 WHEN 0 THEN 'Word' ELSE 'wORD' END || i",
+        ),
+        ("uuid", "md5(i::text)::uuid"),
+        (
+            "timestamptz",
+            "'2026-10-25'::timestamptz + i * interval '17 min'",
+        ),
+    ];
+    let mut sql = TYPES.to_owned();
+    let mut names = Vec::new();
+    for (n, (column, key)) in columns.iter().enumerate() {
+        names.push(format!("r{n}"));
+        sql.push_str(&format!(
+            "CREATE TABLE r{n} (k {column} PRIMARY KEY, n int);
+             INSERT INTO r{n} SELECT {key}, i FROM generate_series(1, 3000) i; ANALYZE r{n};
+             INSERT INTO r{n} SELECT {key}, i FROM generate_series(3001, 3500) i;"
+        ));
+    }
+    sql.push_str(
+        "CREATE TABLE line (a int, b int, n int, PRIMARY KEY (a, b));
+         INSERT INTO line SELECT i / 2, i, i FROM generate_series(1, 3500) i; ANALYZE line;
+         CREATE TABLE fresh (k int PRIMARY KEY, n int)",
+    );
+    names.extend(["line".to_owned(), "fresh".to_owned()]);
+    let tables: Vec<&str> = names.iter().map(String::as_str).collect();
+    let world = World::prepared(&sql, &tables).await;
+    let source = world.source();
+    let mut reader = started(&*source).await;
+    for name in &tables[..tables.len() - 1] {
+        let table = table(name);
+        let ranges = reader.ranges(&table, 4).await.unwrap();
+        assert!(ranges.len() >= 2, "{name}: {ranges:?}");
+        let mut numbers = BTreeSet::new();
+        let mut count = 0;
+        let mut sizes = Vec::new();
+        for range in ranges {
+            let mut cursor = Some(range);
+            let before = count;
+            while let Some(at) = cursor {
+                let chunk = reader.chunk(&table, Some(&at), limits(400)).await.unwrap();
+                count += chunk.rows.len();
+                for row in &chunk.rows {
+                    numbers.insert(row.after.as_ref().unwrap().last().unwrap().text());
+                }
+                cursor = chunk.next;
+            }
+            sizes.push(count - before);
+        }
+        assert_eq!((numbers.len(), count), (3_500, 3_500), "{name}: {sizes:?}");
+        assert!(sizes.iter().all(|size| *size > 0), "{name}: {sizes:?}");
+    }
+    let fresh = table("fresh");
+    assert_eq!(
+        reader.ranges(&fresh, 4).await.unwrap(),
+        Vec::<String>::new()
+    );
+}
