@@ -31,8 +31,8 @@ const PINNED: &[(&str, &str)] = &[
     ("extra_float_digits", "3"),
     ("timezone", "UTC"),
     ("bytea_output", "hex"),
-    ("search_path", "pg_catalog"),
 ];
+const SEARCH_PATH: (&str, &str) = ("search_path", "pg_catalog");
 const READ_ONLY: (&str, &str) = ("default_transaction_read_only", "on");
 
 /// What a connection may do.
@@ -50,18 +50,24 @@ pub(crate) async fn connect(settings: &Settings, rights: Rights) -> Result<Clien
     let connecting = async {
         let client = open(settings, rights, &place).await?;
         reached(&client, rights, &place).await?;
+        let (name, value) = SEARCH_PATH;
+        let set = client
+            .batch_execute(&format!("SET {name} = '{value}'"))
+            .await;
+        set.map_err(|error| classify(&place, &error))?;
         Ok(client)
     };
     in_time(&place, CONNECT_MAX, connecting).await
 }
 
-/// Our session settings go with the login, never as statements: a pooler would leave those behind
+/// Our session settings go with the login and not as statements: a pooler would leave those behind
 /// for whoever gets the server's connection after us, and an ERP that suddenly can only read is
-/// worse than no agent.
+/// worse than no agent. The search path is the exception, since what the login says would become
+/// the default that a mapping's own statement is run with.
 fn options(rights: Option<Rights>) -> String {
     let more: &[(&str, &str)] = match rights {
         // A replication connection runs no statements.
-        None => &[],
+        None => &[SEARCH_PATH],
         Some(Rights::Read) => &[
             READ_ONLY,
             ("statement_timeout", "60s"),
