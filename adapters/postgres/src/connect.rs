@@ -35,8 +35,8 @@ const PINNED: &[(&str, &str)] = &[
     ("lc_monetary", "C"),
     ("xmlbinary", "base64"),
     ("quote_all_identifiers", "off"),
-    ("search_path", "pg_catalog"),
 ];
+const SEARCH_PATH: (&str, &str) = ("search_path", "pg_catalog");
 const READ_ONLY: (&str, &str) = ("default_transaction_read_only", "on");
 
 const UTF8: &str = "UTF8";
@@ -57,24 +57,27 @@ pub(crate) async fn connect(settings: &Settings, rights: Rights) -> Result<Clien
     let connecting = async {
         let client = open(settings, rights, &place).await?;
         reached(&client, rights, &place).await?;
+        let (name, value) = SEARCH_PATH;
+        let mut sql = format!("SET {name} = '{value}'");
         if encoding(&client).await? != UTF8 {
             // Our own connection, as was just seen: no pooler hands this on to anybody.
-            let sql = format!("SET client_encoding = '{SQL_ASCII}'");
-            let set = client.batch_execute(&sql).await;
-            set.map_err(|error| classify(&place, &error))?;
+            let _ = write!(sql, "; SET client_encoding = '{SQL_ASCII}'");
         }
+        let set = client.batch_execute(&sql).await;
+        set.map_err(|error| classify(&place, &error))?;
         Ok(client)
     };
     in_time(&place, CONNECT_MAX, connecting).await
 }
 
-/// Our session settings go with the login, never as statements: a pooler would leave those behind
+/// Our session settings go with the login and not as statements: a pooler would leave those behind
 /// for whoever gets the server's connection after us, and an ERP that suddenly can only read is
-/// worse than no agent.
+/// worse than no agent. The search path is the exception, since what the login says would become
+/// the default that a mapping's own statement is run with.
 fn options(rights: Option<Rights>) -> String {
     let more: &[(&str, &str)] = match rights {
         // A replication connection runs no statements.
-        None => &[],
+        None => &[SEARCH_PATH],
         Some(Rights::Read) => &[
             READ_ONLY,
             ("statement_timeout", "60s"),
@@ -101,9 +104,8 @@ async fn reached(client: &Client, rights: Rights, place: &str) -> Result<(), Sou
         )
     });
     let sql = format!("SELECT {}", all.collect::<Vec<_>>().join(" AND "));
-    let row = client.query_one(&sql, &[]).await;
-    let row = row.map_err(|error| classify(place, &error))?;
-    if row.get(0) {
+    let answer = rows(client, &sql, place).await?;
+    if answer.first().and_then(|row| row.get(0)) == Some("t") {
         Ok(())
     } else {
         Err(pooled(&format!(

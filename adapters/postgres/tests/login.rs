@@ -59,6 +59,14 @@ async fn every_usual_way_to_log_in_works_for_both_connections() {
             ))
             .await;
     }
+    // Said before it comes to that.
+    let soon = "DO $$ BEGIN EXECUTE format('ALTER ROLE scram VALID UNTIL %L', now() + interval '3 days'); END $$";
+    world.run(soon).await;
+    let findings = source("scram", Some("pw-scram")).check().await;
+    let finding = findings.iter().find(|f| f.what.ends_with("password"));
+    assert_eq!(finding.map(|f| f.level), Some(Level::Warn), "{findings:#?}");
+    let findings = source("hashed", Some("pw-hashed")).check().await;
+    assert!(!findings.iter().any(|f| f.what.ends_with("password")));
     world.run("ALTER ROLE old VALID UNTIL '2020-01-01'").await;
     for (user, password, found, to_do) in [
         // The server does not tell the two apart.

@@ -325,6 +325,57 @@ async fn a_slow_line_is_kept_and_told_in_order() {
     follower.told_all(40);
 }
 
+/// What nobody takes stays at the server, and the connection stays.
+#[tokio::test]
+async fn a_slow_consumer_holds_the_server_back() {
+    let world = world().await;
+    let source = world.source();
+    let mut stream = source.stream(1, None).await.unwrap();
+    world
+        .run("INSERT INTO item SELECT i, repeat('x', 3000) FROM generate_series(1, 15000) i")
+        .await;
+    let walsender = |what: &str| {
+        let slot = world.slot();
+        format!(
+            "SELECT {what} FROM pg_stat_activity a JOIN pg_stat_replication r USING (pid)
+               JOIN pg_replication_slots ON pid = active_pid WHERE slot_name = '{slot}'"
+        )
+    };
+    let held = walsender("wait_event = 'WalSenderWriteData'");
+    world.until(&held).await;
+    let pid = world.ask(&walsender("pid::text")).await.unwrap();
+    // Longer than the server's patience with a silent client.
+    let told = "r.reply_time > a.backend_start + interval '5 s'";
+    world.until(&walsender(told)).await;
+    assert_eq!(world.ask(&held).await.as_deref(), Some("t"));
+    assert_eq!(world.ask(&walsender("pid::text")).await.unwrap(), pid);
+    let told = changes(&mut *stream, 15_000).await;
+    let keys = told.iter().map(|change| change.key().unwrap());
+    let all = (1..=15_000).map(|n| n.to_string());
+    assert!(keys.map(|key| key.as_str().to_owned()).eq(all));
+}
+
+/// An acknowledgement just before the end is no reason to be told again.
+#[tokio::test]
+async fn the_last_acknowledgement_is_told_at_the_end() {
+    let world = world().await;
+    let source = world.source();
+    for n in 0..3 {
+        let mut stream = source.stream(1, None).await.unwrap();
+        let mut end = None;
+        for m in 1..=2 {
+            insert(&world, n * 2 + m, n * 2 + m).await;
+            let batch = common::batches(&mut *stream, 1).await.remove(0);
+            // The first is told at once, the second with the next status.
+            stream.acknowledge(&batch.end).await.unwrap();
+            end = batch.end.pos.number();
+        }
+        drop(stream);
+        world.released().await;
+        assert!(world.confirmed().await >= end.unwrap());
+    }
+}
+
 /// A shutdown waits until everything is acknowledged; then the stream says what happened.
 #[tokio::test]
 async fn a_server_that_shuts_down_is_let_go() {

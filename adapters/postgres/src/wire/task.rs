@@ -273,3 +273,71 @@ fn clock() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH + EPOCH);
     now.map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use bytes::BufMut;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a stream tells of these bytes, and how it ends, when the server then goes away.
+    fn heard(bytes: &[u8]) -> (Vec<Event>, Failure) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (near, mut far) = tokio::io::duplex(1 << 20);
+            far.write_all(bytes).await.unwrap();
+            drop(far);
+            let session = Session {
+                socket: Box::new(near),
+                arrived: BytesMut::new(),
+            };
+            let queue = Arc::new(Queue::new(0));
+            run(session, Arc::clone(&queue)).await;
+            let (mut events, mut handed) = (VecDeque::new(), 0);
+            loop {
+                match queue.take(&mut events, handed) {
+                    Ok(bytes) => handed = bytes,
+                    Err(failure) => return (events.into(), failure),
+                }
+            }
+        })
+    }
+
+    fn keepalive(end: u64) -> BytesMut {
+        let mut message = BytesMut::from(&b"d"[..]);
+        message.put_u32(4 + 18);
+        message.put_u8(b'k');
+        message.put_u64(end);
+        message.put_bytes(0, 9);
+        message
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+
+        #[test]
+        fn any_bytes_end_in_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            heard(&bytes);
+        }
+
+        /// What came whole is told, and after it that the rest is missing.
+        #[test]
+        fn a_cut_stream_is_an_error_after_what_came_whole(count in 0u64..6, lost in 1usize..=23) {
+            let mut bytes: Vec<u8> = (0..=count).flat_map(keepalive).collect();
+            bytes.truncate(bytes.len() - lost);
+            let (events, failure) = heard(&bytes);
+            let whole: Vec<_> = (0..count).map(|end| Event::Reached { end }).collect();
+            prop_assert_eq!(events, whole);
+            let Failure::Ended(why) = failure else {
+                panic!("{failure:?}");
+            };
+            prop_assert_eq!(why.contains("in the middle of a message"), lost < 23);
+        }
+    }
+}
