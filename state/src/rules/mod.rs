@@ -95,6 +95,36 @@ pub struct RuleProgress {
 }
 
 impl Store {
+    /// Has tables read from their first row, and told by the rules of their rows alone: keys that no
+    /// row tells any more end when all of a table is read. Facts are told once, and not again.
+    /// Whoever captures must start anew afterwards.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn read_tables_again(
+        &self,
+        source: i64,
+        tables: Vec<String>,
+    ) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| {
+                for table in &tables {
+                    db.execute(
+                        "UPDATE snapshot SET done = 0, cursor = NULL, once_more = 0
+                         WHERE source = ?1 AND table_name = ?2",
+                        params![source, table],
+                    )?;
+                    db.execute(
+                        "UPDATE rule SET stage = ?3, generation = generation + 1
+                         WHERE source = ?1 AND table_name = ?2 AND active AND NOT fact AND NOT relates",
+                        params![source, table, Stage::Reading.number()],
+                    )?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
     /// Whether a source's rules are those that were in force last, unchanged, as names with their
     /// digests.
     ///
