@@ -56,6 +56,20 @@ impl Store {
             .await
     }
 
+    /// As [`Store::resync`] of some tables, of a source by its number.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn read_tables_again(
+        &self,
+        source: i64,
+        tables: Vec<String>,
+    ) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| begin(db, source, &Resync::Tables(tables)))
+            .await
+    }
+
     /// Does what was asked for beside the running agent, and says what it was; nothing where
     /// nothing was asked. As for [`Store::resync`], whoever captures must start anew.
     ///

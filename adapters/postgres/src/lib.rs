@@ -2,8 +2,9 @@
 //!
 //! It reads `pgoutput` from a slot and a publication that `source prepare` makes, and tables for
 //! snapshots over a second connection. It writes nothing to the database otherwise: no triggers,
-//! no tables; and a heartbeat to the log where the settings ask for it. It does not follow a slot to a standby, does not capture views, and
-//! does not tell of DDL (a changed table is met with its new columns at its next change).
+//! no tables; and a heartbeat to the log where the settings ask for it. It does not follow a slot to
+//! a standby, does not capture views, and does not tell of DDL: a changed table is met with its new
+//! columns at its next change (`known`), one that is no longer told is said (`untold`).
 //!
 //! A change's position is the start of its transaction's commit record and its ordinal in the
 //! transaction; a finished transaction ends at a border, the end of its commit record. Transaction

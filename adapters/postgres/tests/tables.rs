@@ -168,8 +168,9 @@ async fn a_partitioned_table_is_one_table() {
                  CREATE TABLE stock_c PARTITION OF stock FOR VALUES IN ('c');
                  INSERT INTO stock VALUES ('c', '2024-05-01', 'z', 3);
                  UPDATE stock SET qty = 4 WHERE sku = 'z';
-                 ALTER TABLE stock DETACH PARTITION stock_a;
-                 INSERT INTO stock_a VALUES ('a', '2024-06-01', 'not ours', 9);
+                 CREATE TABLE stock_d PARTITION OF stock FOR VALUES IN ('d');
+                 ALTER TABLE stock DETACH PARTITION stock_d;
+                 INSERT INTO stock_d VALUES ('d', '2024-06-01', 'not ours', 9);
                  DELETE FROM stock WHERE sku = 'y'",
             )
             .await;

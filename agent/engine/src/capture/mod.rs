@@ -48,8 +48,8 @@ const FULL_WAIT: Duration = Duration::from_secs(5);
 enum Ended {
     Stop,
     Reload,
-    /// Tables are read again: a person asked for it.
-    Resync,
+    /// Tables are read again.
+    ReadAgain,
 }
 
 enum Failed {
@@ -98,7 +98,7 @@ pub(crate) async fn run(common: Arc<Common>, mut plan: SourcePlan) -> Result<(),
                 tracing::info!(source = plan.name, "mappings reloaded");
                 continue;
             }
-            Ok(Ended::Resync) => continue,
+            Ok(Ended::ReadAgain) => continue,
             Err(Failed::Store(error)) => return Err(error),
             Err(Failed::Source(error)) => error,
         };
@@ -332,7 +332,7 @@ async fn session(
             look_at = contract::clock::after(now, LOOK_EVERY);
             match take_resync(common, session.name, session.source_id).await {
                 Ok(false) | Err(StoreError::Full) => {}
-                Ok(true) => return Ok(Ended::Resync),
+                Ok(true) => return Ok(Ended::ReadAgain),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -359,8 +359,12 @@ async fn session(
                 let batch = batch?;
                 // First, so that a crash behind the batch forgets nothing of it.
                 let now = stream.untold().to_vec();
-                untold::note(common, session.name, session.source_id, now, &mut untold).await?;
+                let (name, id) = (session.name, session.source_id);
+                let again = untold::note(common, name, id, now, &mut untold).await?;
                 session.batch(&mut *stream, batch).await?;
+                if again {
+                    return Ok(Ended::ReadAgain);
+                }
                 want(&mut asker);
                 *moved = true;
             }

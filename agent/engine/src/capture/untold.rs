@@ -1,21 +1,22 @@
 //! Tables that the log does not tell while it goes on telling others.
 
 use contract::Untold;
-use state::{CaptureCommit, StoreError};
+use state::StoreError;
 
 use crate::Common;
 
 /// Notes which tables are not told now. One that is newly so is read again as soon as it can be:
-/// what happens to its rows until then is in no log of ours.
+/// what happens to its rows until then is in no log of ours. Whether a session that is under way must
+/// start anew for that, once the batch is stored.
 pub(super) async fn note(
     common: &Common,
     name: &str,
     source_id: i64,
     untold: Vec<Untold>,
     noted: &mut Vec<Untold>,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     if untold == *noted {
-        return Ok(());
+        return Ok(false);
     }
     let mut tables = Vec::new();
     for one in &untold {
@@ -26,20 +27,15 @@ pub(super) async fn note(
             "a table is read again as soon as it can be, the others go on: {}", one.what);
         tables.push(one.table.to_string());
     }
-    let now = common.clock.now();
-    let again = common.store.commit_related(source_id, now, move |store| {
-        store.read_again(&tables)?;
-        Ok((CaptureCommit::default(), ()))
-    });
-    match again.await {
-        Ok(_) => {}
+    let again = !tables.is_empty();
+    match common.store.read_tables_again(source_id, tables).await {
+        Ok(()) => {}
         // Whoever stores the batch waits for room; this is asked again with the next one.
-        Err(StoreError::Full) => return Ok(()),
+        Err(StoreError::Full) => return Ok(false),
         Err(error) => return Err(error),
     }
-    let said = untold
-        .iter()
-        .map(|one| format!("{}; to mend it: {}", one.what, one.hint));
+    let said = untold.iter();
+    let said = said.map(|one| format!("{}; to mend it: {}", one.what, one.hint));
     let said: Vec<String> = said.collect();
     let problem = (!said.is_empty()).then(|| said.join("; "));
     match common.store.set_problem(source_id, problem).await {
@@ -47,5 +43,5 @@ pub(super) async fn note(
         Err(StoreError::Full) => {}
         Err(error) => return Err(error),
     }
-    Ok(())
+    Ok(again)
 }
