@@ -32,8 +32,9 @@ const PINNED: &[(&str, &str)] = &[
     ("extra_float_digits", "3"),
     ("timezone", "UTC"),
     ("bytea_output", "hex"),
-    ("search_path", "pg_catalog"),
 ];
+const SEARCH_PATH: (&str, &str) = ("search_path", "pg_catalog");
+const READ_ONLY: (&str, &str) = ("default_transaction_read_only", "on");
 
 /// What a connection may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,24 +49,61 @@ pub(crate) enum Rights {
 pub(crate) async fn connect(settings: &Settings, rights: Rights) -> Result<Client, SourceError> {
     let place = format!("connect to {}:{}", settings.host, settings.port);
     let connecting = async {
-        let client = open(settings, &place).await?;
-        let mut sql = String::new();
-        for (name, value) in PINNED {
-            let _ = write!(sql, "SET {name} = '{value}'; ");
-        }
-        sql.push_str(match rights {
-            Rights::Read => {
-                "SET default_transaction_read_only = on; SET statement_timeout = '60s'; \
-                 SET lock_timeout = '2s'; SET idle_in_transaction_session_timeout = '60s'; \
-                 SET row_security = off"
-            }
-            Rights::Write => "SET statement_timeout = '120s'; SET lock_timeout = '5s'",
-        });
-        let set = client.batch_execute(&sql).await;
+        let client = open(settings, rights, &place).await?;
+        reached(&client, rights, &place).await?;
+        let (name, value) = SEARCH_PATH;
+        let set = client
+            .batch_execute(&format!("SET {name} = '{value}'"))
+            .await;
         set.map_err(|error| classify(&place, &error))?;
         Ok(client)
     };
     in_time(&place, CONNECT_MAX, connecting).await
+}
+
+/// Our session settings go with the login and not as statements: a pooler would leave those behind
+/// for whoever gets the server's connection after us, and an ERP that suddenly can only read is
+/// worse than no agent. The search path is the exception, since what the login says would become
+/// the default that a mapping's own statement is run with.
+fn options(rights: Option<Rights>) -> String {
+    let more: &[(&str, &str)] = match rights {
+        // A replication connection runs no statements.
+        None => &[SEARCH_PATH],
+        Some(Rights::Read) => &[
+            READ_ONLY,
+            ("statement_timeout", "60s"),
+            ("lock_timeout", "2s"),
+            ("idle_in_transaction_session_timeout", "60s"),
+            ("row_security", "off"),
+        ],
+        Some(Rights::Write) => &[("statement_timeout", "120s"), ("lock_timeout", "5s")],
+    };
+    let all = PINNED.iter().chain(more);
+    let all = all.map(|(name, value)| format!("-c {name}={value}"));
+    all.collect::<Vec<_>>().join(" ")
+}
+
+/// Whether our session settings are those of the connection the server sees.
+async fn reached(client: &Client, rights: Rights, place: &str) -> Result<(), SourceError> {
+    let more = (rights == Rights::Read).then_some(&READ_ONLY);
+    let all = PINNED.iter().chain(more).map(|(name, value)| {
+        // The server completes some of them.
+        format!(
+            "pg_catalog.starts_with(pg_catalog.current_setting({}), {})",
+            literal(name),
+            literal(value)
+        )
+    });
+    let sql = format!("SELECT {}", all.collect::<Vec<_>>().join(" AND "));
+    let row = client.query_one(&sql, &[]).await;
+    let row = row.map_err(|error| classify(place, &error))?;
+    if row.get(0) {
+        Ok(())
+    } else {
+        Err(pooled(&format!(
+            "{place}: our session settings do not reach the server"
+        )))
+    }
 }
 
 async fn in_time<T>(
@@ -79,7 +117,7 @@ async fn in_time<T>(
     })
 }
 
-async fn open(settings: &Settings, place: &str) -> Result<Client, SourceError> {
+async fn open(settings: &Settings, rights: Rights, place: &str) -> Result<Client, SourceError> {
     let mut config = tokio_postgres::Config::new();
     if settings.host.starts_with('/') {
         config.host_path(&settings.host);
@@ -91,6 +129,7 @@ async fn open(settings: &Settings, place: &str) -> Result<Client, SourceError> {
         .dbname(&settings.database)
         .user(&settings.user)
         .application_name(APPLICATION)
+        .options(options(Some(rights)))
         .keepalives_idle(wire::KEEPALIVE_IDLE)
         .keepalives_interval(wire::KEEPALIVE_EVERY)
         .keepalives_retries(wire::KEEPALIVE_TIMES)
@@ -109,7 +148,10 @@ async fn open(settings: &Settings, place: &str) -> Result<Client, SourceError> {
                 user = name(&settings.user)
             ),
         },
-        _ => classify(place, &error),
+        _ => {
+            let cut = tls::was_cut(&error);
+            of_login(settings, cut, classify(place, &error))
+        }
     };
     if let Some(tls) = tls::config(settings).await? {
         config.ssl_mode(tokio_postgres::config::SslMode::Require);
@@ -134,14 +176,6 @@ fn run(connection: impl Future<Output = Result<(), tokio_postgres::Error>> + Sen
     });
 }
 
-/// Session settings of a replication connection.
-fn options() -> String {
-    let pinned = PINNED
-        .iter()
-        .map(|(name, value)| format!("-c {name}={value}"));
-    pinned.collect::<Vec<_>>().join(" ")
-}
-
 async fn login<'a>(settings: &'a Settings, options: &'a str) -> Result<Login<'a>, SourceError> {
     Ok(Login {
         host: &settings.host,
@@ -162,11 +196,11 @@ pub(crate) async fn try_replication(settings: &Settings) -> Result<(), SourceErr
         "open a replication connection to {}:{}",
         settings.host, settings.port
     );
-    let options = options();
+    let options = options(None);
     let login = login(settings, &options).await?;
     let trying = async {
         let tried = wire::try_login(&login).await;
-        tried.map_err(|failure| of_failure(&doing, failure))
+        tried.map_err(|failure| of_login_failure(settings, &doing, failure))
     };
     in_time(&doing, CONNECT_MAX, trying).await
 }
@@ -178,7 +212,7 @@ pub(crate) async fn timeline_history(
     timeline: u32,
 ) -> Result<String, SourceError> {
     let doing = format!("read the history of timeline {timeline}");
-    let options = options();
+    let options = options(None);
     let login = login(settings, &options).await?;
     let asking = async {
         let asked = wire::timeline_history(&login, timeline).await;
@@ -195,7 +229,7 @@ pub(crate) async fn replicate(
     acknowledged: u64,
 ) -> Result<Replication, SourceError> {
     let doing = format!("start replication from slot \"{}\"", settings.slot);
-    let options = options();
+    let options = options(None);
     let login = login(settings, &options).await?;
     let reading = Reading {
         slot: &settings.slot,
@@ -206,7 +240,7 @@ pub(crate) async fn replicate(
     };
     let starting = async {
         let started = wire::start(&login, &reading).await;
-        started.map_err(|failure| of_failure(&doing, failure))
+        started.map_err(|failure| of_login_failure(settings, &doing, failure))
     };
     in_time(&doing, START_MAX, starting).await
 }
@@ -252,7 +286,12 @@ pub(crate) fn table(table: &contract::TableName) -> String {
 /// What an error of an SQL connection means.
 pub(crate) fn classify(doing: &str, error: &tokio_postgres::Error) -> SourceError {
     if let Some(db) = error.as_db_error() {
-        return by_code(doing, db.code().code(), db.message());
+        let code = db.code().code();
+        return if is_poolers(code, db.routine().is_some()) {
+            pooled(&format!("{doing}: {}", db.message()))
+        } else {
+            by_code(doing, code, db.message())
+        };
     }
     if let Some(refused) = tls::refused(doing, error) {
         return refused;
@@ -263,17 +302,75 @@ pub(crate) fn classify(doing: &str, error: &tokio_postgres::Error) -> SourceErro
         let _ = write!(text, ": {inner}");
         cause = inner.source();
     }
-    // The library has no code for it.
+    // The library has no code for these.
     if text.contains("does not support TLS") {
         return tls::absent(doing);
     }
+    if text.contains("password missing") || text.contains("authentication error") {
+        return SourceError::Denied {
+            what: text,
+            hint: AUTHENTICATION.to_owned(),
+        };
+    }
     SourceError::Disconnected(text)
+}
+
+/// Whether a pooler between us and the server complains. PostgreSQL names the routine behind each
+/// of its own errors; poolers have none, and call everything a connection exception.
+fn is_poolers(code: &str, native: bool) -> bool {
+    !native && code.starts_with("08")
+}
+
+fn pooled(what: &str) -> SourceError {
+    SourceError::Denied {
+        what: format!(
+            "{what}: a connection pooler such as pgbouncer answers here, not the server itself"
+        ),
+        hint: "set host and port to the server's own, past the pooler: a log cannot be read \
+               through one"
+            .to_owned(),
+    }
+}
+
+/// What an error of a connection means that is not there yet. A server that does not accept our
+/// certificate says so, but a connection that ends `cut` off takes its words along.
+fn of_login(settings: &Settings, cut: bool, error: SourceError) -> SourceError {
+    match error {
+        SourceError::Disconnected(what) if cut && settings.identity.is_some() => {
+            SourceError::Disconnected(format!(
+                "{what}; one that does not accept our certificate (cert_file) may end a \
+                 connection like this, and says so in its log"
+            ))
+        }
+        other => other,
+    }
+}
+
+fn of_login_failure(settings: &Settings, doing: &str, failure: Failure) -> SourceError {
+    let cut = match &failure {
+        Failure::Io(error) => tls::was_cut(error),
+        Failure::Ended(_) => true,
+        _ => false,
+    };
+    match failure {
+        // Nothing of our log is broken yet.
+        Failure::Malformed(found) => SourceError::Denied {
+            what: format!("{doing}: {found}"),
+            hint: "set host and port to those of a PostgreSQL server".to_owned(),
+        },
+        failure => of_login(settings, cut, of_failure(doing, failure)),
+    }
 }
 
 /// What an error of the replication connection means.
 pub(crate) fn of_failure(doing: &str, failure: Failure) -> SourceError {
     match failure {
-        Failure::Server { code, message } => by_code(doing, &code, &message),
+        Failure::Server {
+            code,
+            message,
+            native,
+        } if is_poolers(&code, native) => pooled(&format!("{doing}: {message}")),
+        Failure::Server { code, message, .. } => by_code(doing, &code, &message),
         Failure::Login(found) => SourceError::Denied {
             what: format!("{doing}: {found}"),
             hint: AUTHENTICATION.to_owned(),
@@ -289,6 +386,12 @@ pub(crate) fn of_failure(doing: &str, failure: Failure) -> SourceError {
 
 const AUTHENTICATION: &str =
     "set user and password in the settings, and allow the user in the server's pg_hba.conf";
+/// The server says the same of a wrong password and of one whose time is over.
+const PASSWORD: &str = "set user and password in the settings; where they are right, the password's \
+     time may be over: SELECT rolvaliduntil FROM pg_roles WHERE rolname = '<user>', then ALTER ROLE \
+     <user> VALID UNTIL '<date>'";
+const NO_ENTRY: &str = "allow the user in the server's pg_hba.conf; where it asks for a client \
+     certificate, set cert_file and key_file; where it asks for TLS, set tls";
 
 /// What a server's error code means (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
 pub(crate) fn by_code(doing: &str, code: &str, message: &str) -> SourceError {
@@ -304,6 +407,8 @@ pub(crate) fn by_code(doing: &str, code: &str, message: &str) -> SourceError {
         hint: hint.to_owned(),
     };
     match code {
+        "28P01" => denied(PASSWORD),
+        "28000" => denied(NO_ENTRY),
         _ if code.starts_with("28") => denied(AUTHENTICATION),
         "3D000" => denied("set the database's name in the settings"),
         "42501" => denied("lighterman check names the missing right and the SQL that grants it"),
@@ -379,6 +484,7 @@ mod tests {
             let failure = Failure::Server {
                 code: code.to_owned(),
                 message: message.to_owned(),
+                native: true,
             };
             let error = of_failure("read", failure);
             assert_eq!(kind(&error), expected, "{code}");

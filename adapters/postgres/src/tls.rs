@@ -176,19 +176,33 @@ pub(crate) fn refused(
 const OWN: &str = "set cert_file and key_file to a certificate the server's ssl_ca_file has signed, \
      for the user in the settings";
 
-/// The TLS library's error inside any other.
-fn behind<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+/// Whether the other side went away in the middle of a word.
+pub(crate) fn was_cut(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let kinds = [
+        BrokenPipe,
+        ConnectionAborted,
+        ConnectionReset,
+        UnexpectedEof,
+    ];
+    behind::<std::io::Error>(error).is_some_and(|error| kinds.contains(&error.kind()))
+}
+
+/// An error of one kind inside any other.
+fn behind<'a, E: std::error::Error + 'static>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a E> {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if let Some(tls) = error.downcast_ref() {
-            return Some(tls);
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
         }
         // An I/O error names what is behind the error in it, not that error.
         let inner = error
             .downcast_ref::<std::io::Error>()
             .and_then(std::io::Error::get_ref);
-        if let Some(tls) = inner.and_then(|inner| inner.downcast_ref()) {
-            return Some(tls);
+        if let Some(found) = inner.and_then(|inner| inner.downcast_ref()) {
+            return Some(found);
         }
         cause = error.source();
     }
@@ -200,7 +214,8 @@ fn of_certificate(error: &CertificateError) -> (String, &'static str) {
          host; tls = \"verify-ca\" trusts the authority whatever the name";
     const TIME: &str = "renew the server's certificate, and see that this machine's clock is right";
     match error {
-        CertificateError::UnknownIssuer => (
+        // The second: an authority of the same name with another key.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => (
             "the server's certificate is signed by an authority we do not know".to_owned(),
             AUTHORITY,
         ),

@@ -89,7 +89,9 @@ impl Follower {
 
     /// Follows, over as many streams as it takes, until `count` changes were told.
     async fn until(&mut self, count: usize) {
+        let deadline = Instant::now() + 2 * DEADLINE;
         while self.told.len() < count {
+            assert!(Instant::now() < deadline, "{:#?}", self.ended);
             let mut stream = self.open().await;
             while self.told.len() < count && self.take(&mut *stream).await {}
         }
@@ -277,9 +279,9 @@ async fn a_flapping_and_slow_network_loses_and_doubles_nothing() {
         for n in 0..40 {
             insert(&world, n * 50 + 1, n * 50 + 50).await;
             // Spread over several ups and downs.
-            let accepted = proxy.accepted();
+            let resets = proxy.resets();
             let deadline = Instant::now() + DEADLINE;
-            while n % 5 == 0 && proxy.accepted() == accepted {
+            while n % 5 == 0 && proxy.resets() == resets {
                 assert!(Instant::now() < deadline, "nobody connects any more");
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
@@ -315,12 +317,63 @@ async fn a_slow_line_is_kept_and_told_in_order() {
     proxy.latency(Duration::from_millis(700));
     for n in 0..4 {
         insert(&world, n * 10 + 1, n * 10 + 10).await;
-        let told = (n as usize + 1) * 10;
-        while follower.told.len() < told {
+        let last = n * 10 + 10;
+        while follower.told.last() != Some(&last) {
             assert!(follower.take(&mut *stream).await, "{:#?}", follower.ended);
         }
     }
     follower.told_all(40);
+}
+
+/// What nobody takes stays at the server, and the connection stays.
+#[tokio::test]
+async fn a_slow_consumer_holds_the_server_back() {
+    let world = world().await;
+    let source = world.source();
+    let mut stream = source.stream(1, None).await.unwrap();
+    world
+        .run("INSERT INTO item SELECT i, repeat('x', 3000) FROM generate_series(1, 15000) i")
+        .await;
+    let walsender = |what: &str| {
+        let slot = world.slot();
+        format!(
+            "SELECT {what} FROM pg_stat_activity a JOIN pg_stat_replication r USING (pid)
+               JOIN pg_replication_slots ON pid = active_pid WHERE slot_name = '{slot}'"
+        )
+    };
+    let held = walsender("wait_event = 'WalSenderWriteData'");
+    world.until(&held).await;
+    let pid = world.ask(&walsender("pid::text")).await.unwrap();
+    // Longer than the server's patience with a silent client.
+    let told = "r.reply_time > a.backend_start + interval '5 s'";
+    world.until(&walsender(told)).await;
+    assert_eq!(world.ask(&held).await.as_deref(), Some("t"));
+    assert_eq!(world.ask(&walsender("pid::text")).await.unwrap(), pid);
+    let told = changes(&mut *stream, 15_000).await;
+    let keys = told.iter().map(|change| change.key().unwrap());
+    let all = (1..=15_000).map(|n| n.to_string());
+    assert!(keys.map(|key| key.as_str().to_owned()).eq(all));
+}
+
+/// An acknowledgement just before the end is no reason to be told again.
+#[tokio::test]
+async fn the_last_acknowledgement_is_told_at_the_end() {
+    let world = world().await;
+    let source = world.source();
+    for n in 0..3 {
+        let mut stream = source.stream(1, None).await.unwrap();
+        let mut end = None;
+        for m in 1..=2 {
+            insert(&world, n * 2 + m, n * 2 + m).await;
+            let batch = common::batches(&mut *stream, 1).await.remove(0);
+            // The first is told at once, the second with the next status.
+            stream.acknowledge(&batch.end).await.unwrap();
+            end = batch.end.pos.number();
+        }
+        drop(stream);
+        world.released().await;
+        assert!(world.confirmed().await >= end.unwrap());
+    }
 }
 
 /// A shutdown waits until everything is acknowledged; then the stream says what happened.

@@ -9,6 +9,7 @@
 
 pub mod agent;
 pub mod certificates;
+pub mod pooler;
 pub mod postgres;
 pub mod proxy;
 pub mod receiver;

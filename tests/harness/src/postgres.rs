@@ -423,7 +423,7 @@ fn is_root() -> bool {
 }
 
 /// The server refuses to run as root.
-fn as_server_user(program: &Path) -> Command {
+pub(crate) fn as_server_user(program: &Path) -> Command {
     if !is_root() {
         return Command::new(program);
     }
@@ -432,7 +432,7 @@ fn as_server_user(program: &Path) -> Command {
     command
 }
 
-fn give_to_server_user(path: &Path) {
+pub(crate) fn give_to_server_user(path: &Path) {
     if is_root() {
         run(Command::new("chown").arg("postgres:").arg(path), || {});
     }

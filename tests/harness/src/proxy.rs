@@ -58,10 +58,13 @@ struct Line {
 #[derive(Debug)]
 struct Shared {
     server: u16,
+    /// From this connection on, counted from 0, another server.
+    diverted: Mutex<Option<(usize, u16)>>,
     refuse: AtomicBool,
     latency_ms: AtomicU64,
     /// So many bytes may still go to clients before the connection that has more is reset.
     rest: Mutex<Option<u64>>,
+    resets: AtomicU64,
     /// In the order they were accepted.
     lines: Mutex<Vec<Line>>,
 }
@@ -95,9 +98,11 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
             server,
+            diverted: Mutex::new(None),
             refuse: AtomicBool::new(false),
             latency_ms: AtomicU64::new(0),
             rest: Mutex::new(None),
+            resets: AtomicU64::new(0),
             lines: Mutex::new(Vec::new()),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
@@ -147,17 +152,29 @@ impl Proxy {
         self.shared.refuse.store(refuse, Ordering::Relaxed);
     }
 
+    /// The `n`th connection, counted from 0, and those after it go to another port of 127.0.0.1.
+    pub fn divert(&self, n: usize, server: u16) {
+        *lock(&self.shared.diverted) = Some((n, server));
+    }
+
     /// How many connections have been accepted so far.
     pub fn accepted(&self) -> usize {
         lock(&self.shared.lines).len()
     }
 
-    /// Resets all connections again and again, and refuses new ones for a while each time.
-    pub fn flap(&self, up: Duration, down: Duration) -> Flapping {
+    /// How many connections have been reset so far, those refused not counted.
+    pub fn resets(&self) -> u64 {
+        self.shared.resets.load(Ordering::Relaxed)
+    }
+
+    /// Resets all connections again and again, and refuses new ones for a while each time. They
+    /// live a little longer each time, so that at last whoever gets on gets through.
+    pub fn flap(&self, mut up: Duration, down: Duration) -> Flapping {
         let shared = Arc::clone(&self.shared);
         Flapping(tokio::spawn(async move {
             loop {
                 sleep(up).await;
+                up += up / 4;
                 let _refusing = Refusing::new(&shared);
                 reset(&shared);
                 sleep(down).await;
@@ -208,13 +225,19 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             reset: Arc::new(Notify::new()),
             open: Arc::new(AtomicBool::new(true)),
         };
-        lock(&shared.lines).push(line.clone());
-        tokio::spawn(serve(client, line, Arc::clone(&shared)));
+        let n = {
+            let mut lines = lock(&shared.lines);
+            lines.push(line.clone());
+            lines.len() - 1
+        };
+        let diverted = lock(&shared.diverted).filter(|(from, _)| n >= *from);
+        let server = diverted.map_or(shared.server, |(_, server)| server);
+        tokio::spawn(serve(client, server, line, Arc::clone(&shared)));
     }
 }
 
-async fn serve(mut client: TcpStream, line: Line, shared: Arc<Shared>) {
-    let Ok(mut server) = TcpStream::connect(("127.0.0.1", shared.server)).await else {
+async fn serve(mut client: TcpStream, server: u16, line: Line, shared: Arc<Shared>) {
+    let Ok(mut server) = TcpStream::connect(("127.0.0.1", server)).await else {
         let _ = client.set_zero_linger();
         line.open.store(false, Ordering::Relaxed);
         return;
@@ -231,6 +254,7 @@ async fn serve(mut client: TcpStream, line: Line, shared: Arc<Shared>) {
         }
     };
     if passed.is_err() {
+        shared.resets.fetch_add(1, Ordering::Relaxed);
         let _ = (client.set_zero_linger(), server.set_zero_linger());
     }
     line.open.store(false, Ordering::Relaxed);
@@ -384,6 +408,6 @@ mod tests {
             .await
             .unwrap();
         round_trip(&mut socket, b"again").await;
-        assert_eq!(proxy.accepted(), 2);
+        assert_eq!((proxy.accepted(), proxy.resets()), (2, 1));
     }
 }

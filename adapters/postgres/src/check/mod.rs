@@ -114,6 +114,7 @@ impl Looking<'_> {
             return Ok(());
         };
         self.role(&client).await?;
+        self.password(&client).await?;
         self.replication().await;
         let publication = Publication::read(&client, &settings.publication).await?;
         let mut known = Vec::new();
@@ -129,6 +130,29 @@ impl Looking<'_> {
         self.places(&server, slot);
         self.prepared(&server, slot);
         self.log(&server, slot);
+        Ok(())
+    }
+
+    /// A password whose time is over is refused like a wrong one: better said before.
+    async fn password(&mut self, client: &Client) -> Result<(), SourceError> {
+        let row = client
+            .query_opt(
+                "SELECT pg_catalog.to_char(rolvaliduntil, 'YYYY-MM-DD HH24:MI')
+                   FROM pg_catalog.pg_roles
+                  WHERE rolname = current_user AND rolvaliduntil < 'infinity'
+                    AND rolvaliduntil < pg_catalog.now() + interval '14 days'",
+                &[],
+            )
+            .await
+            .map_err(|error| classify("read role", &error))?;
+        if let Some(row) = row.filter(|_| self.settings.password.is_some()) {
+            let (until, user): (String, _) = (row.get(0), connect::name(&self.settings.user));
+            self.warn(
+                "password",
+                format!("its time is over at {until} UTC: no login from then on"),
+                format!("ALTER ROLE {user} PASSWORD '<password>' VALID UNTIL '<date>'"),
+            );
+        }
         Ok(())
     }
 
@@ -152,25 +176,12 @@ impl Looking<'_> {
                 "SELECT rolreplication OR rolsuper
                         OR EXISTS (SELECT 1 FROM pg_catalog.pg_auth_members m
                                      JOIN pg_catalog.pg_roles g ON g.oid = m.roleid
-                                    WHERE m.member = r.oid AND g.rolname = 'rds_replication'),
-                        pg_catalog.to_char(rolvaliduntil, 'YYYY-MM-DD HH24:MI \"UTC\"'),
-                        rolvaliduntil < pg_catalog.now() + '30 days'::pg_catalog.interval
+                                    WHERE m.member = r.oid AND g.rolname = 'rds_replication')
                    FROM pg_catalog.pg_roles r WHERE rolname = current_user",
                 &[],
             )
             .await
             .map_err(|error| classify("read role", &error))?;
-        if let (Some(until), Some(true)) = (row.get::<_, Option<String>>(1), row.get(2)) {
-            let user = connect::name(&self.settings.user);
-            self.warn(
-                "role",
-                format!("has a password that is valid until {until} only"),
-                format!(
-                    "ALTER ROLE {user} PASSWORD '..' VALID UNTIL 'infinity', and the same password \
-                     in the settings; undo: ALTER ROLE {user} VALID UNTIL '{until}'"
-                ),
-            );
-        }
         if row.get(0) {
             self.pass("role", "may replicate");
         } else {

@@ -66,8 +66,14 @@ pub(crate) struct Login<'a> {
 /// Why there is no connection, or none any more.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The server says so, with its SQLSTATE.
-    Server { code: String, message: String },
+    /// The server says so.
+    Server {
+        /// Its SQLSTATE.
+        code: String,
+        message: String,
+        /// A PostgreSQL server itself says so, and nothing between us and it.
+        native: bool,
+    },
     /// The server asks for another way to log in than we have.
     Login(String),
     /// The server has no TLS.

@@ -23,6 +23,8 @@ pub(super) struct Queue {
     /// Wakes the task: there is room again, or it is to end.
     pub(super) called: Notify,
     acknowledged: AtomicU64,
+    /// What was acknowledged before this connection.
+    started_at: u64,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +45,7 @@ impl Queue {
     pub(super) fn new(acknowledged: u64) -> Self {
         Self {
             acknowledged: AtomicU64::new(acknowledged),
+            started_at: acknowledged,
             ..Self::default()
         }
     }
@@ -119,7 +122,14 @@ impl Queue {
     }
 
     pub(super) fn acknowledge(&self, upto: u64) {
-        self.acknowledged.fetch_max(upto, Ordering::Relaxed);
+        let before = self.acknowledged.fetch_max(upto, Ordering::Relaxed);
+        if before == self.started_at {
+            self.called.notify_one();
+        }
+    }
+
+    pub(super) fn started_at(&self) -> u64 {
+        self.started_at
     }
 
     pub(super) fn acknowledged(&self) -> u64 {

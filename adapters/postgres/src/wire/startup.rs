@@ -123,17 +123,23 @@ fn proof(error: &std::io::Error) -> Failure {
 /// An error as the server tells it. Its text may be in any language and encoding: only the code
 /// is relied on.
 pub(super) fn server(body: &ErrorResponseBody) -> Failure {
-    let (mut code, mut message) = (String::new(), String::new());
+    let (mut code, mut message, mut native) = (String::new(), String::new(), false);
     let mut fields = body.fields();
     while let Ok(Some(field)) = fields.next() {
         let value = || String::from_utf8_lossy(field.value_bytes()).into_owned();
         match field.type_() {
             b'C' => code = value(),
             b'M' => message = value(),
+            // Where in its own source; nobody else has that.
+            b'R' => native = true,
             _ => {}
         }
     }
-    Failure::Server { code, message }
+    Failure::Server {
+        code,
+        message,
+        native,
+    }
 }
 
 impl Session {
@@ -278,9 +284,15 @@ mod tests {
         let Message::ErrorResponse(body) = parse(whole).unwrap() else {
             panic!("not an error");
         };
-        let Failure::Server { code, message } = server(&body) else {
+        let Failure::Server {
+            code,
+            message,
+            native,
+        } = server(&body)
+        else {
             panic!("not the server's");
         };
+        assert!(!native);
         assert_eq!(
             (code.as_str(), message.as_str()),
             ("28P01", "password \u{FFFD}")

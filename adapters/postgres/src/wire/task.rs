@@ -39,6 +39,8 @@ struct Line {
     flushing: bool,
     /// The server wants to hear from us.
     answer: bool,
+    /// What the last status acknowledged.
+    told: Option<u64>,
     /// When the server was heard last, or we began to listen again.
     heard_at: Instant,
     queue: Arc<Queue>,
@@ -63,6 +65,7 @@ pub(super) async fn run(session: Session, queue: Arc<Queue>) {
         outgoing: BytesMut::new(),
         flushing: false,
         answer: false,
+        told: None,
         heard_at: Instant::now(),
         queue: Arc::clone(&queue),
     };
@@ -100,7 +103,12 @@ impl Line {
                 queue.owe(None);
                 listening = room;
             }
-            if self.answer && broken.is_none() {
+            // The first acknowledgement goes at once: connections that never live for a second
+            // would never let the server forget anything.
+            let first = self
+                .told
+                .is_none_or(|told| told == queue.started_at() && queue.acknowledged() > told);
+            if (self.answer || first) && broken.is_none() {
                 self.put_status(false);
             }
             let writing = (!self.outgoing.is_empty() || self.flushing) && broken.is_none();
@@ -150,6 +158,7 @@ impl Line {
         self.answer = false;
         self.flushing = true;
         let acknowledged = self.queue.acknowledged();
+        self.told = Some(acknowledged);
         event::put_status(&mut self.outgoing, acknowledged, clock(), ask);
         if ask && self.queue.owed_since().is_none() {
             self.queue.owe(Some(Instant::now()));
