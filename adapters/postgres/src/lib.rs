@@ -133,8 +133,7 @@ impl Source for PostgresSource {
     }
 
     async fn look(&self) -> Result<Option<Look>, SourceError> {
-        let tables = &self.context.tables;
-        let look = self.looker.look(&self.settings, tables).await?;
+        let look = self.looker.look(&self.settings).await?;
         Ok(Some(Look {
             heartbeat: self.pulse.newest(),
             ..look

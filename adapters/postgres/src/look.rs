@@ -1,12 +1,12 @@
 //! A look beside the stream: the log that is kept for us, and what the stream cannot tell of.
 //!
-//! A table that is taken out of the publication, or that another has taken the name of, is simply
-//! not told of any more: the log is silent, and looks like a quiet table.
+//! A publication that is dropped, or that does not tell every operation any more, leaves the log
+//! silent, as if nothing had changed. Single tables are the stream's own business.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{CapturedTable, LogKept, Look, SourceError};
+use contract::{LogKept, Look, SourceError};
 use tokio::sync::Mutex;
 use tokio_postgres::Client;
 
@@ -26,11 +26,7 @@ pub(crate) struct Looker {
 }
 
 impl Looker {
-    pub(crate) async fn look(
-        &self,
-        settings: &Settings,
-        tables: &[CapturedTable],
-    ) -> Result<Look, SourceError> {
+    pub(crate) async fn look(&self, settings: &Settings) -> Result<Look, SourceError> {
         let looking = async {
             let mut connection = self.connection.lock().await;
             // Kept again only when the look went well.
@@ -38,7 +34,7 @@ impl Looker {
                 Some(client) => client,
                 None => connect::connect(settings, Rights::Read).await?,
             };
-            let look = look(&client, settings, tables).await?;
+            let look = look(&client, settings).await?;
             *connection = Some(client);
             Ok(look)
         };
@@ -54,18 +50,14 @@ impl Looker {
     }
 }
 
-async fn look(
-    client: &Client,
-    settings: &Settings,
-    tables: &[CapturedTable],
-) -> Result<Look, SourceError> {
+async fn look(client: &Client, settings: &Settings) -> Result<Look, SourceError> {
     identity::primary(client, settings).await?;
     let server = Server::read(client).await?;
     let slot = Slot::read(client, &settings.slot).await?;
     Ok(Look {
         kept: slot.as_ref().map(|slot| kept(settings, &server, slot)),
         heartbeat: None,
-        trouble: match trouble(client, settings, tables, &server, slot.as_ref()).await {
+        trouble: match trouble(client, settings, &server, slot.as_ref()).await {
             Ok(trouble) => trouble,
             // The look failed, not the stream.
             Err(error @ SourceError::Disconnected(_)) => return Err(error),
@@ -101,20 +93,10 @@ pub(crate) fn kept(settings: &Settings, server: &Server, slot: &Slot) -> LogKept
 async fn trouble(
     client: &Client,
     settings: &Settings,
-    tables: &[CapturedTable],
     server: &Server,
     slot: Option<&Slot>,
 ) -> Result<Option<SourceError>, SourceError> {
     let name = &settings.slot;
-    // Opening the stream again says what that means for our checkpoint.
-    let Some(slot) = slot else {
-        let gone = format!("look at slot \"{name}\": slot does not exist any more");
-        return Ok(Some(SourceError::Disconnected(gone)));
-    };
-    if let Some(why) = slot.dead() {
-        let dead = format!("look at slot \"{name}\": {why}");
-        return Ok(Some(SourceError::Disconnected(dead)));
-    }
     if server.wal_level != "logical" {
         return Ok(Some(SourceError::Denied {
             what: format!(
@@ -124,14 +106,23 @@ async fn trouble(
             hint: "ALTER SYSTEM SET wal_level = 'logical', then restart the server".to_owned(),
         }));
     }
-    let Err(error) = start::publication(settings, client, tables).await else {
+    // Opening the stream again says what that means for our checkpoint.
+    let Some(slot) = slot else {
+        let gone = format!("look at slot \"{name}\": slot does not exist any more");
+        return Ok(Some(SourceError::Disconnected(gone)));
+    };
+    if let Some(why) = slot.dead() {
+        let dead = format!("look at slot \"{name}\": {why}");
+        return Ok(Some(SourceError::Disconnected(dead)));
+    }
+    let Err(error) = start::publication(settings, client, &[]).await else {
         return Ok(None);
     };
     let SourceError::Denied { what, hint } = error else {
         return Err(error);
     };
     Ok(Some(SourceError::Denied {
-        what: format!("{what}; what changes there meanwhile is not in the log"),
+        what: format!("{what}; what changes meanwhile is not in the log"),
         hint: format!(
             "{hint}; then stop the agent, lighterman source resync, and start it: it reads what it \
              was not told of"
