@@ -72,7 +72,7 @@ impl Shop {
     }
 }
 
-fn of<'a>(findings: &'a [Finding], level: Level) -> Vec<&'a Finding> {
+fn of(findings: &[Finding], level: Level) -> Vec<&Finding> {
     findings.iter().filter(|one| one.level == level).collect()
 }
 
@@ -220,7 +220,7 @@ async fn a_right_that_is_missing_is_named_with_its_sql() {
     ];
     let failed = |findings: &[Finding]| -> Vec<String> {
         let failed = of(findings, Level::Fail);
-        failed.iter().map(|one| one.to_string()).collect()
+        failed.iter().map(ToString::to_string).collect()
     };
     for (take, give) in rights {
         world.run(&take).await;
