@@ -55,7 +55,7 @@ pub(crate) enum Rights {
 pub(crate) async fn connect(settings: &Settings, rights: Rights) -> Result<Client, SourceError> {
     let place = format!("connect to {}:{}", settings.host, settings.port);
     let connecting = async {
-        let client = open(settings, rights, &place).await?;
+        let client = open(settings, &options(Some(rights)), &place).await?;
         reached(&client, rights, &place).await?;
         let (name, value) = SEARCH_PATH;
         let mut sql = format!("SET {name} = '{value}'");
@@ -68,6 +68,18 @@ pub(crate) async fn connect(settings: &Settings, rights: Rights) -> Result<Clien
         Ok(client)
     };
     in_time(&place, CONNECT_MAX, connecting).await
+}
+
+/// The time zone that a session of ours would have without our own settings.
+pub(crate) async fn timezone(settings: &Settings) -> Result<String, SourceError> {
+    let place = format!("connect to {}:{}", settings.host, settings.port);
+    let asking = async {
+        let client = open(settings, "", &place).await?;
+        let asked = client.query_one("SELECT pg_catalog.current_setting('TimeZone')", &[]);
+        let row = asked.await.map_err(|error| classify(&place, &error))?;
+        Ok(row.get(0))
+    };
+    in_time(&place, CONNECT_MAX, asking).await
 }
 
 /// Our session settings go with the login and not as statements: a pooler would leave those behind
@@ -125,7 +137,7 @@ async fn in_time<T>(
     })
 }
 
-async fn open(settings: &Settings, rights: Rights, place: &str) -> Result<Client, SourceError> {
+async fn open(settings: &Settings, options: &str, place: &str) -> Result<Client, SourceError> {
     let mut config = tokio_postgres::Config::new();
     if settings.host.starts_with('/') {
         config.host_path(&settings.host);
@@ -137,7 +149,7 @@ async fn open(settings: &Settings, rights: Rights, place: &str) -> Result<Client
         .dbname(&settings.database)
         .user(&settings.user)
         .application_name(APPLICATION)
-        .options(options(Some(rights)))
+        .options(options)
         .keepalives_idle(wire::KEEPALIVE_IDLE)
         .keepalives_interval(wire::KEEPALIVE_EVERY)
         .keepalives_retries(wire::KEEPALIVE_TIMES)

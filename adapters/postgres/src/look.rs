@@ -97,15 +97,6 @@ async fn trouble(
     slot: Option<&Slot>,
 ) -> Result<Option<SourceError>, SourceError> {
     let name = &settings.slot;
-    // Opening the stream again says what that means for our checkpoint.
-    let Some(slot) = slot else {
-        let gone = format!("look at slot \"{name}\": slot does not exist any more");
-        return Ok(Some(SourceError::Disconnected(gone)));
-    };
-    if let Some(why) = slot.dead() {
-        let dead = format!("look at slot \"{name}\": {why}");
-        return Ok(Some(SourceError::Disconnected(dead)));
-    }
     if server.wal_level != "logical" {
         return Ok(Some(SourceError::Denied {
             what: format!(
@@ -115,6 +106,15 @@ async fn trouble(
             hint: "ALTER SYSTEM SET wal_level = 'logical', then restart the server".to_owned(),
         }));
     }
+    // Opening the stream again says what that means for our checkpoint.
+    let Some(slot) = slot else {
+        let gone = format!("look at slot \"{name}\": slot does not exist any more");
+        return Ok(Some(SourceError::Disconnected(gone)));
+    };
+    if let Some(why) = slot.dead() {
+        let dead = format!("look at slot \"{name}\": {why}");
+        return Ok(Some(SourceError::Disconnected(dead)));
+    }
     let Err(error) = start::publication(settings, client, &[]).await else {
         return Ok(None);
     };
@@ -122,7 +122,7 @@ async fn trouble(
         return Err(error);
     };
     Ok(Some(SourceError::Denied {
-        what: format!("{what}; what changes there meanwhile is not in the log"),
+        what: format!("{what}; what changes meanwhile is not in the log"),
         hint: format!(
             "{hint}; then stop the agent, lighterman source resync, and start it: it reads what it \
              was not told of"

@@ -23,7 +23,6 @@ pub(crate) struct Server {
     pub(crate) keep_mib: i64,
     /// After so long without a reader it gives a slot up, in its own words; `None` = never.
     pub(crate) idle_slot_timeout: Option<String>,
-    pub(crate) timezone: String,
     pub(crate) encoding: String,
     /// Only shown to members of `pg_monitor`.
     data_directory: Option<String>,
@@ -77,7 +76,6 @@ impl Server {
                           WHERE name = 'max_slot_wal_keep_size'),
                         (SELECT pg_catalog.current_setting(name) FROM pg_catalog.pg_settings
                           WHERE name = 'idle_replication_slot_timeout' AND setting <> '0'),
-                        (SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'TimeZone'),
                         pg_catalog.getdatabaseencoding()::pg_catalog.text,
                         (SELECT setting FROM pg_catalog.pg_settings
                           WHERE name = 'data_directory'),
@@ -122,10 +120,9 @@ impl Server {
             sender_timeout_ms: row.get(7),
             keep_mib: row.get(8),
             idle_slot_timeout: row.get(9),
-            timezone: row.get(10),
-            encoding: row.get(11),
-            data_directory: row.get(12),
-            has_standbys: row.get(13),
+            encoding: row.get(10),
+            data_directory: row.get(11),
+            has_standbys: row.get(12),
             limits: limits.iter().map(|row| (row.get(0), row.get(1))).collect(),
             prepared: prepared
                 .iter()

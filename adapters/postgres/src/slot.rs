@@ -52,6 +52,7 @@ impl Slot {
                         s.safe_wal_size,
                         coalesce(r.one ->> 'invalidation_reason',
                                  CASE WHEN (r.one ->> 'conflicting')::pg_catalog.bool
+                                       AND s.wal_status <> 'lost'
                                       THEN 'conflict' END),
                         r.one ->> 'inactive_since',
                         (r.one ->> 'failover')::pg_catalog.bool

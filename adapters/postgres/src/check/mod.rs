@@ -176,25 +176,12 @@ impl Looking<'_> {
                 "SELECT rolreplication OR rolsuper
                         OR EXISTS (SELECT 1 FROM pg_catalog.pg_auth_members m
                                      JOIN pg_catalog.pg_roles g ON g.oid = m.roleid
-                                    WHERE m.member = r.oid AND g.rolname = 'rds_replication'),
-                        pg_catalog.to_char(rolvaliduntil, 'YYYY-MM-DD HH24:MI \"UTC\"'),
-                        rolvaliduntil < pg_catalog.now() + '30 days'::pg_catalog.interval
+                                    WHERE m.member = r.oid AND g.rolname = 'rds_replication')
                    FROM pg_catalog.pg_roles r WHERE rolname = current_user",
                 &[],
             )
             .await
             .map_err(|error| classify("read role", &error))?;
-        if let (Some(until), Some(true)) = (row.get::<_, Option<String>>(1), row.get(2)) {
-            let user = connect::name(&self.settings.user);
-            self.warn(
-                "role",
-                format!("has a password that is valid until {until} only"),
-                format!(
-                    "ALTER ROLE {user} PASSWORD '..' VALID UNTIL 'infinity', and the same password \
-                     in the settings; undo: ALTER ROLE {user} VALID UNTIL '{until}'"
-                ),
-            );
-        }
         if row.get(0) {
             self.pass("role", "may replicate");
         } else {

@@ -53,6 +53,8 @@ impl Looking<'_> {
         self.wal_level(&server);
         self.timeouts(&server);
         self.texts(&server);
+        let zone = connect::timezone(self.settings).await?;
+        self.pass("timezone", format!("is {zone}; our connections use UTC"));
         Ok(Some(server))
     }
 
@@ -142,9 +144,6 @@ impl Looking<'_> {
     }
 
     fn texts(&mut self, server: &Server) {
-        let zone = &server.timezone;
-        let found = format!("is {zone}; our connections use UTC");
-        self.pass("timezone", found);
         let encoding = &server.encoding;
         if encoding == "SQL_ASCII" {
             self.warn(
@@ -211,13 +210,20 @@ impl Looking<'_> {
             return;
         };
         if slot.failover == Some(false) && server.has_standbys {
-            let literal = connect::literal(&self.settings.slot);
+            let (slot, database) = (&self.settings.slot, &self.settings.database);
+            let alter = |failover: bool| {
+                format!(
+                    "psql \"replication=database dbname={database}\" -c 'ALTER_REPLICATION_SLOT \
+                     {slot} (FAILOVER {failover})'"
+                )
+            };
             self.warn(
-                &format!("slot {}", self.settings.slot),
+                &format!("slot {slot}"),
                 "is not kept on standbys: a failover loses it",
                 format!(
-                    "stop the agent when it has read all, SELECT pg_drop_replication_slot({literal}), \
-                     lighterman source prepare --apply and lighterman source resync"
+                    "stop the agent, {}, and start it; undo: {}",
+                    alter(true),
+                    alter(false)
                 ),
             );
         }
