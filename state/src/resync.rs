@@ -127,6 +127,7 @@ fn begin(db: &Connection, source: i64, what: &Resync) -> Result<(), StoreError> 
                 [source],
             )?;
             db.execute("DELETE FROM snapshot WHERE source = ?1", [source])?;
+            db.execute("DELETE FROM snapshot_range WHERE source = ?1", [source])?;
             db.execute("DELETE FROM guard WHERE source = ?1", [source])?;
             db.execute("UPDATE replica SET reading = reading + 1 WHERE source = ?1", [source])?;
             crate::rules::tell_again(db, source, None)?;
@@ -139,6 +140,10 @@ fn begin(db: &Connection, source: i64, what: &Resync) -> Result<(), StoreError> 
                     "UPDATE snapshot SET done = 0, cursor = NULL, once_more = 0, row_count = 0,
                        done_at = NULL
                      WHERE source = ?1 AND table_name = ?2",
+                    params![source, table],
+                )?;
+                db.execute(
+                    "DELETE FROM snapshot_range WHERE source = ?1 AND table_name = ?2",
                     params![source, table],
                 )?;
                 db.execute(

@@ -212,6 +212,7 @@ async fn the_guard_remembers_rows_until_their_table_is_done() {
     let chunk = |next: Option<&str>| CaptureCommit {
         chunk: Some(ChunkDone {
             table: table.clone(),
+            range: None,
             next: next.map(str::to_owned),
             rows: 10,
         }),
