@@ -47,9 +47,10 @@ impl Store {
                 if what == Resync::All {
                     db.execute("DELETE FROM resync_request WHERE source = ?1", [&name])?;
                 }
-                let epoch = db.query_row("SELECT epoch FROM source WHERE id = ?1", [id], |row| {
-                    row.get(0)
-                })?;
+                let epoch =
+                    db.query_row("SELECT epoch FROM source WHERE id = ?1", [id], |row| {
+                        row.get(0)
+                    })?;
                 Ok(Some(epoch))
             })
             .await
@@ -129,7 +130,10 @@ fn begin(db: &Connection, source: i64, what: &Resync) -> Result<(), StoreError> 
             db.execute("DELETE FROM snapshot WHERE source = ?1", [source])?;
             db.execute("DELETE FROM snapshot_range WHERE source = ?1", [source])?;
             db.execute("DELETE FROM guard WHERE source = ?1", [source])?;
-            db.execute("UPDATE replica SET reading = reading + 1 WHERE source = ?1", [source])?;
+            db.execute(
+                "UPDATE replica SET reading = reading + 1 WHERE source = ?1",
+                [source],
+            )?;
             crate::rules::tell_again(db, source, None)?;
         }
         Resync::Tables(tables) => {

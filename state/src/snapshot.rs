@@ -5,9 +5,9 @@ use contract::Position;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::{Store, millis};
 use crate::capture::ChunkDone;
 use crate::error::StoreError;
+use crate::{Store, millis};
 
 /// What the store knows of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]

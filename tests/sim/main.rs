@@ -301,7 +301,10 @@ fn chunks_at(pace: Pace) -> (tokio::time::Instant, Vec<(tokio::time::Instant, us
         }
         let agent = start(&world, folder.path(), began, 5, 0);
         while !lock(&world).differences().is_empty() {
-            assert!(began.elapsed() < Duration::from_hours(3), "it reads nothing");
+            assert!(
+                began.elapsed() < Duration::from_hours(3),
+                "it reads nothing"
+            );
             pass(Duration::from_millis(500)).await;
         }
         crash(agent).await;
@@ -324,7 +327,10 @@ fn tables_are_read_no_faster_than_the_settings_say() {
             // Each reader may be one chunk of three rows ahead.
             let most = seconds * f64::from(rate) + f64::from(u32::try_from(parallel).unwrap() * 3);
             rows += f64::from(u32::try_from(more).unwrap());
-            assert!(rows <= most, "{rows} rows after {seconds} s with {parallel} readers");
+            assert!(
+                rows <= most,
+                "{rows} rows after {seconds} s with {parallel} readers"
+            );
         }
         assert!(rows >= 90.0, "all rows are read: {rows}");
     }

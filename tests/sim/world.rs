@@ -311,7 +311,9 @@ impl World {
             let says = self.received.quantities.get(&format!("ACME|{id}"));
             let Value::Int(qty) = row[1] else { continue };
             if says.is_some_and(|says| *says != format!("\"{qty}\"")) {
-                found.push(format!("fact {id} is {qty} at the source, {says:?} at the receiver"));
+                found.push(format!(
+                    "fact {id} is {qty} at the source, {says:?} at the receiver"
+                ));
             }
         }
         let mut wanted: BTreeMap<String, String> = BTreeMap::new();
@@ -596,7 +598,9 @@ impl SnapshotReader for SimReader {
             .map(|(sku, row)| (sku.clone(), row.clone()))
             .collect();
         let next = (wanted.len() == 3).then(|| format!("{}|{until}", wanted[2].0));
-        world.chunks.push((tokio::time::Instant::now(), wanted.len()));
+        world
+            .chunks
+            .push((tokio::time::Instant::now(), wanted.len()));
         let shape = if moves { move_shape() } else { item_shape() };
         let rows = wanted
             .into_iter()

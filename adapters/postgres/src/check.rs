@@ -228,7 +228,7 @@ impl Looking<'_> {
             if let Some(filter) = &published.filter {
                 self.pass(
                     &part,
-                    &format!("is captured as far as it is published: rows with {filter}"),
+                    format!("is captured as far as it is published: rows with {filter}"),
                 );
             }
         }

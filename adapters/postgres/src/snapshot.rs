@@ -329,7 +329,10 @@ impl SnapshotReader for TableReader {
         let doing = format!("read statistics of {table}");
         let client = self.client().await?;
         let (reading, _) = self.reading(&client, table).await?;
-        let column = reading.paging.first().and_then(|at| reading.columns.get(*at));
+        let column = reading
+            .paging
+            .first()
+            .and_then(|at| reading.columns.get(*at));
         let (Some(column), Some(type_sql)) = (column, reading.types.first()) else {
             return Ok(Vec::new());
         };

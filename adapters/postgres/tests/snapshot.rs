@@ -2,6 +2,7 @@
 //! filters, and what a chunk leaves behind at the server.
 #![allow(
     clippy::unwrap_used,
+    clippy::format_push_string,
     clippy::expect_used,
     clippy::panic,
     missing_docs,
@@ -13,9 +14,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::{World, reach, show};
-use contract::{
-    ChunkLimits, Position, RowChange, SnapshotReader, Source, SourceError, TableName,
-};
+use contract::{ChunkLimits, Position, RowChange, SnapshotReader, Source, SourceError, TableName};
 
 /// Key types: the column, and how row `i` of `generate_series` gets its key.
 const KEYS: &[(&str, &str)] = &[
@@ -40,31 +39,55 @@ const KEYS: &[(&str, &str)] = &[
     ("text", WORD),
     ("varchar(40) COLLATE \"de-x-icu\"", WORD),
     ("char(6)", "'c' || repeat(' ', i % 2) || i"),
-    ("citext", "CASE i % 2 WHEN 0 THEN 'Word' ELSE 'wORD' END || i"),
-    ("mail", "CASE i % 2 WHEN 0 THEN 'A' ELSE 'a' END || i || '@x'"),
+    (
+        "citext",
+        "CASE i % 2 WHEN 0 THEN 'Word' ELSE 'wORD' END || i",
+    ),
+    (
+        "mail",
+        "CASE i % 2 WHEN 0 THEN 'A' ELSE 'a' END || i || '@x'",
+    ),
     ("code", WORD),
     ("code COLLATE \"C\"", WORD),
     ("uuid", "md5(i::text)::uuid"),
-    ("date", "CASE i WHEN 1 THEN 'infinity' WHEN 2 THEN '-infinity' ELSE '0044-03-15 BC'::date + i * 20000 END"),
+    (
+        "date",
+        "CASE i WHEN 1 THEN 'infinity' WHEN 2 THEN '-infinity' ELSE '0044-03-15 BC'::date + i * 20000 END",
+    ),
     (
         "timestamptz",
         "CASE i WHEN 1 THEN 'infinity' WHEN 2 THEN '-infinity'
          ELSE '2026-10-25 00:30+00'::timestamptz + i * interval '17.000001 min' END",
     ),
-    ("timestamp", "'2026-03-29'::timestamp + i * interval '17 min'"),
+    (
+        "timestamp",
+        "'2026-03-29'::timestamp + i * interval '17 min'",
+    ),
     ("time", "'00:00'::time + i * interval '17.5 s'"),
     ("timetz", "'00:00+02'::timetz + i * interval '17.5 s'"),
-    ("interval", "CASE i % 2 WHEN 0 THEN interval '1 mon' ELSE interval '-9 days' END * i"),
-    ("bytea", "CASE i WHEN 1 THEN '' ELSE decode(md5(i::text), 'hex') END"),
+    (
+        "interval",
+        "CASE i % 2 WHEN 0 THEN interval '1 mon' ELSE interval '-9 days' END * i",
+    ),
+    (
+        "bytea",
+        "CASE i WHEN 1 THEN '' ELSE decode(md5(i::text), 'hex') END",
+    ),
     ("mood", "(enum_range(NULL::mood))[i]"),
     (
         "inet",
         "CASE i % 2 WHEN 0 THEN ('10.0.' || i || '.1/16')::inet ELSE ('2001:db8::' || i)::inet END",
     ),
     ("cidr", "('10.' || i || '.0.0/16')::cidr"),
-    ("macaddr", "('08:00:2b:01:02:' || lpad(to_hex(i), 2, '0'))::macaddr"),
+    (
+        "macaddr",
+        "('08:00:2b:01:02:' || lpad(to_hex(i), 2, '0'))::macaddr",
+    ),
     ("pair", "ROW(i % 2 = 0, 'it''s \"' || i)::pair"),
-    ("int4[]", "CASE i WHEN 1 THEN '{}' ELSE ARRAY[i % 3, NULL, i] END"),
+    (
+        "int4[]",
+        "CASE i WHEN 1 THEN '{}' ELSE ARRAY[i % 3, NULL, i] END",
+    ),
     ("text[] COLLATE \"C\"", "ARRAY['a\"b', 'c,' || i, '\\']"),
     ("jsonb", "jsonb_build_object('n', i, 't', 'it''s')"),
     ("int4range", "int4range(i, i + 5)"),
@@ -78,7 +101,8 @@ const KEYS: &[(&str, &str)] = &[
 ];
 
 /// Words whose order depends on the collation.
-const WORD: &str = "(ARRAY['a', 'B', 'Z', 'é', '_', ' x', 'ß', '''\\', 'zz', 'ä'])[i % 10 + 1] || i / 10";
+const WORD: &str =
+    "(ARRAY['a', 'B', 'Z', 'é', '_', ' x', 'ß', '''\\', 'zz', 'ä'])[i % 10 + 1] || i / 10";
 
 const TYPES: &str = "
 CREATE EXTENSION citext;
@@ -127,7 +151,7 @@ async fn every_row_is_read_once_whatever_type_its_key_has() {
         let count = if *column == "boolean" { 2 } else { 60 };
         for rows_max in [7, 59] {
             let rows = common::snapshot(&mut *reader, &table(name), rows_max).await;
-            let numbers: BTreeSet<String> = rows.iter().map(|row| number(row)).collect();
+            let numbers: BTreeSet<String> = rows.iter().map(number).collect();
             assert_eq!(numbers.len(), count, "{column} by {rows_max}");
             assert_eq!(rows.len(), count, "{column} by {rows_max}: one came twice");
         }
@@ -184,7 +208,10 @@ impl Taken {
 const STRESSED: &[(&str, &str)] = &[
     ("text COLLATE ci", "chr(192 + {i}) || {i}"),
     ("numeric", "({i} - 30) / 7.0"),
-    ("timestamptz", "'2026-10-25'::timestamptz + {i} * interval '17 min'"),
+    (
+        "timestamptz",
+        "'2026-10-25'::timestamptz + {i} * interval '17 min'",
+    ),
     ("pair", "ROW({i} % 2 = 0, 'w' || {i})::pair"),
     ("citext", "'W' || {i}"),
 ];
@@ -212,7 +239,9 @@ async fn rows_that_are_written_while_they_are_read_come_out_as_they_are() {
         writers.push(tokio::spawn(async move {
             let mut number = seed;
             let mut next = |below: u64| {
-                number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                number = number
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
                 (number >> 33) % below
             };
             while !*stopped.borrow() {
@@ -260,7 +289,10 @@ async fn rows_that_are_written_while_they_are_read_come_out_as_they_are() {
         writer.await.unwrap();
     }
     world.run("INSERT INTO s1 VALUES (1000, 1)").await;
-    while !taken.rows.contains_key(&("s1".to_owned(), "1000".to_owned())) {
+    while !taken
+        .rows
+        .contains_key(&("s1".to_owned(), "1000".to_owned()))
+    {
         let batch = common::next(&mut *stream).await.unwrap();
         taken.stream(&batch.changes);
     }
@@ -291,7 +323,7 @@ async fn keys_that_an_index_tells_apart_and_a_column_does_not_are_all_read() {
     let mut reader = started(&*source).await;
     for rows_max in [1, 3, 8] {
         let rows = common::snapshot(&mut *reader, &table("t"), rows_max).await;
-        let numbers: BTreeSet<String> = rows.iter().map(|row| number(row)).collect();
+        let numbers: BTreeSet<String> = rows.iter().map(number).collect();
         assert_eq!((rows.len(), numbers.len()), (60, 60), "by {rows_max}");
     }
 }
@@ -303,10 +335,15 @@ async fn a_table_that_is_empty_goes_comes_back_or_gets_another_key_is_said() {
         &["t", "empty"],
     )
     .await;
-    world.run("INSERT INTO t SELECT i, i FROM generate_series(1, 30) i").await;
+    world
+        .run("INSERT INTO t SELECT i, i FROM generate_series(1, 30) i")
+        .await;
     let source = world.source();
     let mut reader = started(&*source).await;
-    let chunk = reader.chunk(&table("empty"), None, limits(10)).await.unwrap();
+    let chunk = reader
+        .chunk(&table("empty"), None, limits(10))
+        .await
+        .unwrap();
     assert_eq!((chunk.rows.len(), chunk.next), (0, None));
     let first = reader.chunk(&table("t"), None, limits(10)).await.unwrap();
     let cursor = first.next.unwrap();
@@ -317,13 +354,22 @@ async fn a_table_that_is_empty_goes_comes_back_or_gets_another_key_is_said() {
     };
     assert!(what.contains("does not exist"), "{what}");
     // The reader is as good as before, for the other table and for this one when it is back.
-    reader.chunk(&table("empty"), None, limits(10)).await.unwrap();
+    reader
+        .chunk(&table("empty"), None, limits(10))
+        .await
+        .unwrap();
     world.run("ALTER TABLE gone RENAME TO t").await;
-    let rest = reader.chunk(&table("t"), Some(&cursor), limits(100)).await.unwrap();
+    let rest = reader
+        .chunk(&table("t"), Some(&cursor), limits(100))
+        .await
+        .unwrap();
     assert_eq!((rest.rows.len(), rest.next), (20, None));
     // The same key by another name goes on where it stood.
     world.run("ALTER TABLE t RENAME id TO number").await;
-    let rest = reader.chunk(&table("t"), Some(&cursor), limits(100)).await.unwrap();
+    let rest = reader
+        .chunk(&table("t"), Some(&cursor), limits(100))
+        .await
+        .unwrap();
     assert_eq!(rest.rows.len(), 20);
     assert_eq!(rest.rows[0].shape.columns, ["number", "n"]);
     let again = table("t");
@@ -357,7 +403,11 @@ async fn a_row_filter_holds_for_snapshot_and_stream() {
     let source = world.source_with(&[("publication", common::text("lighterman_p"))]);
     source.prepare(true).await.unwrap();
     let found = source.check().await;
-    let said = |text: &str| found.iter().any(|finding| finding.to_string().contains(text));
+    let said = |text: &str| {
+        found
+            .iter()
+            .any(|finding| finding.to_string().contains(text))
+    };
     assert!(said("is captured as far as it is published"), "{found:?}");
     let mut stream = source.stream(1, None).await.unwrap();
     let mut reader = started(&*source).await;
@@ -376,7 +426,9 @@ async fn a_row_filter_holds_for_snapshot_and_stream() {
         taken.stream(&batch.changes);
     }
     taken.chunk(&first);
-    let rest = reader.chunk(&name, first.next.as_deref(), limits(1_000)).await;
+    let rest = reader
+        .chunk(&name, first.next.as_deref(), limits(1_000))
+        .await;
     let rest = rest.unwrap();
     for batch in reach(&mut *stream, &rest.mark).await {
         taken.stream(&batch.changes);
@@ -384,10 +436,16 @@ async fn a_row_filter_holds_for_snapshot_and_stream() {
     taken.chunk(&rest);
     let real = world
         .db
-        .query("SELECT id FROM t WHERE n > 4 AND \"odd \"\" name\" <> 'y'", &[])
+        .query(
+            "SELECT id FROM t WHERE n > 4 AND \"odd \"\" name\" <> 'y'",
+            &[],
+        )
         .await
         .unwrap();
-    let real: BTreeSet<String> = real.iter().map(|row| row.get::<_, i32>(0).to_string()).collect();
+    let real: BTreeSet<String> = real
+        .iter()
+        .map(|row| row.get::<_, i32>(0).to_string())
+        .collect();
     let ours: BTreeSet<String> = taken.rows.keys().map(|(_, key)| key.clone()).collect();
     assert_eq!(ours, real);
     assert!(ours.contains("1") && !ours.contains("5") && ours.contains("201"));
@@ -414,7 +472,10 @@ async fn no_transaction_stays_open_between_chunks() {
     );
     // A running transaction makes the beginning wait.
     let other = world.server.connect(&world.name).await;
-    other.batch_execute("BEGIN; INSERT INTO t VALUES (0, 0)").await.unwrap();
+    other
+        .batch_execute("BEGIN; INSERT INTO t VALUES (0, 0)")
+        .await
+        .unwrap();
     let mut reader = source.snapshot(1).await.unwrap();
     let mut beginning = Box::pin(reader.begin());
     let waits = tokio::time::timeout(std::time::Duration::from_millis(500), &mut beginning);
@@ -426,8 +487,15 @@ async fn no_transaction_stays_open_between_chunks() {
     world.until(&idle).await;
     let (name, mut cursor) = (table("t"), None::<String>);
     loop {
-        let chunk = reader.chunk(&name, cursor.as_deref(), limits(2_000)).await.unwrap();
-        assert_eq!(world.ask(&idle).await.as_deref(), Some("t"), "after a chunk");
+        let chunk = reader
+            .chunk(&name, cursor.as_deref(), limits(2_000))
+            .await
+            .unwrap();
+        assert_eq!(
+            world.ask(&idle).await.as_deref(),
+            Some("t"),
+            "after a chunk"
+        );
         cursor = chunk.next;
         if cursor.is_none() {
             break;
@@ -445,12 +513,22 @@ async fn a_chunk_that_is_locked_out_ends_in_time() {
     .await;
     let source = world.source();
     let mut reader = started(&*source).await;
-    world.run("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE").await;
+    world
+        .run("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
+        .await;
     let name = table("t");
     let error = reader.chunk(&name, None, limits(10)).await.unwrap_err();
     assert!(matches!(error, SourceError::Disconnected(_)), "{error:?}");
     world.run("COMMIT").await;
-    assert_eq!(reader.chunk(&name, None, limits(10)).await.unwrap().rows.len(), 1);
+    assert_eq!(
+        reader
+            .chunk(&name, None, limits(10))
+            .await
+            .unwrap()
+            .rows
+            .len(),
+        1
+    );
 }
 
 /// Ranges of a table are the table, whatever its key, and also when the statistics are old.
@@ -458,11 +536,20 @@ async fn a_chunk_that_is_locked_out_ends_in_time() {
 async fn ranges_of_a_table_are_the_table() {
     let columns = [
         ("int4", "(i * 7919) % 100000"),
-        ("text COLLATE \"en-US-x-icu\"", "(ARRAY['a', 'B', 'Z', 'é', '_'])[i % 5 + 1] || i"),
+        (
+            "text COLLATE \"en-US-x-icu\"",
+            "(ARRAY['a', 'B', 'Z', 'é', '_'])[i % 5 + 1] || i",
+        ),
         ("text COLLATE ci", "chr(192 + i % 40) || i"),
-        ("citext", "CASE i % 2 WHEN 0 THEN 'Word' ELSE 'wORD' END || i"),
+        (
+            "citext",
+            "CASE i % 2 WHEN 0 THEN 'Word' ELSE 'wORD' END || i",
+        ),
         ("uuid", "md5(i::text)::uuid"),
-        ("timestamptz", "'2026-10-25'::timestamptz + i * interval '17 min'"),
+        (
+            "timestamptz",
+            "'2026-10-25'::timestamptz + i * interval '17 min'",
+        ),
     ];
     let mut sql = TYPES.to_owned();
     let mut names = Vec::new();
@@ -508,5 +595,8 @@ async fn ranges_of_a_table_are_the_table() {
         assert!(sizes.iter().all(|size| *size > 0), "{name}: {sizes:?}");
     }
     let fresh = table("fresh");
-    assert_eq!(reader.ranges(&fresh, 4).await.unwrap(), Vec::<String>::new());
+    assert_eq!(
+        reader.ranges(&fresh, 4).await.unwrap(),
+        Vec::<String>::new()
+    );
 }

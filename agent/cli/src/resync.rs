@@ -137,9 +137,9 @@ fn say(name: &str, what: &Resync, done: &Done, json: bool) {
                 "source {name} begins epoch {epoch}: every table is read again and compared when \
                  the agent runs"
             ),
-            Resync::Tables(_) => format!(
-                "source {name}: {shown} is read again and compared when the agent runs"
-            ),
+            Resync::Tables(_) => {
+                format!("source {name}: {shown} is read again and compared when the agent runs")
+            }
         },
     });
 }

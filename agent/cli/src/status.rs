@@ -1,5 +1,6 @@
 //! `lighterman status`: whether stock is flowing, in plain sentences first.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use contract::{Clock, Finding};
@@ -131,16 +132,18 @@ fn reading(source: &str, table: &SnapshotStatus, now: Timestamp, running: bool) 
         return text + &format!("; it pauses until {end}, as the settings say.");
     }
     if let (Some(rate), Some(left)) = (table.rows_per_second, table.eta_seconds) {
-        let left = seconds(SignedDuration::from_secs(i64::try_from(left).unwrap_or(i64::MAX)));
-        text += &format!(", {rate} a second, about {left} left");
+        let left = seconds(SignedDuration::from_secs(
+            i64::try_from(left).unwrap_or(i64::MAX),
+        ));
+        let _ = write!(text, ", {rate} a second, about {left} left");
     }
     text.push('.');
     let still = table.read_at.map(|at| now.duration_since(at));
     if let Some(still) = still.filter(|still| running && *still >= STILL_AFTER) {
-        text += &format!(" No progress for {}.", seconds(still));
+        let _ = write!(text, " No progress for {}.", seconds(still));
     }
     if let Some(problem) = &table.problem {
-        text += &format!(" It does not go on: {problem}");
+        let _ = write!(text, " It does not go on: {problem}");
     }
     text
 }
@@ -186,7 +189,12 @@ mod tests {
         let head = "Source erp reads public.stock: 1000 of about 4000 rows";
         let rate = format!("{head}, 10 a second, about 5 min left.");
         check(&table, 5, true, &rate);
-        check(&table, 660, true, &format!("{rate} No progress for 11 min."));
+        check(
+            &table,
+            660,
+            true,
+            &format!("{rate} No progress for 11 min."),
+        );
         check(&table, 660, false, &rate);
         let paused = SnapshotStatus {
             paused_until: Some(at(700)),
@@ -202,7 +210,8 @@ mod tests {
             problem: Some("read table: denied".to_owned()),
             ..table
         };
-        let said = "Source erp reads public.stock: 1000 rows. It does not go on: read table: denied";
+        let said =
+            "Source erp reads public.stock: 1000 rows. It does not go on: read table: denied";
         check(&stuck, 5, true, said);
     }
 }

@@ -9,9 +9,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use contract::{
-    ChunkLimits, Clock, SnapshotChunk, SnapshotReader, Source, SourceError, TableName,
-};
+use contract::{ChunkLimits, Clock, SnapshotChunk, SnapshotReader, Source, SourceError, TableName};
 use state::Store;
 use tokio::sync::{OnceCell, mpsc};
 use tokio::task::JoinSet;
@@ -252,7 +250,9 @@ impl Worker {
         }
         // Durable before a row of them is read. The loop that owns the store hears of its troubles
         // itself.
-        let split = readers.store.split(readers.source_id, name, cursors.clone());
+        let split = readers
+            .store
+            .split(readers.source_id, name, cursors.clone());
         if !matches!(split.await, Ok(true)) {
             return Ok(());
         }
@@ -286,13 +286,12 @@ impl Worker {
         };
         loop {
             self.pause(&pending.table.to_string()).await;
-            let mut opened = match reader.take() {
-                Some(opened) => opened,
-                None => {
-                    let mut opened = readers.source.snapshot(readers.epoch).await?;
-                    opened.begin().await?;
-                    opened
-                }
+            let mut opened = if let Some(opened) = reader.take() {
+                opened
+            } else {
+                let mut opened = readers.source.snapshot(readers.epoch).await?;
+                opened.begin().await?;
+                opened
             };
             if self.splits(pending) {
                 self.split(&mut *opened, pending).await?;

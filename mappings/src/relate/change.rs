@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use contract::{Op, Origin, Position, Row, RowChange, RowKey, TableName, Value};
 use jiff::Timestamp;
 
-use super::{Relations, read_mark};
 use super::plan::{PAGE, RulePlan, Use, value_text};
 use super::replicas::{Cell, Mark, Marked, Replicas};
 use super::work::Work;
+use super::{Relations, read_mark};
 
 /// Marks kept in memory at most; more go to the store.
 const MARKS_MAX: usize = 20_000;

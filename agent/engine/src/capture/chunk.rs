@@ -100,12 +100,13 @@ impl Session<'_> {
         let items = Arc::new(items);
         let ends = chunk.next.is_none();
         // Of ranges, the last one ends the table.
-        let (of, whole_read) = (table.to_string(), move |store: &RelationStore<'_>, of: &str| {
-            match range {
+        let (of, whole_read) = (
+            table.to_string(),
+            move |store: &RelationStore<'_>, of: &str| match range {
                 None => Ok(ends),
                 Some(range) => Ok::<bool, StoreError>(ends && store.is_last_range(of, range)?),
-            }
-        });
+            },
+        );
         let commit = CaptureCommit {
             routes: Arc::clone(&self.common.routes),
             chunk: Some(ChunkDone {
@@ -147,7 +148,10 @@ impl Session<'_> {
         };
         if !done && now >= self.progress_at {
             self.progress_at = contract::clock::after(now, PROGRESS_EVERY);
-            let rows = self.common.store.rows_read(self.source_id, table.to_string());
+            let rows = self
+                .common
+                .store
+                .rows_read(self.source_id, table.to_string());
             let (rows, estimate) = rows.await?;
             tracing::info!(source = self.name, stage = "snapshot", table = %table, rows, estimate,
                 "tables are being read");

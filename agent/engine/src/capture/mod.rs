@@ -166,10 +166,17 @@ async fn take_resync(common: &Common, name: &str, source_id: i64) -> Result<bool
     let asked = common.store.take_resync(source_id).await?;
     for what in &asked {
         match what {
-            Resync::All => tracing::info!(source = name, stage = "snapshot",
-                "every table is read again and compared, as was asked"),
-            Resync::Tables(tables) => tracing::info!(source = name, stage = "snapshot",
-                tables = tables.join(", "), "tables are read again and compared, as was asked"),
+            Resync::All => tracing::info!(
+                source = name,
+                stage = "snapshot",
+                "every table is read again and compared, as was asked"
+            ),
+            Resync::Tables(tables) => tracing::info!(
+                source = name,
+                stage = "snapshot",
+                tables = tables.join(", "),
+                "tables are read again and compared, as was asked"
+            ),
         }
     }
     Ok(!asked.is_empty())
@@ -226,7 +233,10 @@ async fn session(
     let rules = Rules::open(&common.store, state.id, &setup.mapping, checkpoint).await?;
     let (related, unswept) = open_relations(common, &setup, &state, rules.quiet()).await?;
     let names = tables.iter().map(ToString::to_string).collect();
-    let progress = common.store.snapshots(state.id, state.epoch, names, common.clock.now()).await?;
+    let progress = common
+        .store
+        .snapshots(state.id, state.epoch, names, common.clock.now())
+        .await?;
     let read = tables.iter().zip(&progress);
     let once_more = read
         .filter(|(_, progress)| progress.once_more)
