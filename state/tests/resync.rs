@@ -5,7 +5,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{NOW, World, fact, position, product};
+use common::{NOW, World, at, fact, position, product};
 use contract::{Envelope, Event, EventType, FieldValue, MappingRef};
 use rusqlite::Connection;
 use state::{
@@ -271,4 +271,98 @@ async fn a_table_is_read_when_all_its_ranges_are() {
     let reader = StateReader::open(world.folder.path()).unwrap();
     let tables = reader.sources().unwrap().remove(0).tables;
     assert_eq!((tables[0].rows, tables[0].done_at), (3, Some(NOW)));
+}
+
+#[tokio::test]
+async fn a_file_of_version_3_remembers_the_facts_of_its_outbox() {
+    let folder = tempfile::tempdir().unwrap();
+    let Item::Event(known) = told("1", None) else {
+        unreachable!("a fact is an event")
+    };
+    {
+        let db = Connection::open(folder.path().join(FILE_NAME)).unwrap();
+        db.pragma_update(None, "application_id", 0x4c54_524d_i64)
+            .unwrap();
+        for version in [
+            include_str!("../src/schema.sql"),
+            include_str!("../src/schema_2.sql"),
+            include_str!("../src/schema_3.sql"),
+        ] {
+            db.execute_batch(version).unwrap();
+        }
+        db.pragma_update(None, "user_version", 3).unwrap();
+        db.execute_batch(&format!(
+            "INSERT INTO source (name) VALUES ('erp');
+             INSERT INTO outbox (source, event_id, event_type, key, op, idempotency_key, tenant,
+               occurred_at, created_at, digest, json)
+               VALUES (1, '{}', 'inventory.movement.v1', 'ACME|1', 'fact', 'k', 't', 0, 0, 'd', '{{}}')",
+            known.event.id.as_str()
+        ))
+        .unwrap();
+    }
+    // Nobody has opened it with this version: the agent that runs is an older one.
+    let refused = ask_resync(folder.path(), "erp", &Resync::All, NOW).unwrap_err();
+    assert!(refused.to_string().contains("older version"), "{refused}");
+    let shown = StateReader::open(folder.path()).unwrap().sources().unwrap();
+    assert_eq!((shown[0].tables.len(), shown[0].resync_asked.len()), (0, 0));
+    let world = World::open(folder).await;
+    open(&world).await;
+    let report = chunk(&world, vec![told("1", Some("x")), told("2", None)], None).await;
+    assert_eq!((report.events, report.suppressed), (1, 1));
+}
+
+#[tokio::test]
+async fn how_far_a_table_is_can_be_seen() {
+    let world = World::new().await;
+    open(&world).await;
+    let item = || "item".to_owned();
+    let status = || {
+        let reader = StateReader::open(world.folder.path()).unwrap();
+        let table = reader.sources().unwrap().remove(0).tables.remove(0);
+        (
+            table.rows,
+            table.rows_per_second,
+            table.eta_seconds,
+            table.problem,
+        )
+    };
+    let read = async |rows: u64, second: i64, next: Option<&str>| {
+        let commit = CaptureCommit {
+            chunk: Some(ChunkDone {
+                table: item(),
+                range: None,
+                next: next.map(str::to_owned),
+                rows,
+            }),
+            ..CaptureCommit::default()
+        };
+        let stored = world.store.commit_capture(world.source, commit, at(second));
+        stored.await.unwrap();
+    };
+    let estimate = vec![(item(), Some(100))];
+    world.store.estimate(world.source, estimate).await.unwrap();
+    assert_eq!(status(), (0, None, None, None));
+    read(20, 10, Some("20")).await;
+    assert_eq!(status(), (20, Some(2), Some(40), None));
+    let problem = Some("denied".to_owned());
+    let stands = world
+        .store
+        .snapshot_stands(world.source, item(), problem.clone(), None);
+    stands.await.unwrap();
+    assert_eq!(status().3, problem);
+    // After a break the rate is that since it goes on, and what stood in the way is forgotten.
+    let tables = vec![item()];
+    let at_break = world.store.snapshots(world.source, 1, tables, at(1_000));
+    at_break.await.unwrap();
+    assert_eq!(status(), (20, None, None, None));
+    read(40, 1_004, Some("60")).await;
+    assert_eq!(status(), (60, Some(10), Some(4), None));
+    read(50, 1_005, None).await;
+    let reader = StateReader::open(world.folder.path()).unwrap();
+    let table = reader.sources().unwrap().remove(0).tables.remove(0);
+    assert_eq!(
+        (table.done, table.rows, table.done_at),
+        (true, 110, Some(at(1_005)))
+    );
+    assert_eq!((table.rows_per_second, table.eta_seconds), (None, None));
 }
