@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio_postgres::Client;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lighterman");
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 const STOCK: &str = "inventory.availability.v1";
 const MOVED: &str = "inventory.movement.v1";
 
@@ -302,15 +302,16 @@ fn facts_told(folder: &Path) -> (u32, u32) {
     .unwrap_or_default()
 }
 
-/// SIGKILL while tables are read, two at once: each row comes once, however often that happens.
+/// SIGKILL while a table is read by ranges, two at once: each row comes once, however often that happens.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_snapshot_that_is_killed_goes_on_where_it_was() {
-    const ROWS: u32 = 14_000;
+    const ROWS: u32 = 52_000;
     let receiver = Receiver::start(4, Faults::default()).await;
     // Four are there anyway.
     let more = format!(
         "INSERT INTO moved SELECT i, 'a', 1 FROM generate_series(11, {}) i;
-         INSERT INTO stock SELECT 's' || i, i FROM generate_series(1, 3000) i",
+         INSERT INTO stock SELECT 's' || i, i FROM generate_series(1, 3000) i;
+         ANALYZE moved",
         ROWS + 6
     );
     let site = Postgres::new("resync_killed", receiver.url(), &more).await;
@@ -318,6 +319,11 @@ async fn a_snapshot_that_is_killed_goes_on_where_it_was() {
     let file = folder.join("lighterman.toml");
     let settings = std::fs::read_to_string(&file).unwrap();
     let settings = settings.replace("mappings =", "snapshot = { parallel = 2 }\nmappings =");
+    // What stands in the outbox is judged: nobody needs to take it.
+    let settings = settings.replace(
+        "type = \"webhook\"",
+        "type = \"webhook\"\nevents = [\"product.v1\"]",
+    );
     std::fs::write(&file, settings).unwrap();
     let mut agent = site.agent();
     let mut cut = Vec::new();
@@ -332,6 +338,11 @@ async fn a_snapshot_that_is_killed_goes_on_where_it_was() {
         agent = site.agent();
     }
     assert!(cut[0] < ROWS && cut[1] < ROWS, "it was cut short: {cut:?}");
+    assert!(
+        agent.log().contains("read by ranges of its key"),
+        "{}",
+        agent.log()
+    );
     let deadline = tokio::time::Instant::now() + SOON;
     loop {
         let (_, status) = command(BINARY, &folder, &["status", "--json"]);
@@ -454,10 +465,11 @@ async fn a_table_is_read_again_on_command_while_the_stream_runs() {
     // Somebody put old copies of two tables in place: the log knows nothing of it.
     let triggers = triggers(&site);
     let unseen = |sql: &str| {
-        let drop: String = triggers
-            .iter()
-            .map(|(name, _)| format!("DROP TRIGGER \"{name}\";"))
+        let names = triggers.iter().map(|(name, _)| name);
+        let drop: Vec<String> = names
+            .map(|name| format!("DROP TRIGGER \"{name}\";"))
             .collect();
+        let drop = drop.join("");
         let make: Vec<&str> = triggers.iter().map(|(_, sql)| sql.as_str()).collect();
         let make = make.join(";");
         site.run(&format!("BEGIN; {drop} {sql}; {make}; COMMIT"));

@@ -110,7 +110,9 @@ pub struct GuardEntry {
 pub struct ChunkDone {
     /// The table.
     pub table: String,
-    /// Where to go on; `None` = done.
+    /// The range of it that the chunk is of, where it is read by ranges.
+    pub range: Option<u32>,
+    /// Where to go on; `None` = the table, or its range, is done.
     pub next: Option<String>,
     /// Rows in this chunk.
     pub rows: u64,

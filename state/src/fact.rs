@@ -9,7 +9,7 @@ use crate::error::StoreError;
 
 /// What of a fact was told before.
 pub(crate) enum Told {
-    /// Nothing, or this is a correction that a change of its row made.
+    /// Nothing, or this is a correction of it.
     New,
     /// The same, or what nobody can compare any more.
     Same,
@@ -33,23 +33,17 @@ pub(crate) fn told(db: &Connection, source: i64, event: &Event) -> Result<Told, 
         .prepare_cached("SELECT digest, generation FROM fact WHERE source = ?1 AND id = ?2")?
         .query_row(params![source, id], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    if let Some((digest, told_by)) = known
-        && event.envelope.op == EventOp::Fact
-    {
+    let told = match known {
+        None => Told::New,
+        // Also a correction that corrects nothing: a row rewritten while its table is read.
+        Some((digest, _)) if digest.as_deref() == Some(says.as_slice()) => Told::Same,
+        Some(_) if event.envelope.op == EventOp::Correction => Told::New,
         // Another form of the rule may say other things of the same row: that is no correction.
-        let comparable = told_by == generation && digest.is_some();
-        let same = digest.as_deref() == Some(says.as_slice());
-        if !comparable || !same {
-            remember(db, source, id, says, generation)?;
-        }
-        return Ok(if comparable && !same {
-            Told::Other
-        } else {
-            Told::Same
-        });
-    }
+        Some((digest, told_by)) if told_by != generation || digest.is_none() => Told::Same,
+        Some(_) => Told::Other,
+    };
     remember(db, source, id, says, generation)?;
-    Ok(Told::New)
+    Ok(told)
 }
 
 fn remember(

@@ -157,11 +157,17 @@ pub(crate) fn open_beside(folder: &Path) -> Result<Option<Connection>, StoreErro
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if found != known_version() {
-        return Err(StoreError::TooNew {
-            file,
-            found,
-            known: known_version(),
+    let known = known_version();
+    if found > known {
+        return Err(StoreError::TooNew { file, found, known });
+    }
+    if found < known {
+        return Err(StoreError::Io {
+            what: "ask the running agent".to_owned(),
+            detail: format!(
+                "it is of an older version (state file format {found}, not {known}); stop it and \
+                 start this version"
+            ),
         });
     }
     Ok(Some(connection))

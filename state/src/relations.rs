@@ -595,6 +595,11 @@ impl<'t> RelationStore<'t> {
         Ok(())
     }
 
+    /// Whether all ranges of a table but this one have been read.
+    pub fn is_last_range(&self, table: &str, range: u32) -> Result<bool> {
+        crate::snapshot::is_last_range(self.db, self.source, table, range)
+    }
+
     /// Tables whose replicas must be read (again): their snapshots begin anew.
     pub fn read_again(&self, tables: &[String]) -> Result<()> {
         for table in tables {

@@ -143,6 +143,7 @@ fn begin(db: &Connection, source: i64, what: &Resync) -> Result<(), StoreError> 
                 [source],
             )?;
             db.execute("DELETE FROM snapshot WHERE source = ?1", [source])?;
+            db.execute("DELETE FROM snapshot_range WHERE source = ?1", [source])?;
             db.execute("DELETE FROM guard WHERE source = ?1", [source])?;
             db.execute(
                 "UPDATE replica SET reading = reading + 1 WHERE source = ?1",
@@ -158,6 +159,10 @@ fn begin(db: &Connection, source: i64, what: &Resync) -> Result<(), StoreError> 
                     "UPDATE snapshot SET done = 0, cursor = NULL, once_more = 0, row_count = 0,
                        done_at = NULL
                      WHERE source = ?1 AND table_name = ?2",
+                    params![source, table],
+                )?;
+                db.execute(
+                    "DELETE FROM snapshot_range WHERE source = ?1 AND table_name = ?2",
                     params![source, table],
                 )?;
                 db.execute(

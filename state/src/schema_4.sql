@@ -63,3 +63,14 @@ ALTER TABLE snapshot ADD COLUMN read_at INTEGER;      -- its newest chunk
 ALTER TABLE snapshot ADD COLUMN done_at INTEGER;      -- its last chunk was stored
 ALTER TABLE snapshot ADD COLUMN paused_until INTEGER; -- within a pause of the settings
 ALTER TABLE snapshot ADD COLUMN problem TEXT;         -- why it does not go on
+
+-- Ranges of a large table that are read at once, each with its own progress; gone when all are read.
+-- While there are any, the table's own cursor is 'ranges'.
+CREATE TABLE snapshot_range (
+  source     INTEGER NOT NULL,
+  table_name TEXT NOT NULL,
+  range      INTEGER NOT NULL,
+  cursor     TEXT NOT NULL,
+  done       INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (source, table_name, range)
+) STRICT, WITHOUT ROWID;

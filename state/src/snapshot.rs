@@ -37,6 +37,8 @@ pub struct SnapshotProgress {
     pub rows: u64,
     /// When it is done, it is read from its first row again.
     pub once_more: bool,
+    /// Ranges that are read each by itself and are not done: their numbers, and where each goes on.
+    pub ranges: Vec<(u32, String)>,
 }
 
 impl Store {
@@ -117,6 +119,13 @@ impl Store {
                          VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
                         params![source, table, epoch, millis(now)],
                     )?;
+                    let ranges = db
+                        .prepare_cached(
+                            "SELECT range, cursor FROM snapshot_range
+                             WHERE source = ?1 AND table_name = ?2 AND NOT done ORDER BY range",
+                        )?
+                        .query_map(params![source, table], |row| Ok((row.get(0)?, row.get(1)?)))?
+                        .collect::<Result<_, _>>()?;
                     all.push(db.query_row(
                         "SELECT done, cursor, row_count, once_more FROM snapshot
                          WHERE source = ?1 AND table_name = ?2",
@@ -128,6 +137,7 @@ impl Store {
                                 cursor: row.get(1)?,
                                 rows: row.get::<_, i64>(2)?.unsigned_abs(),
                                 once_more: row.get(3)?,
+                                ranges,
                             })
                         },
                     )?);
@@ -156,6 +166,40 @@ impl Store {
                     )?;
                 }
                 Ok(())
+            })
+            .await
+    }
+
+    /// Has a table read by ranges that begin at these cursors, if nothing of it has been read yet;
+    /// false where something has.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn split(
+        &self,
+        source: i64,
+        table: String,
+        cursors: Vec<String>,
+    ) -> Result<bool, StoreError> {
+        self.writer
+            .run(move |db| {
+                let fresh = db.execute(
+                    "UPDATE snapshot SET cursor = 'ranges'
+                     WHERE source = ?1 AND table_name = ?2 AND NOT done AND cursor IS NULL
+                       AND NOT once_more",
+                    params![source, table],
+                )?;
+                if fresh == 0 {
+                    return Ok(false);
+                }
+                for (n, cursor) in cursors.iter().enumerate() {
+                    db.execute(
+                        "INSERT INTO snapshot_range (source, table_name, range, cursor)
+                         VALUES (?1, ?2, ?3, ?4)",
+                        params![source, table, i64::try_from(n).unwrap_or(i64::MAX), cursor],
+                    )?;
+                }
+                Ok(true)
             })
             .await
     }
@@ -255,7 +299,23 @@ pub(crate) fn chunk_done(
     chunk: &ChunkDone,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let done = chunk.next.is_none();
+    let mut done = chunk.next.is_none();
+    let mut cursor = chunk.next.as_deref();
+    if let Some(range) = chunk.range {
+        db.prepare_cached(
+            "UPDATE snapshot_range SET cursor = coalesce(?4, cursor), done = ?4 IS NULL
+             WHERE source = ?1 AND table_name = ?2 AND range = ?3",
+        )?
+        .execute(params![source, chunk.table, range, chunk.next])?;
+        done = done && is_last_range(db, source, &chunk.table, range)?;
+        cursor = (!done).then_some("ranges");
+        if done {
+            db.execute(
+                "DELETE FROM snapshot_range WHERE source = ?1 AND table_name = ?2",
+                params![source, chunk.table],
+            )?;
+        }
+    }
     let once_more: bool = db
         .prepare_cached(
             "UPDATE snapshot SET cursor = ?3, done = ?4 AND NOT once_more,
@@ -270,7 +330,7 @@ pub(crate) fn chunk_done(
             params![
                 source,
                 chunk.table,
-                chunk.next,
+                cursor,
                 done,
                 i64::try_from(chunk.rows).unwrap_or(i64::MAX),
                 millis(now)
@@ -288,6 +348,21 @@ pub(crate) fn chunk_done(
             .execute(params![source, chunk.table])?;
     }
     Ok(())
+}
+
+/// Whether all ranges of a table but this one have been read.
+pub(crate) fn is_last_range(
+    db: &Connection,
+    source: i64,
+    table: &str,
+    range: u32,
+) -> Result<bool, StoreError> {
+    Ok(db
+        .prepare_cached(
+            "SELECT NOT EXISTS (SELECT 1 FROM snapshot_range
+             WHERE source = ?1 AND table_name = ?2 AND range <> ?3 AND NOT done)",
+        )?
+        .query_row(params![source, table, range], |row| row.get(0))?)
 }
 
 /// Has a table read from its first row: now, or where a reading is under way, behind it.

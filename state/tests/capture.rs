@@ -212,6 +212,7 @@ async fn the_guard_remembers_rows_until_their_table_is_done() {
     let chunk = |next: Option<&str>| CaptureCommit {
         chunk: Some(ChunkDone {
             table: table.clone(),
+            range: None,
             next: next.map(str::to_owned),
             rows: 10,
         }),
@@ -256,22 +257,26 @@ async fn the_guard_remembers_rows_until_their_table_is_done() {
 #[tokio::test]
 async fn a_fact_whose_row_was_rewritten_is_told_only_where_it_was_held() {
     let world = World::new().await;
-    let rewritten = |version: u64| {
-        let Item::Event(mut published) = fact("7", version) else {
+    let rewritten = |id: &str, version: u64| {
+        let Item::Event(mut published) = fact(id, version) else {
             unreachable!("a fact is an event");
         };
         published.event.envelope.op = EventOp::Correction;
         Item::Rewritten(published)
     };
     world.commit(vec![fact("7", 1)], 1).await;
-    let report = world.commit(vec![rewritten(2)], 2).await;
+    let report = world.commit(vec![rewritten("7", 2)], 2).await;
     assert_eq!((report.events, report.suppressed), (0, 1));
     // Something else is held: this one still says nothing new.
     world.commit(vec![held("8", 3)], 3).await;
-    let report = world.commit(vec![rewritten(4)], 4).await;
+    let report = world.commit(vec![rewritten("7", 4)], 4).await;
     assert_eq!((report.events, report.suppressed), (0, 1));
+    // Its row is clear again, and says what was told of it before.
     world.commit(vec![held("7", 5)], 5).await;
-    let report = world.commit(vec![rewritten(6)], 6).await;
+    let report = world.commit(vec![rewritten("7", 6)], 6).await;
+    assert_eq!((report.events, report.suppressed), (0, 1));
+    world.commit(vec![held("9", 7)], 7).await;
+    let report = world.commit(vec![rewritten("9", 8)], 8).await;
     assert_eq!((report.events, report.suppressed), (1, 0));
     let open = StateReader::open(world.folder.path()).unwrap().held(10);
     assert_eq!(open.unwrap().len(), 1, "the other still waits");

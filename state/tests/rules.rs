@@ -41,6 +41,7 @@ async fn chunk(world: &World, next: Option<&str>) {
     let commit = CaptureCommit {
         chunk: Some(ChunkDone {
             table: "item".to_owned(),
+            range: None,
             next: next.map(str::to_owned),
             rows: 1,
         }),

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use contract::{
     Answer, ChangeBatch, ChangeStream, ChunkLimits, Clock, Destination, DestinationTraits,
     EventKind, Finding, LogPos, Op, Outcome, Outgoing, Position, Preparation, Report, Resend, Row,
-    RowChange, Sees, SnapshotChunk, SnapshotReader, Source, SourceError, TableName, TableShape,
-    Value,
+    RowChange, Sees, SnapshotChunk, SnapshotReader, Source, SourceError, TableInfo, TableName,
+    TableShape, Value,
 };
 use engine::Pace;
 use jiff::Timestamp;
@@ -446,6 +446,16 @@ impl Source for SimSource {
         }))
     }
 
+    async fn catalogue(&self, tables: &[TableName]) -> Result<Vec<TableInfo>, SourceError> {
+        let info = |table: &TableName| TableInfo {
+            table: table.clone(),
+            columns: Vec::new(),
+            key: Vec::new(),
+            rows: Some(1_000_000),
+        };
+        Ok(tables.iter().map(info).collect())
+    }
+
     async fn snapshot(&self, epoch: u32) -> Result<Box<dyn SnapshotReader>, SourceError> {
         Ok(Box::new(SimReader(Arc::clone(&self.0), epoch)))
     }
@@ -541,6 +551,17 @@ impl SnapshotReader for SimReader {
         }
     }
 
+    async fn ranges(&mut self, table: &TableName, _: usize) -> Result<Vec<String>, SourceError> {
+        let mut world = lock(&self.0);
+        let n = world.rng.random_range(10..30);
+        let bound = if table.name == "move" {
+            format!("{MOVE}old{n}")
+        } else {
+            format!("S{n}")
+        };
+        Ok(vec![format!("|{bound}"), format!("{bound}|")])
+    }
+
     async fn chunk(
         &mut self,
         table: &TableName,
@@ -565,15 +586,18 @@ impl SnapshotReader for SimReader {
             in_progress,
         };
         let moves = table.name == "move";
+        // Behind the one key, up to the other.
+        let (behind, until) = cursor.and_then(|c| c.split_once('|')).unwrap_or_default();
         let wanted: Vec<(String, Row)> = world
             .rows
             .iter()
             .filter(|(sku, _)| sku.starts_with(MOVE) == moves)
-            .filter(|(sku, _)| cursor.is_none_or(|cursor| sku.as_str() > cursor))
+            .filter(|(sku, _)| sku.as_str() > behind)
+            .filter(|(sku, _)| until.is_empty() || sku.as_str() <= until)
             .take(3)
             .map(|(sku, row)| (sku.clone(), row.clone()))
             .collect();
-        let next = (wanted.len() == 3).then(|| wanted[2].0.clone());
+        let next = (wanted.len() == 3).then(|| format!("{}|{until}", wanted[2].0));
         world
             .chunks
             .push((tokio::time::Instant::now(), wanted.len()));

@@ -2,6 +2,7 @@
 //! filters, and what a chunk leaves behind at the server.
 #![allow(
     clippy::unwrap_used,
+    clippy::format_push_string,
     clippy::expect_used,
     clippy::panic,
     missing_docs,
@@ -150,7 +151,7 @@ async fn every_row_is_read_once_whatever_type_its_key_has() {
         let count = if *column == "boolean" { 2 } else { 60 };
         for rows_max in [7, 59] {
             let rows = common::snapshot(&mut *reader, &table(name), rows_max).await;
-            let numbers: BTreeSet<String> = rows.iter().map(|row| number(row)).collect();
+            let numbers: BTreeSet<String> = rows.iter().map(number).collect();
             assert_eq!(numbers.len(), count, "{column} by {rows_max}");
             assert_eq!(rows.len(), count, "{column} by {rows_max}: one came twice");
         }
@@ -322,7 +323,7 @@ async fn keys_that_an_index_tells_apart_and_a_column_does_not_are_all_read() {
     let mut reader = started(&*source).await;
     for rows_max in [1, 3, 8] {
         let rows = common::snapshot(&mut *reader, &table("t"), rows_max).await;
-        let numbers: BTreeSet<String> = rows.iter().map(|row| number(row)).collect();
+        let numbers: BTreeSet<String> = rows.iter().map(number).collect();
         assert_eq!((rows.len(), numbers.len()), (60, 60), "by {rows_max}");
     }
 }

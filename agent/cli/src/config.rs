@@ -275,13 +275,14 @@ fn read_pace(mut section: Section<'_>) -> Pace {
         }
     }
     match (zone, section.get("zone"), section.get("pause")) {
-        (Some(name), Some(node), _) => match TimeZoneDatabase::bundled().get(name) {
-            Ok(zone) => pace.zone = zone,
-            Err(_) => {
+        (Some(name), Some(node), _) => {
+            if let Ok(zone) = TimeZoneDatabase::bundled().get(name) {
+                pace.zone = zone;
+            } else {
                 let fix = Some("a name such as Europe/Berlin or America/Chicago".to_owned());
                 section.wrong("zone", node, format!("there is no time zone `{name}`"), fix);
             }
-        },
+        }
         // The times are a person's, and nobody knows in which zone this machine's clock is.
         (None, None, Some(_)) => {
             section.missing(

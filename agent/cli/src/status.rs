@@ -1,5 +1,6 @@
 //! `lighterman status`: whether stock is flowing, in plain sentences first.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use contract::{Clock, Finding};
@@ -168,15 +169,15 @@ fn reading(source: &str, table: &SnapshotStatus, now: Timestamp, running: bool) 
         let left = seconds(SignedDuration::from_secs(
             i64::try_from(left).unwrap_or(i64::MAX),
         ));
-        text += &format!(", {rate} a second, about {left} left");
+        let _ = write!(text, ", {rate} a second, about {left} left");
     }
     text.push('.');
     let still = table.read_at.map(|at| now.duration_since(at));
     if let Some(still) = still.filter(|still| running && *still >= STILL_AFTER) {
-        text += &format!(" No progress for {}.", seconds(still));
+        let _ = write!(text, " No progress for {}.", seconds(still));
     }
     if let Some(problem) = &table.problem {
-        text += &format!(" It does not go on: {problem}");
+        let _ = write!(text, " It does not go on: {problem}");
     }
     text
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use contract::{ChunkLimits, Clock, SnapshotChunk, SnapshotReader, Source, SourceError, TableName};
 use state::Store;
-use tokio::sync::mpsc;
+use tokio::sync::{OnceCell, mpsc};
 use tokio::task::JoinSet;
 
 use crate::pace::Pace;
@@ -26,6 +26,8 @@ const LIMITS: ChunkLimits = ChunkLimits {
 /// A table still to be read, and where to go on.
 pub(crate) struct Pending {
     pub(crate) table: TableName,
+    /// The range of it, where it is read by ranges.
+    pub(crate) range: Option<u32>,
     pub(crate) cursor: Option<String>,
     /// Behind it, it is read from its first row again.
     pub(crate) once_more: bool,
@@ -34,6 +36,7 @@ pub(crate) struct Pending {
 /// A chunk of a table.
 pub(crate) struct Chunk {
     pub(crate) table: TableName,
+    pub(crate) range: Option<u32>,
     pub(crate) chunk: SnapshotChunk,
 }
 
@@ -54,24 +57,38 @@ pub(crate) struct Readers {
     pub(crate) source_name: String,
 }
 
-/// What the readers share: tables that none of them reads now.
-type Queue = Mutex<VecDeque<Pending>>;
+/// What the readers share.
+struct Queue {
+    /// Tables, and ranges of tables, that none of them reads now.
+    waiting: VecDeque<Pending>,
+    /// How many they read.
+    in_hand: usize,
+}
+
+/// A table believed to be smaller is not cut into ranges.
+const RANGES_ROWS_MIN: u64 = 50_000;
+/// Between two looks of a reader that has nothing to do.
+const IDLE: Duration = Duration::from_millis(500);
 
 pub(crate) fn start(readers: Readers, pending: Vec<Pending>) -> Reading {
     let (sender, chunks) = mpsc::channel(1);
-    let count = readers.pace.parallel.clamp(1, pending.len().max(1));
-    let names: Vec<TableName> = pending.iter().map(|one| one.table.clone()).collect();
-    let queue: Arc<Queue> = Arc::new(Mutex::new(pending.into()));
+    let mut names: Vec<TableName> = pending.iter().map(|one| one.table.clone()).collect();
+    names.dedup();
+    let queue = Arc::new(Mutex::new(Queue {
+        waiting: pending.into(),
+        in_hand: 0,
+    }));
     let readers = Arc::new(readers);
+    let estimated = Arc::new(OnceCell::new());
+    let names: Arc<[TableName]> = names.into();
     let mut tasks = JoinSet::new();
-    let estimating = Arc::clone(&readers);
-    tasks.spawn(async move { estimating.estimate(&names).await });
-    for _ in 0..count {
+    for _ in 0..readers.pace.parallel.max(1) {
         let worker = Worker {
             readers: Arc::clone(&readers),
             queue: Arc::clone(&queue),
+            estimated: Arc::clone(&estimated),
+            names: Arc::clone(&names),
             sender: sender.clone(),
-            count,
             failures: 0,
         };
         tasks.spawn(worker.run());
@@ -104,16 +121,42 @@ impl Readers {
 /// One reader.
 struct Worker {
     readers: Arc<Readers>,
-    queue: Arc<Queue>,
+    queue: Arc<Mutex<Queue>>,
+    /// Whether it has been asked how many rows `names` have.
+    estimated: Arc<OnceCell<()>>,
+    names: Arc<[TableName]>,
     sender: mpsc::Sender<Chunk>,
-    count: usize,
     failures: u32,
 }
 
 impl Worker {
-    fn queue(&self) -> std::sync::MutexGuard<'_, VecDeque<Pending>> {
+    fn queue(&self) -> std::sync::MutexGuard<'_, Queue> {
         // Whoever panicked holds no table half taken.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put_back(&self, pending: Pending) {
+        let mut queue = self.queue();
+        queue.in_hand -= 1;
+        queue.waiting.push_back(pending);
+    }
+
+    /// What to read next; `None` = all has been read.
+    async fn next(&self) -> Option<Pending> {
+        loop {
+            {
+                let mut queue = self.queue();
+                if let Some(pending) = queue.waiting.pop_front() {
+                    queue.in_hand += 1;
+                    return Some(pending);
+                }
+                // Of what another reads, ranges may come, or all of it after a failure.
+                if queue.in_hand == 0 {
+                    return None;
+                }
+            }
+            self.readers.clock.sleep(IDLE).await;
+        }
     }
 
     async fn run(mut self) {
@@ -123,12 +166,12 @@ impl Worker {
         };
         // A failed one is not used again.
         let mut reader: Option<Box<dyn SnapshotReader>> = None;
-        loop {
-            let Some(mut pending) = self.queue().pop_front() else {
-                return;
-            };
+        let (readers, names) = (Arc::clone(&self.readers), Arc::clone(&self.names));
+        let estimate = self.estimated.get_or_init(|| readers.estimate(&names));
+        estimate.await;
+        while let Some(mut pending) = self.next().await {
             match self.read(&mut reader, &mut pending).await {
-                Ok(true) => {}
+                Ok(true) => self.queue().in_hand -= 1,
                 // Nobody takes chunks any more.
                 Ok(false) => return,
                 Err(error) => {
@@ -143,7 +186,7 @@ impl Worker {
                     };
                     self.stands(&table, Some(problem), None).await;
                     // One bad table must not hold up the others: it goes to the end of the queue.
-                    self.queue().push_back(pending);
+                    self.put_back(pending);
                     let wait = policy.bound(self.failures);
                     self.readers.clock.sleep(wait).await;
                 }
@@ -182,6 +225,53 @@ impl Worker {
         }
     }
 
+    /// Whether a table may be cut into ranges: nothing of it has been read.
+    fn splits(&self, pending: &Pending) -> bool {
+        let whole = pending.range.is_none() && pending.cursor.is_none() && !pending.once_more;
+        whole && self.readers.pace.parallel > 1
+    }
+
+    /// Cuts a large table into ranges, where the database can: this reader goes on with the first.
+    async fn split(
+        &self,
+        reader: &mut dyn SnapshotReader,
+        pending: &mut Pending,
+    ) -> Result<(), SourceError> {
+        let readers = &self.readers;
+        let name = pending.table.to_string();
+        let known = readers.store.rows_read(readers.source_id, name.clone());
+        let Ok((_, Some(RANGES_ROWS_MIN..))) = known.await else {
+            return Ok(());
+        };
+        let parts = readers.pace.parallel;
+        let cursors = reader.ranges(&pending.table, parts).await?;
+        if cursors.len() < 2 {
+            return Ok(());
+        }
+        // Durable before a row of them is read. The loop that owns the store hears of its troubles
+        // itself.
+        let split = readers
+            .store
+            .split(readers.source_id, name, cursors.clone());
+        if !matches!(split.await, Ok(true)) {
+            return Ok(());
+        }
+        tracing::info!(source = readers.source_name, stage = "snapshot", table = %pending.table,
+            ranges = cursors.len(), "the table is read by ranges of its key");
+        let mut numbered = (0..).zip(cursors);
+        if let Some((range, cursor)) = numbered.next() {
+            (pending.range, pending.cursor) = (Some(range), Some(cursor));
+        }
+        let others = numbered.map(|(range, cursor)| Pending {
+            table: pending.table.clone(),
+            range: Some(range),
+            cursor: Some(cursor),
+            once_more: false,
+        });
+        self.queue().waiting.extend(others);
+        Ok(())
+    }
+
     /// Reads a table to its end; false when nobody takes its chunks.
     async fn read(
         &mut self,
@@ -203,17 +293,27 @@ impl Worker {
                 opened.begin().await?;
                 opened
             };
+            if self.splits(pending) {
+                self.split(&mut *opened, pending).await?;
+            }
             let began = clock.now();
             let chunk = opened
                 .chunk(&pending.table, pending.cursor.as_deref(), limits)
                 .await?;
             *reader = Some(opened);
             self.failures = 0;
-            let rest = pace.rest(chunk.rows.len(), self.count, began, clock.now());
+            let in_hand = self.queue().in_hand;
+            let rest = pace.rest(chunk.rows.len(), in_hand, began, clock.now());
+            let range = pending.range;
             let (table, next) = (pending.table.clone(), chunk.next.clone());
             let done = next.is_none() && !std::mem::take(&mut pending.once_more);
             pending.cursor = next;
-            if self.sender.send(Chunk { table, chunk }).await.is_err() {
+            let chunk = Chunk {
+                table,
+                range,
+                chunk,
+            };
+            if self.sender.send(chunk).await.is_err() {
                 return Ok(false);
             }
             clock.sleep(rest).await;

@@ -148,6 +148,7 @@ fn start(look: Option<Result<Look, SourceError>>) -> Running {
         source: Arc::new(Quiet(Arc::clone(&world))),
         mapping: Arc::new(MappingSet::new(Vec::new()).unwrap()),
         reads_per_second: 1,
+        pace: engine::Pace::default(),
     });
     let (stop_sender, stop) = watch::channel(false);
     let plan = Plan {

@@ -341,7 +341,7 @@ impl Opening<'_> {
                stage = CASE WHEN fact AND NOT relates THEN stage ELSE 0 END,
                left_at = CASE WHEN back_at IS NULL THEN ?3 ELSE left_at END,
                left_read = (SELECT s.cursor FROM snapshot s WHERE s.source = rule.source
-                 AND s.table_name = rule.table_name AND NOT s.done)
+                 AND s.table_name = rule.table_name AND NOT s.done AND s.cursor <> 'ranges')
              WHERE source = ?1 AND active AND name NOT IN (SELECT value FROM json_each(?2))",
             params![self.source, self.names, self.checkpoint],
         )?;

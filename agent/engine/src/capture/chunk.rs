@@ -14,7 +14,11 @@ use crate::translate::Translated;
 impl Session<'_> {
     pub(super) async fn chunk(&mut self, read: Chunk) -> Result<(), Failed> {
         let now = self.common.clock.now();
-        let Chunk { table, chunk } = read;
+        let Chunk {
+            table,
+            range,
+            chunk,
+        } = read;
         let keys = chunk
             .rows
             .iter()
@@ -96,42 +100,54 @@ impl Session<'_> {
             items.zip(only_held).partition(|(item, _)| !is_end(item));
         items.extend(ends);
         let items = Arc::new(items);
-        let done = chunk.next.is_none();
+        let ends = chunk.next.is_none();
+        // Of ranges, the last one ends the table.
+        let (of, whole_read) = (
+            table.to_string(),
+            move |store: &RelationStore<'_>, of: &str| match range {
+                None => Ok(ends),
+                Some(range) => Ok::<bool, StoreError>(ends && store.is_last_range(of, range)?),
+            },
+        );
         let commit = CaptureCommit {
             routes: Arc::clone(&self.common.routes),
             chunk: Some(ChunkDone {
                 table: table.to_string(),
+                range,
                 next: chunk.next,
                 rows: chunk.rows.len() as u64,
             }),
             filtered: translated.filtered,
             ..CaptureCommit::default()
         };
-        match self.related.clone() {
+        let done = match self.related.clone() {
             Some(standing) => {
                 let (rows, mark) = (Arc::new(replicated), chunk.mark.clone());
                 let read = table.clone();
-                let standing = self
+                let (standing, done) = self
                     .commit_work(now, move |store| {
+                        let done = whole_read(store, &of)?;
                         let whole = done.then_some((&read, &mark));
                         let standing = standing.clone();
                         let items = to_tell(store, &items)?;
                         let standing = related::chunk(store, standing, &rows, whole, now)?;
                         let commit = commit.clone();
-                        Ok((CaptureCommit { items, ..commit }, standing))
+                        Ok((CaptureCommit { items, ..commit }, (standing, done)))
                     })
                     .await?;
                 self.related = Some(standing);
+                done
             }
             None => {
                 self.commit_work(now, move |store| {
+                    let done = whole_read(store, &of)?;
                     let items = to_tell(store, &items)?;
                     let commit = commit.clone();
-                    Ok((CaptureCommit { items, ..commit }, ()))
+                    Ok((CaptureCommit { items, ..commit }, done))
                 })
-                .await?;
+                .await?
             }
-        }
+        };
         if !done && now >= self.progress_at {
             self.progress_at = contract::clock::after(now, PROGRESS_EVERY);
             let rows = self
@@ -145,7 +161,11 @@ impl Session<'_> {
         if done {
             let once_more = self.once_more.iter().position(|again| *again == table);
             match once_more {
-                Some(at) => drop(self.once_more.remove(at)),
+                Some(at) => {
+                    drop(self.once_more.remove(at));
+                    // Who read the last range does not go on at the table's first row.
+                    self.again = range.is_some();
+                }
                 None => self.guarded.retain(|guarded| *guarded != table),
             }
             self.rules

@@ -18,7 +18,7 @@ use contract::{
 };
 use jiff::Timestamp;
 use mappings::Mapper;
-use state::{CaptureCommit, GuardEntry, Resync, StoreError};
+use state::{CaptureCommit, GuardEntry, Resync, SnapshotProgress, StoreError};
 
 use crate::ask::Asker;
 use crate::look::{self, Looking};
@@ -48,8 +48,9 @@ const FULL_WAIT: Duration = Duration::from_secs(5);
 enum Ended {
     Stop,
     Reload,
-    /// Tables are read again.
-    ReadAgain,
+    /// Tables are read from their first row: a person asked for it, a mapping changed, or the log did
+    /// not tell them for a while.
+    Again,
 }
 
 enum Failed {
@@ -98,7 +99,7 @@ pub(crate) async fn run(common: Arc<Common>, mut plan: SourcePlan) -> Result<(),
                 tracing::info!(source = plan.name, "mappings reloaded");
                 continue;
             }
-            Ok(Ended::ReadAgain) => continue,
+            Ok(Ended::Again) => continue,
             Err(Failed::Store(error)) => return Err(error),
             Err(Failed::Source(error)) => error,
         };
@@ -195,6 +196,8 @@ struct Session<'a> {
     guarded: Vec<TableName>,
     /// Of these, those that are read from their first row again when they are done.
     once_more: Vec<TableName>,
+    /// A table that was read by ranges is to be read from its first row again.
+    again: bool,
     /// Tables whose replicas may hold rows that are gone.
     unswept: Vec<TableName>,
     /// Which rules tell the rows that are read, and which keys may be told by none any more.
@@ -261,21 +264,21 @@ async fn session(
         .filter(|(_, progress)| progress.once_more)
         .map(|(table, _)| table.clone());
     let once_more = once_more.collect();
-    let pending: Vec<Pending> = tables
+    let unread = tables
         .iter()
         .zip(progress)
-        .filter(|(_, progress)| !progress.done)
-        .map(|(table, progress)| Pending {
-            table: table.clone(),
-            cursor: progress.cursor,
-            once_more: progress.once_more,
-        })
-        .collect();
+        .filter(|(_, progress)| !progress.done);
+    let mut guarded = Vec::new();
+    let mut pending = Vec::new();
+    for (table, progress) in unread {
+        guarded.push(table.clone());
+        pending.extend(to_read(table, progress));
+    }
     tracing::info!(
         source = plan.name,
         position = state.checkpoint.as_ref().map(tracing::field::display),
         epoch = state.epoch,
-        snapshot_tables = pending.len(),
+        snapshot_tables = guarded.len(),
         "capture started"
     );
     let mut session = Session {
@@ -288,11 +291,9 @@ async fn session(
             source: Arc::from(plan.name.as_str()),
             source_id: state.id,
         },
-        guarded: pending
-            .iter()
-            .map(|pending| pending.table.clone())
-            .collect(),
+        guarded,
         once_more,
+        again: false,
         unswept: tables
             .iter()
             .filter(|table| unswept.contains(&table.to_string()))
@@ -332,7 +333,7 @@ async fn session(
             look_at = contract::clock::after(now, LOOK_EVERY);
             match take_resync(common, session.name, session.source_id).await {
                 Ok(false) | Err(StoreError::Full) => {}
-                Ok(true) => return Ok(Ended::ReadAgain),
+                Ok(true) => return Ok(Ended::Again),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -340,6 +341,9 @@ async fn session(
             session.chunk(chunk).await?;
             want(&mut asker);
             *moved = true;
+            if session.again {
+                return Ok(Ended::Again);
+            }
         }
         if session.guarded.is_empty() && reading.take().is_some() {
             tracing::info!(source = session.name, "snapshot done");
@@ -363,7 +367,7 @@ async fn session(
                 let again = untold::note(common, name, id, now, &mut untold).await?;
                 session.batch(&mut *stream, batch).await?;
                 if again {
-                    return Ok(Ended::ReadAgain);
+                    return Ok(Ended::Again);
                 }
                 want(&mut asker);
                 *moved = true;
@@ -382,6 +386,26 @@ async fn session(
             }
         }
     }
+}
+
+/// What is still to be read of a table: all of it from somewhere on, or some of its ranges.
+fn to_read(table: &TableName, progress: SnapshotProgress) -> Vec<Pending> {
+    if progress.ranges.is_empty() {
+        return vec![Pending {
+            table: table.clone(),
+            range: None,
+            cursor: progress.cursor,
+            once_more: progress.once_more,
+        }];
+    }
+    let ranges = progress.ranges.into_iter();
+    let pending = ranges.map(|(range, cursor)| Pending {
+        table: table.clone(),
+        range: Some(range),
+        cursor: Some(cursor),
+        once_more: false,
+    });
+    pending.collect()
 }
 
 impl Session<'_> {
