@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lighterman");
 /// No wait here takes longer.
-const DEADLINE: Duration = Duration::from_mins(60);
+const DEADLINE: Duration = Duration::from_hours(1);
 
 pub fn number(name: &str, otherwise: u64) -> u64 {
     let given = std::env::var(name);

@@ -37,14 +37,16 @@ pub async fn run() {
     let began = Instant::now();
     place.acknowledged(&end).await;
     let captured = began.elapsed().as_secs_f64();
-    let events = place
+    let events: u64 = place
         .ask(&format!(
             "SELECT count(*) FROM stock AS stock WHERE {filter}"
         ))
-        .await;
+        .await
+        .parse()
+        .unwrap();
     place
         .until("all is delivered", |status| {
-            status["destinations"][0]["delivered"].to_string() == events
+            status["destinations"][0]["delivered"].as_u64() == Some(events)
         })
         .await;
     println!(

@@ -45,6 +45,9 @@ const ON_ITS_WAY: Duration = Duration::from_secs(2);
 /// Between two looks whether the captured tables are still told, and after one that found something.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// How long such a look may take, and how many in a row may fail before the stream ends.
+const LOOK_MAX: Duration = Duration::from_secs(5);
+const LOOKS_LOST_MAX: u32 = 5;
 /// Events taken without letting others run.
 const TURNS_MAX: u32 = 4_096;
 /// The SQLSTATE of a thing that is not there.
@@ -82,6 +85,7 @@ pub(crate) struct LogStream {
     exchange: Exchange,
     /// When the captured tables are looked at next.
     look_at: Instant,
+    looks_lost: u32,
     /// The engine has not been told yet what is not told any more.
     unsaid: bool,
 }
@@ -133,6 +137,7 @@ pub(crate) async fn open(
         standing,
         exchange: Exchange::default(),
         look_at: now + LOOK_EVERY,
+        looks_lost: 0,
     })
 }
 
@@ -420,13 +425,23 @@ impl LogStream {
                 .look(&self.settings, &self.sql, &self.tables)
                 .await
         };
-        let looked = timeout(ASK_MAX, looking).await.unwrap_or_else(|_| {
-            let seconds = ASK_MAX.as_secs();
+        let looked = timeout(LOOK_MAX, looking).await.unwrap_or_else(|_| {
+            let seconds = LOOK_MAX.as_secs();
             Err(SourceError::Disconnected(format!(
                 "look at the captured tables: no answer within {seconds} s"
             )))
         });
-        let (again, more) = looked?;
+        let (again, more) = match looked {
+            // Whether the server is there is for the replication connection to find out: it asks
+            // more often, and says more.
+            Err(SourceError::Disconnected(_)) if self.looks_lost < LOOKS_LOST_MAX => {
+                self.looks_lost += 1;
+                self.look_at = Instant::now() + LOOK_EVERY;
+                return Ok(());
+            }
+            looked => looked?,
+        };
+        self.looks_lost = 0;
         if let Some(table) = again.first() {
             return Err(SourceError::Disconnected(format!(
                 "table {table} is told again, and is read again"
