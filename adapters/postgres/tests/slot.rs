@@ -12,7 +12,7 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{World, changes, next, reach, text};
+use common::{World, batches, changes, next, reach, text};
 use contract::{Finding, Level, NodeKind, Position, SourceError, TableName};
 use harness::postgres::{PostgresOptions, PostgresServer};
 use tokio::time::{Instant, timeout};
@@ -162,7 +162,8 @@ async fn a_killed_connection_is_an_error_to_retry_and_the_next_goes_on() {
     let source = world.source();
     let mut stream = source.stream(1, None).await.unwrap();
     world.run("INSERT INTO item VALUES (1, 'a')").await;
-    let end = next(&mut *stream).await.unwrap().end;
+    let told = batches(&mut *stream, 1).await;
+    let end = told.last().unwrap().end.clone();
     world
         .run("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = current_database()")
         .await;
