@@ -315,14 +315,14 @@ async fn a_slow_line_is_kept_and_told_in_order() {
     let mut follower = Follower::new(&world, &proxy);
     let mut stream = follower.open().await;
     proxy.latency(Duration::from_millis(700));
-    for n in 0..4 {
+    for n in 0..2 {
         insert(&world, n * 10 + 1, n * 10 + 10).await;
         let last = n * 10 + 10;
         while follower.told.last() != Some(&last) {
             assert!(follower.take(&mut *stream).await, "{:#?}", follower.ended);
         }
     }
-    follower.told_all(40);
+    follower.told_all(20);
 }
 
 /// What nobody takes stays at the server, and the connection stays.

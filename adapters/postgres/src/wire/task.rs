@@ -318,6 +318,35 @@ mod tests {
         message
     }
 
+    /// The first acknowledgement of a connection waits for no second to be over; the regular status
+    /// of a silent server would ask for an answer.
+    #[tokio::test]
+    async fn the_first_acknowledgement_is_told_at_once() {
+        let (near, mut far) = tokio::io::duplex(1 << 10);
+        let session = Session {
+            socket: Box::new(near),
+            arrived: BytesMut::new(),
+        };
+        let queue = Arc::new(Queue::new(3));
+        let running = tokio::spawn(run(session, Arc::clone(&queue)));
+        let mut status = async || {
+            let mut status = [0; 39];
+            far.read_exact(&mut status).await.unwrap();
+            (status[13], status[38])
+        };
+        assert_eq!(status().await, (3, 0));
+        queue.acknowledge(5);
+        let (told, asks) = loop {
+            let told = status().await;
+            if told.0 != 3 {
+                break told;
+            }
+        };
+        assert_eq!((told, asks), (5, 0));
+        drop(far);
+        running.await.unwrap();
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(60))]
 
