@@ -267,8 +267,9 @@ async fn simulate(seed: u64) {
         let version = lock(&world).version;
         agent = start(&world, folder.path(), began, batch, version);
     }
-    // Ten virtual minutes: longer than any back-off or deadline.
-    for _ in 0..6_000 {
+    // An hour of virtual time: longer than any back-off or deadline, and for the store's real thread,
+    // which virtual time does not wait for, long enough on a busy machine.
+    for _ in 0..36_000 {
         if lock(&world).differences().is_empty() || agent.engine.is_finished() {
             break;
         }
