@@ -309,12 +309,6 @@ pub(crate) fn chunk_done(
         .execute(params![source, chunk.table, range, chunk.next])?;
         done = done && is_last_range(db, source, &chunk.table, range)?;
         cursor = (!done).then_some("ranges");
-        if done {
-            db.execute(
-                "DELETE FROM snapshot_range WHERE source = ?1 AND table_name = ?2",
-                params![source, chunk.table],
-            )?;
-        }
     }
     let once_more: bool = db
         .prepare_cached(
@@ -342,6 +336,9 @@ pub(crate) fn chunk_done(
     if !done {
         return Ok(());
     }
+    // Cut by a reader that was ending just then.
+    db.prepare_cached("DELETE FROM snapshot_range WHERE source = ?1 AND table_name = ?2")?
+        .execute(params![source, chunk.table])?;
     crate::rules::table_read(db, source, &chunk.table)?;
     if !once_more {
         db.prepare_cached("DELETE FROM guard WHERE source = ?1 AND table_name = ?2")?

@@ -180,6 +180,21 @@ fn ask_resync(folder: &std::path::Path, what: &Resync) {
     state::ask_resync(folder, "erp", what, jiff::Timestamp::UNIX_EPOCH).unwrap();
 }
 
+/// The log is lost while no agent runs, and a person orders that everything is read again: now, or
+/// of the agent that finds it lost.
+async fn lose_log(world: &Shared, folder: &std::path::Path) {
+    let now = {
+        let mut world = lock(world);
+        world.lose_log();
+        world.chance(50)
+    };
+    if now {
+        resync(folder).await;
+    } else {
+        ask_resync(folder, &Resync::All);
+    }
+}
+
 /// Lets virtual time pass, and the store's real thread keep up with it: virtual time stands still
 /// while a blocking task runs.
 async fn pass(time: Duration) {
@@ -217,12 +232,7 @@ async fn simulate(seed: u64) {
         if crashes {
             crash(agent).await;
             if lock(&world).chance(20) {
-                lock(&world).lose_log();
-                if lock(&world).chance(50) {
-                    resync(folder.path()).await;
-                } else {
-                    ask_resync(folder.path(), &Resync::All);
-                }
+                lose_log(&world, folder.path()).await;
             }
             let version = {
                 let mut world = lock(&world);
@@ -250,8 +260,16 @@ async fn simulate(seed: u64) {
         lock(&world).version = version;
         agent = start(&world, folder.path(), began, batch, version);
     }
-    // Ten virtual minutes: longer than any back-off or deadline.
-    for _ in 0..6_000 {
+    // And no mapping comes after the last gap, which would find what it left.
+    if lock(&world).chance(50) {
+        crash(agent).await;
+        lose_log(&world, folder.path()).await;
+        let version = lock(&world).version;
+        agent = start(&world, folder.path(), began, batch, version);
+    }
+    // An hour of virtual time: longer than any back-off or deadline, and for the store's real thread,
+    // which virtual time does not wait for, long enough on a busy machine.
+    for _ in 0..36_000 {
         if lock(&world).differences().is_empty() || agent.engine.is_finished() {
             break;
         }

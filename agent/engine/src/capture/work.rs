@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use contract::{Origin, Position, RowChange, TableName};
+use contract::{LogPos, Origin, Position, RowChange, TableName};
 use jiff::Timestamp;
 use mappings::MapContext;
 use mappings::relate::Relations;
@@ -253,7 +253,11 @@ pub(super) async fn open_relations(
     state: &SourceState,
     quiet: Arc<[(String, TableName)]>,
 ) -> Result<(Option<Standing>, Vec<String>), Failed> {
-    let (mapping, checkpoint) = (Arc::clone(&setup.mapping), state.checkpoint.clone());
+    // A rule that changed while its source's position was given up is worked out over the rows that
+    // are there all the same: as of before everything in the new life of the log.
+    let mapping = Arc::clone(&setup.mapping);
+    let begin = || Position::border(state.epoch, LogPos::from_number(0));
+    let as_of = state.checkpoint.clone().unwrap_or_else(begin);
     let now = common.clock.now();
     let of_rows = Arc::clone(&quiet);
     let (_, (relations, stored, unswept)) = common
@@ -266,8 +270,7 @@ pub(super) async fn open_relations(
                 }
             }
             let mut replicas = StoredReplicas(store);
-            let (relations, to_read) =
-                Relations::open(&mapping, checkpoint.as_ref(), &mut replicas)?;
+            let (relations, to_read) = Relations::open(&mapping, Some(&as_of), &mut replicas)?;
             for rule in new {
                 relations.all_told_before(rule, &mut replicas)?;
             }
