@@ -51,7 +51,7 @@ async fn the_newest_look_is_shown_and_a_resync_forgets_the_server() {
     let server = Some("7412345678901234567/1".to_owned());
     store.set_server(id, server.clone()).await.unwrap();
     assert_eq!(store.source("erp").await.unwrap().server, server);
-    store.resync("erp").await.unwrap();
+    store.resync("erp", state::Resync::All).await.unwrap();
     assert_eq!(store.source("erp").await.unwrap().server, None);
 }
 
