@@ -184,6 +184,29 @@ async fn open(settings: &Settings, options: &str, place: &str) -> Result<Client,
     }
 }
 
+/// Gives a connection up whose server is still sending: it is told to stop, and nobody waits for it.
+pub(crate) async fn abandon(settings: &Settings, client: Client) -> Result<(), SourceError> {
+    let stop = client.cancel_token();
+    let tls = tls::config(settings).await?;
+    tokio::spawn(async move {
+        let stopping = async {
+            match tls {
+                Some(tls) => {
+                    let tls = tokio_postgres_rustls::MakeRustlsConnect::new(tls);
+                    stop.cancel_query(tls).await
+                }
+                None => stop.cancel_query(NoTls).await,
+            }
+        };
+        if let Ok(Err(error)) = tokio::time::timeout(CONNECT_MAX, stopping).await {
+            tracing::debug!(error = %error, "a connection given up is not told to stop");
+        }
+        // Its last answers are taken until here; then it ends.
+        drop(client);
+    });
+    Ok(())
+}
+
 /// Drives a connection until its client is dropped.
 fn run(connection: impl Future<Output = Result<(), tokio_postgres::Error>> + Send + 'static) {
     tokio::spawn(async move {

@@ -1,8 +1,12 @@
-//! Rows through a cursor, a few at a time: one fetch is held in memory as a whole, so it must not
-//! hold more than is wanted.
+//! Rows through a cursor, a few at a time and each as it comes: how large the next one is, nobody
+//! knows, so beside what was taken at most one is held in memory.
+
+use std::ops::ControlFlow;
+use std::pin::pin;
 
 use contract::Value;
-use tokio_postgres::SimpleQueryRow;
+use futures_util::TryStreamExt;
+use tokio_postgres::{Client, Error, SimpleQueryMessage, SimpleQueryRow};
 
 use crate::values::{Kind, not_utf8, value};
 
@@ -49,6 +53,33 @@ impl Fetching {
         let each = (self.bytes / self.rows).max(1);
         let fit = self.bytes_max.saturating_sub(self.bytes) / each;
         fit.clamp(1, FETCH_MAX).min(left)
+    }
+}
+
+/// Runs a statement and hands over its rows as they come; `Break` when not all were wanted. What
+/// the server still sends then is thrown away before the connection's next answer.
+pub(crate) async fn each(
+    client: &Client,
+    sql: &str,
+    mut take: impl FnMut(SimpleQueryRow) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, Error> {
+    let mut messages = pin!(client.simple_query_raw(sql).await?);
+    while let Some(message) = messages.try_next().await? {
+        if let SimpleQueryMessage::Row(row) = message
+            && take(row).is_break()
+        {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+/// No more rows are wanted when `enough`.
+pub(crate) fn stop_if(enough: bool) -> ControlFlow<()> {
+    if enough {
+        ControlFlow::Break(())
+    } else {
+        ControlFlow::Continue(())
     }
 }
 

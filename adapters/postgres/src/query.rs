@@ -16,11 +16,11 @@ use contract::{PlacedQuery, ReadQuery, ReadRows, Sees, SourceError, SqlLexis};
 use tokio::time::Instant;
 use tokio_postgres::error::DbError;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Error, SimpleQueryMessage, SimpleQueryRow};
+use tokio_postgres::{Client, Error, SimpleQueryRow};
 
 use crate::bind::Bind;
 use crate::connect::{self, Rights, classify, rows};
-use crate::fetch::{Fetching, cells};
+use crate::fetch::{Fetching, cells, each, stop_if};
 use crate::settings::Settings;
 use crate::snapshot::sees;
 use crate::values::{Kind, Kinds};
@@ -197,16 +197,17 @@ impl Question<'_> {
         loop {
             let asked = fetching.ask();
             let sql = format!("FETCH FORWARD {asked} FROM lighterman_read");
-            let fetched = client.simple_query(&sql).await;
-            let fetched = fetched.map_err(|error| self.running(&error))?;
             let before = rows.len();
-            for message in &fetched {
-                if let SimpleQueryMessage::Row(row) = message {
-                    let cells = cells(kinds, row);
-                    fetching.count(cells.iter().map(contract::Value::bytes).sum());
-                    rows.push(cells);
-                }
-            }
+            let fetched = each(client, &sql, |row| {
+                let cells = cells(kinds, &row);
+                fetching.count(cells.iter().map(contract::Value::bytes).sum());
+                rows.push(cells);
+                stop_if(fetching.full())
+            });
+            fetched
+                .await
+                .map(drop)
+                .map_err(|error| self.running(&error))?;
             if rows.len() > self.query.rows_max {
                 return Err(self.query.too_many_rows());
             }

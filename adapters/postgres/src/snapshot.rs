@@ -18,7 +18,7 @@ use tokio_postgres::{Client, SimpleQueryRow};
 
 use crate::catalogue::{Column, Publication, Table, publish_sql, shape};
 use crate::connect::{self, Rights, literal, name, rows};
-use crate::fetch::{Fetching, cells};
+use crate::fetch::{Fetching, cells, each, stop_if};
 use crate::lsn;
 use crate::order::{Order, Place, bounds};
 use crate::settings::Settings;
@@ -452,35 +452,42 @@ impl SnapshotReader for TableReader {
             .await
             .map_err(|error| connect::classify(&doing, &error))?;
         let mut read: Vec<RowChange> = Vec::new();
-        let mut next = None;
+        let mut last: Option<SimpleQueryRow> = None;
         let mut fetching = Fetching::new(rows_max, limits.bytes_max);
-        loop {
-            let ask = fetching.ask();
-            let fetched = rows(
-                &client,
-                &format!("FETCH {ask} FROM lighterman_chunk"),
-                &doing,
-            )
-            .await?;
-            for row in &fetched {
-                let change = change(&shape, cells(&reading.kinds, row), &mark);
+        let (more, whole) = loop {
+            let (ask, before) = (fetching.ask(), read.len());
+            let sql = format!("FETCH {ask} FROM lighterman_chunk");
+            let fetched = each(&client, &sql, |row| {
+                let change = change(&shape, cells(&reading.kinds, &row), &mark);
                 fetching.count(change.bytes());
                 read.push(change);
+                last = Some(row);
+                stop_if(fetching.full() && read.len() - before < ask)
+            });
+            let fetched = fetched.await;
+            let fetched = fetched.map_err(|error| connect::classify(&doing, &error))?;
+            if fetched.is_break() {
+                break (true, false);
             }
-            let Some(last) = fetched.last().filter(|_| fetched.len() == ask) else {
+            if read.len() - before < ask {
                 // The statement gave all it has: the table's end, unless that was its limit.
-                if let Some(last) = fetched.last().filter(|_| read.len() >= rows_max) {
-                    next = Some(reading.cursor(table, cursor, last)?);
-                }
-                break;
-            };
-            if fetching.full() {
-                next = Some(reading.cursor(table, cursor, last)?);
-                break;
+                break (read.len() >= rows_max, true);
             }
+            if fetching.full() {
+                break (true, true);
+            }
+        };
+        let next = match last.filter(|_| more) {
+            Some(last) => Some(reading.cursor(table, cursor, &last)?),
+            None => None,
+        };
+        if whole {
+            rows(&client, "COMMIT", &doing).await?;
+            self.client = Some(client);
+        } else {
+            // Larger rows than the ones before: the rest of them is not waited for.
+            connect::abandon(&self.settings, client).await?;
         }
-        rows(&client, "COMMIT", &doing).await?;
-        self.client = Some(client);
         Ok(SnapshotChunk {
             rows: read,
             next,

@@ -604,3 +604,48 @@ async fn ranges_of_a_table_are_the_table() {
         Vec::<String>::new()
     );
 }
+
+/// Rows may be of any size, and nobody knows the next one's: a chunk takes one more than fits at
+/// most, whatever was asked of the server.
+#[tokio::test]
+async fn a_chunk_holds_one_large_row_at_most_beside_what_fits() {
+    let world = World::prepared(
+        "CREATE TABLE t (id int PRIMARY KEY, note text);
+         INSERT INTO t SELECT i, 'small' FROM generate_series(1, 300) i;
+         INSERT INTO t SELECT i, repeat('large ', 600000) FROM generate_series(301, 312) i;
+         INSERT INTO t SELECT i, 'small' FROM generate_series(313, 400) i",
+        &["t"],
+    )
+    .await;
+    let mut reader = world.source().snapshot(1).await.unwrap();
+    let (mut seen, mut cursor) = (Vec::new(), None);
+    loop {
+        let limits = ChunkLimits {
+            rows_max: 2_000,
+            bytes_max: 1 << 20,
+        };
+        let chunk = reader.chunk(&table("t"), cursor.as_deref(), limits).await;
+        let chunk = chunk.unwrap();
+        let large = chunk.rows.iter().filter(|row| row.bytes() > 1 << 20);
+        assert!(large.count() <= 1, "after {} rows", seen.len());
+        seen.extend(
+            chunk
+                .rows
+                .iter()
+                .map(|row| row.key().unwrap().as_str().to_owned()),
+        );
+        cursor = chunk.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    let all: Vec<String> = (1..=400).map(|id| id.to_string()).collect();
+    assert_eq!(seen, all);
+    // The connections that were given up are gone, and with them their transactions.
+    world
+        .until(
+            "SELECT NOT EXISTS (SELECT 1 FROM pg_stat_activity WHERE application_name = 'lighterman'
+               AND datname = current_database() AND state <> 'idle')",
+        )
+        .await;
+}
