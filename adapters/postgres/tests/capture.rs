@@ -545,3 +545,44 @@ async fn an_idle_stream_reaches_a_mark_at_a_page_start() {
         "{pages} pages, {segments} segments met"
     );
 }
+
+/// What a transaction took back is not told: by a savepoint, by a block that failed, or as a whole;
+/// also where the server had put it aside already for being large.
+#[tokio::test]
+async fn what_a_transaction_took_back_is_not_told() {
+    let world = World::prepared("CREATE TABLE t (id int PRIMARY KEY, n int)", &["t"]).await;
+    let name = &world.name;
+    world
+        .run(&format!(
+            "ALTER DATABASE {name} SET logical_decoding_work_mem = '64kB'"
+        ))
+        .await;
+    let mut stream = world.source().stream(1, None).await.unwrap();
+    for sql in [
+        "BEGIN; INSERT INTO t VALUES (1, 1); SAVEPOINT a; INSERT INTO t VALUES (2, 2); SAVEPOINT b;
+         UPDATE t SET n = 9; RELEASE b; ROLLBACK TO a; INSERT INTO t VALUES (3, 3); COMMIT",
+        "DO $$ BEGIN INSERT INTO t VALUES (4, 4);
+            BEGIN INSERT INTO t VALUES (5, 5); RAISE EXCEPTION 'no'; EXCEPTION WHEN OTHERS THEN NULL; END;
+            INSERT INTO t VALUES (6, 6); END $$",
+        "BEGIN; INSERT INTO t VALUES (7, 7); ROLLBACK; INSERT INTO t VALUES (8, 8)",
+        "BEGIN; INSERT INTO t SELECT i, 0 FROM generate_series(1001, 4000) i; SAVEPOINT a;
+         INSERT INTO t SELECT i, 0 FROM generate_series(4001, 8000) i; UPDATE t SET n = n + 1;
+         ROLLBACK TO a; INSERT INTO t SELECT i, 0 FROM generate_series(8001, 9000) i; COMMIT",
+    ] {
+        world.run(sql).await;
+    }
+    let told = changes(&mut *stream, 4_005).await;
+    let ids: Vec<i64> = told
+        .iter()
+        .map(|change| match change.after.as_ref().unwrap()[0] {
+            Value::Int(id) => id,
+            ref other => panic!("{other:?}"),
+        })
+        .collect();
+    let mut expected = vec![1, 3, 4, 6, 8];
+    expected.extend(1_001..=4_000);
+    expected.extend(8_001..=9_000);
+    assert_eq!(ids, expected);
+    let spilled = "SELECT spill_txns > 0 FROM pg_stat_replication_slots WHERE slot_name =";
+    world.until(&format!("{spilled} '{}'", world.slot())).await;
+}

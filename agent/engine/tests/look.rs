@@ -74,7 +74,7 @@ impl Source for Quiet {
         let at = from.after.as_ref().and_then(|after| after.pos.number());
         match world.shut.clone() {
             Some(error) => Err(error),
-            None => Ok(Box::new(Border(at.unwrap_or(1_000)))),
+            None => Ok(Box::new(Border::after(at.unwrap_or(1_000)))),
         }
     }
 
@@ -96,16 +96,29 @@ impl Source for Quiet {
 }
 
 /// A stream of borders, one in two seconds.
-struct Border(u64);
+struct Border {
+    told: u64,
+    due: Instant,
+}
+
+impl Border {
+    const EVERY: Duration = Duration::from_secs(2);
+
+    fn after(told: u64) -> Self {
+        let due = Instant::now() + Self::EVERY;
+        Self { told, due }
+    }
+}
 
 #[async_trait]
 impl ChangeStream for Border {
     async fn next(&mut self) -> Result<ChangeBatch, SourceError> {
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        self.0 += 1;
+        // Whoever is interrupted waits on for the same one.
+        tokio::time::sleep_until(self.due).await;
+        *self = Self::after(self.told + 1);
         Ok(ChangeBatch {
             changes: Vec::new(),
-            end: border(self.0),
+            end: border(self.told),
         })
     }
 
