@@ -233,15 +233,16 @@ async fn session(
             () = stopped(&mut stop) => return Ok(Ended::Stop),
         }
     };
-    // The checkpoint is good at this server, or there would be no stream.
-    let server = stream.server();
-    if server != state.server && server.is_some() {
-        common.store.set_server(state.id, server).await?;
-    }
-    common.store.set_problem(state.id, None).await?;
+    common.store.set_running(state.id).await?;
     let mut untold = Vec::new();
     let now = stream.untold().to_vec();
     untold::note(common, &plan.name, state.id, now, &mut untold).await?;
+    // The checkpoint is good at this server, or there would be no stream. Only now, so that a crash
+    // before it forgets nothing of what is untold.
+    let server = stream.server().filter(|_| untold == stream.untold());
+    if server != state.server && server.is_some() {
+        common.store.set_server(state.id, server).await?;
+    }
     looking.look_now();
     let tables: Vec<TableName> = setup
         .mapping
