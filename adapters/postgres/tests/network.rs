@@ -180,15 +180,16 @@ async fn half_open_connections_are_noticed_and_named() {
 /// would begin all over again, for ever.
 #[tokio::test]
 async fn a_server_at_work_is_waited_for() {
-    // Who decodes a change of a table with triggers reads their catalogue first. This connection
-    // has read it already, and before there was a slot.
+    // Who decodes a change of a table with triggers reads their catalogue first.
     let sql = format!(
         "{ITEM}; CREATE TABLE other (i int);
          CREATE TRIGGER t BEFORE UPDATE ON other FOR EACH ROW
-           EXECUTE FUNCTION suppress_redundant_updates_trigger();
-         INSERT INTO other VALUES (1)"
+           EXECUTE FUNCTION suppress_redundant_updates_trigger()"
     );
-    let world = World::prepared(&sql, &["item"]).await;
+    let world = World::on(PostgresServer::shared(), &sql, &["item"]).await;
+    // This connection has read it already, and before there was a slot.
+    world.run("INSERT INTO other VALUES (1)").await;
+    world.source().prepare(true).await.unwrap();
     world
         .run(&format!(
             "ALTER DATABASE {} SET wal_sender_timeout = 0",
