@@ -377,7 +377,9 @@ async fn session(
                 waiting = Some(chunk);
             }
             () = session.next_due() => session.settle().await?,
-            () = session.rules.next_look(&*common.clock) => {}
+            // Elsewhere nothing would come of it, and what is due already would keep the stream from
+            // ever coming to a batch.
+            () = session.rules.next_look(&*common.clock), if session.at_border() => {}
             () = common.clock.sleep(contract::clock::until(now, look_at)) => {}
             answered = next_answer(asker.as_mut(), &*common.clock) => {
                 if let (Some(answered), Some(asker)) = (answered, asker.as_mut()) {
@@ -410,6 +412,13 @@ fn to_read(table: &TableName, progress: SnapshotProgress) -> Vec<Pending> {
 }
 
 impl Session<'_> {
+    /// Whether the stream stands at a transaction border.
+    fn at_border(&self) -> bool {
+        self.reached
+            .as_ref()
+            .is_some_and(|reached| reached.seq == 0)
+    }
+
     /// Whether the stream stands at or after a mark, at a transaction border.
     fn has_reached(&self, mark: &Position) -> bool {
         self.reached
