@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use harness::agent::{Agent, command};
-use harness::postgres::PostgresServer;
-use harness::receiver::{Faults, Receiver};
+use harness::postgres::{PostgresServer, majors};
+use harness::receiver::{Faults, Held, Receiver};
 use serde_json::Value;
 use tokio_postgres::Client;
 
@@ -50,7 +50,7 @@ CREATE TABLE item (code text PRIMARY KEY, reserved int);
 CREATE TABLE note (id int PRIMARY KEY, text text);
 INSERT INTO stock VALUES ('a', 1, 1), ('b', 2, 2);
 INSERT INTO item VALUES ('a', 5), ('b', 6);
-INSERT INTO note VALUES (1, 'one')";
+INSERT INTO note VALUES (1, 'one'), (2, 'two'), (3, 'three')";
 
 struct World {
     folder: tempfile::TempDir,
@@ -60,16 +60,17 @@ struct World {
 }
 
 impl World {
-    async fn new() -> Self {
-        let server = PostgresServer::shared();
-        server.create_database("erp").await;
-        let db = server.connect("erp").await;
+    async fn on(major: Option<u32>, database: &str) -> Self {
+        let server = PostgresServer::shared_of(major);
+        server.create_database(database).await;
+        let db = server.connect(database).await;
         db.batch_execute(TABLES).await.unwrap();
         let receiver = Receiver::start(1, Faults::default()).await;
         let folder = tempfile::tempdir().unwrap();
         let settings = format!(
             "[[source]]\nname = \"erp\"\ntype = \"postgres\"\nhost = \"127.0.0.1\"\nport = {}\n\
-             database = \"erp\"\nuser = \"postgres\"\nmappings = [\"mapping.yaml\"]\n\
+             database = \"{database}\"\nslot = \"{database}\"\n\
+             publication = \"lighterman_erp\"\nuser = \"postgres\"\nmappings = [\"mapping.yaml\"]\n\
              [[destination]]\nname = \"shop\"\ntype = \"webhook\"\nurl = \"{}\"\n\
              timeout_seconds = 1\nretry_first_ms = 50\nretry_max_seconds = 1\n",
             server.port(),
@@ -112,6 +113,14 @@ impl World {
         assert!(came, "{key} is {has:?}\n{}", agent.log());
     }
 
+    /// Waits until a key has ended.
+    async fn ends(&self, agent: &Agent, event_type: &str, key: &str) {
+        let key = format!("ACME|{key}");
+        let gone = |held: &Held| held.body(event_type, &key).is_none();
+        let ended = self.receiver.wait(SOON, gone).await;
+        assert!(ended, "{key} is still there\n{}", agent.log());
+    }
+
     /// What is held, by what `status` says.
     fn status(&self) -> String {
         self.command(&["status", "--json"]).1
@@ -134,7 +143,7 @@ impl World {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_needs_what_is_gone_is_held_and_the_rest_goes_on() {
-    let world = World::new().await;
+    let world = World::on(None, "erp").await;
     let mut agent = Agent::start(BINARY, world.folder.path());
     world.comes(&agent, STOCK, "a|MAIN", "on_hand", "1").await;
     world.comes(&agent, STOCK, "b|J", "allocated", "6").await;
@@ -145,10 +154,10 @@ async fn what_needs_what_is_gone_is_held_and_the_rest_goes_on() {
         .run(
             "ALTER TABLE stock RENAME COLUMN qty TO quantity;
              UPDATE stock SET quantity = 10, bin = 11 WHERE item = 'a';
-             INSERT INTO note VALUES (2, 'two')",
+             INSERT INTO note VALUES (12, 'two')",
         )
         .await;
-    world.comes(&agent, PRODUCT, "2", "name", "two").await;
+    world.comes(&agent, PRODUCT, "12", "name", "two").await;
     let gone = "is not in table public.stock; lighterman map check says what";
     world.says(&agent, gone, true).await;
     // The other rule of that table does not need it.
@@ -158,10 +167,10 @@ async fn what_needs_what_is_gone_is_held_and_the_rest_goes_on() {
     agent = Agent::start(BINARY, world.folder.path());
     world
         .run(
-            "UPDATE stock SET quantity = 20 WHERE item = 'b'; INSERT INTO note VALUES (3, 'three')",
+            "UPDATE stock SET quantity = 20 WHERE item = 'b'; INSERT INTO note VALUES (13, 'three')",
         )
         .await;
-    world.comes(&agent, PRODUCT, "3", "name", "three").await;
+    world.comes(&agent, PRODUCT, "13", "name", "three").await;
     let changed = "the source's tables have changed, rows that need what is gone are held";
     assert!(agent.logged(changed, SOON).await, "{}", agent.log());
     let (code, shown) = world.command(&["map", "check", "mapping.yaml", "--source", "erp"]);
@@ -178,10 +187,10 @@ async fn what_needs_what_is_gone_is_held_and_the_rest_goes_on() {
         .run(
             "ALTER TABLE item RENAME COLUMN code TO sku; UPDATE item SET reserved = 50 WHERE sku = 'a';
              UPDATE stock SET bin = 12 WHERE item = 'a'; DELETE FROM item WHERE sku = 'b';
-             INSERT INTO note VALUES (4, 'four')",
+             INSERT INTO note VALUES (14, 'four')",
         )
         .await;
-    world.comes(&agent, PRODUCT, "4", "name", "four").await;
+    world.comes(&agent, PRODUCT, "14", "name", "four").await;
     let unfound = "is not in table public.item; lighterman map check says what";
     world.says(&agent, unfound, true).await;
     world
@@ -208,9 +217,19 @@ async fn what_needs_what_is_gone_is_held_and_the_rest_goes_on() {
         .run("DROP TABLE note; UPDATE stock SET quantity = 30 WHERE item = 'b'")
         .await;
     world.comes(&agent, STOCK, "b|MAIN", "on_hand", "30").await;
-    world
-        .says(&agent, "table public.note does not exist any more", true)
-        .await;
+    let gone = "table public.note does not exist any more";
+    world.says(&agent, gone, true).await;
+    // The source runs, and `status` does not say otherwise; but a person must know.
+    let shown: Value = serde_json::from_str(&world.status()).unwrap();
+    let source = &shown["sources"][0];
+    assert_eq!(source["problem"], Value::Null, "{shown}");
+    let partly = source["partly"][0].as_str().unwrap();
+    assert!(partly.starts_with(gone), "{shown}");
+    let (code, shown) = world.command(&["status"]);
+    assert_eq!(code, Some(1), "{shown}");
+    let said = format!("Source erp runs, but not all of it: {gone}");
+    assert!(shown.contains(&said), "{shown}");
+    assert!(!shown.contains("does NOT run"), "{shown}");
     world
         .run(
             "CREATE TABLE note (id int PRIMARY KEY, text text); INSERT INTO note VALUES (1, 'new');
@@ -226,4 +245,99 @@ async fn what_needs_what_is_gone_is_held_and_the_rest_goes_on() {
     world.says(&agent, "does not exist any more", false).await;
     let held = world.receiver.held();
     assert!(held.violations.is_empty(), "{:?}", held.violations);
+}
+
+/// Tables that were out of the publication, or made anew, while the agent was stopped: what changed
+/// unseen is told, what was deleted unseen ends, and the others go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_not_published_between_two_runs_is_compared() {
+    for (n, major) in majors().into_iter().enumerate() {
+        let world = World::on(major, &format!("apart{n}")).await;
+        // Before anything is read: the stream comes to it, whatever else is due.
+        world
+            .run("UPDATE note SET text = 'second' WHERE id = 2")
+            .await;
+        let mut agent = Agent::start(BINARY, world.folder.path());
+        world.comes(&agent, STOCK, "b|MAIN", "on_hand", "2").await;
+        world.comes(&agent, PRODUCT, "1", "name", "one").await;
+        world.comes(&agent, PRODUCT, "2", "name", "second").await;
+        assert!(agent.logged("snapshot done", SOON).await, "{}", agent.log());
+        agent.kill();
+        for sql in [
+            "ALTER PUBLICATION lighterman_erp DROP TABLE note",
+            "UPDATE note SET text = 'unseen' WHERE id = 1",
+            "DELETE FROM note WHERE id = 2",
+            "ALTER PUBLICATION lighterman_erp ADD TABLE note",
+            "DROP TABLE stock",
+            "CREATE TABLE stock (item text PRIMARY KEY, qty numeric, bin int)",
+            "INSERT INTO stock VALUES ('a', 7, 1)",
+            "ALTER PUBLICATION lighterman_erp ADD TABLE stock",
+            "UPDATE item SET reserved = 9 WHERE code = 'a'",
+        ] {
+            world.run(sql).await;
+        }
+        agent = Agent::start(BINARY, world.folder.path());
+        world.comes(&agent, STOCK, "a|J", "allocated", "9").await;
+        world.comes(&agent, PRODUCT, "1", "name", "unseen").await;
+        world.comes(&agent, STOCK, "a|MAIN", "on_hand", "7").await;
+        world.ends(&agent, PRODUCT, "2").await;
+        world.ends(&agent, STOCK, "b|MAIN").await;
+        world.run("INSERT INTO note VALUES (4, 'seen')").await;
+        world.comes(&agent, PRODUCT, "4", "name", "seen").await;
+        world.says(&agent, "is read again", false).await;
+        let log = agent.log();
+        assert!(log.contains("was taken out of publication"), "{log}");
+        assert!(log.contains("is another one than before"), "{log}");
+        let violations = &world.receiver.held().violations;
+        assert!(violations.is_empty(), "{violations:?}");
+    }
+}
+
+/// A publication made anew: what changed meanwhile is in no log. That is said, also where the server
+/// reads on as if nothing had been; and what it says to do brings all of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publication_made_anew_is_said_and_mended() {
+    const ANEW: [&str; 4] = [
+        "DROP PUBLICATION lighterman_erp",
+        "UPDATE note SET text = text || '!' WHERE id = 1",
+        "DELETE FROM note WHERE id = (SELECT max(id) FROM note)",
+        "CREATE PUBLICATION lighterman_erp FOR TABLE stock, item, note",
+    ];
+    for (n, major) in majors().into_iter().enumerate() {
+        let world = World::on(major, &format!("anew{n}")).await;
+        let mut agent = Agent::start(BINARY, world.folder.path());
+        for (id, name) in [("1", "one"), ("2", "two"), ("3", "three")] {
+            world.comes(&agent, PRODUCT, id, "name", name).await;
+        }
+        assert!(agent.logged("snapshot done", SOON).await, "{}", agent.log());
+        for (running, name, gone) in [(true, "one!", "3"), (false, "one!!", "2")] {
+            if !running {
+                agent.kill();
+            }
+            for sql in ANEW {
+                world.run(sql).await;
+            }
+            if !running {
+                agent = Agent::start(BINARY, world.folder.path());
+            }
+            world.says(&agent, "pg_drop_replication_slot", true).await;
+            let (_, shown) = world.command(&["status"]);
+            assert!(shown.contains("Source erp does NOT run"), "{shown}");
+            let anew = "was dropped and made anew: changes before that are not told";
+            // While it runs, a server before 18 is the first to say it, in its own words.
+            assert!(running || shown.contains(anew), "{shown}");
+            world
+                .run(&format!("SELECT pg_drop_replication_slot('anew{n}')"))
+                .await;
+            for words in [&["source", "prepare", "--apply"][..], &["source", "resync"]] {
+                let (code, shown) = world.command(words);
+                assert_eq!(code, Some(0), "{shown}");
+            }
+            world.comes(&agent, PRODUCT, "1", "name", name).await;
+            world.ends(&agent, PRODUCT, gone).await;
+            world.says(&agent, "pg_drop_replication_slot", false).await;
+        }
+        let violations = &world.receiver.held().violations;
+        assert!(violations.is_empty(), "{violations:?}");
+    }
 }

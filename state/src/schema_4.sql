@@ -6,6 +6,9 @@ CREATE INDEX mark_due ON mark (relation, due) WHERE due IS NOT NULL;
 -- Care of the source's log: which server the checkpoint came from, and how the log was kept there
 -- when it was last looked at.
 ALTER TABLE source ADD COLUMN server TEXT;  -- in the adapter's own words; NULL = not known
+-- Why parts of it do not run while the rest does, in plain words; NULL = they run.
+ALTER TABLE source ADD COLUMN untold TEXT;      -- tables that the log does not tell
+ALTER TABLE source ADD COLUMN unanswered TEXT;  -- questions that the database does not answer
 
 CREATE TABLE look (
   source      INTEGER PRIMARY KEY REFERENCES source(id),

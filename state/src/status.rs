@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::error::StoreError;
 use crate::look::{self, LookStatus};
-use crate::{folder, from_millis};
+use crate::{folder, from_millis, partial};
 
 /// A read-only view of a state folder; works while the agent runs and when it does not.
 #[derive(Debug)]
@@ -28,6 +28,9 @@ pub struct SourceStatus {
     pub checkpoint: Option<String>,
     /// Why the source does not run, in plain words.
     pub problem: Option<String>,
+    /// Why parts of it do not run, in plain words, while the rest of it does; empty where none of it
+    /// does.
+    pub partly: Vec<String>,
     /// What a person asked to be read again and the agent has not taken up yet.
     pub resync_asked: Vec<String>,
     /// How the reading of each table stands.
@@ -246,6 +249,7 @@ impl StateReader {
                 snapshot_rows: count(row.get(7)?),
                 held: count(row.get(8)?),
                 problem: row.get(9)?,
+                partly: Vec::new(),
                 resync_asked: Vec::new(),
                 tables: Vec::new(),
                 changes: 0,
@@ -259,6 +263,9 @@ impl StateReader {
         let mut all: Vec<SourceStatus> = rows.collect::<Result<_, _>>()?;
         for source in &mut all {
             let scope = format!("source:{}", source.name);
+            if source.problem.is_none() && !is_older(db)? {
+                source.partly = partial::of(db, &source.name)?;
+            }
             source.resync_asked = asked(db, &source.name)?;
             source.tables = tables(db, &source.name)?;
             source.changes = self.counter(&scope, "changes")?;

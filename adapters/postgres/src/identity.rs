@@ -29,7 +29,7 @@ impl fmt::Display for Identity {
 }
 
 impl Identity {
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (system, timeline) = text.split_once('/')?;
         Some(Self {
             system: system.to_owned(),
@@ -84,15 +84,10 @@ impl Identity {
     pub(crate) async fn goes_on(
         &self,
         settings: &Settings,
-        before: &str,
+        before: &Self,
         ours: &Ours,
     ) -> Result<(), SourceError> {
-        let Some(before) = Self::parse(before) else {
-            return Err(SourceError::Malformed(format!(
-                "read the server's identity: \"{before}\" in the state file is none"
-            )));
-        };
-        if *self == before {
+        if self == before {
             return Ok(());
         }
         let history = if self.system == before.system && self.timeline > before.timeline {
@@ -100,7 +95,7 @@ impl Identity {
         } else {
             String::new()
         };
-        self.follows(&before, &history, ours)
+        self.follows(before, &history, ours)
             .map_err(|why| SourceError::PositionLost {
                 what: format!("connect to {}:{}: {why}", settings.host, settings.port),
                 hint: format!(

@@ -38,6 +38,7 @@ mod snapshot;
 mod start;
 mod stream;
 mod tls;
+mod told;
 mod untold;
 mod values;
 mod wait;

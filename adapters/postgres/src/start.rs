@@ -14,6 +14,7 @@ use crate::identity::{self, Identity, gap};
 use crate::lsn;
 use crate::settings::Settings;
 use crate::slot::{Holder, Slot};
+use crate::told::{Origin, Told};
 
 /// How long a slot that was just ours may still be held by our last connection.
 const SLOT_WAIT: Duration = Duration::from_secs(3);
@@ -38,25 +39,32 @@ impl fmt::Display for Ours {
     }
 }
 
-/// Which server this is, once it is sure that its log goes on from our checkpoint.
+/// Which server this is, once it is sure that its log goes on from our checkpoint; what we have, and
+/// what the log told of when the checkpoint was stored.
 pub(crate) async fn server(
     settings: &Settings,
     sql: &Client,
     from: &Resume,
-) -> Result<(Identity, Option<Ours>), SourceError> {
+) -> Result<(Identity, Option<Ours>, Option<Told>), SourceError> {
     identity::primary(sql, settings).await?;
     let server = Identity::read(sql, settings).await?;
     let Some(after) = &from.after else {
-        return Ok((server, None));
+        return Ok((server, None, None));
     };
     let ours = Ours {
         checkpoint: lsn::of(after)?,
         committed_at: from.committed_at,
     };
-    if let Some(before) = &from.server {
-        server.goes_on(settings, before, &ours).await?;
-    }
-    Ok((server, Some(ours)))
+    let Some(text) = &from.server else {
+        return Ok((server, Some(ours), None));
+    };
+    let Some(before) = Origin::parse(text) else {
+        return Err(SourceError::Malformed(format!(
+            "read the server's identity: \"{text}\" in the state file is none"
+        )));
+    };
+    server.goes_on(settings, &before.server, &ours).await?;
+    Ok((server, Some(ours), before.told))
 }
 
 /// The slot, once nobody holds it and it reaches back to what we have.

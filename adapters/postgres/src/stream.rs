@@ -23,13 +23,13 @@ use crate::connect::{self, Rights, classify, lost, of_failure};
 use crate::decode::{self, Message, Relation};
 use crate::exchange::Exchange;
 use crate::gather::{Gather, Place};
-use crate::identity::Identity;
 use crate::known::{Described, Known};
 use crate::lsn;
 use crate::pulse::{Beating, Pulse};
 use crate::settings::Settings;
 use crate::slot::Slot;
 use crate::start;
+use crate::told::Origin;
 use crate::untold::Standing;
 use crate::values::Kinds;
 use crate::wire::{ANSWER_MAX, Event, Failure, Replication};
@@ -58,7 +58,8 @@ const EPOCH_MICROS: i64 = 946_684_800_000_000;
 /// A running read of the log.
 pub(crate) struct LogStream {
     settings: Settings,
-    server: Identity,
+    /// Where checkpoints of this stream come from, as it was when it was opened.
+    origin: String,
     pulse: Pulse,
     /// Where heartbeats are switched on.
     _beating: Option<Beating>,
@@ -97,9 +98,9 @@ pub(crate) async fn open(
     pulse: &Pulse,
 ) -> Result<LogStream, SourceError> {
     let sql = connect::connect(settings, Rights::Read).await?;
-    let (server, ours) = start::server(settings, &sql, from).await?;
+    let (server, ours, before) = start::server(settings, &sql, from).await?;
     let slot = start::slot(settings, &sql, ours.as_ref()).await?;
-    let mut standing = Standing::default();
+    let mut standing = Standing::new(before);
     standing.look(settings, &sql, tables).await?;
     // A table that was captured before and is not told now must not stop the others.
     let mut told = tables.to_vec();
@@ -115,9 +116,14 @@ pub(crate) async fn open(
         None
     };
     let now = Instant::now();
+    let unsaid = !standing.untold().is_empty();
+    let origin = Origin {
+        server,
+        told: standing.told().cloned(),
+    };
     Ok(LogStream {
         settings: settings.clone(),
-        server,
+        origin: origin.to_string(),
         pulse: pulse.clone(),
         _beating: beating,
         tables: tables.to_vec(),
@@ -133,10 +139,10 @@ pub(crate) async fn open(
         ask_at: now,
         idle: None,
         border_at: now,
-        unsaid: !standing.untold().is_empty(),
+        unsaid,
         standing,
         exchange: Exchange::default(),
-        look_at: now + LOOK_EVERY,
+        look_at: now + if unsaid { LOOK_AGAIN } else { LOOK_EVERY },
         looks_lost: 0,
     })
 }
@@ -442,6 +448,9 @@ impl LogStream {
             looked => looked?,
         };
         self.looks_lost = 0;
+        if self.standing.told().is_none() {
+            start::publication(&self.settings, &self.sql, &self.tables).await?;
+        }
         if let Some(table) = again.first() {
             return Err(SourceError::Disconnected(format!(
                 "table {table} is told again, and is read again"
@@ -553,7 +562,7 @@ impl ChangeStream for LogStream {
     }
 
     fn server(&self) -> Option<String> {
-        Some(self.server.to_string())
+        Some(self.origin.clone())
     }
 }
 

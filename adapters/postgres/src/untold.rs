@@ -1,26 +1,49 @@
 //! Captured tables that the log does not tell.
 //!
 //! A publication follows tables, not names: a table that was renamed is told under its new name, and
-//! one that was made anew under the old name is not told at all. Nothing in the log says so; it is
-//! merely silent. So the catalogue is asked now and then.
+//! one that was made anew under the old name is not told at all; and one that was taken out and put
+//! back has changed unseen. Nothing in the log says so; it is merely silent. So the catalogue is asked
+//! now and then, and compared with what is remembered beside the checkpoint.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use contract::{CapturedTable, SourceError, TableName, Untold};
 use tokio_postgres::Client;
 
 use crate::connect::{self, PREPARE, classify};
 use crate::settings::Settings;
+use crate::told::{self, Found, Member, Told};
 
 /// What stands behind the captured tables' names.
 #[derive(Debug, Default)]
 pub(crate) struct Standing {
-    /// The number of each table that is told.
-    oids: HashMap<TableName, u32>,
+    /// As of the last look; `None` where there was no publication.
+    told: Option<Told>,
+    /// The publication that the log was told by first.
+    publication: Option<u32>,
+    /// Each table as it was told last.
+    known: HashMap<TableName, Member>,
     untold: Vec<Untold>,
 }
 
 impl Standing {
+    /// As it was when the checkpoint was stored, where that is known.
+    pub(crate) fn new(before: Option<Told>) -> Self {
+        let Some(before) = before else {
+            return Self::default();
+        };
+        Self {
+            publication: Some(before.publication),
+            known: before.tables.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// What the log told of at the last look; `None` where there was no publication.
+    pub(crate) fn told(&self) -> Option<&Told> {
+        self.told.as_ref()
+    }
+
     /// Those that are not told.
     pub(crate) fn untold(&self) -> &[Untold] {
         &self.untold
@@ -47,7 +70,7 @@ impl Standing {
 
     /// Whether the log calls a captured table by a name that it did not have when we looked.
     pub(crate) fn contradicts(&self, oid: u32, name: &TableName) -> bool {
-        let known = self.oids.iter().find(|(_, known)| **known == oid);
+        let known = self.known.iter().find(|(_, known)| known.oid == oid);
         known.is_some_and(|(known, _)| known != name)
     }
 
@@ -59,47 +82,50 @@ impl Standing {
         client: &Client,
         tables: &[CapturedTable],
     ) -> Result<(Vec<TableName>, bool), SourceError> {
-        let failed = |error| classify("look at the captured tables", &error);
-        let schemas: Vec<&str> = tables.iter().map(|c| c.table.schema.as_str()).collect();
-        let names: Vec<&str> = tables.iter().map(|c| c.table.name.as_str()).collect();
-        let rows = client
-            .query(
-                "SELECT w.s, w.t, c.oid, p.tablename IS NOT NULL
-                   FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]),
-                                   pg_catalog.unnest($2::pg_catalog.text[])) AS w(s, t)
-                   LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = w.s
-                   LEFT JOIN pg_catalog.pg_class c
-                     ON c.relnamespace = n.oid AND c.relname = w.t AND c.relkind IN ('r', 'p')
-                   LEFT JOIN pg_catalog.pg_publication_tables p
-                     ON p.pubname = $3 AND p.schemaname = w.s AND p.tablename = w.t",
-                &[&schemas, &names, &settings.publication],
-            )
-            .await
-            .map_err(failed)?;
+        let names = tables.iter().map(|captured| &captured.table);
+        let read = told::read(client, &settings.publication, names).await?;
+        let Some((publication, rows)) = read else {
+            self.told = None;
+            return Ok((Vec::new(), false));
+        };
+        if self.publication.is_some_and(|known| known != publication) {
+            return Err(made_anew(settings));
+        }
         // Whoever waits for us may give up at any point: all of it is noted at once, or nothing.
         let mut found: Vec<Untold> = Vec::new();
-        let mut oids = self.oids.clone();
-        for row in &rows {
-            let table = TableName::new(row.get::<_, String>(0), row.get::<_, String>(1));
-            let (oid, published): (Option<u32>, bool) = (row.get(2), row.get(3));
-            let known = self.oids.get(&table).copied();
-            let other = known.filter(|known| oid != Some(*known));
-            if !published || other.is_some() {
+        let mut now = BTreeMap::new();
+        for Found {
+            table,
+            oid,
+            published,
+            entries,
+        } in rows
+        {
+            let member = oid.filter(|_| published);
+            let member = member.map(|oid| Member { oid, entries });
+            let known = self.known.get(&table);
+            let other = known.filter(|known| oid != Some(known.oid));
+            let was_out = known
+                .zip(member.as_ref())
+                .is_some_and(|(known, now)| now.was_out(known));
+            if !published || other.is_some() || was_out {
                 let former = match other {
-                    Some(other) => former(client, other).await?,
+                    Some(other) => former(client, other.oid).await?,
                     None => None,
                 };
                 // What was said of it first says more than what is to be seen later.
                 let said = self.untold.iter().find(|said| said.table == table);
                 let said = said.cloned();
-                found.push(
-                    said.unwrap_or_else(|| {
+                found.push(said.unwrap_or_else(|| {
+                    if other.is_none() && was_out {
+                        out_for_a_while(settings, &table)
+                    } else {
                         untold(settings, &table, oid.is_some(), published, former)
-                    }),
-                );
+                    }
+                }));
             }
-            if let (true, Some(oid)) = (published, oid) {
-                oids.insert(table, oid);
+            if let Some(member) = member {
+                now.insert(table, member);
             }
         }
         let again: Vec<TableName> = self
@@ -110,7 +136,15 @@ impl Standing {
             .cloned()
             .collect();
         let more = found.iter().any(|one| self.tells(&one.table));
-        (self.untold, self.oids) = (found, oids);
+        self.untold = found;
+        self.publication = Some(publication);
+        let members = now.iter();
+        self.known
+            .extend(members.map(|(table, member)| (table.clone(), member.clone())));
+        self.told = Some(Told {
+            publication,
+            tables: now,
+        });
         Ok((again, more))
     }
 }
@@ -126,6 +160,34 @@ async fn former(client: &Client, oid: u32) -> Result<Option<String>, SourceError
         .await
         .map_err(|error| classify("look at the captured tables", &error))?;
     Ok(row.map(|row| format!("{}.{}", row.get::<_, &str>(0), row.get::<_, &str>(1))))
+}
+
+/// What changed while there was no publication, or another one, is in no log, and where the server
+/// tells of it at all (before 18), it is by refusing to read on.
+fn made_anew(settings: &Settings) -> SourceError {
+    SourceError::PositionLost {
+        what: format!(
+            "look at publication \"{}\": it was dropped and made anew: changes before that are not \
+             told",
+            settings.publication
+        ),
+        hint: format!(
+            "SELECT pg_drop_replication_slot({}), which is older than the publication; then \
+             {PREPARE}, and lighterman source resync: every table is read again and compared",
+            connect::literal(&settings.slot)
+        ),
+    }
+}
+
+fn out_for_a_while(settings: &Settings, table: &TableName) -> Untold {
+    Untold {
+        table: table.clone(),
+        what: format!(
+            "table {table} was taken out of publication \"{}\" for a while: it is read again",
+            settings.publication
+        ),
+        hint: "nothing, if that was meant".to_owned(),
+    }
 }
 
 fn untold(

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{World, batches, changes, next, reach, text};
-use contract::{Finding, Level, NodeKind, Position, SourceError, TableName};
+use contract::{Finding, Level, NodeKind, Position, Resume, SourceError, TableName};
 use harness::postgres::{PostgresOptions, PostgresServer};
 use tokio::time::{Instant, timeout};
 
@@ -321,7 +321,9 @@ async fn a_publication_that_does_not_fit_is_said_with_its_sql() {
         "{error}"
     );
     world.source().prepare(true).await.unwrap();
-    opened(&world, None).await.unwrap();
+    let stream = world.source().stream(1, None).await.unwrap();
+    let server = stream.server().unwrap();
+    drop(stream);
     world.released().await;
     let name = world.slot();
     world
@@ -337,11 +339,32 @@ async fn a_publication_that_does_not_fit_is_said_with_its_sql() {
     world.run(&format!("DROP PUBLICATION {name}")).await;
     let error = opened(&world, None).await.unwrap_err();
     assert!(hint(&error).contains("CREATE PUBLICATION"), "{error}");
-    // Made anew by hand, the slot is older than it: what it has yet to read cannot be read.
+    // Made anew by hand, it is younger than the slot: what the slot has yet to tell cannot be told.
     world.run("INSERT INTO item VALUES (1, 'a')").await;
     world
         .run(&format!("CREATE PUBLICATION {name} FOR TABLE item, late"))
         .await;
+    let from = Resume {
+        epoch: 1,
+        after: Some(Position::border(
+            1,
+            contract::LogPos::from_number(world.confirmed().await),
+        )),
+        server: Some(server),
+        committed_at: None,
+    };
+    let error = world.source().resume(&from).await.map(|_| ()).unwrap_err();
+    assert!(
+        matches!(error, SourceError::PositionLost { .. }),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains("made anew"), "{error}");
+    // Before 18, the server says so itself, also where nothing is remembered. Later ones skip it;
+    // then nothing was captured, and every table is read.
+    let version = world.ask("SHOW server_version_num").await.unwrap();
+    if version.parse::<u32>().unwrap() >= 180_000 {
+        return;
+    }
     let mut stream = world.source().stream(1, None).await.unwrap();
     let error = loop {
         if let Err(error) = next(&mut *stream).await {

@@ -45,6 +45,8 @@ fn show(folder: &Path, json: bool) -> Result<Exit, StoreError> {
         for source in &sources {
             if let Some(problem) = &source.problem {
                 out(&format!("Source {} does NOT run: {problem}", source.name));
+            } else if !source.partly.is_empty() {
+                out(&partly(source, running.is_some()));
             }
             for table in source.tables.iter().filter(|table| !table.done) {
                 out(&reading(&source.name, table, now, running.is_some()));
@@ -116,10 +118,20 @@ fn show(folder: &Path, json: bool) -> Result<Exit, StoreError> {
         }
     }
     let trouble = running.is_none()
-        || sources
-            .iter()
-            .any(|source| source.problem.is_some() || unproven(source));
+        || sources.iter().any(|source| {
+            source.problem.is_some() || !source.partly.is_empty() || unproven(source)
+        });
     Ok(if trouble { Exit::Trouble } else { Exit::Ok })
+}
+
+/// Says which parts of a source do not run.
+fn partly(source: &SourceStatus, running: bool) -> String {
+    format!(
+        "Source {} {}, but not all of it: {}",
+        source.name,
+        if running { "runs" } else { "ran" },
+        source.partly.join("; ")
+    )
 }
 
 /// Whether a heartbeat is on its way: until it is met, nobody knows that the log flows.

@@ -163,8 +163,10 @@ pub trait ChangeStream: Send {
         &[]
     }
 
-    /// Which server this is and which life of its log, in the adapter's own words: stored beside
-    /// the checkpoint and handed back by [`Resume::server`]. `None` = it cannot be told.
+    /// Which server this is, which life of its log and what that log tells of, as it was when the
+    /// stream was opened, in the adapter's own words: stored beside the checkpoint once what
+    /// [`Self::untold`] says is noted, and handed back by [`Resume::server`]. `None` = it cannot be
+    /// told.
     fn server(&self) -> Option<String> {
         None
     }

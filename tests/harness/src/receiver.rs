@@ -189,6 +189,11 @@ fn text(event: &Value, name: &str) -> String {
 }
 
 impl Held {
+    /// Events taken, each counted once: one that is out when the agent is killed comes again.
+    pub fn events(&self) -> u64 {
+        self.arrivals - self.repeated
+    }
+
     fn take(&mut self, event: &Value) {
         self.arrivals += 1;
         let (id, kind, key) = (

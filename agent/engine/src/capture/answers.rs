@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use contract::Clock;
-use state::CaptureCommit;
+use state::{CaptureCommit, Part};
 
 use super::{Failed, Session};
 use crate::ask::{Answered, Asker};
@@ -90,7 +90,8 @@ impl Session<'_> {
                 Some(hint) => format!("{error}; to mend it: {hint}"),
                 None => error.to_string(),
             });
-            self.common.store.set_problem(self.source_id, said).await?;
+            let (store, part) = (&self.common.store, Part::Unanswered);
+            store.set_partial(self.source_id, part, said).await?;
         }
         if let Some(error) = &answered.problem {
             let hint = error.hint().unwrap_or("it is asked again");

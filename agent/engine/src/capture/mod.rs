@@ -233,15 +233,16 @@ async fn session(
             () = stopped(&mut stop) => return Ok(Ended::Stop),
         }
     };
-    // The checkpoint is good at this server, or there would be no stream.
-    let server = stream.server();
-    if server != state.server && server.is_some() {
-        common.store.set_server(state.id, server).await?;
-    }
-    common.store.set_problem(state.id, None).await?;
+    common.store.set_running(state.id).await?;
     let mut untold = Vec::new();
     let now = stream.untold().to_vec();
     untold::note(common, &plan.name, state.id, now, &mut untold).await?;
+    // The checkpoint is good at this server, or there would be no stream. Only now, so that a crash
+    // before it forgets nothing of what is untold.
+    let server = stream.server().filter(|_| untold == stream.untold());
+    if server != state.server && server.is_some() {
+        common.store.set_server(state.id, server).await?;
+    }
     looking.look_now();
     let tables: Vec<TableName> = setup
         .mapping
@@ -376,7 +377,9 @@ async fn session(
                 waiting = Some(chunk);
             }
             () = session.next_due() => session.settle().await?,
-            () = session.rules.next_look(&*common.clock) => {}
+            // Elsewhere nothing would come of it, and what is due already would keep the stream from
+            // ever coming to a batch.
+            () = session.rules.next_look(&*common.clock), if session.at_border() => {}
             () = common.clock.sleep(contract::clock::until(now, look_at)) => {}
             answered = next_answer(asker.as_mut(), &*common.clock) => {
                 if let (Some(answered), Some(asker)) = (answered, asker.as_mut()) {
@@ -409,6 +412,13 @@ fn to_read(table: &TableName, progress: SnapshotProgress) -> Vec<Pending> {
 }
 
 impl Session<'_> {
+    /// Whether the stream stands at a transaction border.
+    fn at_border(&self) -> bool {
+        self.reached
+            .as_ref()
+            .is_some_and(|reached| reached.seq == 0)
+    }
+
     /// Whether the stream stands at or after a mark, at a transaction border.
     fn has_reached(&self, mark: &Position) -> bool {
         self.reached

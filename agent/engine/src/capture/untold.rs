@@ -1,7 +1,7 @@
 //! Tables that the log does not tell while it goes on telling others.
 
 use contract::Untold;
-use state::StoreError;
+use state::{Part, StoreError};
 
 use crate::Common;
 
@@ -38,7 +38,8 @@ pub(super) async fn note(
     let said = said.map(|one| format!("{}; to mend it: {}", one.what, one.hint));
     let said: Vec<String> = said.collect();
     let problem = (!said.is_empty()).then(|| said.join("; "));
-    match common.store.set_problem(source_id, problem).await {
+    let part = Part::Untold;
+    match common.store.set_partial(source_id, part, problem).await {
         Ok(()) => *noted = untold,
         Err(StoreError::Full) => {}
         Err(error) => return Err(error),
