@@ -397,12 +397,11 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn receiver_comes_to_equal_the_source() {
-    let seeds = match number("SIM_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => {
-            let from = number("SIM_FROM").unwrap_or(0);
-            from..from + number("SIM_SEEDS").unwrap_or(40)
-        }
+    let seeds = if let Some(seed) = number("SIM_SEED") {
+        seed..seed + 1
+    } else {
+        let from = number("SIM_FROM").unwrap_or(0);
+        from..from + number("SIM_SEEDS").unwrap_or(40)
     };
     for seed in seeds {
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,5 +1,6 @@
 //! What the state file says of keys that differ: the cause of a failed seed can be read from it.
 
+use std::fmt::Write;
 use std::path::Path;
 
 use rusqlite::types::ValueRef;
@@ -51,7 +52,7 @@ pub fn remains(folder: &Path, differences: &[String]) -> String {
             Some(sku) => format!("ACME|{sku}"),
             None => key.replace("ACME|", "ACME|K"),
         };
-        text.push_str(&format!("of {key}:\n"));
+        let _ = writeln!(text, "of {key}:");
         for query in OF_KEY {
             text.push_str(&rows(&db, query, Some((key, &other))));
         }
@@ -79,7 +80,7 @@ fn rows(db: &Connection, query: &str, of: Option<(&str, &str)>) -> String {
             };
             format!("{name}={value}")
         });
-        text.push_str(&format!("    {}\n", cells.collect::<Vec<_>>().join(" ")));
+        let _ = writeln!(text, "    {}", cells.collect::<Vec<_>>().join(" "));
     }
     text
 }

@@ -1,6 +1,7 @@
 //! The simulated outside: a source with a log, a receiver with faults, and what they must agree on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -365,7 +366,7 @@ impl World {
         for (key, position, says) in &self.received.history {
             let of = |difference: &String| difference.contains(&format!("{key} "));
             if differences.iter().take(3).any(of) {
-                text.push_str(&format!("  {key} {position} {says}\n"));
+                let _ = writeln!(text, "  {key} {position} {says}");
             }
         }
         text

@@ -40,7 +40,7 @@ impl Clock for SlowStore {
 struct Shop {
     clock: Arc<SlowStore>,
     file: PathBuf,
-    requests: mpsc::UnboundedSender<(i64, i64)>,
+    requests: mpsc::Sender<(i64, i64)>,
 }
 
 #[async_trait]
@@ -71,6 +71,7 @@ impl Destination for Shop {
         let until = contract::clock::after(self.clock.now(), TIMEOUT);
         self.requests
             .send((until.as_millisecond(), deadline))
+            .await
             .unwrap();
         Report::all(batch.len(), &Outcome::Applied(Answer::default()))
     }
@@ -140,7 +141,7 @@ async fn a_request_is_over_by_its_deadline_though_the_store_is_slow() {
         .await
         .unwrap();
     let clock = Arc::new(SlowStore(AtomicUsize::new(0)));
-    let (requests, mut requested) = mpsc::unbounded_channel();
+    let (requests, mut requested) = mpsc::channel(8);
     let plan = Plan {
         tenant: "acme".to_owned(),
         sources: Vec::new(),
