@@ -1,6 +1,7 @@
 //! The simulated outside: a source with a log, a receiver with faults, and what they must agree on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -82,6 +83,8 @@ pub struct Received {
     quantities: BTreeMap<String, String>,
     ids: BTreeMap<String, (String, i64)>,
     pub violations: Vec<String>,
+    /// What came of states, in its order: key, version, body or the reason of its end.
+    history: Vec<(String, Position, String)>,
     pub arrivals: usize,
 }
 
@@ -357,6 +360,18 @@ impl World {
 }
 
 impl World {
+    /// What arrived of the keys that differ.
+    pub fn arrived(&self, differences: &[String]) -> String {
+        let mut text = "arrived:\n".to_owned();
+        for (key, position, says) in &self.received.history {
+            let of = |difference: &String| difference.contains(&format!("{key} "));
+            if differences.iter().take(3).any(of) {
+                let _ = writeln!(text, "  {key} {position} {says}");
+            }
+        }
+        text
+    }
+
     /// Events made of several rows: moves added up by item, and over all items that are there.
     fn sums_that_differ(&self) -> Vec<String> {
         let mut wanted: BTreeMap<String, i64> = BTreeMap::new();
@@ -744,6 +759,9 @@ impl Received {
                 .push(format!("I4: {key}: {position} came after {known}"));
         }
         let body = json.get("body").map(ToString::to_string);
+        let says = body.clone().unwrap_or_else(|| json["reason"].to_string());
+        self.history
+            .push((outgoing.key.clone(), position.clone(), says));
         self.state.insert(outgoing.key.clone(), (position, body));
     }
 }

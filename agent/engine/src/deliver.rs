@@ -20,8 +20,11 @@ use crate::{Common, DestinationPlan, stopped};
 
 /// Looks at the outbox at least this often, whatever woke or did not.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// A request's deadline is its timeout and this, for what happens before and after it.
+/// A request's deadline is its timeout and this, for what happens before and after it; more where
+/// the store was slow to say that the request may leave.
 const DEADLINE_MARGIN: Duration = Duration::from_secs(1);
+/// But never more than this: a machine that slept looks like a slow store.
+const DEADLINE_MARGIN_MAX: Duration = Duration::from_mins(1);
 /// Between two tries to write to a full disk.
 const FULL_WAIT: Duration = Duration::from_secs(5);
 
@@ -36,6 +39,8 @@ struct Deliver {
     failures: u32,
     /// Nothing leaves before this.
     pause_until: Timestamp,
+    /// What a deadline has beside the request's timeout.
+    margin: Duration,
 }
 
 /// Runs one destination until told to stop.
@@ -56,6 +61,7 @@ pub(crate) async fn run(
         traits,
         failures: 0,
         pause_until: Timestamp::MIN,
+        margin: DEADLINE_MARGIN,
     };
     let mut requests: JoinSet<Finished> = JoinSet::new();
     let mut outcomes: Vec<Happened> = Vec::new();
@@ -105,7 +111,7 @@ impl Deliver {
     }
 
     async fn turn(
-        &self,
+        &mut self,
         outcomes: &mut Vec<Happened>,
         running: usize,
     ) -> Result<Vec<Outgoing>, StoreError> {
@@ -115,7 +121,7 @@ impl Deliver {
             let limits = (free > 0 && now >= self.pause_until).then_some(PickLimits {
                 events_max: free * self.traits.batch_events_max,
                 bytes_max: free * self.traits.batch_bytes_max,
-                request_timeout: self.traits.request_timeout + DEADLINE_MARGIN,
+                request_timeout: self.traits.request_timeout + self.margin,
             });
             let turned = self
                 .common
@@ -125,7 +131,16 @@ impl Deliver {
             match turned {
                 Ok(picked) => {
                     outcomes.clear();
-                    return Ok(picked);
+                    if picked.is_empty() || self.leaves_in_time(now) {
+                        return Ok(picked);
+                    }
+                    let due = self.common.clock.now();
+                    outcomes.extend(picked.iter().map(|outgoing| Happened {
+                        offset: outgoing.offset,
+                        event: DeliveryEvent::Transient { due },
+                        cause: Some("the state file took long to answer".to_owned()),
+                        answer: None,
+                    }));
                 }
                 Err(error @ StoreError::Full) => {
                     tracing::error!(destination = self.plan.name, stage = "deliver", error = %error,
@@ -137,6 +152,18 @@ impl Deliver {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Whether requests picked at `picked_at` are over by their deadline when they leave now. Behind
+    /// it a lost one is decided, and a newer event of its key may leave: a request that is still out
+    /// then would put the older state in the newer one's place. Where the store is slow, the next
+    /// ones get more time.
+    fn leaves_in_time(&mut self, picked_at: Timestamp) -> bool {
+        let late = clock::until(picked_at, self.common.clock.now());
+        let margin = self.margin;
+        self.margin = (2 * late).clamp(DEADLINE_MARGIN, DEADLINE_MARGIN_MAX);
+        // However slow the store, something leaves.
+        late <= margin || margin == DEADLINE_MARGIN_MAX
     }
 
     /// How long to sleep when nothing wakes the loop.
