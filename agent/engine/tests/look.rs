@@ -74,7 +74,10 @@ impl Source for Quiet {
         let at = from.after.as_ref().and_then(|after| after.pos.number());
         match world.shut.clone() {
             Some(error) => Err(error),
-            None => Ok(Box::new(Border(at.unwrap_or(1_000)))),
+            None => Ok(Box::new(Border {
+                at: at.unwrap_or(1_000),
+                due: Instant::now() + Duration::from_secs(2),
+            })),
         }
     }
 
@@ -96,16 +99,21 @@ impl Source for Quiet {
 }
 
 /// A stream of borders, one in two seconds.
-struct Border(u64);
+struct Border {
+    at: u64,
+    /// When the next comes, however often it is asked for until then.
+    due: Instant,
+}
 
 #[async_trait]
 impl ChangeStream for Border {
     async fn next(&mut self) -> Result<ChangeBatch, SourceError> {
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        self.0 += 1;
+        tokio::time::sleep_until(self.due).await;
+        self.due = Instant::now() + Duration::from_secs(2);
+        self.at += 1;
         Ok(ChangeBatch {
             changes: Vec::new(),
-            end: border(self.0),
+            end: border(self.at),
         })
     }
 
