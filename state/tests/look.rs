@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 use rusqlite::Connection;
-use state::{FILE_NAME, LookStatus, StateReader, Store};
+use state::{FILE_NAME, LookStatus, Part, StateReader, Store};
 
 fn look() -> LookStatus {
     LookStatus {
@@ -53,6 +53,31 @@ async fn the_newest_look_is_shown_and_a_resync_forgets_the_server() {
     assert_eq!(store.source("erp").await.unwrap().server, server);
     store.resync("erp", state::Resync::All).await.unwrap();
     assert_eq!(store.source("erp").await.unwrap().server, None);
+}
+
+#[tokio::test]
+async fn what_keeps_a_part_from_running_is_shown_beside_the_other_and_not_under_a_whole_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let id = store.source("erp").await.unwrap().id;
+    let shown = || {
+        let reader = StateReader::open(folder.path()).unwrap();
+        let source = reader.sources().unwrap().remove(0);
+        (source.problem, source.partly)
+    };
+    let text = |text: &str| Some(text.to_owned());
+    let (untold, unanswered) = (Part::Untold, Part::Unanswered);
+    store.set_partial(id, untold, text("a")).await.unwrap();
+    store.set_partial(id, unanswered, text("b")).await.unwrap();
+    assert_eq!(shown(), (None, vec!["a".to_owned(), "b".to_owned()]));
+    store.set_problem(id, text("c")).await.unwrap();
+    assert_eq!(shown(), (text("c"), Vec::new()));
+    store.set_problem(id, None).await.unwrap();
+    store.set_partial(id, unanswered, None).await.unwrap();
+    assert_eq!(shown(), (None, vec!["a".to_owned()]));
+    store.set_problem(id, text("c")).await.unwrap();
+    store.set_running(id).await.unwrap();
+    assert_eq!(shown(), (None, Vec::new()));
 }
 
 #[tokio::test]

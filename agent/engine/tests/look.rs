@@ -74,7 +74,10 @@ impl Source for Quiet {
         let at = from.after.as_ref().and_then(|after| after.pos.number());
         match world.shut.clone() {
             Some(error) => Err(error),
-            None => Ok(Box::new(Border::after(at.unwrap_or(1_000)))),
+            None => Ok(Box::new(Border {
+                at: at.unwrap_or(1_000),
+                due: Instant::now() + Duration::from_secs(2),
+            })),
         }
     }
 
@@ -97,28 +100,20 @@ impl Source for Quiet {
 
 /// A stream of borders, one in two seconds.
 struct Border {
-    told: u64,
+    at: u64,
+    /// When the next comes, however often it is asked for until then.
     due: Instant,
-}
-
-impl Border {
-    const EVERY: Duration = Duration::from_secs(2);
-
-    fn after(told: u64) -> Self {
-        let due = Instant::now() + Self::EVERY;
-        Self { told, due }
-    }
 }
 
 #[async_trait]
 impl ChangeStream for Border {
     async fn next(&mut self) -> Result<ChangeBatch, SourceError> {
-        // Whoever is interrupted waits on for the same one.
         tokio::time::sleep_until(self.due).await;
-        *self = Self::after(self.told + 1);
+        self.due = Instant::now() + Duration::from_secs(2);
+        self.at += 1;
         Ok(ChangeBatch {
             changes: Vec::new(),
-            end: border(self.told),
+            end: border(self.at),
         })
     }
 
