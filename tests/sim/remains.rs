@@ -34,6 +34,22 @@ const OF_ALL: &[&str] = &[
     "SELECT * FROM resync_request",
 ];
 
+/// Whether nothing is left to be read, told, ended or sent: what the receiver has now, it keeps.
+pub fn is_quiet(folder: &Path) -> bool {
+    let file = state::file_path(folder);
+    let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    db.query_row(
+        "SELECT NOT EXISTS (SELECT 1 FROM rule WHERE active AND stage <> 0)
+           AND NOT EXISTS (SELECT 1 FROM snapshot WHERE NOT done)
+           AND NOT EXISTS (SELECT 1 FROM resync_request)
+           AND NOT EXISTS (SELECT 1 FROM mark)
+           AND NOT EXISTS (SELECT 1 FROM delivery WHERE state NOT IN ('delivered', 'superseded'))",
+        [],
+        |row| row.get(0),
+    )
+    .unwrap()
+}
+
 /// In words, of the keys that the differences begin with.
 pub fn remains(folder: &Path, differences: &[String]) -> String {
     let file = state::file_path(folder);
