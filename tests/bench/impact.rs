@@ -21,6 +21,7 @@ events:
     fields:
       uom: "'EA'"
       on_hand: "accounts.abalance"
+      allocated: 0
       active: true
 "#;
 
