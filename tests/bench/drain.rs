@@ -1,24 +1,10 @@
 //! A backlog: the agent beside the server's own reader.
 
-use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use crate::place::{Place, number};
+use harness::backlog;
 
-pub const TABLES: &str = "
-    CREATE TABLE stock (item_id int, warehouse_id int, bin text, on_hand numeric(18,4),
-        allocated numeric(18,4), updated_at timestamp, note text,
-        PRIMARY KEY (item_id, warehouse_id));
-    CREATE PROCEDURE backlog(n int, per_transaction int) LANGUAGE plpgsql AS $$
-    DECLARE k int; BEGIN
-        FOR i IN 0 .. n - 1 LOOP
-            k := (i::bigint * 7919) % n;
-            UPDATE stock SET on_hand = on_hand + 1, allocated = allocated + 0.25,
-                updated_at = clock_timestamp(), note = 'counted ' || lpad(i::text, 9, '0')
-             WHERE item_id = k / 10 AND warehouse_id = k % 10;
-            IF (i + 1) % per_transaction = 0 THEN COMMIT; END IF;
-        END LOOP; COMMIT;
-    END $$";
+use crate::place::{Place, number};
 
 pub const MAPPING: &str = r#"mapping: 1
 pack: bench
@@ -42,14 +28,7 @@ events:
 "#;
 
 pub async fn fill(place: &Place, rows: u64) {
-    place
-        .run(&format!(
-            "INSERT INTO stock SELECT g / 10, g % 10, 'A-' || lpad((g % 97)::text, 3, '0'),
-                (g % 10000) + 0.1234, (g % 100) + 0.5,
-                timestamp '2026-01-01' + g * interval '1 second', 'loaded ' || lpad(g::text, 9, '0')
-               FROM generate_series(0, {rows} - 1) g"
-        ))
-        .await;
+    place.run(&backlog::rows(rows)).await;
     place.run("VACUUM ANALYZE stock").await;
 }
 
@@ -74,7 +53,7 @@ pub async fn run() {
     let rows = number("DRAIN_ROWS", 500_000);
     let per_transaction = number("DRAIN_PER_TRANSACTION", 100);
     let rounds = number("DRAIN_ROUNDS", 3);
-    let place = Place::new(TABLES, MAPPING).await;
+    let place = Place::new(backlog::TABLES, MAPPING).await;
     fill(&place, rows).await;
     let seconds = load(&place, rows).await;
     println!("first load: {:.0} rows/s", rows as f64 / seconds);
@@ -85,19 +64,16 @@ pub async fn run() {
     place.run("CREATE TABLE after_the_end ()").await;
     let kept = place.path().join("kept");
     copy(&place.state(), &kept);
-    for (from, to) in [("lighterman_erp", "base")] {
-        place
-            .run(&format!(
-                "SELECT pg_copy_logical_replication_slot('{from}', '{to}')"
-            ))
-            .await;
-    }
+    place
+        .run("SELECT pg_copy_logical_replication_slot('lighterman_erp', 'base')")
+        .await;
     let mut ratios = Vec::new();
     for round in 1..=rounds {
         place
             .run("SELECT pg_copy_logical_replication_slot('base', 'limit')")
             .await;
-        let limit = tool(&place, &end);
+        let limit = backlog::limit(&place.server, "erp", "limit", "lighterman_erp", &end);
+        let limit = limit.as_secs_f64();
         place.run("SELECT pg_drop_replication_slot('limit')").await;
         std::fs::remove_dir_all(place.state()).unwrap();
         copy(&kept, &place.state());
@@ -139,21 +115,6 @@ pub async fn run() {
     }
     ratios.sort_by(f64::total_cmp);
     println!("drain ratio: median {:.2}", ratios[ratios.len() / 2]);
-}
-
-fn tool(place: &Place, end: &str) -> f64 {
-    let began = Instant::now();
-    let status = Command::new(harness::postgres::program("pg_recvlogical"))
-        .args(["-h", "127.0.0.1", "-U", "postgres", "-d", "erp", "--start"])
-        .args(["-p", &place.server.port().to_string()])
-        .args(["-S", "limit", "-f", "/dev/null", "-E", end, "--no-loop"])
-        .args(["-o", "proto_version=1"])
-        .args(["-o", "publication_names=lighterman_erp"])
-        .stdin(Stdio::null())
-        .status()
-        .unwrap();
-    assert!(status.success());
-    began.elapsed().as_secs_f64()
 }
 
 fn copy(from: &std::path::Path, to: &std::path::Path) {

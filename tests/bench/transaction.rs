@@ -5,7 +5,9 @@
 
 use std::time::Instant;
 
-use crate::drain::{MAPPING, TABLES, cpu_seconds};
+use harness::backlog::TABLES;
+
+use crate::drain::{MAPPING, cpu_seconds};
 use crate::place::{Place, number};
 
 pub async fn run() {

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use common::{World, ask};
 use contract::{NodeKind, Value};
+use harness::backlog;
 use harness::postgres::{PostgresOptions, PostgresServer};
 
 /// What a reader of this program is told.
@@ -99,32 +100,14 @@ async fn compare() {
     let server = std::sync::Arc::new(PostgresServer::start(options));
     let world = World::on(
         server,
-        "CREATE TABLE stock (item_id int, warehouse_id int, bin text, on_hand numeric(18,4),
-            allocated numeric(18,4), updated_at timestamp, note text,
-            PRIMARY KEY (item_id, warehouse_id, bin));
-         CREATE PUBLICATION lighterman_bench FOR TABLE stock;
-         CREATE PROCEDURE backlog(n int, per_transaction int) LANGUAGE plpgsql AS $$
-         DECLARE k int; BEGIN
-            FOR i IN 0 .. n - 1 LOOP
-               k := (i::bigint * 7919) % n;
-               UPDATE stock SET on_hand = on_hand + 1, allocated = allocated + 0.25,
-                  updated_at = clock_timestamp(), note = 'counted ' || lpad(i::text, 9, '0')
-                WHERE item_id = k / 10 AND warehouse_id = k % 10
-                  AND bin = 'A-' || lpad((k % 97)::text, 3, '0');
-               IF (i + 1) % per_transaction = 0 THEN COMMIT; END IF;
-            END LOOP; COMMIT;
-         END $$",
+        &format!(
+            "{}; CREATE PUBLICATION lighterman_bench FOR TABLE stock",
+            backlog::TABLES
+        ),
         &["stock"],
     )
     .await;
-    world
-        .run(&format!(
-            "INSERT INTO stock SELECT g / 10, g % 10, 'A-' || lpad((g % 97)::text, 3, '0'),
-                (g % 10000) + 0.1234, (g % 100) + 0.5,
-                timestamp '2026-01-01' + g * interval '1 second', 'loaded ' || lpad(g::text, 9, '0')
-               FROM generate_series(0, {rows} - 1) g"
-        ))
-        .await;
+    world.run(&backlog::rows(rows)).await;
     world.run("VACUUM ANALYZE stock").await;
     world
         .run("SELECT pg_create_logical_replication_slot('base', 'pgoutput')")
@@ -155,7 +138,13 @@ async fn compare() {
         for turn in 0..2 {
             if (round + turn) % 2 == 0 {
                 copied("limit").await;
-                limit = tool(&world, &end);
+                limit = backlog::limit(
+                    &world.server,
+                    &world.name,
+                    "limit",
+                    "lighterman_bench",
+                    &end,
+                );
                 world.run("SELECT pg_drop_replication_slot('limit')").await;
             } else {
                 copied("ours").await;
@@ -186,22 +175,6 @@ async fn compare() {
         ratios[0],
         ratios[ratios.len() - 1]
     );
-}
-
-/// The server's own tool, from its start to its end.
-fn tool(world: &World, end: &str) -> Duration {
-    let began = Instant::now();
-    let status = Command::new(harness::postgres::program("pg_recvlogical"))
-        .args(["-h", "127.0.0.1", "-U", "postgres", "--start"])
-        .args(["-p", &world.server.port().to_string(), "-d", &world.name])
-        .args(["-S", "limit", "-f", "/dev/null", "-E", end, "--no-loop"])
-        .args(["-o", "proto_version=1"])
-        .args(["-o", "publication_names=lighterman_bench"])
-        .stdin(Stdio::null())
-        .status()
-        .unwrap();
-    assert!(status.success());
-    began.elapsed()
 }
 
 /// This program as a reader: changes, seconds, peak memory in KiB.

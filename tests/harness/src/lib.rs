@@ -8,6 +8,7 @@
 )]
 
 pub mod agent;
+pub mod backlog;
 pub mod certificates;
 pub mod pooler;
 pub mod postgres;
