@@ -163,12 +163,13 @@ impl crate::Store {
         commit: CaptureCommit,
         now: Timestamp,
     ) -> Result<CaptureReport, StoreError> {
-        let stored = self.commit_related(source, now, |_| Ok((commit, ())));
+        let stored = self.commit_related(source, now, |_| Ok((Arc::new(commit), ())));
         Ok(stored.await?.0)
     }
 
     /// Lets `work` read and change what relations remember and say what to store; all of it is
-    /// one commit of `source`, durable when this returns.
+    /// one commit of `source`, durable when this returns. The commit is shared, so that whoever
+    /// must be able to ask again keeps it without a copy.
     ///
     /// # Errors
     /// See [`StoreError`]; nothing is stored then.
@@ -176,7 +177,7 @@ impl crate::Store {
         &self,
         source: i64,
         now: Timestamp,
-        work: impl FnOnce(&mut RelationStore<'_>) -> Result<(CaptureCommit, T), StoreError>
+        work: impl FnOnce(&mut RelationStore<'_>) -> Result<(Arc<CaptureCommit>, T), StoreError>
         + Send
         + 'static,
     ) -> Result<(CaptureReport, T), StoreError> {

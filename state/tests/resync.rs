@@ -89,7 +89,7 @@ async fn chunk_of(
 async fn untold(world: &World) -> Vec<(String, bool)> {
     let found = world.store.commit_related(world.source, NOW, |store| {
         let found = store.untold("products", "products", 0, 10)?;
-        Ok((CaptureCommit::default(), found))
+        Ok((std::sync::Arc::default(), found))
     });
     let found = found.await.unwrap().1;
     found

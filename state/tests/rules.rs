@@ -122,7 +122,7 @@ async fn only_keys_of_an_older_generation_that_are_not_held_are_untold() {
             let found = store.untold("products", "products", 0, 10)?;
             let may_end = store.may_end("products", &["products".to_owned()])?;
             let keys: Vec<String> = found.into_iter().map(|untold| untold.key).collect();
-            Ok((CaptureCommit::default(), (keys, may_end)))
+            Ok((std::sync::Arc::default(), (keys, may_end)))
         })
     };
     let (_, (keys, may_end)) = untold().await.unwrap();
@@ -162,14 +162,14 @@ fn held(rule: &str, event_type: EventType, row: &str, key: Option<&str>) -> stat
 async fn may_end(world: &World, rule: &'static str, ready: &[&str]) -> bool {
     let ready: Vec<String> = ready.iter().map(|&name| name.to_owned()).collect();
     let asked = world.store.commit_related(world.source, NOW, move |store| {
-        Ok((CaptureCommit::default(), store.may_end(rule, &ready)?))
+        Ok((std::sync::Arc::default(), store.may_end(rule, &ready)?))
     });
     asked.await.unwrap().1
 }
 
 async fn tellers(world: &World, rule: &'static str) -> Vec<String> {
     let asked = world.store.commit_related(world.source, NOW, move |store| {
-        Ok((CaptureCommit::default(), store.predecessors(rule)?))
+        Ok((std::sync::Arc::default(), store.predecessors(rule)?))
     });
     asked.await.unwrap().1
 }

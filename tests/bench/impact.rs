@@ -31,8 +31,12 @@ struct Run {
     log_bytes_each: f64,
 }
 
-/// pgbench at full speed for a while.
-async fn bench(place: &Place, seconds: u64) -> Run {
+/// pgbench for a while: at `rate` transactions a second, or (0) as fast as it can.
+async fn bench(place: &Place, seconds: u64, rate: u64) -> Run {
+    let mut paced = Vec::new();
+    if rate > 0 {
+        paced = vec!["-R".to_owned(), rate.to_string()];
+    }
     let folder = tempfile::tempdir().unwrap();
     let before = place.ask("SELECT pg_current_wal_insert_lsn()::text").await;
     let output = Command::new(harness::postgres::program("pgbench"))
@@ -50,6 +54,7 @@ async fn bench(place: &Place, seconds: u64) -> Run {
             "-l",
         ])
         .args(["-p", &place.server.port().to_string()])
+        .args(paced)
         .args(["-T", &seconds.to_string(), "erp"])
         .stdin(Stdio::null())
         .output()
@@ -81,6 +86,7 @@ async fn bench(place: &Place, seconds: u64) -> Run {
 pub async fn run() {
     let seconds = number("IMPACT_SECONDS", 15);
     let rounds = number("IMPACT_ROUNDS", 5);
+    let rate = number("IMPACT_RATE", 0);
     let place = {
         // The tables must be there before the agent is prepared for them.
         let tables = "CREATE TABLE pgbench_accounts (aid int NOT NULL PRIMARY KEY, bid int,
@@ -106,18 +112,18 @@ pub async fn run() {
             .await
             .is_some()
     );
-    bench(&place, seconds).await;
+    bench(&place, seconds, rate).await;
     let (mut of_speed, mut of_p99, mut of_log) = (Vec::new(), Vec::new(), Vec::new());
     let mut same = Vec::new();
     for round in 1..=rounds {
-        let off = bench(&place, seconds).await;
+        let off = bench(&place, seconds, rate).await;
         let mut agent = place.agent();
         place
             .until("the agent runs", |status| status["running"] == true)
             .await;
         let end = place.end().await;
         place.acknowledged(&end).await;
-        let on = bench(&place, seconds).await;
+        let on = bench(&place, seconds, rate).await;
         let end = place.end().await;
         place.acknowledged(&end).await;
         assert!(
@@ -126,7 +132,7 @@ pub async fn run() {
                 .await
                 .is_some()
         );
-        let again = bench(&place, seconds).await;
+        let again = bench(&place, seconds, rate).await;
         // Before and after, so that a drift of the machine is no effect of the agent.
         let without = f64::midpoint(off.per_second, again.per_second);
         of_speed.push(on.per_second / without);

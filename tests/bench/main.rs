@@ -7,7 +7,8 @@
 //!   through the outbox to a destination that forgets them, beside `pg_recvlogical` on the same log.
 //! - `transaction`: one transaction of 10,000,000 rows (`TRANSACTION_ROWS`), and the most memory the
 //!   agent ever held.
-//! - `impact`: pgbench's transactions per second, 99th percentile and log volume, agent off and on.
+//! - `impact`: pgbench's transactions per second, 99th percentile and log volume, agent off and on;
+//!   as fast as it can, or at `IMPACT_RATE` transactions a second.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -67,7 +67,7 @@ pub(crate) fn step(
     work: &Work,
     from: usize,
     commit: CaptureCommit,
-) -> Result<(CaptureCommit, Done), StoreError> {
+) -> Result<(Arc<CaptureCommit>, Done), StoreError> {
     let mut replicas = StoredReplicas(store);
     let relations = Arc::clone(&standing.relations);
     let mut pending = relations.pending(standing.stored);
@@ -153,7 +153,7 @@ pub(crate) fn step(
         more,
         standing,
     };
-    Ok((commit, done))
+    Ok((Arc::new(commit), done))
 }
 
 /// The questions that are asked next.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{Event, Failure};
 
 /// When so much waits, nothing more is read. One message may exceed it.
-const FULL_BYTES: usize = 4 << 20;
+const FULL_BYTES: usize = 1 << 20;
 /// So much is handed over at once.
 const HAND_BYTES: usize = 256 << 10;
 

@@ -45,7 +45,7 @@ impl Session<'_> {
         let (questions, stored) = self
             .commit_work(now, move |store| {
                 let found = related::questions(store, &relations, &turn, &unread, limit)?;
-                Ok((CaptureCommit::default(), (found, store.has_marks()?)))
+                Ok((Arc::default(), (found, store.has_marks()?)))
             })
             .await?;
         if let Some(questions) = questions {
@@ -79,7 +79,7 @@ impl Session<'_> {
                     routes: Arc::clone(&routes),
                     ..CaptureCommit::default()
                 };
-                Ok((commit, standing))
+                Ok((Arc::new(commit), standing))
             })
             .await?;
         self.related = Some(standing);

@@ -132,7 +132,10 @@ impl Session<'_> {
                         let items = to_tell(store, &items)?;
                         let standing = related::chunk(store, standing, &rows, whole, now)?;
                         let commit = commit.clone();
-                        Ok((CaptureCommit { items, ..commit }, (standing, done)))
+                        Ok((
+                            Arc::new(CaptureCommit { items, ..commit }),
+                            (standing, done),
+                        ))
                     })
                     .await?;
                 self.related = Some(standing);
@@ -143,7 +146,7 @@ impl Session<'_> {
                     let done = whole_read(store, &of)?;
                     let items = to_tell(store, &items)?;
                     let commit = commit.clone();
-                    Ok((CaptureCommit { items, ..commit }, done))
+                    Ok((Arc::new(CaptureCommit { items, ..commit }), done))
                 })
                 .await?
             }

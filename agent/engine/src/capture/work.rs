@@ -60,7 +60,7 @@ impl Session<'_> {
                     let (commit, next) =
                         searching.step(store, standing.as_ref(), &unread, &at, &context, from)?;
                     let routes = Arc::clone(&routes);
-                    Ok((CaptureCommit { routes, ..commit }, next))
+                    Ok((Arc::new(CaptureCommit { routes, ..commit }), next))
                 })
                 .await?;
         }
@@ -106,7 +106,7 @@ impl Session<'_> {
                         if next.is_none() {
                             store.swept(&table.to_string())?;
                         }
-                        Ok((CaptureCommit::default(), next.map(Some)))
+                        Ok((Arc::default(), next.map(Some)))
                     })
                     .await?;
             }
@@ -196,7 +196,8 @@ impl Session<'_> {
 
     /// Stores a commit.
     pub(super) async fn commit(&self, commit: CaptureCommit, now: Timestamp) -> Result<(), Failed> {
-        self.commit_work(now, move |_| Ok((commit.clone(), ())))
+        let commit = Arc::new(commit);
+        self.commit_work(now, move |_| Ok((Arc::clone(&commit), ())))
             .await
     }
 
@@ -205,7 +206,7 @@ impl Session<'_> {
     pub(super) async fn commit_work<T: Send + 'static>(
         &self,
         now: Timestamp,
-        work: impl Fn(&mut RelationStore<'_>) -> Result<(CaptureCommit, T), StoreError>
+        work: impl Fn(&mut RelationStore<'_>) -> Result<(Arc<CaptureCommit>, T), StoreError>
         + Clone
         + Send
         + 'static,
@@ -277,7 +278,7 @@ pub(super) async fn open_relations(
             let tables: Vec<String> = to_read.iter().map(ToString::to_string).collect();
             store.read_again(&tables)?;
             let (stored, unswept) = (store.has_marks()?, store.unswept()?);
-            Ok((CaptureCommit::default(), (relations, stored, unswept)))
+            Ok((Arc::default(), (relations, stored, unswept)))
         })
         .await?;
     if relations.is_empty() {
