@@ -1,0 +1,1 @@
+//! Source: MySQL and MariaDB, captured from the binary log.
