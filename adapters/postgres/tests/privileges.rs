@@ -271,6 +271,30 @@ async fn a_heartbeat_that_may_not_be_written_is_said() {
 
 /// The agent's own role may not do what only an owner may: the statement and who may run it.
 #[tokio::test]
+async fn an_owner_who_may_not_replicate_leaves_the_slot_to_the_agents_role() {
+    let shop = Shop::new().await;
+    let (world, clerk, owner) = (&shop.world, &shop.clerk, &shop.owner.user);
+    world
+        .run(&format!(
+            "CREATE ROLE {clerk} LOGIN REPLICATION PASSWORD 'pw'; ALTER ROLE {owner} NOREPLICATION"
+        ))
+        .await;
+    let error = shop
+        .source()
+        .prepare_as(&shop.owner, true)
+        .await
+        .unwrap_err();
+    let hint = error.hint().unwrap();
+    assert!(
+        error.to_string().contains("replication_slot") && hint.contains("without --user"),
+        "{error:?}"
+    );
+    let done = shop.source().prepare(true).await.unwrap();
+    assert_eq!(done.sql.len(), 1, "only the slot was left: {:?}", done.sql);
+    assert!(shop.source().stream(1, None).await.is_ok());
+}
+
+#[tokio::test]
 async fn what_the_role_may_not_prepare_is_named() {
     let shop = Shop::new().await;
     let clerk = &shop.clerk;
