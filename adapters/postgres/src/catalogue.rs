@@ -6,6 +6,7 @@ use contract::{CapturedTable, SourceError, TableName, TableShape};
 use tokio_postgres::Client;
 
 use crate::connect::{self, classify};
+use crate::published::{self, Published};
 use crate::settings::Settings;
 
 /// A column.
@@ -315,24 +316,11 @@ pub(crate) struct Publication {
     pub(crate) tables: Vec<Published>,
 }
 
-/// A published table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Published {
-    pub(crate) table: TableName,
-    /// The published columns; `None` = all (always before PostgreSQL 15).
-    pub(crate) columns: Option<Vec<String>>,
-    /// Only rows that pass this condition are published; `None` = all.
-    pub(crate) filter: Option<String>,
-    /// A computed column among `columns` is in the log: since PostgreSQL 18. Before, the list names
-    /// them all, and the log none.
-    computed: bool,
-}
-
 impl Published {
     /// Whether the log tells a column.
     pub(crate) fn tells(&self, column: &Column) -> bool {
         match &self.columns {
-            Some(listed) => (self.computed || !column.generated) && listed.contains(&column.name),
+            Some(listed) => listed.contains(&column.name),
             None => !column.generated,
         }
     }
@@ -344,8 +332,7 @@ impl Publication {
         let failed = |error| classify(&format!("read publication \"{name}\""), &error);
         let row = client
             .query_opt(
-                "SELECT pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot, p.oid,
-                        pg_catalog.to_jsonb(p) ? 'pubgencols'
+                "SELECT pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot, p.oid
                    FROM pg_catalog.pg_publication p WHERE pubname = $1",
                 &[&name],
             )
@@ -358,18 +345,8 @@ impl Publication {
         let untold = (0..4)
             .filter(|n| !row.get::<_, bool>(*n))
             .map(|n| operations[n]);
-        // Before 15 the view has neither columns nor filters: a row made of it lacks the fields.
-        let tables = client
-            .query(
-                "SELECT p.schemaname, p.tablename,
-                        pg_catalog.to_jsonb(p) -> 'attnames' #>> '{}',
-                        pg_catalog.to_jsonb(p) ->> 'rowfilter'
-                   FROM pg_catalog.pg_publication_tables p WHERE p.pubname = $1",
-                &[&name],
-            )
-            .await
-            .map_err(failed)?;
-        let (oid, computed): (u32, bool) = (row.get(5), row.get(6));
+        let tables = published::read(client, name).await?;
+        let oid: u32 = row.get(5);
         let members = client
             .query(
                 "SELECT n.nspname, c.relname FROM pg_catalog.pg_publication_rel r
@@ -382,20 +359,11 @@ impl Publication {
         let members = members.iter();
         let members =
             members.map(|row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)));
-        let tables = tables.iter().map(|row| {
-            let columns: Option<String> = row.get(2);
-            Published {
-                table: TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)),
-                columns: columns.and_then(|json| serde_json::from_str(&json).ok()),
-                filter: row.get(3),
-                computed,
-            }
-        });
         Ok(Some(Self {
             untold: untold.collect(),
             via_root: row.get(4),
             members: members.collect(),
-            tables: tables.collect(),
+            tables,
         }))
     }
 

@@ -301,7 +301,7 @@ pub(crate) async fn replicate(
         publication: &settings.publication,
         from: start,
         acknowledged,
-        system: server.system(),
+        server: &server.to_string(),
     };
     let starting = async {
         let started = wire::start(&login, &reading).await;
