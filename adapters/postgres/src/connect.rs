@@ -32,11 +32,13 @@ const PINNED: &[(&str, &str)] = &[
     ("extra_float_digits", "3"),
     ("timezone", "UTC"),
     ("bytea_output", "hex"),
-    ("lc_monetary", "C"),
     ("xmlbinary", "base64"),
     ("quote_all_identifiers", "off"),
 ];
-const SEARCH_PATH: (&str, &str) = ("search_path", "pg_catalog");
+/// As those above, but set after the login where there are statements: what the login says would be
+/// the default of the session, and the database's own is needed as well (for the path a mapping's
+/// own statement is run with, and for the coins of the type `money`).
+const SET_AFTER: &[(&str, &str)] = &[("search_path", "pg_catalog"), ("lc_monetary", "C")];
 const READ_ONLY: (&str, &str) = ("default_transaction_read_only", "on");
 
 const UTF8: &str = "UTF8";
@@ -57,8 +59,9 @@ pub(crate) async fn connect(settings: &Settings, rights: Rights) -> Result<Clien
     let connecting = async {
         let client = open(settings, &options(Some(rights)), &place).await?;
         reached(&client, rights, &place).await?;
-        let (name, value) = SEARCH_PATH;
-        let mut sql = format!("SET {name} = '{value}'");
+        let set = SET_AFTER.iter();
+        let set = set.map(|(name, value)| format!("SET {name} = '{value}'"));
+        let mut sql = set.collect::<Vec<_>>().join("; ");
         if encoding(&client).await? != UTF8 {
             // Our own connection, as was just seen: no pooler hands this on to anybody.
             let _ = write!(sql, "; SET client_encoding = '{SQL_ASCII}'");
@@ -84,12 +87,11 @@ pub(crate) async fn timezone(settings: &Settings) -> Result<String, SourceError>
 
 /// Our session settings go with the login and not as statements: a pooler would leave those behind
 /// for whoever gets the server's connection after us, and an ERP that suddenly can only read is
-/// worse than no agent. The search path is the exception, since what the login says would become
-/// the default that a mapping's own statement is run with.
+/// worse than no agent. What is in [`SET_AFTER`] is the exception.
 fn options(rights: Option<Rights>) -> String {
     let more: &[(&str, &str)] = match rights {
         // A replication connection runs no statements.
-        None => &[SEARCH_PATH],
+        None => SET_AFTER,
         Some(Rights::Read) => &[
             READ_ONLY,
             ("statement_timeout", "60s"),

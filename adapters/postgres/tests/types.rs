@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use common::{World, changes, show, snapshot, text};
 use contract::{ReadQuery, Row, Source, TableName, Value};
-use harness::postgres::{PostgresServer, majors};
+use harness::postgres::{PostgresOptions, PostgresServer, locales, majors};
 
 /// Types and tables the matrix needs.
 const MADE: &str = "CREATE EXTENSION citext; CREATE EXTENSION hstore; CREATE EXTENSION ltree;
@@ -534,6 +534,64 @@ async fn promised(source: &dyn Source, columns: &[String], read: &[contract::Row
             if !matches!(value, Value::Null | Value::Invalid(_)) {
                 assert_eq!(column.kind.name(), value.type_name(), "{}", column.declared);
             }
+        }
+    }
+}
+
+/// What is stored is a number of the smallest coin: how many make one unit is the database's own
+/// to say, or the role's, and no setting of ours.
+#[tokio::test]
+async fn money_has_the_places_of_the_databases_own_locale() {
+    let folder = locales(&["ja_JP", "ar_KW"]);
+    for major in majors() {
+        let mut options = PostgresOptions::default().major(major);
+        let path = folder.path().display().to_string();
+        options.env.push(("LOCPATH".to_owned(), path));
+        let server = Arc::new(PostgresServer::start(options));
+        let sql =
+            "CREATE DOMAIN fee AS money; CREATE TABLE matrix (id int PRIMARY KEY, m money, f fee)";
+        for (whose, locale, given, expected) in [
+            ("DATABASE", "ja_JP.UTF-8", "1234", "1234"),
+            ("DATABASE", "ar_KW.UTF-8", "12.345", "12.345"),
+            ("ROLE", "ja_JP.UTF-8", "-1234567", "-1234567"),
+        ] {
+            let world = World::on(Arc::clone(&server), sql, &["matrix"]).await;
+            let (name, role) = (&world.name, format!("{}_reader", world.name));
+            let whom = if whose == "ROLE" { &role } else { name };
+            world
+                .run(&format!(
+                    "CREATE ROLE {role} LOGIN REPLICATION; GRANT SELECT ON matrix TO {role};
+                     ALTER {whose} {whom} SET lc_monetary = '{locale}'"
+                ))
+                .await;
+            world.source().prepare(true).await.unwrap();
+            let source = world.source_with(&[("user", text(&role))]);
+            let mut stream = source.stream(1, None).await.unwrap();
+            // As the application's sessions have it, of which this one was begun before.
+            world
+                .run(&format!(
+                    "SET lc_monetary = '{locale}';
+                     INSERT INTO matrix VALUES (0, '{given}'::money, '{given}'::money)"
+                ))
+                .await;
+            let amount = format!("decimal {expected}");
+            let expected = ["int 0", &amount, &amount];
+            let told = changes(&mut *stream, 1).await;
+            assert_eq!(show(told[0].after.as_ref()), expected, "{locale} by stream");
+            let mut reader = source.snapshot(1).await.unwrap();
+            reader.begin().await.unwrap();
+            let read = snapshot(&mut *reader, &table("matrix"), 1).await;
+            let read = show(read[0].after.as_ref());
+            assert_eq!(read, expected, "{locale} by snapshot");
+            let query = ReadQuery {
+                sql: "SELECT id, m, f FROM public.matrix".to_owned(),
+                parameters: Vec::new(),
+                more: Vec::new(),
+                rows_max: 10,
+                time_max: Duration::from_secs(20),
+            };
+            let answer = source.query(&query).await.unwrap();
+            assert_eq!(show(answer.rows.first()), expected, "{locale} by question");
         }
     }
 }
