@@ -303,6 +303,9 @@ pub(crate) fn shape(
     }))
 }
 
+/// What a publication may tell of.
+const OPERATIONS: [&str; 4] = ["insert", "update", "delete", "truncate"];
+
 /// A publication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Publication {
@@ -354,10 +357,10 @@ impl Publication {
         let Some(row) = row else {
             return Ok(None);
         };
-        let operations = ["insert", "update", "delete", "truncate"];
-        let untold = (0..4)
-            .filter(|n| !row.get::<_, bool>(*n))
-            .map(|n| operations[n]);
+        let untold = OPERATIONS.iter().enumerate();
+        let untold = untold
+            .filter(|(n, _)| !row.get::<_, bool>(*n))
+            .map(|(_, operation)| *operation);
         // Before 15 the view has neither columns nor filters: a row made of it lacks the fields.
         let tables = client
             .query(
@@ -410,6 +413,15 @@ pub(crate) fn publish_sql(
     publication: Option<&Publication>,
     tables: &[Table],
 ) -> Vec<String> {
+    publishing(settings, publication, tables).0
+}
+
+/// The SQL that publishes `tables`, given what is published now, and its undo in reverse order.
+pub(crate) fn publishing(
+    settings: &Settings,
+    publication: Option<&Publication>,
+    tables: &[Table],
+) -> (Vec<String>, Vec<String>) {
     let name = connect::name(&settings.publication);
     let untold: Vec<&Table> = tables
         .iter()
@@ -439,24 +451,36 @@ pub(crate) fn publish_sql(
         } else {
             format!(" FOR TABLE {missing}")
         };
-        return vec![format!(
+        let create = format!(
             "CREATE PUBLICATION {name}{tables} \
              WITH (publish = 'insert, update, delete, truncate'{root})"
-        )];
+        );
+        return (vec![create], vec![format!("DROP PUBLICATION {name}")]);
     };
-    let mut sql = Vec::new();
+    let (mut sql, mut undo) = (Vec::new(), Vec::new());
+    let mut alter = |to: String, back: String| {
+        sql.push(format!("ALTER PUBLICATION {name} {to}"));
+        undo.push(format!("ALTER PUBLICATION {name} {back}"));
+    };
     if !publication.untold.is_empty() {
-        sql.push(format!(
-            "ALTER PUBLICATION {name} SET (publish = 'insert, update, delete, truncate')"
-        ));
+        let told = OPERATIONS.iter();
+        let told = told.filter(|operation| !publication.untold.contains(operation));
+        let told: Vec<&str> = told.copied().collect();
+        alter(
+            format!("SET (publish = '{}')", OPERATIONS.join(", ")),
+            format!("SET (publish = '{}')", told.join(", ")),
+        );
     }
     if !publication.via_root && untold.iter().any(|table| table.partitioned) {
-        sql.push(format!(
-            "ALTER PUBLICATION {name} SET (publish_via_partition_root = true)"
-        ));
+        let root = |on: bool| format!("SET (publish_via_partition_root = {on})");
+        alter(root(true), root(false));
     }
     if !missing.is_empty() {
-        sql.push(format!("ALTER PUBLICATION {name} ADD TABLE {missing}"));
+        alter(
+            format!("ADD TABLE {missing}"),
+            format!("DROP TABLE {missing}"),
+        );
     }
-    sql
+    undo.reverse();
+    (sql, undo)
 }
