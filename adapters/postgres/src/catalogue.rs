@@ -41,9 +41,9 @@ pub(crate) struct Table {
     pub(crate) name: TableName,
     /// Partitioned: rows live in other tables.
     pub(crate) partitioned: bool,
-    /// Of its partitions, one by whose rows the log has nothing to tell, and whether there is one
-    /// of which the log does not tell the whole old row.
-    pub(crate) unidentified: Option<TableName>,
+    /// Of its partitions, one by whose rows the log has nothing to tell, with its replica identity,
+    /// and whether there is one of which the log does not tell the whole old row.
+    pub(crate) unidentified: Option<(TableName, u8)>,
     pub(crate) partial: bool,
     /// A table that inherits from it and is no partition: its rows are its own.
     pub(crate) child: Option<TableName>,
@@ -74,7 +74,6 @@ impl Table {
             return Ok(None);
         };
         let oid: u32 = row.get(0);
-        let identity: String = row.get(2);
         let columns = client
             .query(
                 "SELECT a.attname, a.atttypid, tn.nspname, t.typname, a.attnotnull,
@@ -113,7 +112,8 @@ impl Table {
                              ELSE EXISTS (SELECT 1 FROM pg_catalog.pg_index i
                                            WHERE i.indrelid = c.oid AND i.indisvalid AND i.indimmediate
                                              AND CASE c.relreplident WHEN 'i' THEN i.indisreplident
-                                                                     ELSE i.indisprimary END) END
+                                                                     ELSE i.indisprimary END) END,
+                        c.relreplident::pg_catalog.text
                    FROM pg_catalog.pg_class c
                    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                   WHERE c.relkind IN ('r', 'f') AND c.oid IN (
@@ -129,8 +129,9 @@ impl Table {
             .await
             .map_err(failed)?;
         let below_it = |fits: &dyn Fn(&tokio_postgres::Row) -> bool| {
-            let found = below.iter().find(|row| fits(row));
-            found.map(|row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)))
+            let found = below.iter().find(|row| fits(row))?;
+            let name = TableName::new(found.get::<_, String>(0), found.get::<_, String>(1));
+            Some((name, identity_of(found.get(5))))
         };
         let partition = |row: &tokio_postgres::Row| row.get::<_, bool>(2);
         Ok(Some(Self {
@@ -138,8 +139,8 @@ impl Table {
             partitioned: row.get(1),
             unidentified: below_it(&|row| partition(row) && !row.get::<_, bool>(4)),
             partial: below_it(&|row| partition(row) && !row.get::<_, bool>(3)).is_some(),
-            child: below_it(&|row| !partition(row)),
-            identity: identity.bytes().next().unwrap_or(b'd'),
+            child: below_it(&|row| !partition(row)).map(|(name, _)| name),
+            identity: identity_of(row.get(2)),
             columns: columns
                 .iter()
                 .map(|row| Column {
@@ -240,25 +241,35 @@ impl Table {
 
     /// The SQL that gives the log something to tell a row by, for a table that has no primary key.
     pub(crate) fn identity_fix(&self) -> String {
-        if let Some(partition) = &self.unidentified {
+        if let Some((partition, identity)) = &self.unidentified {
+            let fix = identity_sql(partition, "FULL", without_index(*identity));
             let table = connect::table(partition);
             return format!(
                 "for {table} and every other partition without a primary key: ALTER TABLE {table} \
                  REPLICA IDENTITY FULL; undo: ALTER TABLE {table} REPLICA IDENTITY DEFAULT"
             );
         }
-        let table = connect::table(&self.name);
         let usable = |index: &&Unique| index.immediate && self.all_not_null(&index.columns);
         match self.uniques.iter().find(usable) {
-            Some(index) => format!(
-                "ALTER TABLE {table} REPLICA IDENTITY USING INDEX {}; undo: ALTER TABLE {table} \
-                 REPLICA IDENTITY DEFAULT",
-                connect::name(&index.name)
-            ),
-            None => format!(
-                "ALTER TABLE {table} REPLICA IDENTITY FULL; undo: ALTER TABLE {table} REPLICA \
-                 IDENTITY DEFAULT"
-            ),
+            Some(index) => {
+                let index = format!("USING INDEX {}", connect::name(&index.name));
+                identity_sql(&self.name, &index, &self.identity_now())
+            }
+            None => self.whole_identity(),
+        }
+    }
+
+    /// The SQL that has the log tell whole old rows.
+    pub(crate) fn whole_identity(&self) -> String {
+        identity_sql(&self.name, "FULL", &self.identity_now())
+    }
+
+    /// The replica identity it has, in SQL.
+    fn identity_now(&self) -> String {
+        let index = self.uniques.iter().find(|unique| unique.identity);
+        match index.filter(|_| self.identity == b'i') {
+            Some(index) => format!("USING INDEX {}", connect::name(&index.name)),
+            None => without_index(self.identity).to_owned(),
         }
     }
 
@@ -279,6 +290,26 @@ impl Table {
         }
         self.identity_columns().is_some_and(<[String]>::is_empty)
     }
+}
+
+/// A replica identity as the catalogue has it.
+fn identity_of(text: &str) -> u8 {
+    text.bytes().next().unwrap_or(b'd')
+}
+
+/// A replica identity that no index is named for, in SQL. One whose index is gone is as none.
+fn without_index(identity: u8) -> &'static str {
+    match identity {
+        b'f' => "FULL",
+        b'd' => "DEFAULT",
+        _ => "NOTHING",
+    }
+}
+
+/// The SQL that gives a table another replica identity, and its undo.
+pub(crate) fn identity_sql(table: &TableName, identity: &str, before: &str) -> String {
+    let alter = format!("ALTER TABLE {} REPLICA IDENTITY", connect::table(table));
+    format!("{alter} {identity}; undo: {alter} {before}")
 }
 
 /// The shape of rows with these columns.

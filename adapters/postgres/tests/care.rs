@@ -469,6 +469,45 @@ async fn time_limits_of_the_role_cut_nothing_that_matters() {
     world.released().await;
 }
 
+/// A replica identity that is given up is the one that the undo gives back.
+#[tokio::test]
+async fn the_undo_of_a_replica_identity_is_what_it_was() {
+    let mut world = World::new(
+        "CREATE TABLE by_index (id int PRIMARY KEY, sku text NOT NULL, name text);
+         CREATE UNIQUE INDEX \"by Sku\" ON by_index (sku);
+         ALTER TABLE by_index REPLICA IDENTITY USING INDEX \"by Sku\";
+         CREATE TABLE by_nothing (id int PRIMARY KEY);
+         ALTER TABLE by_nothing REPLICA IDENTITY NOTHING;
+         CREATE TABLE sale (id int, day int, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);
+         CREATE TABLE sale_1 PARTITION OF sale FOR VALUES FROM (1) TO (2);
+         ALTER TABLE sale_1 REPLICA IDENTITY NOTHING",
+        &["by_index", "by_nothing", "sale"],
+    )
+    .await;
+    world.tables[0].key = vec!["id".to_owned()];
+    for (table, undo) in [
+        (
+            "by_index",
+            "\"by_index\" REPLICA IDENTITY USING INDEX \"by Sku\"",
+        ),
+        ("by_nothing", "\"by_nothing\" REPLICA IDENTITY NOTHING"),
+        ("sale", "\"sale_1\" REPLICA IDENTITY NOTHING"),
+    ] {
+        let (level, text) = said(&world, &format!("table public.{table}")).await;
+        assert!(level > Level::Pass, "{text}");
+        let undo = format!("undo: ALTER TABLE \"public\".{undo}");
+        assert!(text.contains(&undo), "{undo}: {text}");
+    }
+    // Refused for the same reason, with the same undo.
+    world.tables.drain(..2);
+    let error = world.source().prepare(false).await.unwrap_err();
+    let hint = error.hint().unwrap();
+    assert!(
+        hint.contains("\"sale_1\" REPLICA IDENTITY NOTHING"),
+        "{hint}"
+    );
+}
+
 /// Rows of partitions are told under the name of the table that the mapping knows, and each
 /// partition has a replica identity of its own.
 #[tokio::test]
