@@ -170,7 +170,12 @@ async fn a_lowered_wal_level_is_noticed() {
     );
     let (level, text) = said(&world, "wal_level").await;
     assert_eq!(level, Level::Fail);
-    for words in ["ALTER SYSTEM SET wal_level = 'logical'", "restart", "undo"] {
+    for words in [
+        "ALTER SYSTEM SET wal_level = 'logical'",
+        "restart",
+        "undo",
+        "after every logical slot has been dropped, or the server does not start",
+    ] {
         assert!(text.contains(words), "{text}");
     }
 }
