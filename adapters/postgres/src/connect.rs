@@ -460,6 +460,13 @@ const PASSWORD: &str = "set user and password in the settings; where they are ri
 const NO_ENTRY: &str = "allow the user in the server's pg_hba.conf; where it asks for a client \
      certificate, set cert_file and key_file; where it asks for TLS, set tls";
 
+/// The log keeps the old text for ever.
+const NO_UTF8: &str = "a text in the database cannot be told as UTF-8: find it by reading the table with \
+     client_encoding = 'UTF8', and correct the text there. While a table is read that is enough. From \
+     the log it is not, for the former text stays in it: then SELECT pg_drop_replication_slot(..), \
+     lighterman source prepare --apply, and lighterman source resync: every table is read again and \
+     compared";
+
 /// What a server's error code means (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
 pub(crate) fn by_code(doing: &str, code: &str, message: &str) -> SourceError {
     // Messages of these classes quote the data they complain about.
@@ -478,10 +485,7 @@ pub(crate) fn by_code(doing: &str, code: &str, message: &str) -> SourceError {
         "28000" => denied(NO_ENTRY),
         _ if code.starts_with("28") => denied(AUTHENTICATION),
         "3D000" => denied("set the database's name in the settings"),
-        "22021" | "22P05" => denied(
-            "a text in the database cannot be told as UTF-8: find it by reading the table with \
-             client_encoding = 'UTF8', and correct it there",
-        ),
+        "22021" | "22P05" => denied(NO_UTF8),
         "42501" => denied("lighterman check names the missing right and the SQL that grants it"),
         // A slot that was dropped, or a publication the slot is older than.
         "42704" => denied(PREPARE),

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{World, changes, show, snapshot, text};
-use contract::{ReadQuery, Row, Source, TableName, Value};
+use contract::{ChunkLimits, ReadQuery, Row, Source, SourceError, TableName, Value};
 use harness::postgres::{PostgresOptions, PostgresServer, locales, majors};
 
 /// Types and tables the matrix needs.
@@ -725,6 +725,73 @@ async fn texts_of_other_encodings_are_right_or_held() {
                 assert_eq!(told.shape, read.shape);
             }
         }
+    }
+}
+
+/// A text that UTF-8 does not have stops capture: the log keeps it, whatever becomes of the row, so
+/// that correcting it is enough only for a table that is read.
+#[tokio::test]
+async fn a_text_that_utf8_does_not_have_is_said_with_the_way_out() {
+    for major in majors() {
+        let world = World::encoded(PostgresServer::shared_of(major), "WIN1252").await;
+        world
+            .run("CREATE TABLE item (id int PRIMARY KEY, name text)")
+            .await;
+        let world = world.capturing(&["item"]);
+        let source = world.source();
+        source.prepare(true).await.unwrap();
+        world
+            .run("INSERT INTO item VALUES (1, 'a' || chr(129))")
+            .await;
+        // By reading the table.
+        let mut reader = source.snapshot(1).await.unwrap();
+        reader.begin().await.unwrap();
+        let limits = ChunkLimits {
+            rows_max: 10,
+            bytes_max: 1 << 20,
+        };
+        let chunk = reader.chunk(&table("item"), None, limits).await;
+        has_no_utf8(&chunk.map(|_| ()).unwrap_err());
+        // From the log.
+        has_no_utf8(&streamed_error(&*source).await);
+        world.run("UPDATE item SET name = 'a'").await;
+        let chunk = reader.chunk(&table("item"), None, limits).await.unwrap();
+        assert_eq!(chunk.rows.len(), 1);
+        world.released().await;
+        has_no_utf8(&streamed_error(&*source).await);
+        world.released().await;
+        let slot = world.slot();
+        world
+            .run(&format!("SELECT pg_drop_replication_slot('{slot}')"))
+            .await;
+        source.prepare(true).await.unwrap();
+        let mut stream = source.stream(2, None).await.unwrap();
+        world.run("INSERT INTO item VALUES (2, 'b')").await;
+        changes(&mut *stream, 1).await;
+    }
+}
+
+async fn streamed_error(source: &dyn Source) -> SourceError {
+    let mut stream = source.stream(1, None).await.unwrap();
+    loop {
+        match common::next(&mut *stream).await {
+            Ok(batch) => assert!(batch.changes.is_empty(), "{batch:?}"),
+            Err(error) => return error,
+        }
+    }
+}
+
+fn has_no_utf8(error: &SourceError) {
+    assert!(matches!(error, SourceError::Denied { .. }), "{error:?}");
+    assert!(error.to_string().contains("22P05"), "{error}");
+    let hint = error.hint().unwrap();
+    for words in [
+        "correct the text",
+        "pg_drop_replication_slot",
+        "source prepare --apply",
+        "source resync",
+    ] {
+        assert!(hint.contains(words), "{hint}");
     }
 }
 
