@@ -513,6 +513,69 @@ async fn the_undo_of_a_replica_identity_is_what_it_was() {
     );
 }
 
+/// The heartbeat's session is cut and no new one is to be had: that it came round is not said of the
+/// log any more. With the login given back it goes on by itself.
+#[tokio::test]
+async fn a_heartbeat_that_cannot_be_sent_has_not_come_round() {
+    let hindered = [
+        ("ALTER ROLE {role} NOLOGIN", "ALTER ROLE {role} LOGIN"),
+        (
+            "REVOKE EXECUTE ON FUNCTION {function} FROM PUBLIC",
+            "GRANT EXECUTE ON FUNCTION {function} TO PUBLIC",
+        ),
+    ];
+    let tried = hindered.map(|(hinder, mend)| async move {
+        let world = World::prepared(ITEM, &["item"]).await;
+        let role = format!("{}_clerk", world.name);
+        let function = world
+            .ask(
+                "SELECT oid::regprocedure FROM pg_proc WHERE proname = 'pg_logical_emit_message'
+                    AND proargtypes[2] = 'text'::regtype",
+            )
+            .await
+            .unwrap();
+        let sql = |text: &str| {
+            text.replace("{role}", &role)
+                .replace("{function}", &function)
+        };
+        world
+            .run(&format!(
+                "CREATE ROLE {role} LOGIN REPLICATION; GRANT SELECT ON item TO {role}"
+            ))
+            .await;
+        let settings = [("user", text(&role)), ("heartbeat", NodeKind::Bool(true))];
+        let source = world.source_with(&settings);
+        let mut stream = source.stream(1, None).await.unwrap();
+        heartbeat(&*source, &mut *stream).await;
+        world.run(&sql(hinder)).await;
+        world
+            .run(&format!(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                  WHERE usename = '{role}' AND query LIKE '%emit_message%'"
+            ))
+            .await;
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(55);
+        loop {
+            let newest = source.look().await.unwrap().unwrap().heartbeat;
+            if newest.unwrap().took.is_none() {
+                break;
+            }
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "{hinder}: {newest:?}"
+            );
+            let soon = std::time::Duration::from_millis(500);
+            if let Ok(batch) = tokio::time::timeout(soon, stream.next()).await {
+                stream.acknowledge(&batch.unwrap().end).await.unwrap();
+            }
+        }
+        world.run(&sql(mend)).await;
+        heartbeat(&*source, &mut *stream).await;
+    });
+    let [login, right] = tried;
+    tokio::join!(login, right);
+}
+
 /// Rows of partitions are told under the name of the table that the mapping knows, and each
 /// partition has a replica identity of its own.
 #[tokio::test]
