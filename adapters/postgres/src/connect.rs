@@ -13,7 +13,7 @@ use crate::tls;
 use crate::wire::{self, Failure, Login, Reading, Replication};
 
 /// Who we are in `pg_stat_activity`.
-const APPLICATION: &str = "lighterman";
+pub(crate) const APPLICATION: &str = "lighterman";
 /// What prepares a database for us.
 pub(crate) const RESYNC: &str = "if the slot is there and its log is lost, SELECT \
      pg_drop_replication_slot(..); then lighterman source prepare --apply, and lighterman source \

@@ -576,6 +576,52 @@ async fn a_heartbeat_that_cannot_be_sent_has_not_come_round() {
     tokio::join!(login, right);
 }
 
+/// A server that waits for every standby of whatever name waits for us.
+#[tokio::test]
+async fn a_server_whose_commits_wait_for_us_is_said() {
+    let server = Arc::new(PostgresServer::start(PostgresOptions::default()));
+    let world = World::prepared_on(server, ITEM, &["item"]).await;
+    let part = "synchronous_standby_names";
+    assert_eq!(said(&world, part).await.0, Level::Pass);
+    let stream = world.source().stream(1, None).await.unwrap();
+    for (names, level, words) in [
+        ("*", Level::Fail, "= ''"),
+        ("Lighterman", Level::Fail, "= ''"),
+        (
+            "ANY 2 (a, \"lighterman\")",
+            Level::Fail,
+            "= 'ANY 1 (\"a\")'",
+        ),
+        ("a, lighterman", Level::Warn, "= 'FIRST 1 (\"a\")'"),
+        (
+            "FIRST 1 (a, b, *)",
+            Level::Warn,
+            "= 'FIRST 1 (\"a\", \"b\")'",
+        ),
+        ("a, \"not, lighterman\"", Level::Pass, "does not name us"),
+    ] {
+        // Nothing is committed by it.
+        let set = format!("ALTER SYSTEM SET {part} = '{names}'");
+        world.run(&set).await;
+        world.run("SELECT pg_reload_conf()").await;
+        world
+            .until(&format!("SELECT current_setting('{part}') = '{names}'"))
+            .await;
+        let (found, text) = said(&world, part).await;
+        assert_eq!(found, level, "{text}");
+        assert!(text.contains(words), "{words}: {text}");
+        if level > Level::Pass {
+            let undo = format!("undo: {set} and SELECT pg_reload_conf()");
+            assert!(text.contains(&undo), "{undo}: {text}");
+            // It is so: the server says it of our connection.
+            world
+                .until("SELECT sync_priority > 0 FROM pg_stat_replication WHERE application_name = 'lighterman'")
+                .await;
+        }
+    }
+    drop(stream);
+}
+
 /// Rows of partitions are told under the name of the table that the mapping knows, and each
 /// partition has a replica identity of its own.
 #[tokio::test]

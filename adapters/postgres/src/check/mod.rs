@@ -1,6 +1,7 @@
 //! What must be right before the database can be captured.
 
 mod server;
+mod synchronous;
 
 use std::time::Duration;
 
@@ -130,6 +131,7 @@ impl Looking<'_> {
         self.places(&server, slot);
         self.prepared(&server, slot);
         self.log(&server, slot);
+        self.synchronous(&client).await?;
         Ok(())
     }
 
