@@ -244,10 +244,7 @@ impl Table {
         if let Some((partition, identity)) = &self.unidentified {
             let fix = identity_sql(partition, "FULL", without_index(*identity));
             let table = connect::table(partition);
-            return format!(
-                "for {table} and every other partition without a primary key: ALTER TABLE {table} \
-                 REPLICA IDENTITY FULL; undo: ALTER TABLE {table} REPLICA IDENTITY DEFAULT"
-            );
+            return format!("for {table} and every other partition without a primary key: {fix}");
         }
         let usable = |index: &&Unique| index.immediate && self.all_not_null(&index.columns);
         match self.uniques.iter().find(usable) {
@@ -366,9 +363,16 @@ impl Published {
     /// Whether the log tells a column.
     pub(crate) fn tells(&self, column: &Column) -> bool {
         match &self.columns {
-            Some(listed) => (self.computed || !column.generated) && listed.contains(&column.name),
+            Some(_) if column.generated => self.tells_computed(&column.name),
+            Some(listed) => listed.contains(&column.name),
             None => !column.generated,
         }
+    }
+
+    /// Whether the log tells this computed column.
+    pub(crate) fn tells_computed(&self, column: &str) -> bool {
+        let listed = self.columns.iter().flatten();
+        self.computed && listed.into_iter().any(|name| name == column)
     }
 }
 
