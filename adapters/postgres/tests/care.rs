@@ -652,6 +652,11 @@ async fn partitions_are_published_by_their_root_and_looked_at_one_by_one() {
     let root = format!("ALTER PUBLICATION \"{slot}\" SET (publish_via_partition_root = true)");
     assert_eq!(plan.sql[0], root);
     assert_eq!(plan.sql.len(), 2, "{plan:?}");
+    let (level, table) = said(&world, "table public.sale").await;
+    assert_eq!(level, Level::Warn, "{table}");
+    for words in ["TRUNCATE", "DROP", "source resync --table public.sale"] {
+        assert!(table.contains(words), "{table}");
+    }
     let mut stream = world.source().stream(1, None).await.unwrap();
     world.run("INSERT INTO sale VALUES (1, '2026-11-26')").await;
     let seen = changes(&mut *stream, 1).await;

@@ -369,6 +369,14 @@ impl Looking<'_> {
                 identity_sql(&leaf, "FULL", before),
             );
         }
+        if table.partitioned {
+            let name = &table.name;
+            self.warn(
+                part,
+                "is partitioned: a TRUNCATE or DROP of one of its partitions tells nothing in the log",
+                format!("after each of them: lighterman source resync --table {name}"),
+            );
+        }
         Ok(())
     }
 
