@@ -357,12 +357,25 @@ async fn how_far_a_table_is_can_be_seen() {
     assert_eq!(status(), (20, None, None, None));
     read(40, 1_004, Some("60")).await;
     assert_eq!(status(), (60, Some(10), Some(4), None));
-    read(50, 1_005, None).await;
+    // A pause counts for nothing, and one that lasts is not ended by what was read before it.
+    let stands = world
+        .store
+        .snapshot_stands(world.source, item(), None, Some(at(1_100)));
+    stands.await.unwrap();
+    read(10, 1_006, Some("70")).await;
+    let reader = StateReader::open(world.folder.path()).unwrap();
+    let table = reader.sources().unwrap().remove(0).tables.remove(0);
+    assert_eq!((table.rows, table.eta_seconds), (70, None));
+    assert_eq!(table.paused_until, Some(at(1_100)));
+    assert_eq!(table.read_at, Some(at(1_006)));
+    read(20, 1_110, Some("90")).await;
+    assert_eq!(status(), (90, Some(2), Some(5), None));
+    read(20, 1_120, None).await;
     let reader = StateReader::open(world.folder.path()).unwrap();
     let table = reader.sources().unwrap().remove(0).tables.remove(0);
     assert_eq!(
         (table.done, table.rows, table.done_at),
-        (true, 110, Some(at(1_005)))
+        (true, 110, Some(at(1_120)))
     );
     assert_eq!((table.rows_per_second, table.eta_seconds), (None, None));
 }
