@@ -612,6 +612,7 @@ mod tests {
             order: Order {
                 table: 9,
                 key: vec![2, 1],
+                compared: vec![(23, 0), (25, 950)],
                 collations: vec![None, Some("\"s\".\"c\"".to_owned())],
             },
             filter: Some("c > 3".to_owned()),
@@ -619,7 +620,7 @@ mod tests {
             only: "ONLY ",
         };
         let table = TableName::new("s", "t");
-        let cursor = r#"[9,[2,1],["5","it's \\"],null,null]"#;
+        let cursor = r#"[9,[2,1],[[23,0],[25,950]],["5","it's \\"],null,null]"#;
         let sql = reading.sql(&table, Some(cursor), 7);
         assert_eq!(
             sql,
@@ -629,14 +630,19 @@ mod tests {
              AND (c > 3) ORDER BY \"c\", \"a\"\"b\" COLLATE \"s\".\"c\" LIMIT 7; SET LOCAL search_path = \
              pg_catalog"
         );
-        // Of another table or key, or of nothing: from the first row.
+        // Of another table, key or order, as an earlier version wrote it, or of nothing: from the
+        // first row.
         let first = reading.sql(&table, None, 7);
         for cursor in [
             "nonsense",
             "[\"5\"]",
-            r#"[8,[2,1],["5","x"],null,null]"#,
-            r#"[9,[1,2],["5","x"],null,null]"#,
-            r#"[9,[2,1],["5"],null,null]"#,
+            r#"[8,[2,1],[[23,0],[25,950]],["5","x"],null,null]"#,
+            r#"[9,[1,2],[[23,0],[25,950]],["5","x"],null,null]"#,
+            r#"[9,[2,1],[[20,0],[25,950]],["5","x"],null,null]"#,
+            r#"[9,[2,1],[[23,0],[25,951]],["5","x"],null,null]"#,
+            r#"[9,[2,1],[[23,0],[25,950]],["5"],null,null]"#,
+            r#"[9,[2,1],["5","x"],null,null]"#,
+            r#"[9,[2,1],[],null,"7"]"#,
         ] {
             assert_eq!(reading.sql(&table, Some(cursor), 7), first, "{cursor}");
         }

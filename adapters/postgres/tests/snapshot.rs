@@ -391,6 +391,51 @@ async fn a_table_that_is_empty_goes_comes_back_or_gets_another_key_is_said() {
     }
 }
 
+/// A key keeps its place in the table under another type or collation, and so does an index under
+/// another name; but its rows stand in another order then, in which those that were never read may
+/// come before the last one that was.
+#[tokio::test]
+async fn a_key_whose_order_changes_is_read_from_its_first_row() {
+    let mut world = World::new(
+        "CREATE TABLE typed (id int PRIMARY KEY, n int);
+         INSERT INTO typed SELECT i, i FROM generate_series(1, 30) i;
+         CREATE TABLE sorted (id text COLLATE \"C\" PRIMARY KEY, n int);
+         CREATE TABLE indexed (id text NOT NULL, n int);
+         CREATE UNIQUE INDEX indexed_c ON indexed (id COLLATE \"C\");
+         INSERT INTO sorted SELECT CASE i % 2 WHEN 0 THEN 'A' ELSE 'b' END || i, i
+           FROM generate_series(1, 30) i;
+         INSERT INTO indexed SELECT * FROM sorted;
+         ALTER TABLE indexed REPLICA IDENTITY FULL",
+        &["typed", "sorted", "indexed"],
+    )
+    .await;
+    world.tables[2].key = vec!["id".to_owned()];
+    let source = world.source();
+    source.prepare(true).await.unwrap();
+    let mut reader = started(&*source).await;
+    for (name, sql) in [
+        ("typed", "ALTER TABLE typed ALTER COLUMN id TYPE text"),
+        (
+            "sorted",
+            "ALTER TABLE sorted ALTER COLUMN id TYPE text COLLATE \"en-US-x-icu\"",
+        ),
+        (
+            "indexed",
+            "CREATE UNIQUE INDEX indexed_icu ON indexed (id COLLATE \"en-US-x-icu\");
+             DROP INDEX indexed_c",
+        ),
+    ] {
+        let of = table(name);
+        let cursor = reader.chunk(&of, None, limits(20)).await.unwrap().next;
+        // Nothing of it changes: it goes on where it stood.
+        let rest = reader.chunk(&of, cursor.as_deref(), limits(100)).await;
+        assert_eq!(rest.unwrap().rows.len(), 10, "{name}");
+        world.run(sql).await;
+        let all = reader.chunk(&of, cursor.as_deref(), limits(100)).await;
+        assert_eq!(all.unwrap().rows.len(), 30, "{name}");
+    }
+}
+
 /// A row filter of the publication holds for both ways: a row that leaves it is gone, one that
 /// comes into it is new, and a snapshot reads no others.
 #[tokio::test]
