@@ -44,7 +44,8 @@ type Cursor = (
 );
 
 impl Order {
-    /// The order of the unique index on these columns of a table; `None` when there is none.
+    /// The order of the unique index on these columns of a table; `None` when there is none. One that
+    /// is checked only at a transaction's end will do: a snapshot sees no transaction before its end.
     pub(crate) async fn read(
         client: &Client,
         table: &TableName,
@@ -70,7 +71,7 @@ impl Order {
                    LEFT JOIN pg_catalog.pg_collation c ON c.oid = k.collation_oid
                    LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace
                   WHERE tn.nspname = $1 AND t.relname = $2
-                    AND i.indisunique AND i.indisvalid AND i.indimmediate
+                    AND i.indisunique AND i.indisvalid
                     AND i.indpred IS NULL AND i.indexprs IS NULL AND k.place <= i.indnkeyatts
                   GROUP BY i.indexrelid, i.indrelid, i.indisprimary
                  HAVING pg_catalog.array_agg(a.attname::pg_catalog.text ORDER BY k.place) = $3
