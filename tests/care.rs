@@ -178,3 +178,50 @@ async fn a_source_is_looked_after_from_setup_to_failover() {
     assert!(agent.terminate(Duration::from_secs(30)).await.is_some());
     assert_eq!(receiver.held().violations, Vec::<String>::new());
 }
+
+/// A table whose reading does not go on is trouble, although its source runs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_is_not_read_on_is_trouble() {
+    let server = PostgresServer::start(PostgresOptions::default());
+    server.create_database("erp").await;
+    let db = server.connect("erp").await;
+    let sql = "CREATE TABLE item (sku text PRIMARY KEY, name text);
+         INSERT INTO item VALUES ('A', 'a'); CREATE ROLE clerk LOGIN REPLICATION";
+    db.batch_execute(sql).await.unwrap();
+    let receiver = Receiver::start(1, Faults::default()).await;
+    let site = tempfile::tempdir().unwrap();
+    let folder = site.path();
+    settle(folder, server.port(), receiver.url());
+    std::fs::write(folder.join("mapping.yaml"), MAPPING).unwrap();
+    let prepare = ["source", "prepare", "--apply", "--user", "postgres"];
+    let (code, shown) = command(BINARY, folder, &prepare);
+    assert_eq!(code, Some(0), "{shown}");
+    let mut agent = Agent::start(BINARY, folder);
+    arrives(&receiver, &agent, "A").await;
+    let proven = |source: &Value| source["look"]["heartbeat_took_ms"].is_number();
+    status(&agent, folder, proven).await;
+    let (code, shown) = command(BINARY, folder, &["status"]);
+    assert_eq!(code, Some(0), "{shown}");
+
+    db.batch_execute("REVOKE SELECT ON item FROM clerk")
+        .await
+        .unwrap();
+    let resync = ["source", "resync", "--source", "erp", "--table", "item"];
+    let (code, shown) = command(BINARY, folder, &resync);
+    assert_eq!(code, Some(0), "{shown}");
+    let stuck = |source: &Value| source["tables"][0]["problem"].is_string() && proven(source);
+    let source = status(&agent, folder, stuck).await;
+    assert!(source["problem"].is_null(), "{source:#}");
+    let (code, shown) = command(BINARY, folder, &["status"]);
+    assert!(shown.contains("It does not go on"), "{shown}");
+    assert_eq!(code, Some(1), "{shown}");
+
+    db.batch_execute("GRANT SELECT ON item TO clerk")
+        .await
+        .unwrap();
+    let done = |source: &Value| source["tables"][0]["done"] == true && proven(source);
+    status(&agent, folder, done).await;
+    let (code, shown) = command(BINARY, folder, &["status"]);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(agent.terminate(Duration::from_secs(30)).await.is_some());
+}

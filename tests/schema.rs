@@ -171,7 +171,7 @@ async fn what_needs_what_is_gone_is_held_and_the_rest_goes_on() {
         )
         .await;
     world.comes(&agent, PRODUCT, "13", "name", "three").await;
-    let changed = "the source's tables have changed, rows that need what is gone are held";
+    let changed = "the source's tables have changed, rows that need what changed are held";
     assert!(agent.logged(changed, SOON).await, "{}", agent.log());
     let (code, shown) = world.command(&["map", "check", "mapping.yaml", "--source", "erp"]);
     assert_ne!(code, Some(0), "{shown}");
@@ -211,6 +211,30 @@ async fn what_needs_what_is_gone_is_held_and_the_rest_goes_on() {
     world.map(&mended);
     world.comes(&agent, STOCK, "a|J", "allocated", "50").await;
     world.says(&agent, unfound, false).await;
+
+    // A column of another type, and the agent started anew: the same, and it starts.
+    agent.kill();
+    world
+        .run(
+            "ALTER TABLE stock ALTER COLUMN bin TYPE text;
+             UPDATE stock SET bin = 'A-13', quantity = 21 WHERE item = 'a'",
+        )
+        .await;
+    agent = Agent::start(BINARY, world.folder.path());
+    world.comes(&agent, STOCK, "a|MAIN", "on_hand", "21").await;
+    assert!(agent.logged(changed, SOON).await, "{}", agent.log());
+    let retyped = "its text cannot become a decimal";
+    world.says(&agent, retyped, true).await;
+    let has = world.receiver.held().body(STOCK, "ACME|a|J").cloned();
+    assert_eq!(has.unwrap()["on_hand"], "12", "held, not guessed");
+    world
+        .run(
+            "ALTER TABLE stock ALTER COLUMN bin TYPE int USING replace(bin, 'A-', '')::int;
+             UPDATE stock SET bin = 14 WHERE item = 'a'",
+        )
+        .await;
+    world.comes(&agent, STOCK, "a|J", "on_hand", "14").await;
+    world.says(&agent, retyped, false).await;
 
     // A table that is gone, and another in its place.
     world

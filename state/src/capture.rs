@@ -289,8 +289,12 @@ fn scope(db: &Connection, source: i64) -> Result<String, StoreError> {
         .query_row([source], |row| row.get(0))?)
 }
 
-/// Takes away what is held of a rule's row; false where nothing was.
+/// Takes away what is held of a rule's row; false where nothing was. Whatever has no row's key, such
+/// as the end of a key that several rows made, says nothing of the rows that have none either.
 fn settle(db: &Connection, source: i64, rule: &str, row_key: &str) -> Result<bool, StoreError> {
+    if row_key.is_empty() {
+        return Ok(false);
+    }
     let settled = db
         .prepare_cached("DELETE FROM held WHERE source = ?1 AND rule = ?2 AND row_key = ?3")?
         .execute(params![source, rule, row_key])?;

@@ -12,7 +12,8 @@ pub struct PublishedBody {
     /// The body.
     pub body: Body,
     /// It may not stand in for what the log left out: another rule told it, or the rule as it was
-    /// before it changed, or an open held change of the same row is newer.
+    /// before it changed, or before its table was to be read again because changes may have gone
+    /// unseen; or an open held change of the same row is newer.
     pub outdated: bool,
 }
 
@@ -34,7 +35,7 @@ impl Store {
                 let found: Option<(Option<String>, bool)> = db
                     .prepare_cached(
                         "SELECT body, rule <> ?4
-                           OR generation < coalesce((SELECT r.formed FROM rule r
+                           OR generation < coalesce((SELECT r.generation FROM rule r
                              WHERE r.source = ?1 AND r.name = ?4), 0)
                            OR version < (SELECT printf('%010d/', s.epoch) FROM source s
                              WHERE s.id = ?1)

@@ -229,7 +229,8 @@ impl Store {
             .await
     }
 
-    /// Remembers why a table's reading does not go on, for `status`; its next chunk forgets it.
+    /// Remembers why a table's reading does not go on, for `status`; its next chunk forgets it. How
+    /// fast it is read is counted from a pause's end on.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -243,7 +244,9 @@ impl Store {
         self.writer
             .run(move |db| {
                 db.execute(
-                    "UPDATE snapshot SET problem = ?3, paused_until = ?4
+                    "UPDATE snapshot SET problem = ?3, paused_until = ?4,
+                       run_at = coalesce(?4, run_at),
+                       run_rows = CASE WHEN ?4 IS NULL THEN run_rows ELSE row_count END
                      WHERE source = ?1 AND table_name = ?2 AND NOT done",
                     params![source, table, problem, paused_until.map(millis)],
                 )?;
@@ -314,10 +317,12 @@ pub(crate) fn chunk_done(
         .prepare_cached(
             "UPDATE snapshot SET cursor = ?3, done = ?4 AND NOT once_more,
                row_count = CASE WHEN ?4 AND once_more THEN 0 ELSE row_count + ?5 END,
-               run_rows = CASE WHEN ?4 AND once_more THEN 0 ELSE run_rows END,
+               run_rows = CASE WHEN ?4 AND once_more THEN 0
+                 WHEN paused_until > ?6 THEN run_rows + ?5 ELSE run_rows END,
                run_at = CASE WHEN ?4 AND once_more THEN ?6 ELSE run_at END,
                once_more = once_more AND NOT ?4, read_at = ?6, problem = NULL,
-               paused_until = NULL, done_at = CASE WHEN ?4 AND NOT once_more THEN ?6 END
+               paused_until = CASE WHEN paused_until > ?6 THEN paused_until END,
+               done_at = CASE WHEN ?4 AND NOT once_more THEN ?6 END
              WHERE source = ?1 AND table_name = ?2 RETURNING NOT done",
         )?
         .query_row(

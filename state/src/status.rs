@@ -151,6 +151,7 @@ fn tables(db: &Connection, source: &str) -> Result<Vec<SnapshotStatus>, StoreErr
         let rows = count(row.get(3)?);
         let estimate = row.get::<_, Option<i64>>(4)?.map(count);
         let in_run = rows.saturating_sub(count(row.get(6)?));
+        let paused_until: Option<i64> = row.get(8)?;
         let millis = run_at.zip(read_at).map_or(0, |(run, read)| read - run);
         let rows_per_second = (!done && millis > 0 && in_run > 0)
             .then(|| in_run.saturating_mul(1_000) / count(millis));
@@ -166,8 +167,9 @@ fn tables(db: &Connection, source: &str) -> Result<Vec<SnapshotStatus>, StoreErr
             estimate,
             rows_per_second,
             eta_seconds,
-            read_at: moment(run_at.max(read_at)),
-            paused_until: moment(row.get(8)?),
+            // It goes on only when its pause ends.
+            read_at: moment(run_at.filter(|_| paused_until.is_none()).max(read_at)),
+            paused_until: moment(paused_until),
             problem: row.get(9)?,
         })
     })?;

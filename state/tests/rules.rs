@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{NOW, World, mapping, position, product};
+use common::{NOW, World, mapping, position, product, tombstone};
 use contract::EventType;
 use rusqlite::Connection;
 use state::{CaptureCommit, ChunkDone, FILE_NAME, RuleInForce, RuleProgress, Stage, Store};
@@ -260,6 +260,34 @@ async fn what_is_held_of_rows_without_a_key_hinders_no_end_and_does_not_pile_up(
     world.commit(vec![known], 2).await;
     open(&world, &[rule("products", "2", STATE)]).await;
     assert_eq!(held_items(&world), 1, "the reading holds it anew");
+}
+
+/// The end of a key of a rule over several tables names no row: it settles none that has no key.
+#[tokio::test]
+async fn what_has_no_row_settles_nothing_of_rows_without_a_key() {
+    let world = World::new().await;
+    open(&world, &[rule("products", "1", STATE)]).await;
+    let nameless = held("products", STATE, "", None);
+    world
+        .commit(vec![product("A", 1, "a"), nameless.clone()], 1)
+        .await;
+    let state::Item::Event(mut end) = tombstone("A", 2) else {
+        unreachable!("a tombstone is an event")
+    };
+    (end.row_key, end.related) = (String::new(), true);
+    let settled = state::Item::Settled {
+        rule: "products".to_owned(),
+        row_key: String::new(),
+    };
+    world
+        .commit(vec![state::Item::Event(end), settled], 2)
+        .await;
+    assert_eq!(held_items(&world), 1, "nobody knows what became of the row");
+    // Read again, the row is held once; told by another form of its rule, anew.
+    world.commit(vec![nameless], 3).await;
+    assert_eq!(held_items(&world), 1);
+    open(&world, &[rule("products", "2", STATE)]).await;
+    assert_eq!(held_items(&world), 0);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use contract::{CapturedTable, SourceError, TableName, TableShape};
 use tokio_postgres::Client;
 
 use crate::connect::{self, classify};
+use crate::published::{self, Published};
 use crate::settings::Settings;
 
 /// A column.
@@ -41,9 +42,9 @@ pub(crate) struct Table {
     pub(crate) name: TableName,
     /// Partitioned: rows live in other tables.
     pub(crate) partitioned: bool,
-    /// Of its partitions, one by whose rows the log has nothing to tell, and whether there is one
-    /// of which the log does not tell the whole old row.
-    pub(crate) unidentified: Option<TableName>,
+    /// Of its partitions, one by whose rows the log has nothing to tell, with its replica identity,
+    /// and whether there is one of which the log does not tell the whole old row.
+    pub(crate) unidentified: Option<(TableName, u8)>,
     pub(crate) partial: bool,
     /// A table that inherits from it and is no partition: its rows are its own.
     pub(crate) child: Option<TableName>,
@@ -74,7 +75,6 @@ impl Table {
             return Ok(None);
         };
         let oid: u32 = row.get(0);
-        let identity: String = row.get(2);
         let columns = client
             .query(
                 "SELECT a.attname, a.atttypid, tn.nspname, t.typname, a.attnotnull,
@@ -113,7 +113,8 @@ impl Table {
                              ELSE EXISTS (SELECT 1 FROM pg_catalog.pg_index i
                                            WHERE i.indrelid = c.oid AND i.indisvalid AND i.indimmediate
                                              AND CASE c.relreplident WHEN 'i' THEN i.indisreplident
-                                                                     ELSE i.indisprimary END) END
+                                                                     ELSE i.indisprimary END) END,
+                        c.relreplident::pg_catalog.text
                    FROM pg_catalog.pg_class c
                    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                   WHERE c.relkind IN ('r', 'f') AND c.oid IN (
@@ -129,8 +130,9 @@ impl Table {
             .await
             .map_err(failed)?;
         let below_it = |fits: &dyn Fn(&tokio_postgres::Row) -> bool| {
-            let found = below.iter().find(|row| fits(row));
-            found.map(|row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)))
+            let found = below.iter().find(|row| fits(row))?;
+            let name = TableName::new(found.get::<_, String>(0), found.get::<_, String>(1));
+            Some((name, identity_of(found.get(5))))
         };
         let partition = |row: &tokio_postgres::Row| row.get::<_, bool>(2);
         Ok(Some(Self {
@@ -138,8 +140,8 @@ impl Table {
             partitioned: row.get(1),
             unidentified: below_it(&|row| partition(row) && !row.get::<_, bool>(4)),
             partial: below_it(&|row| partition(row) && !row.get::<_, bool>(3)).is_some(),
-            child: below_it(&|row| !partition(row)),
-            identity: identity.bytes().next().unwrap_or(b'd'),
+            child: below_it(&|row| !partition(row)).map(|(name, _)| name),
+            identity: identity_of(row.get(2)),
             columns: columns
                 .iter()
                 .map(|row| Column {
@@ -240,25 +242,32 @@ impl Table {
 
     /// The SQL that gives the log something to tell a row by, for a table that has no primary key.
     pub(crate) fn identity_fix(&self) -> String {
-        if let Some(partition) = &self.unidentified {
+        if let Some((partition, identity)) = &self.unidentified {
+            let fix = identity_sql(partition, "FULL", without_index(*identity));
             let table = connect::table(partition);
-            return format!(
-                "for {table} and every other partition without a primary key: ALTER TABLE {table} \
-                 REPLICA IDENTITY FULL; undo: ALTER TABLE {table} REPLICA IDENTITY DEFAULT"
-            );
+            return format!("for {table} and every other partition without a primary key: {fix}");
         }
-        let table = connect::table(&self.name);
         let usable = |index: &&Unique| index.immediate && self.all_not_null(&index.columns);
         match self.uniques.iter().find(usable) {
-            Some(index) => format!(
-                "ALTER TABLE {table} REPLICA IDENTITY USING INDEX {}; undo: ALTER TABLE {table} \
-                 REPLICA IDENTITY DEFAULT",
-                connect::name(&index.name)
-            ),
-            None => format!(
-                "ALTER TABLE {table} REPLICA IDENTITY FULL; undo: ALTER TABLE {table} REPLICA \
-                 IDENTITY DEFAULT"
-            ),
+            Some(index) => {
+                let index = format!("USING INDEX {}", connect::name(&index.name));
+                identity_sql(&self.name, &index, &self.identity_now())
+            }
+            None => self.whole_identity(),
+        }
+    }
+
+    /// The SQL that has the log tell whole old rows.
+    pub(crate) fn whole_identity(&self) -> String {
+        identity_sql(&self.name, "FULL", &self.identity_now())
+    }
+
+    /// The replica identity it has, in SQL.
+    fn identity_now(&self) -> String {
+        let index = self.uniques.iter().find(|unique| unique.identity);
+        match index.filter(|_| self.identity == b'i') {
+            Some(index) => format!("USING INDEX {}", connect::name(&index.name)),
+            None => without_index(self.identity).to_owned(),
         }
     }
 
@@ -279,6 +288,26 @@ impl Table {
         }
         self.identity_columns().is_some_and(<[String]>::is_empty)
     }
+}
+
+/// A replica identity as the catalogue has it.
+fn identity_of(text: &str) -> u8 {
+    text.bytes().next().unwrap_or(b'd')
+}
+
+/// A replica identity that no index is named for, in SQL. One whose index is gone is as none.
+fn without_index(identity: u8) -> &'static str {
+    match identity {
+        b'f' => "FULL",
+        b'd' => "DEFAULT",
+        _ => "NOTHING",
+    }
+}
+
+/// The SQL that gives a table another replica identity, and its undo.
+pub(crate) fn identity_sql(table: &TableName, identity: &str, before: &str) -> String {
+    let alter = format!("ALTER TABLE {} REPLICA IDENTITY", connect::table(table));
+    format!("{alter} {identity}; undo: {alter} {before}")
 }
 
 /// The shape of rows with these columns.
@@ -303,6 +332,9 @@ pub(crate) fn shape(
     }))
 }
 
+/// What a publication may tell of.
+const OPERATIONS: [&str; 4] = ["insert", "update", "delete", "truncate"];
+
 /// A publication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Publication {
@@ -315,26 +347,16 @@ pub(crate) struct Publication {
     pub(crate) tables: Vec<Published>,
 }
 
-/// A published table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Published {
-    pub(crate) table: TableName,
-    /// The published columns; `None` = all (always before PostgreSQL 15).
-    pub(crate) columns: Option<Vec<String>>,
-    /// Only rows that pass this condition are published; `None` = all.
-    pub(crate) filter: Option<String>,
-    /// A computed column among `columns` is in the log: since PostgreSQL 18. Before, the list names
-    /// them all, and the log none.
-    computed: bool,
-}
-
 impl Published {
     /// Whether the log tells a column.
     pub(crate) fn tells(&self, column: &Column) -> bool {
-        match &self.columns {
-            Some(listed) => (self.computed || !column.generated) && listed.contains(&column.name),
-            None => !column.generated,
-        }
+        !column.generated && self.columns.is_none() || self.tells_computed(&column.name)
+    }
+
+    /// Whether the log tells this column although it may be computed: only what is listed is.
+    pub(crate) fn tells_computed(&self, column: &str) -> bool {
+        let listed = self.columns.iter().flatten();
+        listed.into_iter().any(|name| name == column)
     }
 }
 
@@ -344,8 +366,7 @@ impl Publication {
         let failed = |error| classify(&format!("read publication \"{name}\""), &error);
         let row = client
             .query_opt(
-                "SELECT pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot, p.oid,
-                        pg_catalog.to_jsonb(p) ? 'pubgencols'
+                "SELECT pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot, p.oid
                    FROM pg_catalog.pg_publication p WHERE pubname = $1",
                 &[&name],
             )
@@ -354,22 +375,12 @@ impl Publication {
         let Some(row) = row else {
             return Ok(None);
         };
-        let operations = ["insert", "update", "delete", "truncate"];
-        let untold = (0..4)
-            .filter(|n| !row.get::<_, bool>(*n))
-            .map(|n| operations[n]);
-        // Before 15 the view has neither columns nor filters: a row made of it lacks the fields.
-        let tables = client
-            .query(
-                "SELECT p.schemaname, p.tablename,
-                        pg_catalog.to_jsonb(p) -> 'attnames' #>> '{}',
-                        pg_catalog.to_jsonb(p) ->> 'rowfilter'
-                   FROM pg_catalog.pg_publication_tables p WHERE p.pubname = $1",
-                &[&name],
-            )
-            .await
-            .map_err(failed)?;
-        let (oid, computed): (u32, bool) = (row.get(5), row.get(6));
+        let untold = OPERATIONS.iter().enumerate();
+        let untold = untold
+            .filter(|(n, _)| !row.get::<_, bool>(*n))
+            .map(|(_, operation)| *operation);
+        let tables = published::read(client, name).await?;
+        let oid: u32 = row.get(5);
         let members = client
             .query(
                 "SELECT n.nspname, c.relname FROM pg_catalog.pg_publication_rel r
@@ -382,20 +393,11 @@ impl Publication {
         let members = members.iter();
         let members =
             members.map(|row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)));
-        let tables = tables.iter().map(|row| {
-            let columns: Option<String> = row.get(2);
-            Published {
-                table: TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)),
-                columns: columns.and_then(|json| serde_json::from_str(&json).ok()),
-                filter: row.get(3),
-                computed,
-            }
-        });
         Ok(Some(Self {
             untold: untold.collect(),
             via_root: row.get(4),
             members: members.collect(),
-            tables: tables.collect(),
+            tables,
         }))
     }
 
@@ -410,6 +412,15 @@ pub(crate) fn publish_sql(
     publication: Option<&Publication>,
     tables: &[Table],
 ) -> Vec<String> {
+    publishing(settings, publication, tables).0
+}
+
+/// The SQL that publishes `tables`, given what is published now, and its undo in reverse order.
+pub(crate) fn publishing(
+    settings: &Settings,
+    publication: Option<&Publication>,
+    tables: &[Table],
+) -> (Vec<String>, Vec<String>) {
     let name = connect::name(&settings.publication);
     let untold: Vec<&Table> = tables
         .iter()
@@ -439,24 +450,36 @@ pub(crate) fn publish_sql(
         } else {
             format!(" FOR TABLE {missing}")
         };
-        return vec![format!(
+        let create = format!(
             "CREATE PUBLICATION {name}{tables} \
              WITH (publish = 'insert, update, delete, truncate'{root})"
-        )];
+        );
+        return (vec![create], vec![format!("DROP PUBLICATION {name}")]);
     };
-    let mut sql = Vec::new();
+    let (mut sql, mut undo) = (Vec::new(), Vec::new());
+    let mut alter = |to: String, back: String| {
+        sql.push(format!("ALTER PUBLICATION {name} {to}"));
+        undo.push(format!("ALTER PUBLICATION {name} {back}"));
+    };
     if !publication.untold.is_empty() {
-        sql.push(format!(
-            "ALTER PUBLICATION {name} SET (publish = 'insert, update, delete, truncate')"
-        ));
+        let told = OPERATIONS.iter();
+        let told = told.filter(|operation| !publication.untold.contains(operation));
+        let told: Vec<&str> = told.copied().collect();
+        alter(
+            format!("SET (publish = '{}')", OPERATIONS.join(", ")),
+            format!("SET (publish = '{}')", told.join(", ")),
+        );
     }
     if !publication.via_root && untold.iter().any(|table| table.partitioned) {
-        sql.push(format!(
-            "ALTER PUBLICATION {name} SET (publish_via_partition_root = true)"
-        ));
+        let root = |on: bool| format!("SET (publish_via_partition_root = {on})");
+        alter(root(true), root(false));
     }
     if !missing.is_empty() {
-        sql.push(format!("ALTER PUBLICATION {name} ADD TABLE {missing}"));
+        alter(
+            format!("ADD TABLE {missing}"),
+            format!("DROP TABLE {missing}"),
+        );
     }
-    sql
+    undo.reverse();
+    (sql, undo)
 }

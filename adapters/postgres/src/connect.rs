@@ -13,7 +13,7 @@ use crate::tls;
 use crate::wire::{self, Failure, Login, Reading, Replication};
 
 /// Who we are in `pg_stat_activity`.
-const APPLICATION: &str = "lighterman";
+pub(crate) const APPLICATION: &str = "lighterman";
 /// What prepares a database for us.
 pub(crate) const RESYNC: &str = "if the slot is there and its log is lost, SELECT \
      pg_drop_replication_slot(..); then lighterman source prepare --apply, and lighterman source \
@@ -32,11 +32,13 @@ const PINNED: &[(&str, &str)] = &[
     ("extra_float_digits", "3"),
     ("timezone", "UTC"),
     ("bytea_output", "hex"),
-    ("lc_monetary", "C"),
     ("xmlbinary", "base64"),
     ("quote_all_identifiers", "off"),
 ];
-const SEARCH_PATH: (&str, &str) = ("search_path", "pg_catalog");
+/// As those above, but set after the login where there are statements: what the login says would be
+/// the default of the session, and the database's own is needed as well (for the path a mapping's
+/// own statement is run with, and for the coins of the type `money`).
+const SET_AFTER: &[(&str, &str)] = &[("search_path", "pg_catalog"), ("lc_monetary", "C")];
 const READ_ONLY: (&str, &str) = ("default_transaction_read_only", "on");
 
 const UTF8: &str = "UTF8";
@@ -57,8 +59,9 @@ pub(crate) async fn connect(settings: &Settings, rights: Rights) -> Result<Clien
     let connecting = async {
         let client = open(settings, &options(Some(rights)), &place).await?;
         reached(&client, rights, &place).await?;
-        let (name, value) = SEARCH_PATH;
-        let mut sql = format!("SET {name} = '{value}'");
+        let set = SET_AFTER.iter();
+        let set = set.map(|(name, value)| format!("SET {name} = '{value}'"));
+        let mut sql = set.collect::<Vec<_>>().join("; ");
         if encoding(&client).await? != UTF8 {
             // Our own connection, as was just seen: no pooler hands this on to anybody.
             let _ = write!(sql, "; SET client_encoding = '{SQL_ASCII}'");
@@ -84,12 +87,11 @@ pub(crate) async fn timezone(settings: &Settings) -> Result<String, SourceError>
 
 /// Our session settings go with the login and not as statements: a pooler would leave those behind
 /// for whoever gets the server's connection after us, and an ERP that suddenly can only read is
-/// worse than no agent. The search path is the exception, since what the login says would become
-/// the default that a mapping's own statement is run with.
+/// worse than no agent. What is in [`SET_AFTER`] is the exception.
 fn options(rights: Option<Rights>) -> String {
     let more: &[(&str, &str)] = match rights {
         // A replication connection runs no statements.
-        None => &[SEARCH_PATH],
+        None => SET_AFTER,
         Some(Rights::Read) => &[
             READ_ONLY,
             ("statement_timeout", "60s"),
@@ -301,7 +303,7 @@ pub(crate) async fn replicate(
         publication: &settings.publication,
         from: start,
         acknowledged,
-        system: server.system(),
+        server: &server.to_string(),
     };
     let starting = async {
         let started = wire::start(&login, &reading).await;
@@ -458,6 +460,13 @@ const PASSWORD: &str = "set user and password in the settings; where they are ri
 const NO_ENTRY: &str = "allow the user in the server's pg_hba.conf; where it asks for a client \
      certificate, set cert_file and key_file; where it asks for TLS, set tls";
 
+/// The log keeps the old text for ever.
+const NO_UTF8: &str = "a text in the database cannot be told as UTF-8: find it by reading the table with \
+     client_encoding = 'UTF8', and correct the text there. While a table is read that is enough. From \
+     the log it is not, for the former text stays in it: then SELECT pg_drop_replication_slot(..), \
+     lighterman source prepare --apply, and lighterman source resync: every table is read again and \
+     compared";
+
 /// What a server's error code means (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
 pub(crate) fn by_code(doing: &str, code: &str, message: &str) -> SourceError {
     // Messages of these classes quote the data they complain about.
@@ -476,10 +485,7 @@ pub(crate) fn by_code(doing: &str, code: &str, message: &str) -> SourceError {
         "28000" => denied(NO_ENTRY),
         _ if code.starts_with("28") => denied(AUTHENTICATION),
         "3D000" => denied("set the database's name in the settings"),
-        "22021" | "22P05" => denied(
-            "a text in the database cannot be told as UTF-8: find it by reading the table with \
-             client_encoding = 'UTF8', and correct it there",
-        ),
+        "22021" | "22P05" => denied(NO_UTF8),
         "42501" => denied("lighterman check names the missing right and the SQL that grants it"),
         // A slot that was dropped, or a publication the slot is older than.
         "42704" => denied(PREPARE),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use contract::{ColumnInfo, ColumnKind, SourceError, TableInfo, TableName};
 use tokio_postgres::Client;
 
+use crate::catalogue::Publication;
 use crate::connect::{self, Rights, classify};
 use crate::settings::Settings;
 use crate::values::{Kind, Kinds};
@@ -21,7 +22,7 @@ pub(crate) async fn describe(
 ) -> Result<Vec<TableInfo>, SourceError> {
     let asked = async {
         let client = connect::connect(settings, Rights::Read).await?;
-        read(&client, tables).await
+        read(&client, settings, tables).await
     };
     tokio::time::timeout(ANSWER_MAX, asked)
         .await
@@ -31,7 +32,11 @@ pub(crate) async fn describe(
         })
 }
 
-async fn read(client: &Client, tables: &[TableName]) -> Result<Vec<TableInfo>, SourceError> {
+async fn read(
+    client: &Client,
+    settings: &Settings,
+    tables: &[TableName],
+) -> Result<Vec<TableInfo>, SourceError> {
     let failed = |error| classify("read tables", &error);
     let schemas: Vec<&str> = tables.iter().map(|table| table.schema.as_str()).collect();
     let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
@@ -57,15 +62,23 @@ async fn read(client: &Client, tables: &[TableName]) -> Result<Vec<TableInfo>, S
     let oids: Vec<u32> = listed.iter().map(|row| row.get(0)).collect();
     let mut columns = columns(client, &oids).await?;
     let mut keys = keys(client, &oids).await?;
+    let publication = Publication::read(client, &settings.publication).await?;
     Ok(listed
         .iter()
         .map(|row| {
             let oid: u32 = row.get(0);
+            let table = TableName::new(row.get::<_, String>(1), row.get::<_, String>(2));
+            let published = publication.as_ref().and_then(|known| known.table(&table));
+            let columns = columns.remove(&oid).unwrap_or_default().into_iter();
+            // Of what the table computes itself the log has nothing but what is published.
+            let there = columns.filter(|(column, computed)| {
+                !computed || published.is_some_and(|known| known.tells_computed(&column.name))
+            });
             // -1: never analysed.
             let rows: i64 = row.get(3);
             TableInfo {
-                table: TableName::new(row.get::<_, String>(1), row.get::<_, String>(2)),
-                columns: columns.remove(&oid).unwrap_or_default(),
+                columns: there.map(|(column, _)| column).collect(),
+                table,
                 key: keys.remove(&oid).unwrap_or_default(),
                 rows: u64::try_from(rows).ok(),
             }
@@ -73,17 +86,18 @@ async fn read(client: &Client, tables: &[TableName]) -> Result<Vec<TableInfo>, S
         .collect())
 }
 
+/// Each table's columns, and whether they are computed from others.
 async fn columns(
     client: &Client,
     oids: &[u32],
-) -> Result<HashMap<u32, Vec<ColumnInfo>>, SourceError> {
+) -> Result<HashMap<u32, Vec<(ColumnInfo, bool)>>, SourceError> {
     let rows = client
         .query(
             "SELECT a.attrelid, a.attname, a.atttypid,
-                    pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull
+                    pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull,
+                    a.attgenerated <> ''
                FROM pg_catalog.pg_attribute a
               WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped
-                AND a.attgenerated = ''
               ORDER BY a.attrelid, a.attnum",
             &[&oids],
         )
@@ -94,15 +108,19 @@ async fn columns(
     types.dedup();
     let mut kinds = Kinds::default();
     kinds.learn(client, &types).await?;
-    let mut found: HashMap<u32, Vec<ColumnInfo>> = HashMap::new();
+    let mut found: HashMap<u32, Vec<(ColumnInfo, bool)>> = HashMap::new();
     for row in &rows {
         let not_null: bool = row.get(4);
-        found.entry(row.get(0)).or_default().push(ColumnInfo {
+        let column = ColumnInfo {
             name: row.get(1),
             kind: kind(kinds.of(row.get(2))),
             nullable: !not_null,
             declared: row.get(3),
-        });
+        };
+        found
+            .entry(row.get(0))
+            .or_default()
+            .push((column, row.get(5)));
     }
     Ok(found)
 }

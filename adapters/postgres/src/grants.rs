@@ -135,7 +135,13 @@ impl Grants {
         }
         if self.create().is_some() {
             undo.push(format!("DROP ROLE {role}"));
-        } else if self.known.is_some_and(|known| !known.replicates) {
+        } else {
+            // Made by a person, perhaps for other things as well.
+            undo.push(format!(
+                "-- the role stays; where it was made for this: DROP ROLE {role}"
+            ));
+        }
+        if self.known.is_some_and(|known| !known.replicates) {
             sql.push(format!("ALTER ROLE {role} REPLICATION"));
             undo.push(format!("ALTER ROLE {role} NOREPLICATION"));
         }

@@ -37,10 +37,6 @@ impl Identity {
         })
     }
 
-    pub(crate) fn system(&self) -> &str {
-        &self.system
-    }
-
     /// Asks a primary server who it is.
     pub(crate) async fn read(client: &Client, settings: &Settings) -> Result<Self, SourceError> {
         let doing = "read the server's identity";

@@ -29,6 +29,7 @@ mod look;
 mod lsn;
 mod order;
 mod prepare;
+mod published;
 mod pulse;
 mod query;
 mod server;

@@ -16,6 +16,8 @@ pub(crate) struct Order {
     pub(crate) table: u32,
     /// The columns' numbers in the table: they stay when a column is renamed.
     pub(crate) key: Vec<i16>,
+    /// What decides how each compares: its type's number in the database, and its collation's.
+    pub(crate) compared: Vec<(u32, u32)>,
     /// The collation of each, as SQL, where its type has any.
     pub(crate) collations: Vec<Option<String>>,
 }
@@ -31,11 +33,19 @@ pub(crate) struct Place {
     pub(crate) until: Option<String>,
 }
 
-/// A place as it is stored, with the table's number and its key's.
-type Cursor = (u32, Vec<i16>, Vec<String>, Option<String>, Option<String>);
+/// A place as it is stored, with what says that it is one of this order.
+type Cursor = (
+    u32,
+    Vec<i16>,
+    Vec<(u32, u32)>,
+    Vec<String>,
+    Option<String>,
+    Option<String>,
+);
 
 impl Order {
-    /// The order of the unique index on these columns of a table; `None` when there is none.
+    /// The order of the unique index on these columns of a table; `None` when there is none. One that
+    /// is checked only at a transaction's end will do: a snapshot sees no transaction before its end.
     pub(crate) async fn read(
         client: &Client,
         table: &TableName,
@@ -46,7 +56,9 @@ impl Order {
                 "SELECT i.indrelid,
                         pg_catalog.array_agg(k.attnum ORDER BY k.place),
                         pg_catalog.array_agg(n.nspname::pg_catalog.text ORDER BY k.place),
-                        pg_catalog.array_agg(c.collname::pg_catalog.text ORDER BY k.place)
+                        pg_catalog.array_agg(c.collname::pg_catalog.text ORDER BY k.place),
+                        pg_catalog.array_agg(a.atttypid ORDER BY k.place),
+                        pg_catalog.array_agg(k.collation_oid ORDER BY k.place)
                    FROM pg_catalog.pg_index i
                    JOIN pg_catalog.pg_class t ON t.oid = i.indrelid
                    JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace
@@ -59,7 +71,7 @@ impl Order {
                    LEFT JOIN pg_catalog.pg_collation c ON c.oid = k.collation_oid
                    LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace
                   WHERE tn.nspname = $1 AND t.relname = $2
-                    AND i.indisunique AND i.indisvalid AND i.indimmediate
+                    AND i.indisunique AND i.indisvalid
                     AND i.indpred IS NULL AND i.indexprs IS NULL AND k.place <= i.indnkeyatts
                   GROUP BY i.indexrelid, i.indrelid, i.indisprimary
                  HAVING pg_catalog.array_agg(a.attname::pg_catalog.text ORDER BY k.place) = $3
@@ -75,9 +87,11 @@ impl Order {
                 let (schema, collation) = (schema.as_ref()?, collation.as_ref()?);
                 Some(format!("{}.{}", name(schema), name(collation)))
             });
+            let (types, orders): (Vec<u32>, Vec<u32>) = (row.get(4), row.get(5));
             Self {
                 table: row.get(0),
                 key: row.get(1),
+                compared: types.into_iter().zip(orders).collect(),
                 collations: collations.collect(),
             }
         }))
@@ -92,22 +106,25 @@ impl Order {
     }
 
     /// Where reading goes on: at the first row, also where the cursor is of another table of this
-    /// name or of another key. What is read again is told once all the same, and what was never
-    /// read would not be missed by anyone.
+    /// name, of another key or of the same one in another order. What is read again is told once
+    /// all the same, and what was never read would not be missed by anyone.
     pub(crate) fn place(&self, cursor: Option<&str>, table: &TableName) -> Place {
         let Some(cursor) = cursor else {
             return Place::default();
         };
         let known = serde_json::from_str::<Cursor>(cursor).ok();
-        let known = known.filter(|(of, key, at, ..)| {
-            *of == self.table && *key == self.key && [0, key.len()].contains(&at.len())
+        let known = known.filter(|(of, key, compared, at, ..)| {
+            *of == self.table
+                && *key == self.key
+                && *compared == self.compared
+                && [0, key.len()].contains(&at.len())
         });
-        let Some((_, _, at, from, until)) = known else {
+        let Some((_, _, _, at, from, until)) = known else {
             tracing::warn!(
                 stage = "snapshot",
                 table = %table,
-                "the table is another than when its snapshot began, or has another key: it is read \
-                 from its first row again"
+                "the table is another than when its snapshot began, or its key is another or stands in \
+                 another order: it is read from its first row again"
             );
             return Place::default();
         };
@@ -119,6 +136,7 @@ impl Order {
         let cursor: Cursor = (
             self.table,
             self.key.clone(),
+            self.compared.clone(),
             place.at,
             place.from,
             place.until,
@@ -169,6 +187,7 @@ mod tests {
         let order = Order {
             table: 7,
             key: vec![1],
+            compared: vec![(25, 100)],
             collations: vec![None],
         };
         let table = TableName::new("s", "t");

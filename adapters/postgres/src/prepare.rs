@@ -6,12 +6,15 @@
 use contract::{CapturedTable, Login, Preparation, SourceError};
 use tokio_postgres::Client;
 
-use crate::catalogue::{Publication, Table, publish_sql};
+use crate::catalogue::{Publication, Table, publishing};
 use crate::connect::{self, PREPARE, Rights, classify};
 use crate::grants::Grants;
 use crate::settings::Settings;
 use crate::slot::Slot;
 use crate::{identity, wait};
+
+/// What the name of a publication begins with that the settings do not name.
+const OURS: &str = "lighterman_";
 
 /// Says what is to be done, and does it with `apply`; as `login` where one is given, for the role
 /// that the settings name.
@@ -110,6 +113,17 @@ pub(crate) async fn create_slot_sql(
     ))
 }
 
+/// What becomes of a publication that was there before. One of our own name is one that we made, as
+/// long as nothing was to be changed about it now: who changed it since, nobody knows.
+fn left(settings: &Settings, changed: bool) -> String {
+    let name = connect::name(&settings.publication);
+    match (settings.publication.starts_with(OURS), changed) {
+        (true, false) => format!("DROP PUBLICATION {name}"),
+        (true, true) => format!("-- where it was made for this: DROP PUBLICATION {name}"),
+        (false, _) => format!("-- publication {name} was there before"),
+    }
+}
+
 async fn plan(
     settings: &Settings,
     captured: &[CapturedTable],
@@ -151,7 +165,8 @@ async fn plan(
     }
     let grants = Grants::read(client, &settings.user, &tables).await?;
     let (mut sql, revokes) = grants.sql();
-    sql.extend(publish_sql(settings, publication.as_ref(), &tables));
+    let (publish, unpublish) = publishing(settings, publication.as_ref(), &tables);
+    sql.extend(publish);
     let dead = slot.as_ref().is_some_and(|slot| slot.dead().is_some());
     match &slot {
         None => sql.push(create_slot),
@@ -163,10 +178,12 @@ async fn plan(
         }
         Some(_) => {}
     }
-    let mut undo = vec![
-        drop_slot,
-        format!("DROP PUBLICATION {}", connect::name(&settings.publication)),
-    ];
+    let mut undo = vec![drop_slot];
+    let changed = !unpublish.is_empty();
+    undo.extend(unpublish);
+    if publication.is_some() {
+        undo.push(left(settings, changed));
+    }
     undo.extend(revokes);
     let plan = Preparation {
         sql,

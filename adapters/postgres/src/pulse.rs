@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use contract::clock::after;
 use contract::{Heartbeat, SourceError};
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -32,6 +33,8 @@ struct State {
     met: Option<Heartbeat>,
     /// When the stream last told of a change.
     told_at: Option<Instant>,
+    /// Since when one has been on its way, or should be.
+    waits_since: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -41,6 +44,8 @@ struct Sent {
     at: Timestamp,
     since: Instant,
     took: Option<Duration>,
+    /// It could not be written, as far as we know: another is sent.
+    failed: bool,
 }
 
 /// Sends heartbeats until dropped.
@@ -73,7 +78,8 @@ impl Pulse {
             sent_at: sent.at,
             took: sent.took,
         };
-        let soon = sent.took.is_none() && sent.since.elapsed() < PATIENCE;
+        let waits = state.waits_since.filter(|_| sent.took.is_none());
+        let soon = waits.is_some_and(|since| since.elapsed() < PATIENCE);
         Some(state.met.filter(|_| soon).unwrap_or(newest))
     }
 
@@ -96,13 +102,45 @@ impl Pulse {
             sent_at: sent.at,
             took: sent.took,
         });
+        state.waits_since = None;
+    }
+
+    /// One is on its way. Whatever keeps it from being written, nothing proves the log from now on.
+    fn set_out(&self, text: String, at: Timestamp) {
+        let now = Instant::now();
+        let mut state = self.state();
+        state.waits_since.get_or_insert(now);
+        state.sent = Some(Sent {
+            text,
+            at,
+            since: now,
+            took: None,
+            failed: false,
+        });
+    }
+
+    /// The next is about to be written, as soon as the server says its time.
+    fn begin(&self) {
+        let last = self.state().sent.as_ref().map(|sent| (sent.at, sent.since));
+        if let Some((at, since)) = last {
+            // No text of a heartbeat is empty: this one is met by nothing.
+            self.set_out(String::new(), after(at, since.elapsed()));
+        }
+    }
+
+    fn failed(&self) {
+        if let Some(sent) = self.state().sent.as_mut() {
+            sent.failed = true;
+        }
     }
 
     /// When the next is due; `None` while one is on its way.
     fn due(&self) -> Option<Instant> {
         let state = self.state();
         let sent = state.sent.as_ref()?;
-        sent.took?;
+        if sent.took.is_none() {
+            return sent.failed.then_some(sent.since);
+        }
         let last = state.told_at.map_or(sent.since, |at| at.max(sent.since));
         Some(last + QUIET)
     }
@@ -130,6 +168,7 @@ impl Pulse {
                 tokio::time::sleep_until(due).await;
                 continue;
             }
+            self.begin();
             let sent = async {
                 if client.is_closed() {
                     client = connect::connect(settings, Rights::Read).await?;
@@ -139,6 +178,7 @@ impl Pulse {
             // The stream itself says what is wrong with the server.
             if let Err(error) = sent.await {
                 tracing::debug!(error = %error, "a heartbeat could not be sent");
+                self.failed();
                 tokio::time::sleep(QUIET).await;
             }
         }
@@ -160,12 +200,7 @@ impl Pulse {
             .map_err(|error| SourceError::Malformed(format!("{doing}: {error}")))?;
         let text = format!("{} {micros}", settings.slot);
         // Before it is written: it may be met at once.
-        self.state().sent = Some(Sent {
-            text: text.clone(),
-            at,
-            since: Instant::now(),
-            took: None,
-        });
+        self.set_out(text.clone(), at);
         let written = client
             .execute(
                 "SELECT pg_catalog.pg_logical_emit_message(false, $1::pg_catalog.text,
@@ -215,12 +250,7 @@ mod tests {
     use super::*;
 
     fn sent(pulse: &Pulse, text: &str) {
-        pulse.state().sent = Some(Sent {
-            text: text.to_owned(),
-            at: Timestamp::UNIX_EPOCH,
-            since: Instant::now(),
-            took: None,
-        });
+        pulse.set_out(text.to_owned(), Timestamp::UNIX_EPOCH);
     }
 
     #[tokio::test]

@@ -4,6 +4,9 @@
 //! the log before readers see it. Each chunk is one repeatable-read transaction whose snapshot
 //! ([`Sees::Transactions`]) is noted first, and the log's end after it; every transaction the
 //! snapshot sees has its commit record before that end, the chunk's mark.
+//!
+//! The table is locked before the snapshot is taken. A statement that writes a table anew leaves
+//! nothing in it for older snapshots: one taken before we waited for it would find no rows.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -56,7 +59,8 @@ struct Reading {
     /// its own (citext compares without case); with another than the index has, rows would fall
     /// between two chunks.
     search_path: String,
-    only: bool,
+    /// See [`only`].
+    only: &'static str,
 }
 
 impl TableReader {
@@ -94,10 +98,7 @@ impl TableReader {
             None => None,
         };
         let Some((now, captured)) = found else {
-            return Err(SourceError::SchemaChanged {
-                what: format!("read table {table}: it does not exist or is not captured"),
-                hint: "correct the table's name in the mapping".to_owned(),
-            });
+            return Err(absent(table));
         };
         let key = now.key(captured);
         let Some(paging) = now.paging(captured).filter(|_| !key.is_empty()) else {
@@ -153,7 +154,7 @@ impl TableReader {
             order,
             filter,
             search_path: search_path(client, &paging_oids).await?,
-            only: !now.partitioned,
+            only: only_of(now.partitioned),
             columns: names.clone(),
         };
         Ok((reading, shape(table, names, &key)?))
@@ -180,6 +181,37 @@ async fn search_path(client: &Client, types: &[u32]) -> Result<String, SourceErr
         let _ = write!(path, ", {}", name(row.get(0)));
     }
     Ok(path)
+}
+
+/// The word that keeps a statement to a table's own rows; a partitioned table has none, and is locked
+/// and read with its partitions.
+async fn only(client: &Client, table: &TableName) -> Result<&'static str, SourceError> {
+    let doing = format!("read table {table}");
+    let found = rows(
+        client,
+        &format!(
+            "SELECT c.relkind = 'p' FROM pg_catalog.pg_class c
+               JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+              WHERE n.nspname = {} AND c.relname = {} AND c.relkind IN ('r', 'p')",
+            literal(&table.schema),
+            literal(&table.name)
+        ),
+        &doing,
+    )
+    .await?;
+    let partitioned = found.first().ok_or_else(|| absent(table))?.get(0) == Some("t");
+    Ok(only_of(partitioned))
+}
+
+fn only_of(partitioned: bool) -> &'static str {
+    if partitioned { "" } else { "ONLY " }
+}
+
+fn absent(table: &TableName) -> SourceError {
+    SourceError::SchemaChanged {
+        what: format!("read table {table}: it does not exist or is not captured"),
+        hint: "correct the table's name in the mapping".to_owned(),
+    }
 }
 
 fn no_key(table: &Table, captured: &CapturedTable) -> SourceError {
@@ -211,7 +243,7 @@ impl Reading {
             .iter()
             .filter_map(|at| columns.get(*at).map(String::as_str))
             .collect();
-        let only = if self.only { "ONLY " } else { "" };
+        let only = self.only;
         let mut sql = format!(
             "SET LOCAL search_path = {}; \
              DECLARE lighterman_chunk NO SCROLL CURSOR FOR SELECT {} FROM {only}{}",
@@ -355,7 +387,7 @@ impl SnapshotReader for TableReader {
                 literal(&table.schema),
                 literal(&table.name),
                 literal(column),
-                !reading.only,
+                reading.only.is_empty(),
                 reading.order.of(0, "v.bound"),
             ),
             &doing,
@@ -429,13 +461,19 @@ impl SnapshotReader for TableReader {
     ) -> Result<SnapshotChunk, SourceError> {
         let doing = format!("read table {table}");
         let client = self.client().await?;
+        let only = only(&client, table).await?;
+        // Neither BEGIN nor LOCK takes a snapshot. Of locks this is the weakest: that of a SELECT.
         let opened = rows(
             &client,
-            "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; \
-             SELECT pg_current_snapshot()::text; \
-             SELECT pg_current_wal_insert_lsn()::text; \
-             SELECT current_setting('wal_block_size'); \
-             SELECT pg_size_bytes(current_setting('wal_segment_size'))",
+            &format!(
+                "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; \
+                 LOCK TABLE {only}{} IN ACCESS SHARE MODE; \
+                 SELECT pg_current_snapshot()::text; \
+                 SELECT pg_current_wal_insert_lsn()::text; \
+                 SELECT current_setting('wal_block_size'); \
+                 SELECT pg_size_bytes(current_setting('wal_segment_size'))",
+                connect::table(table)
+            ),
             &doing,
         )
         .await?;
@@ -446,6 +484,11 @@ impl SnapshotReader for TableReader {
         let segment = number_at(&opened, 3, &doing)?;
         let mark = lsn::border(self.epoch, lsn::record_end(end, block, segment));
         let (reading, shape) = self.reading(&client, table).await?;
+        if reading.only != only {
+            // Another table has its name since we asked: its partitions may not be locked.
+            let what = format!("{doing}: it is another table than a moment ago");
+            return Err(SourceError::Disconnected(what));
+        }
         let rows_max = limits.rows_max.max(1);
         client
             .batch_execute(&reading.sql(table, cursor, rows_max))
@@ -569,14 +612,15 @@ mod tests {
             order: Order {
                 table: 9,
                 key: vec![2, 1],
+                compared: vec![(23, 0), (25, 950)],
                 collations: vec![None, Some("\"s\".\"c\"".to_owned())],
             },
             filter: Some("c > 3".to_owned()),
             search_path: "pg_catalog, \"s\"".to_owned(),
-            only: true,
+            only: "ONLY ",
         };
         let table = TableName::new("s", "t");
-        let cursor = r#"[9,[2,1],["5","it's \\"],null,null]"#;
+        let cursor = r#"[9,[2,1],[[23,0],[25,950]],["5","it's \\"],null,null]"#;
         let sql = reading.sql(&table, Some(cursor), 7);
         assert_eq!(
             sql,
@@ -586,14 +630,19 @@ mod tests {
              AND (c > 3) ORDER BY \"c\", \"a\"\"b\" COLLATE \"s\".\"c\" LIMIT 7; SET LOCAL search_path = \
              pg_catalog"
         );
-        // Of another table or key, or of nothing: from the first row.
+        // Of another table, key or order, as an earlier version wrote it, or of nothing: from the
+        // first row.
         let first = reading.sql(&table, None, 7);
         for cursor in [
             "nonsense",
             "[\"5\"]",
-            r#"[8,[2,1],["5","x"],null,null]"#,
-            r#"[9,[1,2],["5","x"],null,null]"#,
-            r#"[9,[2,1],["5"],null,null]"#,
+            r#"[8,[2,1],[[23,0],[25,950]],["5","x"],null,null]"#,
+            r#"[9,[1,2],[[23,0],[25,950]],["5","x"],null,null]"#,
+            r#"[9,[2,1],[[20,0],[25,950]],["5","x"],null,null]"#,
+            r#"[9,[2,1],[[23,0],[25,951]],["5","x"],null,null]"#,
+            r#"[9,[2,1],[[23,0],[25,950]],["5"],null,null]"#,
+            r#"[9,[2,1],["5","x"],null,null]"#,
+            r#"[9,[2,1],[],null,"7"]"#,
         ] {
             assert_eq!(reading.sql(&table, Some(cursor), 7), first, "{cursor}");
         }

@@ -6,6 +6,7 @@
 //! about: a dead connection and a server at work on a large transaction look alike otherwise.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use contract::{
     CapturedTable, ChangeBatch, ChangeStream, Op, Position, Resume, Row, RowChange, SourceError,
     TableName, TableShape, Untold,
 };
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::Client;
@@ -30,7 +32,7 @@ use crate::settings::Settings;
 use crate::slot::Slot;
 use crate::start;
 use crate::told::Origin;
-use crate::untold::Standing;
+use crate::untold::{Seen, Standing};
 use crate::values::Kinds;
 use crate::wire::{ANSWER_MAX, Event, Failure, Replication};
 
@@ -55,6 +57,8 @@ const UNDEFINED_OBJECT: &str = "42704";
 /// Microseconds from 1970 to 2000, PostgreSQL's own zero.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
+type Look = Pin<Box<dyn Future<Output = Result<Option<Seen>, SourceError>> + Send>>;
+
 /// A running read of the log.
 pub(crate) struct LogStream {
     settings: Settings,
@@ -65,7 +69,7 @@ pub(crate) struct LogStream {
     _beating: Option<Beating>,
     tables: Vec<CapturedTable>,
     replication: Replication,
-    sql: Client,
+    sql: Arc<Client>,
     gather: Gather,
     kinds: Kinds,
     /// By the log's own number; `None` = not captured.
@@ -86,6 +90,9 @@ pub(crate) struct LogStream {
     exchange: Exchange,
     /// When the captured tables are looked at next.
     look_at: Instant,
+    /// A look that is under way, beside the log: a table that somebody has locked must not keep the
+    /// others from being told.
+    look: Option<Look>,
     looks_lost: u32,
     /// The engine has not been told yet what is not told any more.
     unsaid: bool,
@@ -128,7 +135,7 @@ pub(crate) async fn open(
         _beating: beating,
         tables: tables.to_vec(),
         replication,
-        sql,
+        sql: Arc::new(sql),
         gather: Gather::new(from.epoch, from.after.clone()),
         kinds: Kinds::default(),
         relations: HashMap::new(),
@@ -143,6 +150,7 @@ pub(crate) async fn open(
         standing,
         exchange: Exchange::default(),
         look_at: now + if unsaid { LOOK_AGAIN } else { LOOK_EVERY },
+        look: None,
         looks_lost: 0,
     })
 }
@@ -191,15 +199,6 @@ impl LogStream {
     fn event_at_hand(&mut self) -> Result<Option<Event>, SourceError> {
         let event = self.replication.at_hand();
         event.map_err(|failure| self.ended(failure))
-    }
-
-    /// An event, waited for until `until`.
-    async fn event_until(&mut self, until: Instant) -> Result<Option<Event>, SourceError> {
-        match timeout_at(until, self.replication.event()).await {
-            Ok(Ok(event)) => Ok(Some(event)),
-            Ok(Err(failure)) => Err(self.ended(failure)),
-            Err(_) => Ok(None),
-        }
     }
 
     fn ended(&self, failure: Failure) -> SourceError {
@@ -251,10 +250,15 @@ impl LogStream {
         match message {
             Message::Relation(relation) => {
                 let table = TableName::new(&relation.schema, &relation.name);
-                if self.standing.contradicts(relation.id, &table) {
+                let agrees = self.standing.agrees(relation.id, &table);
+                if !agrees {
+                    // One that began before knows nothing of it.
+                    self.look = None;
                     self.look_at = Instant::now();
                 }
-                if self.tables.iter().any(|captured| captured.table == table) {
+                // A captured table under another name is none, and another table under its name
+                // is not the captured one.
+                if agrees && self.tables.iter().any(|captured| captured.table == table) {
                     self.pending = Some((relation, table));
                 } else {
                     self.relations.insert(relation.id, None);
@@ -321,7 +325,10 @@ impl LogStream {
             return Ok(());
         };
         if unclear {
-            self.standing.unclear(&known.shape.table);
+            let told = self.standing.exchanged(&known.shape.table);
+            self.unsaid |= told;
+            // One that began before knows nothing of it.
+            self.look = None;
             self.look_at = Instant::now() + LOOK_AGAIN;
         }
         let Place {
@@ -349,7 +356,7 @@ impl LogStream {
             return Ok(());
         };
         if self.sql.is_closed() {
-            self.sql = connect::connect(&self.settings, Rights::Read).await?;
+            self.sql = Arc::new(connect::connect(&self.settings, Rights::Read).await?);
         }
         let captured = self.tables.iter().find(|captured| captured.table == *name);
         let known = match captured {
@@ -378,7 +385,7 @@ impl LogStream {
         let silence = since.elapsed().as_secs();
         let asking = async {
             if self.sql.is_closed() {
-                self.sql = connect::connect(&self.settings, Rights::Read).await?;
+                self.sql = Arc::new(connect::connect(&self.settings, Rights::Read).await?);
             }
             let slot = Slot::read(&self.sql, &self.settings.slot).await?;
             let waits = match slot.as_ref().and_then(|slot| slot.active_pid) {
@@ -421,32 +428,42 @@ impl LogStream {
         Ok(())
     }
 
-    /// Asks the catalogue whether the captured tables are still told.
-    async fn look(&mut self) -> Result<(), SourceError> {
-        let looking = async {
-            if self.sql.is_closed() {
-                self.sql = connect::connect(&self.settings, Rights::Read).await?;
-            }
-            self.standing
-                .look(&self.settings, &self.sql, &self.tables)
-                .await
+    /// Begins to ask the catalogue whether the captured tables are still told.
+    fn begin_look(&mut self) {
+        let looking = self.standing.looking(&self.tables);
+        let (sql, settings) = (Arc::clone(&self.sql), self.settings.clone());
+        let seeing = async move {
+            let sql = if sql.is_closed() {
+                Arc::new(connect::connect(&settings, Rights::Read).await?)
+            } else {
+                sql
+            };
+            looking.see(&sql, &settings.publication).await
         };
-        let looked = timeout(LOOK_MAX, looking).await.unwrap_or_else(|_| {
-            let seconds = LOOK_MAX.as_secs();
-            Err(SourceError::Disconnected(format!(
-                "look at the captured tables: no answer within {seconds} s"
-            )))
-        });
-        let (again, more) = match looked {
+        self.look = Some(Box::pin(async move {
+            timeout(LOOK_MAX, seeing).await.unwrap_or_else(|_| {
+                let seconds = LOOK_MAX.as_secs();
+                Err(SourceError::Disconnected(format!(
+                    "look at the captured tables: no answer within {seconds} s"
+                )))
+            })
+        }));
+    }
+
+    /// Notes what a look found, at a transaction border.
+    async fn looked(&mut self, seen: Result<Option<Seen>, SourceError>) -> Result<(), SourceError> {
+        let seen = match seen {
             // Whether the server is there is for the replication connection to find out: it asks
             // more often, and says more.
             Err(SourceError::Disconnected(_)) if self.looks_lost < LOOKS_LOST_MAX => {
                 self.looks_lost += 1;
                 self.look_at = Instant::now() + LOOK_EVERY;
+                self.unsaid |= self.standing.believe();
                 return Ok(());
             }
-            looked => looked?,
+            seen => seen?,
         };
+        let (again, more) = self.standing.note(&self.settings, seen, self.unsaid)?;
         self.looks_lost = 0;
         if self.standing.told().is_none() {
             start::publication(&self.settings, &self.sql, &self.tables).await?;
@@ -489,16 +506,35 @@ impl LogStream {
 impl ChangeStream for LogStream {
     async fn next(&mut self) -> Result<ChangeBatch, SourceError> {
         let mut turns = 0_u32;
-        let called_at = Instant::now();
         loop {
             self.learn().await?;
+            // Nothing is handed over that reaches beyond a doubt before it is known what to say.
+            while self.standing.doubts() && self.gather.transaction().is_none() {
+                if self.look.is_none() {
+                    self.begin_look();
+                }
+                if let Some(look) = &mut self.look {
+                    let seen = look.await;
+                    self.look = None;
+                    self.looked(seen).await?;
+                }
+            }
             if let Some(batch) = self.gather.take_full() {
                 return Ok(self.told_now(batch));
             }
-            // Not within a transaction: who is interrupted there reads all of it again.
-            let may_look = self.gather.transaction().is_none();
-            if may_look && self.look_at <= called_at {
-                self.look().await?;
+            // Not within a transaction: who is interrupted there reads all of it again. And not
+            // before the engine knows what is untold already: what a look clears was never said.
+            let may_look = self.gather.transaction().is_none() && !self.unsaid;
+            if may_look {
+                if self.look.is_none() && self.look_at <= Instant::now() {
+                    self.begin_look();
+                }
+                let seen = self.look.as_mut().and_then(FutureExt::now_or_never);
+                if let Some(seen) = seen {
+                    self.look = None;
+                    self.looked(seen).await?;
+                    continue;
+                }
             }
             turns = turns.wrapping_add(1);
             if turns.is_multiple_of(TURNS_MAX) {
@@ -527,22 +563,36 @@ impl ChangeStream for LogStream {
             {
                 return Ok(self.told_now(batch));
             }
-            if may_look && self.look_at <= now {
-                self.look().await?;
-                continue;
-            }
             if let Some(since) = since.filter(|_| ask_at <= now) {
                 self.ask(since).await?;
                 continue;
             }
             // A border that cannot be told now (a transaction is open) is no reason to wake.
-            let until = [border_at, may_look.then_some(self.look_at)]
+            let looks_at = (may_look && self.look.is_none()).then_some(self.look_at);
+            let until = [border_at, looks_at]
                 .into_iter()
                 .flatten()
                 .filter(|due| *due > now)
                 .fold(ask_at, Instant::min);
-            if let Some(event) = self.event_until(until).await? {
-                self.take(event)?;
+            // Both stay where they are: who waits for us may give up at any point.
+            let arrived = timeout_at(until, self.replication.event());
+            let seen = async {
+                match self.look.as_mut().filter(|_| may_look) {
+                    Some(look) => look.await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                arrived = arrived => match arrived {
+                    Ok(Ok(event)) => self.take(event)?,
+                    Ok(Err(failure)) => return Err(self.ended(failure)),
+                    Err(_) => {}
+                },
+                seen = seen => {
+                    self.look = None;
+                    self.looked(seen).await?;
+                }
             }
         }
     }

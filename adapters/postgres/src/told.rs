@@ -13,6 +13,7 @@ use tokio_postgres::Client;
 
 use crate::connect::classify;
 use crate::identity::Identity;
+use crate::published;
 
 /// Where a checkpoint came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,12 +106,9 @@ pub(crate) async fn read<'a>(
     tables: impl Iterator<Item = &'a TableName>,
 ) -> Result<Option<(u32, Vec<Found>)>, SourceError> {
     let failed = |error| classify("look at the captured tables", &error);
-    // Before 15, publications have no schemas.
     let row = client
         .query_opt(
-            "SELECT p.oid,
-                    pg_catalog.to_regclass('pg_catalog.pg_publication_namespace') IS NOT NULL
-               FROM pg_catalog.pg_publication p WHERE p.pubname = $1",
+            "SELECT p.oid FROM pg_catalog.pg_publication p WHERE p.pubname = $1",
             &[&publication],
         )
         .await
@@ -118,8 +116,9 @@ pub(crate) async fn read<'a>(
     let Some(row) = row else {
         return Ok(None);
     };
-    let (number, schemas): (u32, bool) = (row.get(0), row.get(1));
-    let of_schemas = if schemas {
+    let number: u32 = row.get(0);
+    let parts = published::has_parts(client).await.map_err(failed)?;
+    let of_schemas = if parts {
         "UNION ALL
          SELECT e.oid FROM pg_catalog.pg_publication_namespace e
            JOIN pg_catalog.pg_class m ON m.relnamespace = e.pnnspid
@@ -128,7 +127,8 @@ pub(crate) async fn read<'a>(
         ""
     };
     let sql = format!(
-        "SELECT w.s, w.t, c.oid, p.tablename IS NOT NULL,
+        "WITH {}
+         SELECT w.s, w.t, c.oid, c.oid IN (SELECT t.relid FROM told t),
                 ARRAY(WITH above(oid) AS (
                           SELECT c.oid
                           UNION
@@ -138,25 +138,24 @@ pub(crate) async fn read<'a>(
                        WHERE e.prpubid = $4 AND e.prrelid IN (SELECT a.oid FROM above a)
                       {of_schemas}
                       ORDER BY 1)
-           FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]),
-                           pg_catalog.unnest($2::pg_catalog.text[])) AS w(s, t)
+           FROM ROWS FROM (pg_catalog.unnest($2::pg_catalog.text[]),
+                           pg_catalog.unnest($3::pg_catalog.text[])) AS w(s, t)
            LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = w.s
            LEFT JOIN pg_catalog.pg_class c
-             ON c.relnamespace = n.oid AND c.relname = w.t AND c.relkind IN ('r', 'p')
-           LEFT JOIN pg_catalog.pg_publication_tables p
-             ON p.pubname = $3 AND p.schemaname = w.s AND p.tablename = w.t"
+             ON c.relnamespace = n.oid AND c.relname = w.t AND c.relkind IN ('r', 'p')",
+        published::told_sql(parts)
     );
     let (schemas, names): (Vec<&str>, Vec<&str>) = tables
         .map(|table| (table.schema.as_str(), table.name.as_str()))
         .unzip();
     let rows = client
-        .query(&sql, &[&schemas, &names, &publication, &number])
+        .query(&sql, &[&publication, &schemas, &names, &number])
         .await
         .map_err(failed)?;
     let found = rows.iter().map(|row| Found {
         table: TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)),
         oid: row.get(2),
-        published: row.get(3),
+        published: row.get::<_, Option<bool>>(3).unwrap_or(false),
         entries: row.get(4),
     });
     Ok(Some((number, found.collect())))

@@ -24,6 +24,8 @@ pub(crate) struct Standing {
     /// Each table as it was told last.
     known: HashMap<TableName, Member>,
     untold: Vec<Untold>,
+    /// What the log contradicts, until the next look says more.
+    doubts: Vec<Untold>,
 }
 
 impl Standing {
@@ -54,9 +56,11 @@ impl Standing {
         !self.untold.iter().any(|untold| untold.table == *table)
     }
 
-    /// What was told of a table leaves open what its rows are. It is until the next look.
-    pub(crate) fn unclear(&mut self, table: &TableName) {
-        if self.tells(table) {
+    /// Rows of a table exchanged their keys: what was told leaves open what they are. It is untold
+    /// until the next look; whether it was told until now.
+    pub(crate) fn exchanged(&mut self, table: &TableName) -> bool {
+        let told = self.tells(table);
+        if told {
             self.untold.push(Untold {
                 table: table.clone(),
                 what: format!(
@@ -66,12 +70,53 @@ impl Standing {
                 hint: "nothing; it is rare where the key's index is not deferrable".to_owned(),
             });
         }
+        told
     }
 
-    /// Whether the log calls a captured table by a name that it did not have when we looked.
-    pub(crate) fn contradicts(&self, oid: u32, name: &TableName) -> bool {
-        let known = self.known.iter().find(|(_, known)| known.oid == oid);
-        known.is_some_and(|(known, _)| known != name)
+    /// Compares what the log has just described with what stood behind its name when we looked: the
+    /// catalogue may be in order again by now, and what the log tells here is of before. Of a
+    /// captured table that bore another name nothing was told in between, and it is in doubt; so is
+    /// one whose name another table bore, of which nothing may be told. Whether all is well.
+    pub(crate) fn agrees(&mut self, oid: u32, name: &TableName) -> bool {
+        let (table, what) = if let Some(known) = self.known.get(name) {
+            if known.oid == oid {
+                return true;
+            }
+            let what = format!(
+                "another table (number {oid} in place of {}) was called {name} for a while: table \
+                 {name} is read again",
+                known.oid
+            );
+            (name.clone(), what)
+        } else {
+            let Some((table, _)) = self.known.iter().find(|(_, known)| known.oid == oid) else {
+                return true;
+            };
+            let what = format!("table {table} was called {name} for a while: it is read again");
+            (table.clone(), what)
+        };
+        if !self.doubts.iter().any(|doubt| doubt.table == table) {
+            let hint = "nothing, if that was meant".to_owned();
+            self.doubts.push(Untold { table, what, hint });
+        }
+        false
+    }
+
+    /// Whether the log has contradicted the last look.
+    pub(crate) fn doubts(&self) -> bool {
+        !self.doubts.is_empty()
+    }
+
+    /// No look says more. Whether anything is not told that was.
+    pub(crate) fn believe(&mut self) -> bool {
+        let mut more = false;
+        for doubt in std::mem::take(&mut self.doubts) {
+            if self.tells(&doubt.table) {
+                self.untold.push(doubt);
+                more = true;
+            }
+        }
+        more
     }
 
     /// Looks again. The tables that were not told and now are; whether anything is not told that
@@ -82,16 +127,41 @@ impl Standing {
         client: &Client,
         tables: &[CapturedTable],
     ) -> Result<(Vec<TableName>, bool), SourceError> {
-        let names = tables.iter().map(|captured| &captured.table);
-        let read = told::read(client, &settings.publication, names).await?;
-        let Some((publication, rows)) = read else {
+        let seen = self.looking(tables).see(client, &settings.publication);
+        self.note(settings, seen.await?, false)
+    }
+
+    /// What a look asks for, apart from us: it may go on while the log is read.
+    pub(crate) fn looking(&self, tables: &[CapturedTable]) -> Looking {
+        let known = self.known.iter();
+        Looking {
+            tables: tables.iter().map(|one| one.table.clone()).collect(),
+            oids: known
+                .map(|(table, member)| (table.clone(), member.oid))
+                .collect(),
+        }
+    }
+
+    /// Notes what a look saw, all of it at once. What is `unsaid` yet stays untold: the engine has not
+    /// heard of it.
+    pub(crate) fn note(
+        &mut self,
+        settings: &Settings,
+        seen: Option<Seen>,
+        unsaid: bool,
+    ) -> Result<(Vec<TableName>, bool), SourceError> {
+        let Some(Seen {
+            publication,
+            rows,
+            former,
+        }) = seen
+        else {
             self.told = None;
             return Ok((Vec::new(), false));
         };
         if self.publication.is_some_and(|known| known != publication) {
             return Err(made_anew(settings));
         }
-        // Whoever waits for us may give up at any point: all of it is noted at once, or nothing.
         let mut found: Vec<Untold> = Vec::new();
         let mut now = BTreeMap::new();
         for Found {
@@ -109,10 +179,6 @@ impl Standing {
                 .zip(member.as_ref())
                 .is_some_and(|(known, now)| now.was_out(known));
             if !published || other.is_some() || was_out {
-                let former = match other {
-                    Some(other) => former(client, other.oid).await?,
-                    None => None,
-                };
                 // What was said of it first says more than what is to be seen later.
                 let said = self.untold.iter().find(|said| said.table == table);
                 let said = said.cloned();
@@ -120,12 +186,20 @@ impl Standing {
                     if other.is_none() && was_out {
                         out_for_a_while(settings, &table)
                     } else {
+                        let former = former.get(&table).cloned();
                         untold(settings, &table, oid.is_some(), published, former)
                     }
                 }));
             }
             if let Some(member) = member {
                 now.insert(table, member);
+            }
+        }
+        let unsaid = self.untold.iter().filter(|_| unsaid).cloned();
+        let more: Vec<Untold> = unsaid.chain(std::mem::take(&mut self.doubts)).collect();
+        for one in more {
+            if !found.iter().any(|other| other.table == one.table) {
+                found.push(one);
             }
         }
         let again: Vec<TableName> = self
@@ -146,6 +220,49 @@ impl Standing {
             tables: now,
         });
         Ok((again, more))
+    }
+}
+
+/// A look that is under way.
+pub(crate) struct Looking {
+    tables: Vec<TableName>,
+    /// Each table's number as it was told last.
+    oids: HashMap<TableName, u32>,
+}
+
+/// What a look saw.
+pub(crate) struct Seen {
+    publication: u32,
+    rows: Vec<Found>,
+    /// What tables that are others now, or gone, are called.
+    former: HashMap<TableName, String>,
+}
+
+impl Looking {
+    /// Asks the catalogue; `None` where there is no publication.
+    pub(crate) async fn see(
+        self,
+        client: &Client,
+        publication: &str,
+    ) -> Result<Option<Seen>, SourceError> {
+        let read = told::read(client, publication, self.tables.iter()).await?;
+        let Some((publication, rows)) = read else {
+            return Ok(None);
+        };
+        let mut former = HashMap::new();
+        for Found { table, oid, .. } in &rows {
+            let known = self.oids.get(table);
+            if let Some(known) = known.filter(|known| *oid != Some(**known))
+                && let Some(name) = self::former(client, *known).await?
+            {
+                former.insert(table.clone(), name);
+            }
+        }
+        Ok(Some(Seen {
+            publication,
+            rows,
+            former,
+        }))
     }
 }
 

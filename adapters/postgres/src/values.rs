@@ -141,6 +141,7 @@ impl Kinds {
 
 /// How amounts are read: in the one form all our connections pin, and with the places that the
 /// database's own setting means by its smallest coin. What is stored is a number of those coins.
+/// The default is that setting only while the login says none of ours.
 async fn money_kind(client: &Client) -> Result<Kind, SourceError> {
     const DOING: &str = "read the places of the type money";
     let found = rows(

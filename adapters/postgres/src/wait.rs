@@ -81,10 +81,15 @@ pub(crate) async fn run(
     Err(match code {
         "42501" => SourceError::Denied {
             what: format!("{}: {sql}", classify("prepare", &error)),
-            hint: format!(
-                "run it as the owner of the tables or a superuser: lighterman source prepare \
-                 --apply --user NAME, or by psql, beginning with: {sql}"
-            ),
+            hint: if sql.contains("_replication_slot(") {
+                // Whoever owns the tables seldom may replicate; our own role must.
+                format!("{PREPARE}, without --user: the agent's own role may make and drop slots")
+            } else {
+                format!(
+                    "run it as the owner of the tables or a superuser: {PREPARE} --user NAME, or \
+                     by psql, beginning with: {sql}"
+                )
+            },
         },
         // statement_timeout and lock_timeout.
         "57014" | "55P03" => waited(sql, began.elapsed(), &blockers),

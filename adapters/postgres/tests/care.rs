@@ -170,7 +170,12 @@ async fn a_lowered_wal_level_is_noticed() {
     );
     let (level, text) = said(&world, "wal_level").await;
     assert_eq!(level, Level::Fail);
-    for words in ["ALTER SYSTEM SET wal_level = 'logical'", "restart", "undo"] {
+    for words in [
+        "ALTER SYSTEM SET wal_level = 'logical'",
+        "restart",
+        "undo",
+        "after every logical slot has been dropped, or the server does not start",
+    ] {
         assert!(text.contains(words), "{text}");
     }
 }
@@ -469,6 +474,154 @@ async fn time_limits_of_the_role_cut_nothing_that_matters() {
     world.released().await;
 }
 
+/// A replica identity that is given up is the one that the undo gives back.
+#[tokio::test]
+async fn the_undo_of_a_replica_identity_is_what_it_was() {
+    let mut world = World::new(
+        "CREATE TABLE by_index (id int PRIMARY KEY, sku text NOT NULL, name text);
+         CREATE UNIQUE INDEX \"by Sku\" ON by_index (sku);
+         ALTER TABLE by_index REPLICA IDENTITY USING INDEX \"by Sku\";
+         CREATE TABLE by_nothing (id int PRIMARY KEY);
+         ALTER TABLE by_nothing REPLICA IDENTITY NOTHING;
+         CREATE TABLE sale (id int, day int, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);
+         CREATE TABLE sale_1 PARTITION OF sale FOR VALUES FROM (1) TO (2);
+         ALTER TABLE sale_1 REPLICA IDENTITY NOTHING",
+        &["by_index", "by_nothing", "sale"],
+    )
+    .await;
+    world.tables[0].key = vec!["id".to_owned()];
+    for (table, undo) in [
+        (
+            "by_index",
+            "\"by_index\" REPLICA IDENTITY USING INDEX \"by Sku\"",
+        ),
+        ("by_nothing", "\"by_nothing\" REPLICA IDENTITY NOTHING"),
+        ("sale", "\"sale_1\" REPLICA IDENTITY NOTHING"),
+    ] {
+        let (level, text) = said(&world, &format!("table public.{table}")).await;
+        assert!(level > Level::Pass, "{text}");
+        let undo = format!("undo: ALTER TABLE \"public\".{undo}");
+        assert!(text.contains(&undo), "{undo}: {text}");
+    }
+    // Refused for the same reason, with the same undo.
+    world.tables.drain(..2);
+    let error = world.source().prepare(false).await.unwrap_err();
+    let hint = error.hint().unwrap();
+    assert!(
+        hint.contains("\"sale_1\" REPLICA IDENTITY NOTHING"),
+        "{hint}"
+    );
+}
+
+/// The heartbeat's session is cut and no new one is to be had: that it came round is not said of the
+/// log any more. With the login given back it goes on by itself.
+#[tokio::test]
+async fn a_heartbeat_that_cannot_be_sent_has_not_come_round() {
+    let hindered = [
+        ("ALTER ROLE {role} NOLOGIN", "ALTER ROLE {role} LOGIN"),
+        (
+            "REVOKE EXECUTE ON FUNCTION {function} FROM PUBLIC",
+            "GRANT EXECUTE ON FUNCTION {function} TO PUBLIC",
+        ),
+    ];
+    let tried = hindered.map(|(hinder, mend)| async move {
+        let world = World::prepared(ITEM, &["item"]).await;
+        let role = format!("{}_clerk", world.name);
+        let function = world
+            .ask(
+                "SELECT oid::regprocedure FROM pg_proc WHERE proname = 'pg_logical_emit_message'
+                    AND proargtypes[2] = 'text'::regtype",
+            )
+            .await
+            .unwrap();
+        let sql = |text: &str| {
+            text.replace("{role}", &role)
+                .replace("{function}", &function)
+        };
+        world
+            .run(&format!(
+                "CREATE ROLE {role} LOGIN REPLICATION; GRANT SELECT ON item TO {role}"
+            ))
+            .await;
+        let settings = [("user", text(&role)), ("heartbeat", NodeKind::Bool(true))];
+        let source = world.source_with(&settings);
+        let mut stream = source.stream(1, None).await.unwrap();
+        heartbeat(&*source, &mut *stream).await;
+        world.run(&sql(hinder)).await;
+        world
+            .run(&format!(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                  WHERE usename = '{role}' AND query LIKE '%emit_message%'"
+            ))
+            .await;
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(55);
+        loop {
+            let newest = source.look().await.unwrap().unwrap().heartbeat;
+            if newest.unwrap().took.is_none() {
+                break;
+            }
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "{hinder}: {newest:?}"
+            );
+            let soon = std::time::Duration::from_millis(500);
+            if let Ok(batch) = tokio::time::timeout(soon, stream.next()).await {
+                stream.acknowledge(&batch.unwrap().end).await.unwrap();
+            }
+        }
+        world.run(&sql(mend)).await;
+        heartbeat(&*source, &mut *stream).await;
+    });
+    let [login, right] = tried;
+    tokio::join!(login, right);
+}
+
+/// A server that waits for every standby of whatever name waits for us.
+#[tokio::test]
+async fn a_server_whose_commits_wait_for_us_is_said() {
+    let server = Arc::new(PostgresServer::start(PostgresOptions::default()));
+    let world = World::prepared_on(server, ITEM, &["item"]).await;
+    let part = "synchronous_standby_names";
+    assert_eq!(said(&world, part).await.0, Level::Pass);
+    let stream = world.source().stream(1, None).await.unwrap();
+    for (names, level, words) in [
+        ("*", Level::Fail, "= ''"),
+        ("Lighterman", Level::Fail, "= ''"),
+        (
+            "ANY 2 (a, \"lighterman\")",
+            Level::Fail,
+            "= 'ANY 1 (\"a\")'",
+        ),
+        ("a, lighterman", Level::Warn, "= 'FIRST 1 (\"a\")'"),
+        (
+            "FIRST 1 (a, b, *)",
+            Level::Warn,
+            "= 'FIRST 1 (\"a\", \"b\")'",
+        ),
+        ("a, \"not, lighterman\"", Level::Pass, "does not name us"),
+    ] {
+        // Nothing is committed by it.
+        let set = format!("ALTER SYSTEM SET {part} = '{names}'");
+        world.run(&set).await;
+        world.run("SELECT pg_reload_conf()").await;
+        world
+            .until(&format!("SELECT current_setting('{part}') = '{names}'"))
+            .await;
+        let (found, text) = said(&world, part).await;
+        assert_eq!(found, level, "{text}");
+        assert!(text.contains(words), "{words}: {text}");
+        if level > Level::Pass {
+            let undo = format!("undo: {set} and SELECT pg_reload_conf()");
+            assert!(text.contains(&undo), "{undo}: {text}");
+            // It is so: the server says it of our connection.
+            world
+                .until("SELECT sync_priority > 0 FROM pg_stat_replication WHERE application_name = 'lighterman'")
+                .await;
+        }
+    }
+    drop(stream);
+}
+
 /// Rows of partitions are told under the name of the table that the mapping knows, and each
 /// partition has a replica identity of its own.
 #[tokio::test]
@@ -499,6 +652,11 @@ async fn partitions_are_published_by_their_root_and_looked_at_one_by_one() {
     let root = format!("ALTER PUBLICATION \"{slot}\" SET (publish_via_partition_root = true)");
     assert_eq!(plan.sql[0], root);
     assert_eq!(plan.sql.len(), 2, "{plan:?}");
+    let (level, table) = said(&world, "table public.sale").await;
+    assert_eq!(level, Level::Warn, "{table}");
+    for words in ["TRUNCATE", "DROP", "source resync --table public.sale"] {
+        assert!(table.contains(words), "{table}");
+    }
     let mut stream = world.source().stream(1, None).await.unwrap();
     world.run("INSERT INTO sale VALUES (1, '2026-11-26')").await;
     let seen = changes(&mut *stream, 1).await;

@@ -112,6 +112,60 @@ async fn one(world: &World, name: &str) -> TableInfo {
     found.remove(0)
 }
 
+/// A stored computed column is listed where the publication tells it, and there alone: the log and a
+/// snapshot have what is listed.
+#[tokio::test]
+async fn computed_columns_are_listed_where_they_are_told() {
+    const MADE: &str = "CREATE TABLE item (id int PRIMARY KEY,
+        twice int GENERATED ALWAYS AS (id * 2) STORED, name text)";
+    for major in harness::postgres::majors() {
+        let server = harness::postgres::PostgresServer::shared_of(major);
+        let world = World::on(server, MADE, &["item"]).await;
+        let listed = |info: TableInfo| -> Vec<String> {
+            let columns = info.columns.into_iter();
+            columns.map(|column| column.name).collect()
+        };
+        assert_eq!(listed(one(&world, "item").await), ["id", "name"]);
+        let new = world.ask("SELECT current_setting('server_version_num')::int >= 180000");
+        let new = new.await.as_deref() == Some("t");
+        let told = if new {
+            "WITH (publish_generated_columns = stored)"
+        } else {
+            ""
+        };
+        world
+            .run(&format!(
+                "CREATE PUBLICATION {} FOR TABLE item {told}",
+                world.slot()
+            ))
+            .await;
+        if new {
+            world
+                .run("ALTER TABLE item ADD shown int GENERATED ALWAYS AS (id * 3) VIRTUAL")
+                .await;
+        }
+        let source = world.source();
+        source.prepare(true).await.unwrap();
+        let expected: &[&str] = if new {
+            &["id", "twice", "name"]
+        } else {
+            &["id", "name"]
+        };
+        assert_eq!(listed(one(&world, "item").await), expected, "{major:?}");
+        let mut stream = source.stream(1, None).await.unwrap();
+        world
+            .run("INSERT INTO item (id, name) VALUES (1, 'a')")
+            .await;
+        let streamed = changes(&mut *stream, 1).await;
+        let mut reader = source.snapshot(1).await.unwrap();
+        reader.begin().await.unwrap();
+        let read = snapshot(&mut *reader, &table("item"), 10).await;
+        for row in streamed.iter().chain(&read) {
+            assert_eq!(row.shape.columns, expected, "{major:?}");
+        }
+    }
+}
+
 /// Every type there is, as the stream and a snapshot deliver it.
 #[tokio::test]
 async fn kinds_hold_for_every_type_in_stream_and_snapshot() {

@@ -63,6 +63,24 @@ async fn stored(stream: &mut dyn ChangeStream, count: usize) -> Resume {
     }
 }
 
+/// An address that leads to one server and to the other, in turn.
+async fn taking_turns(ports: [u16; 2]) -> u16 {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        for port in ports.into_iter().cycle() {
+            let (mut near, _) = listener.accept().await.unwrap();
+            let mut far = tokio::net::TcpStream::connect(("127.0.0.1", port))
+                .await
+                .unwrap();
+            tokio::spawn(async move {
+                let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+            });
+        }
+    });
+    port
+}
+
 async fn refused(server: &PostgresServer, from: &Resume) -> SourceError {
     at(server).resume(from).await.map(|_| ()).unwrap_err()
 }
@@ -128,20 +146,7 @@ async fn the_server_that_is_read_is_the_one_that_was_asked() {
     // Servers of one version share their folder's template, and with it their identity.
     let newest = world.server.major() == Some(18);
     let other = PostgresServer::shared_of(Some(if newest { 17 } else { 18 }));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let ports = [world.server.port(), other.port()];
-    tokio::spawn(async move {
-        for port in ports.into_iter().cycle() {
-            let (mut near, _) = listener.accept().await.unwrap();
-            let mut far = tokio::net::TcpStream::connect(("127.0.0.1", port))
-                .await
-                .unwrap();
-            tokio::spawn(async move {
-                let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
-            });
-        }
-    });
+    let port = taking_turns([world.server.port(), other.port()]).await;
     other.create_database(&world.name).await;
     let source = world.source_with(&[("port", NodeKind::Number(port.to_string()))]);
     let error = source.stream(1, None).await.map(|_| ()).unwrap_err();
@@ -216,6 +221,22 @@ async fn a_failover_without_the_slot_is_said_with_what_is_missing() {
     let there = stored(&mut *stream, 1).await;
     assert!(there.server.as_ref().unwrap().contains("/2 "));
     lost(&refused(&primary, &there).await, &["before a failover"]);
+
+    // One address for both, as during a failover: what is asked of the one is not read from the other.
+    drop(stream);
+    let port = taking_turns([standby.port(), primary.port()]).await;
+    let settings = [
+        ("host", text("127.0.0.1")),
+        ("port", NodeKind::Number(port.to_string())),
+        ("database", text("erp")),
+        ("user", text("postgres")),
+    ];
+    let both = common::source("erp", &settings, vec![captured("item")]);
+    let error = both.resume(&there).await.map(|_| ()).unwrap_err();
+    assert!(
+        error.to_string().contains("reaches another server"),
+        "{error}"
+    );
 }
 
 /// With a slot that is kept on the standby (17 and newer), the new primary goes on where the old

@@ -141,6 +141,69 @@ async fn prepare_as_the_owner_grants_what_is_needed_and_takes_it_back() {
     world.run(&format!("DROP ROLE {clerk}")).await;
 }
 
+/// What a person made before stands after the undo, and what stays is said.
+#[tokio::test]
+async fn the_undo_leaves_what_was_there_before() {
+    let tables = "CREATE TABLE item (id int PRIMARY KEY); CREATE TABLE other (id int PRIMARY KEY)";
+    let world = World::new(tables, &["item"]).await;
+    let (name, clerk) = (&world.name, format!("{}_clerk", world.name));
+    world
+        .run(&format!(
+            "CREATE ROLE {clerk} LOGIN REPLICATION;
+             CREATE PUBLICATION feed_{name} FOR TABLE other WITH (publish = 'insert, delete')"
+        ))
+        .await;
+    let by = Login {
+        user: "postgres".to_owned(),
+        password: None,
+    };
+    let more = [
+        ("user", text(&clerk)),
+        ("publication", text(format!("feed_{name}"))),
+    ];
+    let source = world.source_with(&more);
+    let told =
+        "SELECT concat_ws(' ', string_agg(tablename, ','), bool_or(pubinsert), bool_or(pubupdate),
+                                 bool_or(pubdelete), bool_or(pubtruncate))
+                  FROM pg_publication JOIN pg_publication_tables USING (pubname)";
+    let before = world.ask(told).await;
+    let done = source.prepare_as(&by, true).await.unwrap();
+    assert_eq!(world.ask(told).await.as_deref(), Some("item,other t t t t"));
+    for sql in &done.undo {
+        world.run(sql).await;
+    }
+    assert_eq!(world.ask(told).await, before, "{:#?}", done.undo);
+    // The role is none that prepare made.
+    let stays = done.undo.last().unwrap();
+    assert!(
+        stays.starts_with("-- ") && stays.ends_with(&format!("DROP ROLE \"{clerk}\"")),
+        "{stays}"
+    );
+    world
+        .run(&format!(
+            "DROP ROLE {clerk}; CREATE ROLE {clerk} LOGIN REPLICATION"
+        ))
+        .await;
+    // One that needs nothing is not ours to drop, unless it bears our name.
+    source.prepare_as(&by, true).await.unwrap();
+    let again = source.prepare_as(&by, true).await.unwrap();
+    assert_eq!(again.sql, Vec::<String>::new());
+    let said = format!("-- publication \"feed_{name}\" was there before");
+    assert!(again.undo.contains(&said), "{:#?}", again.undo);
+    for sql in &again.undo {
+        world.run(sql).await;
+    }
+    assert_eq!(world.ask(told).await.as_deref(), Some("item,other t t t t"));
+    let ours = world.source_with(&[("user", text(&clerk))]);
+    ours.prepare_as(&by, true).await.unwrap();
+    let again = ours.prepare_as(&by, true).await.unwrap();
+    let drop = format!("DROP PUBLICATION \"lighterman_{name}\"");
+    assert!(again.undo.contains(&drop), "{:#?}", again.undo);
+    for sql in &again.undo {
+        world.run(sql).await;
+    }
+}
+
 /// No superuser anywhere: what is documented is enough for all that the agent does.
 #[tokio::test]
 async fn the_documented_rights_are_enough_for_all_of_it() {
@@ -270,6 +333,30 @@ async fn a_heartbeat_that_may_not_be_written_is_said() {
 }
 
 /// The agent's own role may not do what only an owner may: the statement and who may run it.
+#[tokio::test]
+async fn an_owner_who_may_not_replicate_leaves_the_slot_to_the_agents_role() {
+    let shop = Shop::new().await;
+    let (world, clerk, owner) = (&shop.world, &shop.clerk, &shop.owner.user);
+    world
+        .run(&format!(
+            "CREATE ROLE {clerk} LOGIN REPLICATION PASSWORD 'pw'; ALTER ROLE {owner} NOREPLICATION"
+        ))
+        .await;
+    let error = shop
+        .source()
+        .prepare_as(&shop.owner, true)
+        .await
+        .unwrap_err();
+    let hint = error.hint().unwrap();
+    assert!(
+        error.to_string().contains("replication_slot") && hint.contains("without --user"),
+        "{error:?}"
+    );
+    let done = shop.source().prepare(true).await.unwrap();
+    assert_eq!(done.sql.len(), 1, "only the slot was left: {:?}", done.sql);
+    assert!(shop.source().stream(1, None).await.is_ok());
+}
+
 #[tokio::test]
 async fn what_the_role_may_not_prepare_is_named() {
     let shop = Shop::new().await;

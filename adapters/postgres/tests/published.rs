@@ -10,6 +10,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{DEADLINE, World, changes, next};
 use contract::{ChangeStream, Resume, SourceError};
 use harness::postgres::{PostgresServer, majors};
@@ -272,5 +274,88 @@ async fn a_table_that_is_told_with_others_is_watched_as_well() {
         let (table, what) = untold_once(&world, &from).await;
         assert_eq!(table, "half");
         assert!(what.contains("is another one than before"), "{what}");
+    }
+}
+
+/// The catalogue is in order again when the log tells of it: what happened under another name is not
+/// told, so the table is read again; and what another table told under its name is none of its rows.
+#[tokio::test]
+async fn names_that_changed_for_a_while_are_noticed_in_the_log() {
+    for world in worlds(&["item", "other"]).await {
+        let slot = world.slot();
+        let from = ran(&world).await;
+        // Within one transaction, and while nobody looks.
+        let mut stream = world.source().resume(&from).await.unwrap();
+        assert_eq!(stream.untold(), []);
+        world
+            .run(
+                "BEGIN; ALTER TABLE item RENAME TO item_tmp;
+                 UPDATE item_tmp SET v = 'unseen' WHERE id = 1;
+                 ALTER TABLE item_tmp RENAME TO item; COMMIT",
+            )
+            .await;
+        let mut from = stored(&world, &mut *stream).await;
+        let untold = stream.untold().to_vec();
+        assert_eq!(untold.len(), 1, "{untold:?}");
+        let said = "table public.item was called public.item_tmp for a while";
+        assert!(untold[0].what.contains(said), "{untold:?}");
+        let why = ended(&mut *stream, &mut from).await;
+        assert!(why.to_string().contains("is told again"), "{why}");
+        drop(stream);
+        world.released().await;
+
+        // Another table in its place, and back, while the agent is stopped.
+        for sql in [
+            "CREATE TABLE item_new (id int PRIMARY KEY, v text)",
+            &format!("ALTER PUBLICATION {slot} ADD TABLE item_new"),
+            "BEGIN; ALTER TABLE item RENAME TO item_old; ALTER TABLE item_new RENAME TO item; COMMIT",
+            "INSERT INTO item VALUES (9, 'another table')",
+            "UPDATE item_old SET v = 'unseen too' WHERE id = 2",
+            "BEGIN; ALTER TABLE item RENAME TO item_new; ALTER TABLE item_old RENAME TO item; COMMIT",
+        ] {
+            world.run(sql).await;
+        }
+        let mut stream = world.source().resume(&from).await.unwrap();
+        world.run("INSERT INTO other VALUES (1000)").await;
+        let (mut told, mut said) = (Vec::new(), Vec::new());
+        while told.is_empty() {
+            let batch = next(&mut *stream).await.unwrap();
+            stream.acknowledge(&batch.end).await.unwrap();
+            said.extend(stream.untold().iter().map(|one| one.what.clone()));
+            told.extend(batch.changes.iter().map(|one| one.table().name.clone()));
+        }
+        assert_eq!(
+            told,
+            ["other"],
+            "no row of another table is told as an item"
+        );
+        let words = "was called public.item for a while";
+        assert!(said.iter().any(|what| what.contains(words)), "{said:?}");
+    }
+}
+
+/// Whoever rewrites a table locks it for as long as that takes. The others are told all the time.
+#[tokio::test]
+async fn a_locked_table_keeps_no_other_from_being_told() {
+    for world in worlds(&["item", "other"]).await {
+        let from = ran(&world).await;
+        let client = world.server.connect(&world.name).await;
+        client
+            .batch_execute("BEGIN; LOCK TABLE item IN ACCESS EXCLUSIVE MODE")
+            .await
+            .unwrap();
+        // Opened while it is locked.
+        let mut stream = world.source().resume(&from).await.unwrap();
+        // And over looks that come and go.
+        let until = Instant::now() + Duration::from_secs(13);
+        let mut longest = Duration::ZERO;
+        while Instant::now() < until {
+            let began = Instant::now();
+            stored(&world, &mut *stream).await;
+            longest = longest.max(began.elapsed());
+        }
+        assert!(longest < Duration::from_secs(4), "a row waited {longest:?}");
+        assert_eq!(stream.untold(), []);
+        client.batch_execute("ROLLBACK").await.unwrap();
     }
 }

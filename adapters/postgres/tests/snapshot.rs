@@ -391,6 +391,51 @@ async fn a_table_that_is_empty_goes_comes_back_or_gets_another_key_is_said() {
     }
 }
 
+/// A key keeps its place in the table under another type or collation, and so does an index under
+/// another name; but its rows stand in another order then, in which those that were never read may
+/// come before the last one that was.
+#[tokio::test]
+async fn a_key_whose_order_changes_is_read_from_its_first_row() {
+    let mut world = World::new(
+        "CREATE TABLE typed (id int PRIMARY KEY, n int);
+         INSERT INTO typed SELECT i, i FROM generate_series(1, 30) i;
+         CREATE TABLE sorted (id text COLLATE \"C\" PRIMARY KEY, n int);
+         CREATE TABLE indexed (id text NOT NULL, n int);
+         CREATE UNIQUE INDEX indexed_c ON indexed (id COLLATE \"C\");
+         INSERT INTO sorted SELECT CASE i % 2 WHEN 0 THEN 'A' ELSE 'b' END || i, i
+           FROM generate_series(1, 30) i;
+         INSERT INTO indexed SELECT * FROM sorted;
+         ALTER TABLE indexed REPLICA IDENTITY FULL",
+        &["typed", "sorted", "indexed"],
+    )
+    .await;
+    world.tables[2].key = vec!["id".to_owned()];
+    let source = world.source();
+    source.prepare(true).await.unwrap();
+    let mut reader = started(&*source).await;
+    for (name, sql) in [
+        ("typed", "ALTER TABLE typed ALTER COLUMN id TYPE text"),
+        (
+            "sorted",
+            "ALTER TABLE sorted ALTER COLUMN id TYPE text COLLATE \"en-US-x-icu\"",
+        ),
+        (
+            "indexed",
+            "CREATE UNIQUE INDEX indexed_icu ON indexed (id COLLATE \"en-US-x-icu\");
+             DROP INDEX indexed_c",
+        ),
+    ] {
+        let of = table(name);
+        let cursor = reader.chunk(&of, None, limits(20)).await.unwrap().next;
+        // Nothing of it changes: it goes on where it stood.
+        let rest = reader.chunk(&of, cursor.as_deref(), limits(100)).await;
+        assert_eq!(rest.unwrap().rows.len(), 10, "{name}");
+        world.run(sql).await;
+        let all = reader.chunk(&of, cursor.as_deref(), limits(100)).await;
+        assert_eq!(all.unwrap().rows.len(), 30, "{name}");
+    }
+}
+
 /// A row filter of the publication holds for both ways: a row that leaves it is gone, one that
 /// comes into it is new, and a snapshot reads no others.
 #[tokio::test]
@@ -533,6 +578,66 @@ async fn a_chunk_that_is_locked_out_ends_in_time() {
             .len(),
         1
     );
+}
+
+/// A statement that writes a table anew holds its lock until its end, and for a snapshot of before
+/// that end the table is empty: a chunk that waits for the lock looks at the table only then.
+#[tokio::test]
+async fn a_table_written_anew_while_a_chunk_waits_for_it_is_read() {
+    let world = World::prepared(
+        "CREATE TABLE t (id int PRIMARY KEY, n int);
+         INSERT INTO t SELECT i, i FROM generate_series(1, 30) i;
+         CREATE TABLE parts (id int PRIMARY KEY, n int) PARTITION BY RANGE (id);
+         CREATE TABLE parts_a PARTITION OF parts FOR VALUES FROM (1) TO (16);
+         CREATE TABLE parts_b PARTITION OF parts FOR VALUES FROM (16) TO (40);
+         INSERT INTO parts SELECT i, i FROM generate_series(1, 30) i",
+        &["t", "parts"],
+    )
+    .await;
+    let source = world.source();
+    let mut reader = started(&*source).await;
+    let other = world.server.connect(&world.name).await;
+    for name in ["t", "parts"] {
+        let all = reader.chunk(&table(name), None, limits(10)).await.unwrap();
+        let cursor = all.next.unwrap();
+        for change in [
+            "ALTER COLUMN n TYPE bigint",
+            "ADD COLUMN v float8 DEFAULT random()",
+        ] {
+            let sql = format!("BEGIN; ALTER TABLE {name} {change}");
+            other.batch_execute(&sql).await.unwrap();
+            let waits = format!(
+                "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE relation = '{name}'::regclass
+                   AND NOT granted)"
+            );
+            let name = table(name);
+            let (chunk, ()) =
+                tokio::join!(reader.chunk(&name, Some(&cursor), limits(100)), async {
+                    world.until(&waits).await;
+                    other.batch_execute("COMMIT").await.unwrap();
+                });
+            let rows = chunk.unwrap().rows;
+            assert_eq!(rows.len(), 20, "{name} {change}");
+            // As the log tells them from now on.
+            let columns = rows[0].shape.columns.len();
+            assert_eq!(
+                columns,
+                if change.contains("ADD") { 3 } else { 2 },
+                "{name}"
+            );
+        }
+    }
+    // Who may read a partitioned table may lock it with its partitions.
+    let user = format!("{}_reader", world.name);
+    world
+        .run(&format!(
+            "CREATE ROLE {user} LOGIN; GRANT SELECT ON parts TO {user}"
+        ))
+        .await;
+    let source = world.source_with(&[("user", common::text(&user))]);
+    let mut reader = started(&*source).await;
+    let all = reader.chunk(&table("parts"), None, limits(100)).await;
+    assert_eq!(all.unwrap().rows.len(), 30);
 }
 
 /// Ranges of a table are the table, whatever its key, and also when the statistics are old.

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{World, changes, show, snapshot, text};
-use contract::{ReadQuery, Row, Source, TableName, Value};
-use harness::postgres::{PostgresServer, majors};
+use contract::{ChunkLimits, ReadQuery, Row, Source, SourceError, TableName, Value};
+use harness::postgres::{PostgresOptions, PostgresServer, locales, majors};
 
 /// Types and tables the matrix needs.
 const MADE: &str = "CREATE EXTENSION citext; CREATE EXTENSION hstore; CREATE EXTENSION ltree;
@@ -538,6 +538,64 @@ async fn promised(source: &dyn Source, columns: &[String], read: &[contract::Row
     }
 }
 
+/// What is stored is a number of the smallest coin: how many make one unit is the database's own
+/// to say, or the role's, and no setting of ours.
+#[tokio::test]
+async fn money_has_the_places_of_the_databases_own_locale() {
+    let folder = locales(&["ja_JP", "ar_KW"]);
+    for major in majors() {
+        let mut options = PostgresOptions::default().major(major);
+        let path = folder.path().display().to_string();
+        options.env.push(("LOCPATH".to_owned(), path));
+        let server = Arc::new(PostgresServer::start(options));
+        let sql =
+            "CREATE DOMAIN fee AS money; CREATE TABLE matrix (id int PRIMARY KEY, m money, f fee)";
+        for (whose, locale, given, expected) in [
+            ("DATABASE", "ja_JP.UTF-8", "1234", "1234"),
+            ("DATABASE", "ar_KW.UTF-8", "12.345", "12.345"),
+            ("ROLE", "ja_JP.UTF-8", "-1234567", "-1234567"),
+        ] {
+            let world = World::on(Arc::clone(&server), sql, &["matrix"]).await;
+            let (name, role) = (&world.name, format!("{}_reader", world.name));
+            let whom = if whose == "ROLE" { &role } else { name };
+            world
+                .run(&format!(
+                    "CREATE ROLE {role} LOGIN REPLICATION; GRANT SELECT ON matrix TO {role};
+                     ALTER {whose} {whom} SET lc_monetary = '{locale}'"
+                ))
+                .await;
+            world.source().prepare(true).await.unwrap();
+            let source = world.source_with(&[("user", text(&role))]);
+            let mut stream = source.stream(1, None).await.unwrap();
+            // As the application's sessions have it, of which this one was begun before.
+            world
+                .run(&format!(
+                    "SET lc_monetary = '{locale}';
+                     INSERT INTO matrix VALUES (0, '{given}'::money, '{given}'::money)"
+                ))
+                .await;
+            let amount = format!("decimal {expected}");
+            let expected = ["int 0", &amount, &amount];
+            let told = changes(&mut *stream, 1).await;
+            assert_eq!(show(told[0].after.as_ref()), expected, "{locale} by stream");
+            let mut reader = source.snapshot(1).await.unwrap();
+            reader.begin().await.unwrap();
+            let read = snapshot(&mut *reader, &table("matrix"), 1).await;
+            let read = show(read[0].after.as_ref());
+            assert_eq!(read, expected, "{locale} by snapshot");
+            let query = ReadQuery {
+                sql: "SELECT id, m, f FROM public.matrix".to_owned(),
+                parameters: Vec::new(),
+                more: Vec::new(),
+                rows_max: 10,
+                time_max: Duration::from_secs(20),
+            };
+            let answer = source.query(&query).await.unwrap();
+            assert_eq!(show(answer.rows.first()), expected, "{locale} by question");
+        }
+    }
+}
+
 /// A key of each type that can be one: the database pages by it, and both ways name a row alike.
 #[tokio::test]
 async fn keys_of_any_type_are_named_alike() {
@@ -667,6 +725,73 @@ async fn texts_of_other_encodings_are_right_or_held() {
                 assert_eq!(told.shape, read.shape);
             }
         }
+    }
+}
+
+/// A text that UTF-8 does not have stops capture: the log keeps it, whatever becomes of the row, so
+/// that correcting it is enough only for a table that is read.
+#[tokio::test]
+async fn a_text_that_utf8_does_not_have_is_said_with_the_way_out() {
+    for major in majors() {
+        let world = World::encoded(PostgresServer::shared_of(major), "WIN1252").await;
+        world
+            .run("CREATE TABLE item (id int PRIMARY KEY, name text)")
+            .await;
+        let world = world.capturing(&["item"]);
+        let source = world.source();
+        source.prepare(true).await.unwrap();
+        world
+            .run("INSERT INTO item VALUES (1, 'a' || chr(129))")
+            .await;
+        // By reading the table.
+        let mut reader = source.snapshot(1).await.unwrap();
+        reader.begin().await.unwrap();
+        let limits = ChunkLimits {
+            rows_max: 10,
+            bytes_max: 1 << 20,
+        };
+        let chunk = reader.chunk(&table("item"), None, limits).await;
+        has_no_utf8(&chunk.map(|_| ()).unwrap_err());
+        // From the log.
+        has_no_utf8(&streamed_error(&*source).await);
+        world.run("UPDATE item SET name = 'a'").await;
+        let chunk = reader.chunk(&table("item"), None, limits).await.unwrap();
+        assert_eq!(chunk.rows.len(), 1);
+        world.released().await;
+        has_no_utf8(&streamed_error(&*source).await);
+        world.released().await;
+        let slot = world.slot();
+        world
+            .run(&format!("SELECT pg_drop_replication_slot('{slot}')"))
+            .await;
+        source.prepare(true).await.unwrap();
+        let mut stream = source.stream(2, None).await.unwrap();
+        world.run("INSERT INTO item VALUES (2, 'b')").await;
+        changes(&mut *stream, 1).await;
+    }
+}
+
+async fn streamed_error(source: &dyn Source) -> SourceError {
+    let mut stream = source.stream(1, None).await.unwrap();
+    loop {
+        match common::next(&mut *stream).await {
+            Ok(batch) => assert!(batch.changes.is_empty(), "{batch:?}"),
+            Err(error) => return error,
+        }
+    }
+}
+
+fn has_no_utf8(error: &SourceError) {
+    assert!(matches!(error, SourceError::Denied { .. }), "{error:?}");
+    assert!(error.to_string().contains("22P05"), "{error}");
+    let hint = error.hint().unwrap();
+    for words in [
+        "correct the text",
+        "pg_drop_replication_slot",
+        "source prepare --apply",
+        "source resync",
+    ] {
+        assert!(hint.contains(words), "{hint}");
     }
 }
 

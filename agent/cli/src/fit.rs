@@ -4,8 +4,9 @@
 //! find nothing. So nothing is captured before the database's own catalogue was asked, whether it
 //! answers when the agent starts or only later.
 //!
-//! Tables change under a mapping that is in force. A column or table that is gone then stops only
-//! the rows that need it: the mapper holds them, one by one, and the rest goes on.
+//! Tables change under a mapping that is in force. A column or table that is gone or of another type
+//! then stops only the rows that need it, whether it changed before our eyes or while the agent was
+//! stopped: the mapper holds them, one by one, and the rest goes on.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,8 +17,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use contract::finding::worst;
 use contract::{
-    ChangeStream, ColumnKind, Finding, Level, Login, Look, Position, Preparation, ReadQuery,
-    ReadRows, Resume, SnapshotReader, Source, SourceError, TableInfo, TableName,
+    ChangeStream, Finding, Level, Login, Look, Position, Preparation, ReadQuery, ReadRows, Resume,
+    SnapshotReader, Source, SourceError, TableInfo, TableName,
 };
 use engine::SourceSetup;
 use mappings::{Catalogue, Mapping, Which};
@@ -105,13 +106,10 @@ pub(crate) async fn fitted(
 ) -> Result<(SourceSetup, Vec<Finding>), Vec<Finding>> {
     let fitted = Fitted::new(&setup, files, in_force);
     // Whoever is not there now is asked when its log is opened.
-    let looked = match tokio::time::timeout(ANSWER_MAX, fitted.look()).await {
-        Ok(Ok(looked)) => looked,
-        Ok(Err(_)) | Err(_) => Looked::default(),
-    };
-    let Looked { mut findings, gone } = looked;
+    let looked = tokio::time::timeout(ANSWER_MAX, fitted.findings()).await;
+    let mut findings = looked.ok().and_then(Result::ok).unwrap_or_default();
     if worst(&findings) == Level::Fail {
-        if !(in_force && gone) {
+        if !in_force {
             return Err(findings);
         }
         // Said when the log is opened.
@@ -128,14 +126,6 @@ struct Fitted {
     tables: Vec<TableName>,
     /// They did once.
     in_force: AtomicBool,
-}
-
-/// What is to be said of mapping files beside tables.
-#[derive(Default)]
-struct Looked {
-    findings: Vec<Finding>,
-    /// All that does not fit is columns and tables that are not there.
-    gone: bool,
 }
 
 impl Fitted {
@@ -155,31 +145,19 @@ impl Fitted {
     ///
     /// # Errors
     /// Why it does not answer.
-    async fn look(&self) -> Result<Looked, SourceError> {
-        let mut found = self.source.catalogue(&self.tables).await?;
+    async fn findings(&self) -> Result<Vec<Finding>, SourceError> {
+        let found = self.source.catalogue(&self.tables).await?;
         // None of these tables: either the database has others, or it says nothing at all.
         if found.is_empty() && self.source.catalogue(&[]).await?.is_empty() {
-            return Ok(Looked::default());
+            return Ok(Vec::new());
         }
-        let findings = self.files.look(&Catalogue::of(&self.tables, &found));
-        if worst(&findings) != Level::Fail {
-            let gone = false;
-            return Ok(Looked { findings, gone });
-        }
-        // What does not fit although nothing is known of its type is not there.
-        for column in found.iter_mut().flat_map(|info| &mut info.columns) {
-            column.kind = ColumnKind::Other;
-        }
-        let untyped = self.files.look(&Catalogue::of(&self.tables, &found));
-        let mut misfits = findings.iter().filter(|one| one.level == Level::Fail);
-        let gone = misfits.all(|misfit| untyped.contains(misfit));
-        Ok(Looked { findings, gone })
+        Ok(self.files.look(&Catalogue::of(&self.tables, &found)))
     }
 
     /// Whether it can be captured; the doubt where the database does not say.
     async fn must_fit(&self) -> Result<Option<SourceError>, SourceError> {
-        let Looked { findings, gone } = match self.look().await {
-            Ok(looked) => looked,
+        let findings = match self.findings().await {
+            Ok(findings) => findings,
             Err(error @ SourceError::Disconnected(_)) => return Err(error),
             // Whoever may not see the catalogue may still be allowed to read the rows.
             Err(error) => return Ok(Some(error)),
@@ -196,11 +174,11 @@ impl Fitted {
         };
         let all = "lighterman map check lists all that does not fit";
         let hint = fix.map_or_else(|| all.to_owned(), |fix| format!("{fix}; {all}"));
-        if gone && self.in_force.load(Relaxed) {
+        if self.in_force.load(Relaxed) {
             tracing::error!(
                 hint,
-                "the source's tables have changed, rows that need what is gone are \
-                held: {first}{more}"
+                "the source's tables have changed, rows that need what changed are held: \
+                 {first}{more}"
             );
             return Ok(None);
         }

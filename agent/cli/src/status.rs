@@ -119,7 +119,11 @@ fn show(folder: &Path, json: bool) -> Result<Exit, StoreError> {
     }
     let trouble = running.is_none()
         || sources.iter().any(|source| {
-            source.problem.is_some() || !source.partly.is_empty() || unproven(source)
+            let stuck = |table: &SnapshotStatus| !table.done && table.problem.is_some();
+            source.problem.is_some()
+                || !source.partly.is_empty()
+                || source.tables.iter().any(stuck)
+                || unproven(source)
         });
     Ok(if trouble { Exit::Trouble } else { Exit::Ok })
 }
@@ -184,7 +188,8 @@ fn reading(source: &str, table: &SnapshotStatus, now: Timestamp, running: bool) 
         let _ = write!(text, ", {rate} a second, about {left} left");
     }
     text.push('.');
-    let still = table.read_at.map(|at| now.duration_since(at));
+    let on = table.read_at.max(table.paused_until);
+    let still = on.map(|at| now.duration_since(at));
     if let Some(still) = still.filter(|still| running && *still >= STILL_AFTER) {
         let _ = write!(text, " No progress for {}.", seconds(still));
     }
@@ -248,7 +253,7 @@ mod tests {
         };
         let pause = format!("{head}; it pauses until 1970-01-01T00:11:40Z, as the settings say.");
         check(&paused, 660, true, &pause);
-        check(&paused, 701, false, &rate);
+        check(&paused, 701, true, &rate);
         let stuck = SnapshotStatus {
             estimate: None,
             rows_per_second: None,

@@ -139,7 +139,9 @@ pub struct ChangeBatch {
 pub trait ChangeStream: Send {
     /// The next batch, waiting for one if need be. Bounded in bytes by the adapter.
     ///
-    /// Called by one task, again and again; cancel-safe. After a crash, batches behind the stored
+    /// Called by one task, again and again; cancel-safe: a wait that is given up loses nothing. The
+    /// engine gives one up only at the end of the stream, so that whatever must be asked first may
+    /// take its time. After a crash, batches behind the stored
     /// checkpoint are asked for again and must not contain changes at or before it. Batches with
     /// no change but a newer end keep quiet sources' positions moving.
     ///

@@ -103,10 +103,13 @@ impl Relations {
         if let Some(old) = old.filter(|old| change.op == Op::Delete || new.as_ref() != Some(old)) {
             marker.removed(table, old.as_str(), replicas)?;
         }
-        // What belongs to such a row cannot be known: the mapper holds it.
-        let new = new.filter(|_| !self.lacks_links(change));
         if let (Some(key), Some(row)) = (new, &change.after) {
-            marker.written(table, key.as_str(), change, row, replicas)?;
+            if self.lacks_links(change) {
+                // What belongs to such a row cannot be known: the mapper holds it.
+                marker.found(table, key.as_str(), change, row, replicas)?;
+            } else {
+                marker.written(table, key.as_str(), change, row, replicas)?;
+            }
         }
         if pending.rows.len() + pending.keys.len() + pending.questions.len() > MARKS_MAX {
             self.keep(pending, replicas)?;
@@ -323,6 +326,40 @@ impl Marker<'_> {
             self.influenced(table, key, &new, replicas)?;
         }
         Ok(())
+    }
+
+    /// A row that cannot be matched with others any more is there all the same, and what it is found
+    /// by stays as it was. Of a row that may have changed unseen, what is told otherwise now is not
+    /// known: nothing is worked out with it, and no gap of a later change is filled from it.
+    fn found<R: Replicas>(
+        &mut self,
+        table: usize,
+        key: &str,
+        change: &RowChange,
+        row: &Row,
+        replicas: &mut R,
+    ) -> Result<(), R::Error> {
+        let Some(known) = self.relations.plan.tables.get(table) else {
+            return Ok(());
+        };
+        if !replicas.is_unseen(known.id, key)? {
+            return Ok(());
+        }
+        let Some(old) = replicas.row(known.id, key)? else {
+            return Ok(());
+        };
+        let told = self.relations.cells(table, change, row);
+        let mut new = old.clone();
+        for ((cell, told), column) in new.iter_mut().zip(&told).zip(&known.columns) {
+            if told.is_some() && cell != told && !known.links.contains(column) {
+                *cell = Some(Value::Unchanged);
+            }
+        }
+        let places = self.relations.plan.places(table, &old);
+        if new == old || self.relations.plan.places(table, &new) != places {
+            return replicas.seen(known.id, key);
+        }
+        replicas.put(known.id, key, &new, &places)
     }
 
     fn truncate<R: Replicas>(&mut self, table: usize, replicas: &mut R) -> Result<(), R::Error> {

@@ -162,7 +162,7 @@ pub trait Replicas {
     ) -> Result<(), Self::Error>;
     /// Adds a stored row to an index.
     fn index(&mut self, index: i64, value: &str, table: i64, key: &str) -> Result<(), Self::Error>;
-    /// A row was found as it stands, in the present reading of its table.
+    /// A row was found in the present reading of its table, and stays as it is stored.
     fn seen(&mut self, table: i64, key: &str) -> Result<(), Self::Error>;
     /// Whether the present reading of a table has yet to see a stored row.
     fn is_unseen(&mut self, table: i64, key: &str) -> Result<bool, Self::Error>;

@@ -119,7 +119,12 @@ impl Opening<'_> {
             )?;
             read_for(db, source, &rule.table)?
         };
-        let generation = known.as_ref().map_or(1, |known| known.generation + 1);
+        let of_name = known.as_ref().map_or(0, |known| known.generation);
+        let generation = if fact {
+            self.generation_of_fact(rule, of_name)?
+        } else {
+            of_name + 1
+        };
         db.execute(
             "INSERT INTO rule (source, name, digest, event_type, table_name, fact, relates,
                generation, formed, stage, since, left_at, back_at, quiet, active)
@@ -258,6 +263,25 @@ impl Opening<'_> {
             )
             .optional()?;
         Ok(done.map(|done| if done { Stage::Told } else { Stage::Reading }))
+    }
+
+    /// The generation that a rule of facts comes into force with. Whether two tellings of a fact may be
+    /// compared is known by it, and facts are known by type and table, whatever the rule's name: so
+    /// the same form keeps the generation that it had under another one, and any other form gets one
+    /// that no form of that type and table had, nor this name.
+    fn generation_of_fact(&self, rule: &RuleInForce, of_name: i64) -> Result<i64, StoreError> {
+        let (any, same): (i64, i64) = self.db.query_row(
+            "SELECT coalesce(max(generation), 0),
+               coalesce(max(generation) FILTER (WHERE digest = ?4), 0)
+             FROM rule WHERE source = ?1 AND fact AND event_type = ?2 AND table_name = ?3",
+            params![self.source, rule.event_type.name(), rule.table, rule.digest],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+        Ok(if same > 0 && same >= of_name {
+            same
+        } else {
+            1 + any.max(of_name)
+        })
     }
 
     /// Goes on with the telling of facts where another rule, or the same one before, left it.

@@ -48,6 +48,8 @@ pub struct PostgresOptions {
     pub files: Vec<(String, Vec<u8>)>,
     /// The data folder of a stopped server to begin with, instead of an empty one.
     pub copy_of: Option<PathBuf>,
+    /// More variables of the server's environment.
+    pub env: Vec<(String, String)>,
 }
 
 /// The major versions a test of every version runs on; `None` = the system's own.
@@ -301,6 +303,8 @@ impl PostgresServer {
         let fsync = if self.options.fsync { "on" } else { "off" };
         let log = fs::File::create(self.log_file()).unwrap();
         let mut command = as_server_user(&binary(self.options.major, "postgres"));
+        let env = self.options.env.iter();
+        command.envs(env.map(|(name, value)| (name, value)));
         command.arg("-D").arg(self.data());
         let defaults = [
             "listen_addresses=127.0.0.1".to_owned(),
@@ -424,6 +428,22 @@ fn binary(major: Option<u32>, name: &str) -> PathBuf {
         Some((_, path)) => path.join("bin").join(name),
         None => panic!("PostgreSQL is not installed; as root, run: {INSTALL}"),
     }
+}
+
+/// A folder with these locales in UTF-8, for a server's `LOCPATH`: machines have few of their own.
+///
+/// # Panics
+/// When `localedef` or its definitions (Debian: the package `locales`) are missing.
+pub fn locales(names: &[&str]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    // The server runs as another user.
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    for name in names {
+        let to = folder.path().join(format!("{name}.UTF-8"));
+        let mut making = Command::new("localedef");
+        run(making.args(["-i", name, "-f", "UTF-8"]).arg(to), || {});
+    }
+    folder
 }
 
 fn is_root() -> bool {

@@ -1,13 +1,14 @@
 //! What must be right before the database can be captured.
 
 mod server;
+mod synchronous;
 
 use std::time::Duration;
 
 use contract::{CapturedTable, Finding, SourceError, TableName};
 use tokio_postgres::Client;
 
-use crate::catalogue::{Publication, Table, publish_sql};
+use crate::catalogue::{Publication, Table, identity_sql, publish_sql};
 use crate::connect::{self, PREPARE, Rights, classify};
 use crate::settings::{Settings, TlsMode, is_local};
 use crate::slot::Slot;
@@ -130,6 +131,7 @@ impl Looking<'_> {
         self.places(&server, slot);
         self.prepared(&server, slot);
         self.log(&server, slot);
+        self.synchronous(&client).await?;
         Ok(())
     }
 
@@ -335,7 +337,8 @@ impl Looking<'_> {
         }
         let rows = client
             .query(
-                "SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text
+                "SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text,
+                        c.relreplident = 'd'
                    FROM pg_catalog.pg_class root
                    JOIN pg_catalog.pg_namespace rn ON rn.oid = root.relnamespace
                   CROSS JOIN LATERAL pg_catalog.pg_partition_tree(root.oid) t
@@ -356,17 +359,22 @@ impl Looking<'_> {
             .map_err(|error| classify(&format!("read partitions of {}", table.name), &error))?;
         for row in &rows {
             let leaf = TableName::new(row.get::<_, String>(0), row.get::<_, String>(1));
-            let sql = connect::table(&leaf);
+            let before = if row.get(2) { "DEFAULT" } else { "NOTHING" };
             self.fail(
                 part,
                 format!(
                     "has a partition, {leaf}, with nothing to tell its rows by: once it is \
                      published, the application's own UPDATE and DELETE there fail"
                 ),
-                format!(
-                    "ALTER TABLE {sql} REPLICA IDENTITY FULL; undo: ALTER TABLE {sql} REPLICA \
-                     IDENTITY DEFAULT"
-                ),
+                identity_sql(&leaf, "FULL", before),
+            );
+        }
+        if table.partitioned {
+            let name = &table.name;
+            self.warn(
+                part,
+                "is partitioned: a TRUNCATE or DROP of one of its partitions tells nothing in the log",
+                format!("after each of them: lighterman source resync --table {name}"),
             );
         }
         Ok(())
@@ -415,10 +423,7 @@ impl Looking<'_> {
                     "tells of a removed row only its replica identity, without the mapping's key \
                      column \"{column}\": removed rows and changed keys cannot be told"
                 ),
-                format!(
-                    "ALTER TABLE {name} REPLICA IDENTITY FULL; undo: ALTER TABLE {name} REPLICA \
-                     IDENTITY DEFAULT"
-                ),
+                table.whole_identity(),
             );
         }
     }

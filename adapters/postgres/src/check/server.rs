@@ -68,7 +68,8 @@ impl Looking<'_> {
                 format!("is {level}: the log does not tell rows"),
                 format!(
                     "ALTER SYSTEM SET wal_level = 'logical', then restart the server; undo: ALTER \
-                     SYSTEM SET wal_level = '{level}', then restart the server"
+                     SYSTEM SET wal_level = '{level}', then restart the server, after every logical \
+                     slot has been dropped, or the server does not start"
                 ),
             );
         }

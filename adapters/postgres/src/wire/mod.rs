@@ -106,9 +106,9 @@ pub(crate) struct Reading<'a> {
     pub(crate) from: u64,
     /// What the server may forget already.
     pub(crate) acknowledged: u64,
-    /// The system identifier of the server that everything was asked of: an address may lead to
-    /// several.
-    pub(crate) system: &'a str,
+    /// System identifier and timeline of the server that everything was asked of: an address may lead
+    /// to several, and after a failover two of them differ in the timeline only.
+    pub(crate) server: &'a str,
 }
 
 /// Logs in and ends the connection: whether the server gives us a replication connection at all.
@@ -130,12 +130,12 @@ pub(crate) async fn start(
     reading: &Reading<'_>,
 ) -> Result<Replication, Failure> {
     let mut session = startup::open(login).await?;
-    let system = session.system().await?;
-    if system != reading.system {
+    let server = session.server().await?;
+    if server != reading.server {
         return Err(Failure::Ended(format!(
-            "the replication connection reaches another server, {system}, than the one that was \
+            "the replication connection reaches another server, {server}, than the one that was \
              asked before, {}: the address leads to several",
-            reading.system
+            reading.server
         )));
     }
     session.start(reading).await?;

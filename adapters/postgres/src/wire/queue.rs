@@ -160,7 +160,7 @@ mod tests {
         let queue = Queue::new(0);
         for _ in 0..4 {
             assert!(!queue.is_full());
-            queue.put(&mut vec![large(1 << 20)]);
+            queue.put(&mut vec![large(FULL_BYTES / 4)]);
         }
         assert!(queue.is_full());
         let mut taken = VecDeque::new();

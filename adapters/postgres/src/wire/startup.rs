@@ -192,9 +192,11 @@ impl Session {
         }
     }
 
-    /// The server's system identifier.
-    pub(super) async fn system(&mut self) -> Result<String, Failure> {
-        self.cell("IDENTIFY_SYSTEM", 0).await
+    /// The server's system identifier and timeline: `7412345678901234567/2`.
+    pub(super) async fn server(&mut self) -> Result<String, Failure> {
+        let system = self.cell("IDENTIFY_SYSTEM", 0).await?;
+        let timeline = self.cell("IDENTIFY_SYSTEM", 1).await?;
+        Ok(format!("{system}/{timeline}"))
     }
 
     /// The history of a timeline: its file's name and content are one row.
@@ -267,7 +269,7 @@ mod tests {
             publication: "it's \"mine\"",
             from: 0x16_B374_D848,
             acknowledged: 0,
-            system: "7",
+            server: "7/1",
         });
         assert_eq!(
             command,

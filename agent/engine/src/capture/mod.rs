@@ -100,6 +100,14 @@ pub(crate) async fn run(common: Arc<Common>, mut plan: SourcePlan) -> Result<(),
                 continue;
             }
             Ok(Ended::Again) => continue,
+            Err(Failed::Store(error @ StoreError::Full)) => {
+                tracing::error!(source = plan.name, stage = "capture", error = %error,
+                    hint = error.hint(), "capture waits for disk space");
+                if common.sleep(FULL_WAIT).await {
+                    return Ok(());
+                }
+                continue;
+            }
             Err(Failed::Store(error)) => return Err(error),
             Err(Failed::Source(error)) => error,
         };
@@ -328,66 +336,72 @@ async fn session(
     let mut stop = common.stop.clone();
     let mut look_at = contract::clock::after(common.clock.now(), LOOK_EVERY);
     loop {
-        let now = common.clock.now();
-        // Also when the wall clock was set back.
-        if now >= look_at || contract::clock::until(now, look_at) > LOOK_EVERY {
-            look_at = contract::clock::after(now, LOOK_EVERY);
-            match take_resync(common, session.name, session.source_id).await {
-                Ok(false) | Err(StoreError::Full) => {}
-                Ok(true) => return Ok(Ended::Again),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        if let Some(chunk) = waiting.take_if(|chunk| session.has_reached(&chunk.chunk.mark)) {
-            session.chunk(chunk).await?;
-            want(&mut asker);
-            *moved = true;
-            if session.again {
-                return Ok(Ended::Again);
-            }
-        }
-        if session.guarded.is_empty() && reading.take().is_some() {
-            tracing::info!(source = session.name, "snapshot done");
-        }
-        session.sweep().await?;
-        session.end_untold().await?;
-        session.ask(asker.as_mut()).await?;
-        tokio::select! {
-            biased;
-            () = stopped(&mut stop) => return Ok(Ended::Stop),
-            Ok(()) = plan.setup.changed() => {
-                plan.setup.mark_changed();
-                return Ok(Ended::Reload);
-            }
-            error = looking.trouble() => return Err(error.into()),
-            batch = stream.next() => {
-                let batch = batch?;
-                // First, so that a crash behind the batch forgets nothing of it.
-                let now = stream.untold().to_vec();
-                let (name, id) = (session.name, session.source_id);
-                let again = untold::note(common, name, id, now, &mut untold).await?;
-                session.batch(&mut *stream, batch).await?;
-                if again {
-                    return Ok(Ended::Again);
+        let batch = {
+            // Waited for until it is there: a source that asks its database for a while, and is
+            // asked anew before it has the answer, would never come to one.
+            let mut next = stream.next();
+            loop {
+                let now = common.clock.now();
+                // Also when the wall clock was set back.
+                if now >= look_at || contract::clock::until(now, look_at) > LOOK_EVERY {
+                    look_at = contract::clock::after(now, LOOK_EVERY);
+                    match take_resync(common, session.name, session.source_id).await {
+                        Ok(false) | Err(StoreError::Full) => {}
+                        Ok(true) => return Ok(Ended::Again),
+                        Err(error) => return Err(error.into()),
+                    }
                 }
-                want(&mut asker);
-                *moved = true;
-            }
-            Some(chunk) = next_chunk(reading.as_mut()), if waiting.is_none() => {
-                waiting = Some(chunk);
-            }
-            () = session.next_due() => session.settle().await?,
-            // Elsewhere nothing would come of it, and what is due already would keep the stream from
-            // ever coming to a batch.
-            () = session.rules.next_look(&*common.clock), if session.at_border() => {}
-            () = common.clock.sleep(contract::clock::until(now, look_at)) => {}
-            answered = next_answer(asker.as_mut(), &*common.clock) => {
-                if let (Some(answered), Some(asker)) = (answered, asker.as_mut()) {
-                    session.answered(asker, answered).await?;
+                if let Some(chunk) = waiting.take_if(|chunk| session.has_reached(&chunk.chunk.mark))
+                {
+                    session.chunk(chunk).await?;
+                    want(&mut asker);
                     *moved = true;
+                    if session.again {
+                        return Ok(Ended::Again);
+                    }
+                }
+                if session.guarded.is_empty() && reading.take().is_some() {
+                    tracing::info!(source = session.name, "snapshot done");
+                }
+                session.sweep().await?;
+                session.end_untold().await?;
+                session.ask(asker.as_mut()).await?;
+                tokio::select! {
+                    biased;
+                    () = stopped(&mut stop) => return Ok(Ended::Stop),
+                    Ok(()) = plan.setup.changed() => {
+                        plan.setup.mark_changed();
+                        return Ok(Ended::Reload);
+                    }
+                    error = looking.trouble() => return Err(error.into()),
+                    batch = &mut next => break batch?,
+                    Some(chunk) = next_chunk(reading.as_mut()), if waiting.is_none() => {
+                        waiting = Some(chunk);
+                    }
+                    () = session.next_due() => session.settle().await?,
+                    // Elsewhere nothing would come of it, and what is due already would keep the
+                    // stream from ever coming to a batch.
+                    () = session.rules.next_look(&*common.clock), if session.at_border() => {}
+                    () = common.clock.sleep(contract::clock::until(now, look_at)) => {}
+                    answered = next_answer(asker.as_mut(), &*common.clock) => {
+                        if let (Some(answered), Some(asker)) = (answered, asker.as_mut()) {
+                            session.answered(asker, answered).await?;
+                            *moved = true;
+                        }
+                    }
                 }
             }
+        };
+        // First, so that a crash behind the batch forgets nothing of it.
+        let now = stream.untold().to_vec();
+        let (name, id) = (session.name, session.source_id);
+        let again = untold::note(common, name, id, now, &mut untold).await?;
+        session.batch(&mut *stream, batch).await?;
+        if again {
+            return Ok(Ended::Again);
         }
+        want(&mut asker);
+        *moved = true;
     }
 }
 
