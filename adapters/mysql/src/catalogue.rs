@@ -75,8 +75,7 @@ pub(crate) async fn read(
             &format!(
                 "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, ENGINE, TABLE_ROWS
                    FROM information_schema.TABLES
-                  WHERE TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') AND {}
-                  ORDER BY TABLE_SCHEMA, TABLE_NAME",
+                  WHERE TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') AND {}",
                 wanted(tables)
             ),
         )
@@ -87,6 +86,8 @@ pub(crate) async fn read(
     let collations = collations(connection).await?;
     let mut columns = columns(connection, tables, &collations).await?;
     let mut keys = keys(connection, tables).await?;
+    // Names are compared without case there, and ordered by no rule of ours.
+    let exactly = |table: &TableName| tables.is_empty() || tables.contains(table);
     let found = rows.into_iter().map(|(schema, name, kind, engine, rows)| {
         let name = TableName::new(schema, name);
         let (columns, generated) = columns.remove(&name).unwrap_or_default();
@@ -100,7 +101,12 @@ pub(crate) async fn read(
             name,
         }
     });
-    Ok(found.collect())
+    let mut found: Vec<Table> = found.filter(|table| exactly(&table.name)).collect();
+    found.sort_by(|a, b| {
+        let name = |table: &Table| (table.name.schema.clone(), table.name.name.clone());
+        name(a).cmp(&name(b))
+    });
+    Ok(found)
 }
 
 /// The condition that a row of `information_schema` belongs to one of `tables`.

@@ -35,6 +35,7 @@ pub(crate) enum Rights {
     /// Change the database: `source prepare --apply`.
     Write,
     /// Be given the log. Its statements are few and of no weight.
+    #[allow(dead_code, reason = "the stream opens it")]
     Log,
 }
 
@@ -305,5 +306,56 @@ mod tests {
         ] {
             assert_eq!(Flavour::of(version), flavour, "{version}");
         }
+    }
+
+    /// A session of ours at a server whose own settings are others.
+    #[tokio::test]
+    async fn sessions_are_the_same_at_every_server() {
+        let options = harness::mariadb::MariadbOptions::default()
+            .setting("default_time_zone=+05:30")
+            .setting("sql_mode=ANSI_QUOTES,NO_BACKSLASH_ESCAPES,PIPES_AS_CONCAT")
+            .setting("character_set_server=latin1")
+            .setting("wait_timeout=2")
+            .setting("autocommit=0");
+        let server = harness::mariadb::MariadbServer::start(options);
+        server.run("SET GLOBAL sql_select_limit = 1").await;
+        let settings = crate::settings::of_tests(server.port());
+        let mut connection = connect(&settings, Rights::Read).await.unwrap();
+        assert_eq!(connection.flavour, Flavour::MariaDb);
+        let found: (String, String, String, u64, u64, u64) = connection
+            .one(
+                "read",
+                "SELECT @@time_zone, @@sql_mode, @@character_set_results, @@wait_timeout,
+                        @@autocommit, @@lock_wait_timeout",
+            )
+            .await
+            .unwrap();
+        let expected = (
+            "+00:00".to_owned(),
+            String::new(),
+            "utf8mb4".to_owned(),
+            28_800,
+            1,
+            2,
+        );
+        assert_eq!(found, expected);
+        let rows: Vec<u64> = connection
+            .rows("read", "SELECT 1 UNION SELECT 2")
+            .await
+            .unwrap();
+        assert_eq!(rows.len(), 2);
+        let write = connection.run("write", "CREATE DATABASE x").await;
+        assert!(
+            matches!(write, Err(SourceError::Denied { .. })),
+            "{write:?}"
+        );
+        let mut log = connect(&settings, Rights::Log).await.unwrap();
+        let limit: (f64,) = log
+            .one("read", "SELECT @@max_statement_time")
+            .await
+            .unwrap();
+        assert!(limit.0.abs() < f64::EPSILON);
+        let wrong: Result<(u64,), _> = log.one("read", "SELECT 'secret row value'").await;
+        assert!(matches!(wrong, Err(SourceError::Malformed(what)) if !what.contains("secret")));
     }
 }

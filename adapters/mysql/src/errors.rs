@@ -65,9 +65,11 @@ pub(crate) fn of_login(settings: &Settings, doing: &str, error: &Error) -> Sourc
 /// A packet that does not parse is an I/O error to the library.
 fn is_malformed(error: &Error) -> bool {
     use std::io::ErrorKind::{InvalidData, InvalidInput, Other};
-    tls::behind::<std::io::Error>(error)
-        .is_some_and(|error| [InvalidData, InvalidInput, Other].contains(&error.kind()))
-        && tls::behind::<rustls::Error>(error).is_none()
+    tls::behind::<std::io::Error>(error).is_some_and(|error| {
+        // A packet that is too short has the kind of a connection that ended.
+        [InvalidData, InvalidInput, Other].contains(&error.kind())
+            || error.to_string().starts_with("can't parse")
+    }) && tls::behind::<rustls::Error>(error).is_none()
 }
 
 /// A server that does not accept our certificate says so, but a connection that ends `cut` off takes

@@ -39,6 +39,7 @@ pub(crate) struct Place {
 
 impl Reached {
     /// Notes that all up to here is stored.
+    #[allow(dead_code, reason = "the stream tells it")]
     pub(crate) fn note(&self, place: Place) {
         *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
     }
@@ -266,7 +267,72 @@ mod tests {
         assert_eq!(rate.per_hour, None);
         rate.measure(&log(), start + Duration::from_secs(10));
         assert_eq!(rate.per_hour, None, "too short");
-        rate.measure(&log(), start + Duration::from_secs(60));
+        rate.measure(&log(), start + Duration::from_mins(1));
         assert_eq!(rate.per_hour, Some(120 * 60));
+    }
+
+    #[test]
+    fn what_expires_before_it_is_read_is_at_risk() {
+        let settings = crate::settings::of_tests(1);
+        let server = Server::of_tests(&[("binlog_expire_logs_seconds", "7200")]);
+        let at = |file: &str, offset, committed| Place {
+            file: file.to_owned(),
+            offset,
+            committed_at: Some(Timestamp::from_second(committed).unwrap()),
+        };
+        let kept = |place: &Place, rate| kept(&settings, &server, &log(), place, rate, 10_000);
+        // An hour behind, and an hour left.
+        let behind = kept(&at("b.1", 40, 6_400), Some(1_000)).unwrap();
+        assert_eq!((behind.kept_bytes, behind.left_bytes), (120, Some(1_000)));
+        assert!(!behind.at_risk);
+        assert_eq!(behind.warn_bytes, 1 << 20);
+        let lost = kept(&at("b.1", 40, 1_000), Some(1_000)).unwrap();
+        assert!(lost.at_risk);
+        assert_eq!(lost.left_bytes, Some(0));
+        // The file that is written now is not dropped, and at its end nothing is behind.
+        assert!(!kept(&at("b.2", 40, 1_000), None).unwrap().at_risk);
+        let quiet = kept(&at("b.2", 60, 1_000), Some(1_000)).unwrap();
+        assert_eq!((quiet.kept_bytes, quiet.left_bytes), (0, Some(2_000)));
+        assert_eq!(kept(&at("b.0", 4, 1), None), None);
+    }
+
+    #[tokio::test]
+    async fn a_log_file_that_is_gone_is_said() {
+        let server =
+            harness::mariadb::MariadbServer::start(harness::mariadb::MariadbOptions::default());
+        let settings = crate::settings::of_tests(server.port());
+        let (looker, reached) = (Looker::default(), Reached::default());
+        let first = looker.look(&settings, &reached).await.unwrap();
+        assert_eq!(
+            (first.kept, first.trouble),
+            (None, None),
+            "nothing is read yet"
+        );
+        reached.note(Place {
+            file: "binlog.000001".to_owned(),
+            offset: 4,
+            committed_at: None,
+        });
+        server.run("FLUSH BINARY LOGS; CREATE DATABASE x").await;
+        let look = looker.look(&settings, &reached).await.unwrap();
+        assert_eq!(look.trouble, None);
+        let kept = look.kept.unwrap();
+        assert!(kept.kept_bytes > 300, "{kept:?}");
+        assert_eq!(kept.left_bytes, None, "this server drops nothing");
+        assert!(kept.room_bytes.is_some());
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let look = loop {
+            // As long as the engine may still need the file after a crash, it is left in silence.
+            server.run("PURGE BINARY LOGS TO 'binlog.000002'").await;
+            let look = looker.look(&settings, &reached).await.unwrap();
+            if look.kept.is_none() {
+                break look;
+            }
+            assert!(Instant::now() < deadline, "{look:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        let found = look.trouble.unwrap();
+        assert!(matches!(found, SourceError::Disconnected(_)), "{found:?}");
+        assert!(found.to_string().contains("binlog.000001"), "{found}");
     }
 }

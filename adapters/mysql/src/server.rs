@@ -272,17 +272,29 @@ async fn files(connection: &mut Connection) -> Result<Vec<LogFile>, SourceError>
 }
 
 #[cfg(test)]
+impl Server {
+    /// A MariaDB with these variables.
+    pub(crate) fn of_tests(variables: &[(&str, &str)]) -> Self {
+        let variables = variables.iter();
+        Self {
+            flavour: Flavour::MariaDb,
+            version: "10.11.19-MariaDB".to_owned(),
+            variables: variables
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     fn server(version: &str, variables: &[(&str, &str)]) -> Server {
-        let variables = variables.iter();
         Server {
             flavour: Flavour::of(version),
             version: version.to_owned(),
-            variables: variables
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
+            ..Server::of_tests(variables)
         }
     }
 

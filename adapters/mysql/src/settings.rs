@@ -166,6 +166,23 @@ pub(crate) fn is_local(host: &str) -> bool {
             .is_ok_and(|ip| ip.is_loopback())
 }
 
+/// The administrator of a server of the tests.
+#[cfg(test)]
+pub(crate) fn of_tests(port: u16) -> Settings {
+    Settings {
+        host: "127.0.0.1".to_owned(),
+        port,
+        user: "root".to_owned(),
+        password: None,
+        database: None,
+        tls: TlsMode::Disable,
+        ca_file: None,
+        identity: None,
+        server_id: 4_711,
+        retained_warn_mib: 1,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use contract::section::Problems;

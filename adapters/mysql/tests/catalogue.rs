@@ -6,7 +6,7 @@ mod common;
 use common::World;
 use contract::{ColumnKind, TableInfo, TableName};
 
-const TABLES: &str = r#"
+const TABLES: &str = r"
     CREATE TABLE every (
         id int PRIMARY KEY, n decimal(19,5) unsigned NOT NULL, ti tinyint, mi mediumint,
         b bigint unsigned, y year, bo bool, b1 bit(1), b9 bit(9), f float, d double, da date,
@@ -20,12 +20,13 @@ const TABLES: &str = r#"
     CREATE TABLE by_index (x int NOT NULL, y int NOT NULL, z int, p varchar(20) NOT NULL,
         UNIQUE (x, y), UNIQUE (z), UNIQUE (p(3)));
     CREATE TABLE keyless (x int);
+    CREATE TABLE KeyLess (x int, y int, PRIMARY KEY (y, x));
     CREATE TABLE `Odd ``Name` (`Col 1` int PRIMARY KEY);
     CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY HASH (id) PARTITIONS 2;
     CREATE TABLE old (id int PRIMARY KEY) ENGINE = MyISAM;
     CREATE TABLE versioned (id int PRIMARY KEY) WITH SYSTEM VERSIONING;
     CREATE SEQUENCE counter;
-    CREATE VIEW shown AS SELECT * FROM keyless"#;
+    CREATE VIEW shown AS SELECT * FROM keyless";
 
 fn names(tables: &[TableInfo]) -> Vec<&str> {
     tables.iter().map(|info| info.table.name.as_str()).collect()
@@ -46,6 +47,7 @@ async fn tables_are_listed_with_columns_and_keys() {
     assert_eq!(
         names(&ours),
         [
+            "KeyLess",
             "Odd `Name",
             "by_index",
             "every",
@@ -68,6 +70,7 @@ async fn tables_are_listed_with_columns_and_keys() {
         "nulls and parts identify nothing"
     );
     assert!(key("keyless").is_empty());
+    assert_eq!(key("KeyLess"), ["y", "x"]);
     assert_eq!(key("Odd `Name"), ["Col 1"]);
     let wanted = [
         TableName::new(&world.name, "every"),
@@ -77,6 +80,10 @@ async fn tables_are_listed_with_columns_and_keys() {
     let some = source.catalogue(&wanted).await.unwrap();
     assert_eq!(names(&some), ["every"]);
     assert!(some[0].rows.is_some());
+    let wanted = [TableName::new(&world.name, "keyless")];
+    let some = source.catalogue(&wanted).await.unwrap();
+    assert_eq!(names(&some), ["keyless"]);
+    assert_eq!(some[0].columns.len(), 1);
 }
 
 /// The columns are those of the log: computed and invisible ones are in it too.

@@ -197,7 +197,7 @@ async fn schemas_that_the_log_leaves_out_are_named() {
 #[tokio::test]
 async fn a_server_id_that_is_somebodys_is_seen() {
     let world = World::new(ITEM, &["item"]).await;
-    let source = world.source_with(&[("server_id", common::number(1))]);
+    let source = world.source_with(&[("server_id", common::number(1_u32))]);
     let findings = source.check().await;
     let finding = about(&findings, "server_id");
     assert_eq!(finding.level, Level::Fail, "{finding}");
@@ -206,7 +206,7 @@ async fn a_server_id_that_is_somebodys_is_seen() {
         .replica(MariadbOptions::default().setting("report_host=elsewhere"))
         .await;
     replica.caught_up_with(&world.server).await;
-    let source = world.source_with(&[("server_id", common::number(2))]);
+    let source = world.source_with(&[("server_id", common::number(2_u32))]);
     let findings = source.check().await;
     let finding = about(&findings, "server_id").to_string();
     assert!(
@@ -241,4 +241,14 @@ async fn a_server_that_is_away_is_said_at_once() {
     ];
     let findings = world.source_with(&unknown).check().await;
     assert_eq!(about(&findings, "database").level, Level::Fail);
+}
+
+#[tokio::test]
+async fn a_table_without_a_schema_stands_in_the_database_of_the_settings() {
+    let mut world = World::new(ITEM, &["item"]).await;
+    world.tables[0].table.schema.clear();
+    let source = world.source_with(&[("database", text(&world.name))]);
+    let findings = source.check().await;
+    let finding = about(&findings, &format!("table {}.item", world.name));
+    assert_eq!(finding.level, Level::Pass, "{finding}");
 }

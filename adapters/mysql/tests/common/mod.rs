@@ -55,8 +55,8 @@ pub fn text(text: impl Into<String>) -> NodeKind {
     NodeKind::Text(text.into())
 }
 
-pub fn number(number: impl ToString) -> NodeKind {
-    NodeKind::Number(number.to_string())
+pub fn number(number: impl Into<u64>) -> NodeKind {
+    NodeKind::Number(number.into().to_string())
 }
 
 pub struct World {
