@@ -190,3 +190,76 @@ async fn what_is_no_server_is_said() {
         assert!(error.hint().unwrap().contains("host and port"));
     }
 }
+
+/// A server of the protocol that answers a login with these packets, each after one of the client's;
+/// gives what the client sent.
+async fn impostor(
+    plugin: &'static str,
+    packets: Vec<Vec<u8>>,
+) -> (u16, tokio::task::JoinHandle<Vec<u8>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut greeting = b"\x0a8.0.36\x00\x09\x00\x00\x00abcdefgh\x00".to_vec();
+    // Protocol 4.1, secure connections and login plugins; a character set, a status.
+    greeting.extend(b"\x01\x82\x2d\x02\x00\x08\x00\x15");
+    greeting.extend([0; 10]);
+    greeting.extend(b"ijklmnopqrst\x00");
+    greeting.extend(plugin.as_bytes());
+    greeting.push(0);
+    let talk = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut received = Vec::new();
+        for (n, packet) in std::iter::once(greeting).chain(packets).enumerate() {
+            let length = u32::try_from(packet.len()).unwrap().to_le_bytes();
+            let number = u8::try_from(2 * n).unwrap();
+            let header = [length[0], length[1], length[2], number];
+            socket
+                .write_all(&[&header, &packet[..]].concat())
+                .await
+                .unwrap();
+            let mut answer = vec![0; 4096];
+            let length = socket.read(&mut answer).await.unwrap_or(0);
+            received.extend_from_slice(&answer[..length]);
+        }
+        received
+    });
+    (port, talk)
+}
+
+/// A password in clear text is for a server that is known.
+#[tokio::test]
+async fn a_password_is_not_given_in_clear_to_whoever_asks() {
+    let world = World::new(ITEM, &["item"]).await;
+    let ask = b"\xfemysql_clear_password\x00".to_vec();
+    let (port, talk) = impostor("mysql_native_password", vec![ask]).await;
+    let settings = [("port", number(port)), ("password", secret("pw-clear"))];
+    let error = error(&world, &settings).await;
+    assert!(matches!(error, SourceError::Denied { .. }), "{error:?}");
+    assert!(error.to_string().contains("clear text"), "{error}");
+    assert!(error.hint().unwrap().contains("verify-full"), "{error:?}");
+    let received = talk.await.unwrap();
+    let told = received.windows(8).any(|bytes| bytes == b"pw-clear");
+    assert!(!received.is_empty() && !told);
+    let unknown = b"\xfeauth_gssapi_client\x00".to_vec();
+    let (port, _talk) = impostor("mysql_native_password", vec![unknown]).await;
+    let settings = [("port", number(port)), ("password", secret("pw"))];
+    let error = world
+        .source_with(&settings)
+        .catalogue(&[])
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("auth_gssapi_client"), "{error}");
+}
+
+/// The library trusts what a server says while it logs in, and panics; we do not.
+#[tokio::test]
+async fn a_server_that_breaks_the_login_breaks_nothing_else() {
+    let world = World::new(ITEM, &["item"]).await;
+    // It wants the password under its own key, and then has none.
+    let packets = vec![b"\x01\x04".to_vec(), Vec::new()];
+    let (port, _talk) = impostor("caching_sha2_password", packets).await;
+    let settings = [("port", number(port)), ("password", secret("pw"))];
+    let error = error(&world, &settings).await;
+    assert!(matches!(error, SourceError::Denied { .. }), "{error:?}");
+    assert!(error.to_string().contains("protocol"), "{error}");
+}
