@@ -100,6 +100,22 @@ impl Connection {
         Ok(self.rows(doing, sql).await?.into_iter().next())
     }
 
+    /// All rows of a statement that newer servers call otherwise than older ones.
+    pub(crate) async fn rows_of_either<T: FromRow + Send + 'static>(
+        &mut self,
+        doing: &str,
+        new: &str,
+        old: &str,
+    ) -> Result<Vec<T>, SourceError> {
+        match self.rows(doing, new).await {
+            // A syntax error: an older server.
+            Err(SourceError::Disconnected(what)) if what.contains("(error 1064)") => {
+                self.rows(doing, old).await
+            }
+            other => other,
+        }
+    }
+
     /// The first row of a statement that always has one.
     pub(crate) async fn one<T: FromRow + Send + 'static>(
         &mut self,
@@ -322,11 +338,11 @@ mod tests {
         let settings = crate::settings::of_tests(server.port());
         let mut connection = connect(&settings, Rights::Read).await.unwrap();
         assert_eq!(connection.flavour, Flavour::MariaDb);
-        let found: (String, String, String, u64, u64, u64) = connection
+        let found: (String, String, String, u64, u64, u64, String) = connection
             .one(
                 "read",
                 "SELECT @@time_zone, @@sql_mode, @@character_set_results, @@wait_timeout,
-                        @@autocommit, @@lock_wait_timeout",
+                        @@autocommit, @@lock_wait_timeout, USER()",
             )
             .await
             .unwrap();
@@ -337,6 +353,8 @@ mod tests {
             28_800,
             1,
             2,
+            // Where the settings say, not over a socket that the server names.
+            "root@127.0.0.1".to_owned(),
         );
         assert_eq!(found, expected);
         let rows: Vec<u64> = connection

@@ -57,7 +57,7 @@ impl Grants {
         account: Option<&Account>,
     ) -> Result<Self, SourceError> {
         let sql = match account {
-            None => "SHOW GRANTS".to_owned(),
+            None => own(connection).await?,
             Some(account) => format!("SHOW GRANTS FOR {}", account.sql()),
         };
         let lines: Vec<(String,)> = connection.rows("read rights", &sql).await?;
@@ -107,6 +107,22 @@ impl Grants {
         let mut rights = here.flat_map(|(rights, _)| rights);
         rights.any(|granted| fits(granted) || granted.starts_with("ALL PRIVILEGES"))
     }
+}
+
+/// The statement that lists our own rights. MariaDB lists those of our roles too, MySQL does where the
+/// roles are named (<https://dev.mysql.com/doc/refman/8.4/en/show-grants.html>).
+async fn own(connection: &mut Connection) -> Result<String, SourceError> {
+    let mut sql = "SHOW GRANTS".to_owned();
+    if connection.flavour == Flavour::MySql {
+        // Quoted already, as a list; NONE where there are none.
+        let roles: Option<String> = connection
+            .one("read our roles", "SELECT CURRENT_ROLE()")
+            .await?;
+        if let Some(roles) = roles.filter(|roles| roles.contains('`')) {
+            sql = format!("SHOW GRANTS FOR CURRENT_USER() USING {roles}");
+        }
+    }
+    Ok(sql)
 }
 
 /// `GRANT a, b ON c TO d ..`; `None` for a line that grants a role. A right on some columns of a table

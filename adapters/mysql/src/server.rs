@@ -17,6 +17,7 @@ const VARIABLES: &[&str] = &[
     "binlog_row_image",
     "binlog_row_metadata",
     "binlog_row_value_options",
+    "binlog_transaction_compression",
     "character_set_server",
     "datadir",
     "encrypt_binlog",
@@ -28,6 +29,8 @@ const VARIABLES: &[&str] = &[
     "log_bin",
     "log_bin_basename",
     "log_bin_compress",
+    "log_replica_updates",
+    "log_slave_updates",
     "max_binlog_total_size",
     "max_connections",
     "port",
@@ -241,15 +244,12 @@ async fn status(
     doing: &str,
 ) -> Result<Option<mysql_async::Row>, SourceError> {
     let old = "SHOW MASTER STATUS";
-    if connection.flavour == Flavour::MySql {
-        let new = connection.row(doing, "SHOW BINARY LOG STATUS").await;
-        match new {
-            // Syntax: an older server.
-            Err(SourceError::Disconnected(what)) if what.contains("(error 1064)") => {}
-            other => return other,
-        }
-    }
-    connection.row(doing, old).await
+    let new = match connection.flavour {
+        Flavour::MariaDb => old,
+        Flavour::MySql => "SHOW BINARY LOG STATUS",
+    };
+    let rows = connection.rows_of_either(doing, new, old).await?;
+    Ok(rows.into_iter().next())
 }
 
 async fn files(connection: &mut Connection) -> Result<Vec<LogFile>, SourceError> {

@@ -252,3 +252,20 @@ async fn a_table_without_a_schema_stands_in_the_database_of_the_settings() {
     let finding = about(&findings, &format!("table {}.item", world.name));
     assert_eq!(finding.level, Level::Pass, "{finding}");
 }
+
+#[tokio::test]
+async fn a_replica_that_does_not_log_what_it_gets_is_seen() {
+    for (setting, warned) in [
+        ("log_slave_updates=OFF", true),
+        ("log_slave_updates=ON", false),
+    ] {
+        let options = MariadbOptions::default()
+            .setting("read_only=ON")
+            .setting(setting);
+        let world = World::with(options, ITEM, &["item"]).await;
+        let findings = world.source().check().await;
+        let said = of(&findings, Level::Warn);
+        let found = said.iter().any(|one| one.contains("log_slave_updates"));
+        assert_eq!(found, warned, "{said:#?}");
+    }
+}

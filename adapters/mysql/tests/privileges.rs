@@ -215,3 +215,30 @@ async fn nothing_is_written_to_the_servers_log() {
     let after: (String,) = world.server.ask(position).await;
     assert_eq!(before, after);
 }
+
+/// Which of several users of one name we are, the server says; where it does not let us in, a person
+/// must.
+#[tokio::test]
+async fn of_several_users_of_one_name_the_servers_choice_is_taken() {
+    let shop = Shop::new().await;
+    let clerk = &shop.clerk;
+    shop.world
+        .run(&format!(
+            "CREATE USER {clerk}@'%' IDENTIFIED BY 'other';
+             CREATE USER {clerk}@'127.0.0.1' IDENTIFIED BY 'pw'"
+        ))
+        .await;
+    let printed = shop.source().prepare_as(&shop.admin, false).await.unwrap();
+    let ours = format!("TO '{clerk}'@'127.0.0.1'");
+    assert!(
+        printed.sql.iter().all(|sql| sql.ends_with(&ours)),
+        "{printed:?}"
+    );
+    assert_eq!(printed.sql.len(), 4);
+    let source = shop
+        .world
+        .source_with(&[("user", text(clerk)), ("password", secret("wrong"))]);
+    let error = source.prepare_as(&shop.admin, false).await.unwrap_err();
+    assert!(matches!(error, SourceError::Denied { .. }), "{error:?}");
+    assert!(error.to_string().contains("several users"), "{error}");
+}

@@ -139,10 +139,48 @@ impl Looking<'_> {
                 "the server sends it in clear to its readers",
             ),
             ("log_bin_compress", "rows are unpacked here"),
+            (
+                "binlog_transaction_compression",
+                "transactions are unpacked here",
+            ),
         ] {
             if server.is_on(name) {
                 self.pass(name, format!("is on: {what}"));
             }
+        }
+    }
+
+    /// What a position means when another server takes this one's place.
+    fn copies(&mut self, server: &Server) {
+        if let Some(mode) = server.get("gtid_mode")
+            && mode != "ON"
+        {
+            self.warn(
+                "gtid_mode",
+                format!(
+                    "is {mode}: a position is a file and a place in it, which mean nothing at a server \
+                     that takes this one's place"
+                ),
+                "turn it on in the steps of \
+                 https://dev.mysql.com/doc/refman/8.4/en/replication-mode-change-online-enable-gtids.html",
+            );
+        }
+        let name = ["log_slave_updates", "log_replica_updates"]
+            .into_iter()
+            .find(|name| server.get(name).is_some());
+        if let Some(name) = name
+            && server.is_on("read_only")
+            && !server.is_on(name)
+        {
+            self.warn(
+                name,
+                "is OFF, and the server is read_only: where it is a replica, what it gets from its \
+                 primary is not in its own log",
+                format!(
+                    "connect to the primary, or {name} = ON in the server's configuration, then \
+                     restart it; undo: {name} = OFF, and a restart"
+                ),
+            );
         }
     }
 
@@ -230,11 +268,14 @@ impl Looking<'_> {
             );
             return Ok(());
         }
-        let sql = match connection.flavour {
-            Flavour::MariaDb => "SHOW SLAVE HOSTS",
+        let old = "SHOW SLAVE HOSTS";
+        let new = match connection.flavour {
+            Flavour::MariaDb => old,
             Flavour::MySql => "SHOW REPLICAS",
         };
-        let rows: Vec<mysql_async::Row> = match connection.rows("read who reads the log", sql).await
+        let rows: Vec<mysql_async::Row> = match connection
+            .rows_of_either("read who reads the log", new, old)
+            .await
         {
             Ok(rows) => rows,
             // MariaDB asks for a right of administrators, which is not worth giving away.
