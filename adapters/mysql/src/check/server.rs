@@ -133,6 +133,7 @@ impl Looking<'_> {
                 ),
             );
         }
+        self.copies(server);
         for (name, what) in [
             (
                 "encrypt_binlog",
