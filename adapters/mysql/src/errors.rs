@@ -229,6 +229,9 @@ fn of_log(what: String, message: &str) -> SourceError {
              number that nobody has (SHOW SLAVE HOSTS at MariaDB, SHOW REPLICAS at MySQL)",
         );
     }
+    if says(&["exceeded max_allowed_packet"]) {
+        return denied(what, "SET GLOBAL max_allowed_packet = 1073741824");
+    }
     if says(&["binary log is not open", "misconfigured master"]) {
         return denied(what, PREPARE);
     }
@@ -242,6 +245,9 @@ fn of_log(what: String, message: &str) -> SourceError {
         "is missing the gtid",
         "requested to start",
         "impossible position",
+        // A place that is not where an event begins: of another log.
+        "bogus data in log event",
+        "more gtids than the",
         "start replication from position > file size",
     ]) {
         return lost(what);
@@ -293,17 +299,6 @@ mod tests {
             (1146, "Table 'a.b' doesn't exist", "schema"),
             (
                 1236,
-                "Could not find first log file name in binary log index file",
-                "lost",
-            ),
-            (
-                1236,
-                "The binlog on the master is missing the GTID 0-1-5 requested by the slave (even \
-                 though a subsequent sequence number does exist), and GTID strict mode is enabled",
-                "lost",
-            ),
-            (
-                1236,
                 "A slave with the same server_uuid/server_id as this slave has connected",
                 "denied",
             ),
@@ -312,6 +307,36 @@ mod tests {
             assert_eq!(kind(&error), expected, "{code}");
             assert_eq!(error.to_string(), format!("read: {message} (error {code})"));
         }
+    }
+
+    /// What MariaDB 10.11 says, and MySQL 5.7 and 8.4 by their sources' list of errors.
+    #[test]
+    fn a_log_that_does_not_reach_back_to_us_is_lost() {
+        for message in [
+            "Could not find first log file name in binary log index file",
+            "Could not find GTID state requested by slave in any binlog files. Probably the slave \
+             state is too old and required binlog files have been purged.",
+            "Error: connecting slave requested to start from GTID 0-1-999, which is not in the \
+             master's binlog",
+            "The binlog on the master is missing the GTID 0-1-5 requested by the slave (even though \
+             a subsequent sequence number does exist), and GTID strict mode is enabled",
+            "Client requested master to start replication from impossible position; the first event \
+             'b.000004' at 99999999, the last event read from 'b.000004' at 4",
+            "bogus data in log event; the first event 'b.000004' at 5",
+            "Cannot replicate because the source purged required binary logs. Replicate the missing \
+             transactions from elsewhere",
+            "Slave has more GTIDs than the master has, using the master's SERVER_UUID.",
+        ] {
+            let found = by_code("read", &error(1236, "HY000", message));
+            assert_eq!(kind(&found), "lost", "{message}");
+            assert!(found.hint().is_some_and(|hint| hint.contains("resync")));
+        }
+        let large =
+            "log event entry exceeded max_allowed_packet; Increase max_allowed_packet on master";
+        assert_eq!(
+            kind(&by_code("read", &error(1236, "HY000", large))),
+            "denied"
+        );
     }
 
     #[test]
