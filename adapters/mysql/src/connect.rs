@@ -35,7 +35,6 @@ pub(crate) enum Rights {
     /// Change the database: `source prepare --apply`.
     Write,
     /// Be given the log. Its statements are few and of no weight.
-    #[allow(dead_code, reason = "the stream opens it")]
     Log,
 }
 

@@ -16,6 +16,7 @@ mod prepare;
 mod server;
 mod settings;
 mod tls;
+mod trial;
 
 use std::sync::Arc;
 

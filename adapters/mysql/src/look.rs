@@ -170,8 +170,14 @@ pub(crate) fn kept(
             u64::try_from(bytes).unwrap_or(u64::MAX)
         }
     });
+    // It drops whole files: all from the beginning of ours on must fit.
+    let by_size = server.log_bytes_max().map(|most| {
+        let ours = log.since(&place.file, 0).unwrap_or(u64::MAX);
+        most.saturating_sub(ours)
+    });
+    let left_bytes = left_bytes.into_iter().chain(by_size).min();
     // The file that is written now is never dropped.
-    let at_risk = place.file != log.file && time_left == Some(0);
+    let at_risk = place.file != log.file && (time_left == Some(0) || by_size == Some(0));
     Some(LogKept {
         state: if at_risk { "expired" } else { "kept" }.to_owned(),
         at_risk,
@@ -294,6 +300,13 @@ mod tests {
         let quiet = kept(&at("b.2", 60, 1_000), Some(1_000)).unwrap();
         assert_eq!((quiet.kept_bytes, quiet.left_bytes), (0, Some(2_000)));
         assert_eq!(kept(&at("b.0", 4, 1), None), None);
+        // Of 160 bytes from the beginning of its first file on.
+        for (most, left, at_risk) in [("200", 40, false), ("160", 0, true)] {
+            let server = Server::of_tests(&[("max_binlog_total_size", most)]);
+            let place = at("b.1", 40, 6_400);
+            let found = super::kept(&settings, &server, &log(), &place, None, 10_000).unwrap();
+            assert_eq!((found.left_bytes, found.at_risk), (Some(left), at_risk));
+        }
     }
 
     #[tokio::test]

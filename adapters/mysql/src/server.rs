@@ -133,6 +133,14 @@ impl Server {
         })
     }
 
+    /// The server drops its oldest log beyond this size, whatever its age: MariaDB 11.4 and newer
+    /// (<https://mariadb.com/docs/server/ha-and-performance/standard-replication/replication-and-binary-log-system-variables>);
+    /// `None` = it does not look at the size.
+    pub(crate) fn log_bytes_max(&self) -> Option<u64> {
+        let most = self.get("max_binlog_total_size")?.parse().ok()?;
+        (most > 0).then_some(most)
+    }
+
     /// The free room on the log's disk. The server has no function that tells it: it is known only
     /// where the server runs on this machine and lets us look at its folder.
     pub(crate) fn room_bytes(&self, settings: &Settings) -> Option<u64> {

@@ -20,6 +20,7 @@ async fn a_server_that_is_as_it_should_be_passes() {
     assert_eq!(of(&findings, Level::Warn), Vec::<String>::new());
     for part in [
         "database",
+        "replication",
         "version",
         "identity",
         "log_bin",
@@ -268,4 +269,21 @@ async fn a_replica_that_does_not_log_what_it_gets_is_seen() {
         let found = said.iter().any(|one| one.contains("log_slave_updates"));
         assert_eq!(found, warned, "{said:#?}");
     }
+}
+
+/// The check asks for the log under an id of its own: a running reader keeps its connection.
+#[tokio::test]
+async fn a_check_does_not_push_a_running_reader_away() {
+    let world = World::with(MariadbOptions::default(), ITEM, &["item"]).await;
+    let replica = world.server.replica(MariadbOptions::default()).await;
+    replica.caught_up_with(&world.server).await;
+    let reader = "SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND = 'Binlog Dump'";
+    let before: (u64,) = world.server.ask(reader).await;
+    let source = world.source_with(&[("server_id", common::number(2_u32))]);
+    let findings = source.check().await;
+    assert_eq!(about(&findings, "replication").level, Level::Pass);
+    world.run("INSERT INTO item VALUES (1, 'a')").await;
+    replica.caught_up_with(&world.server).await;
+    let after: (u64,) = world.server.ask(reader).await;
+    assert_eq!(before, after);
 }

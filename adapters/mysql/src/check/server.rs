@@ -9,6 +9,7 @@ use crate::grants::{self, Grants};
 use crate::look;
 use crate::prepare::{TELLING, set};
 use crate::server::{Log, Server};
+use crate::trial;
 
 /// The oldest versions whose log can tell its columns' names.
 const MARIADB_MIN: (u32, u32) = (10, 5);
@@ -209,7 +210,20 @@ impl Looking<'_> {
         if missing > 0 || !server.is_on("log_bin") {
             return Ok(None);
         }
-        Log::read(connection).await
+        let Some(log) = Log::read(connection).await? else {
+            return Ok(None);
+        };
+        match trial::try_log(self.settings, &log).await {
+            Ok(()) => self.pass("replication", "the server gives us its log"),
+            Err(error) => {
+                let fix = error.hint().unwrap_or(
+                    "see that nothing stands between us and the server, and that it has room for one \
+                     more connection (max_connections)",
+                );
+                self.fail("replication", error.to_string(), fix);
+            }
+        }
+        Ok(Some(log))
     }
 
     /// How long the server keeps its log, how much it is and the room it has.
@@ -245,6 +259,16 @@ impl Looking<'_> {
                 "log expiry",
                 format!("the server keeps its log for {} days", seconds / 86_400),
             ),
+        }
+        if let Some(most) = server.log_bytes_max() {
+            self.warn(
+                "max_binlog_total_size",
+                format!("the server keeps at most {} of log, however new it is", bytes(most)),
+                format!(
+                    "SET GLOBAL max_binlog_total_size = 0, and in the server's configuration; undo: \
+                     SET GLOBAL max_binlog_total_size = {most}"
+                ),
+            );
         }
         match server.room_bytes(self.settings) {
             Some(room) => self.pass("disk", format!("the log's disk has {} free", bytes(room))),
