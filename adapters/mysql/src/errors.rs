@@ -45,6 +45,9 @@ fn denied(what: String, hint: &str) -> SourceError {
 
 /// What an error of a connection means that is not there yet.
 pub(crate) fn of_login(settings: &Settings, doing: &str, error: &Error) -> SourceError {
+    if let Some(nameless) = tls::nameless(settings, doing, error) {
+        return nameless;
+    }
     match error {
         // Words out of turn: nothing of our log is broken yet.
         Error::Driver(

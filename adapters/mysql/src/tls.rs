@@ -73,15 +73,39 @@ pub(crate) fn by_any_name(
     if settings.tls != TlsMode::VerifyCa {
         return None;
     }
-    let Some(rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext {
-        presented,
-        ..
-    })) = behind(error)
-    else {
-        return None;
-    };
-    let name = presented.iter().find_map(|name| plain_name(name))?;
+    let name = presented(error)?.iter().find_map(|name| plain_name(name))?;
     Some(options.with_danger_tls_hostname_override(Some(name)))
+}
+
+/// With `tls = "verify-ca"`: what is wrong with a certificate without any name to ask for, as MySQL
+/// makes them for itself.
+pub(crate) fn nameless(
+    settings: &Settings,
+    doing: &str,
+    error: &(dyn std::error::Error + 'static),
+) -> Option<SourceError> {
+    let named = presented(error)?
+        .iter()
+        .any(|name| plain_name(name).is_some());
+    (settings.tls == TlsMode::VerifyCa && !named).then(|| {
+        wrong(
+            &format!("{doing}: the server's certificate has no name that can be asked for"),
+            "have one made with the server's name as subjectAltName; tls = \"require\" asks for no \
+             certificate that can be verified",
+        )
+    })
+}
+
+/// The names in a certificate where none of them is the one that was asked for.
+fn presented<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a [String]> {
+    match behind(error)? {
+        rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext {
+            presented,
+            ..
+        }) => Some(presented),
+        rustls::Error::InvalidCertificate(CertificateError::NotValidForName) => Some(&[]),
+        _ => None,
+    }
 }
 
 /// A name that a certificate with this one is valid for.

@@ -135,6 +135,14 @@ async fn what_is_wrong_with_a_certificate_is_said() {
     let source = elsewhere.source_with(&authority);
     assert!(!source.catalogue(&[]).await.unwrap().is_empty());
     assert_eq!(about(&source.check().await, "tls").level, Level::Warn);
+    certificates.sign("nameless", "localhost", "email:erp@example.com");
+    let nameless = world(server(&certificates, "nameless")).await;
+    let error = refused(&nameless, &authority).await;
+    denied(
+        &error,
+        "has no name that can be asked for",
+        "subjectAltName",
+    );
     let strange = Certificates::new();
     let stranger = world(server(&strange, "server")).await;
     for settings in [&full, &authority] {
