@@ -205,8 +205,20 @@ async fn login(options: Opts) -> Result<mysql_async::Result<Conn>, SourceError> 
     let task = tokio::spawn(Conn::new(options));
     // A connection nobody waits for any more is not opened to the end.
     let _guard = AbortOnDrop(task.abort_handle());
-    task.await
-        .map_err(|_| errors::no_server("log in: what answers does not keep to the protocol"))
+    task.await.map_err(|error| {
+        let said = error.try_into_panic().ok().and_then(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            text.or_else(|| panic.downcast_ref::<&str>().copied())
+                .map(str::to_owned)
+        });
+        // Kinds it has heard of and was not built with.
+        let kinds = ["ed25519", "parsec"];
+        let kind = said.and_then(|said| kinds.into_iter().find(|kind| said.contains(kind)));
+        match kind {
+            Some(kind) => errors::unknown_login("log in", kind),
+            None => errors::no_server("log in: what answers does not keep to the protocol"),
+        }
+    })
 }
 
 struct AbortOnDrop(tokio::task::AbortHandle);

@@ -20,6 +20,16 @@ pub(crate) fn no_server(what: &str) -> SourceError {
     denied(what.to_owned(), NOT_A_SERVER)
 }
 
+/// The user is one whose way to log in we do not have.
+pub(crate) fn unknown_login(doing: &str, kind: &str) -> SourceError {
+    denied(
+        format!("{doing}: the server asks for a login of kind `{kind}`, which we do not know"),
+        "make the agent's user with mysql_native_password or caching_sha2_password: ALTER USER .. \
+         IDENTIFIED VIA mysql_native_password USING PASSWORD('..') at MariaDB, ALTER USER .. \
+         IDENTIFIED WITH caching_sha2_password BY '..' at MySQL",
+    )
+}
+
 /// Something between us and the server answers.
 pub(crate) fn proxied(what: &str) -> SourceError {
     denied(
@@ -123,12 +133,7 @@ pub(crate) fn classify(doing: &str, error: &Error) -> SourceError {
 fn of_driver(doing: &str, error: &DriverError) -> SourceError {
     match error {
         DriverError::NoClientSslFlagFromServer => tls::absent(doing),
-        DriverError::UnknownAuthPlugin { name } => denied(
-            format!("{doing}: the server asks for a login of kind `{name}`, which we do not know"),
-            "make the agent's user with mysql_native_password or caching_sha2_password: ALTER USER \
-             .. IDENTIFIED VIA mysql_native_password USING PASSWORD('..') at MariaDB, ALTER USER .. \
-             IDENTIFIED WITH caching_sha2_password BY '..' at MySQL",
-        ),
+        DriverError::UnknownAuthPlugin { name } => unknown_login(doing, name),
         DriverError::MysqlOldPasswordDisabled => denied(
             format!(
                 "{doing}: the server asks for a login of before MySQL 4.1, which anybody can read"
