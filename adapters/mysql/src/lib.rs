@@ -1,1 +1,118 @@
 //! Source: MySQL and MariaDB, captured from the binary log.
+//!
+//! It reads the log as a replica does, in row format, and tables for snapshots over a second
+//! connection. It writes nothing to the database: no trigger, no table.
+
+mod catalogue;
+mod check;
+mod column;
+mod connect;
+mod declared;
+mod describe;
+mod errors;
+mod grants;
+mod look;
+mod prepare;
+mod server;
+mod settings;
+mod tls;
+mod trial;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use contract::{
+    BuildSource, ChangeStream, Finding, Login, Look, Position, Preparation, Secrets, Section,
+    SnapshotReader, Source, SourceContext, SourceError, TableInfo, TableName,
+};
+
+use settings::Settings;
+
+/// The `type` in the settings.
+pub const NAME: &str = "mysql";
+
+/// A commented block for the settings file.
+pub const EXAMPLE: &str = r#"[[source]]
+name = "erp"
+type = "mysql"                   # MySQL and MariaDB
+host = "127.0.0.1"               # the server itself, no proxy; a path = its Unix socket
+port = 3306
+user = "lighterman"              # needs REPLICATION SLAVE, BINLOG MONITOR (MySQL: REPLICATION CLIENT), and SELECT on the captured tables
+password = { env = "ERP_PASSWORD" }
+# database = "erp"               # where the tables stand that a mapping names without a schema
+# tls = "verify-full"            # disable | require | verify-ca | verify-full; the default, except on this machine
+# ca_file = "erp-ca.pem"         # beside the system's certificate authorities
+# cert_file = "lighterman.pem"   # who we are, where the server asks for a certificate
+# key_file = "lighterman.key"
+# server_id = 4000000001         # who we are among the readers of the log; by default made of the source's name and this machine
+# retained_warn_mib = 1024       # said when more log than this is yet to be read
+mappings = ["mapping.yaml"]
+"#;
+
+/// Reads a source's own settings: `host`, `port`, `user`, `password`, `database`, `tls`, `ca_file`,
+/// `cert_file`, `key_file`, `server_id`, `retained_warn_mib`.
+pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildSource> {
+    let unnamed = settings::read(section, secrets)?;
+    Some(Arc::new(move |mut context: SourceContext| {
+        let settings = unnamed.named(&context.name);
+        if let Some(database) = &settings.database {
+            for captured in &mut context.tables {
+                if captured.table.schema.is_empty() {
+                    captured.table.schema.clone_from(database);
+                }
+            }
+        }
+        Ok(Arc::new(MysqlSource {
+            settings,
+            context,
+            looker: look::Looker::default(),
+            reached: look::Reached::default(),
+        }) as Arc<dyn Source>)
+    }))
+}
+
+/// A MySQL or MariaDB database we capture.
+#[derive(Debug, Clone)]
+pub struct MysqlSource {
+    settings: Settings,
+    context: SourceContext,
+    looker: look::Looker,
+    reached: look::Reached,
+}
+
+#[async_trait]
+impl Source for MysqlSource {
+    async fn check(&self) -> Vec<Finding> {
+        check::check(&self.context.name, &self.settings, &self.context.tables).await
+    }
+
+    async fn prepare(&self, apply: bool) -> Result<Preparation, SourceError> {
+        prepare::prepare(&self.settings, &self.context.tables, None, apply).await
+    }
+
+    async fn prepare_as(&self, login: &Login, apply: bool) -> Result<Preparation, SourceError> {
+        let tables = &self.context.tables;
+        prepare::prepare(&self.settings, tables, Some(login), apply).await
+    }
+
+    async fn stream(
+        &self,
+        _epoch: u32,
+        _after: Option<&Position>,
+    ) -> Result<Box<dyn ChangeStream>, SourceError> {
+        Err(SourceError::Malformed("not built yet".to_owned()))
+    }
+
+    async fn look(&self) -> Result<Option<Look>, SourceError> {
+        let look = self.looker.look(&self.settings, &self.reached).await?;
+        Ok(Some(look))
+    }
+
+    async fn catalogue(&self, tables: &[TableName]) -> Result<Vec<TableInfo>, SourceError> {
+        describe::describe(&self.settings, tables).await
+    }
+
+    async fn snapshot(&self, _epoch: u32) -> Result<Box<dyn SnapshotReader>, SourceError> {
+        Err(SourceError::Malformed("not built yet".to_owned()))
+    }
+}
