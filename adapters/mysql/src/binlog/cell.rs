@@ -61,6 +61,16 @@ pub(super) enum Meaning {
 }
 
 impl Cell {
+    pub(super) fn is_document(&self) -> bool {
+        matches!(
+            self,
+            Self::Long {
+                meaning: Meaning::Json,
+                ..
+            }
+        )
+    }
+
     /// Reads a cell that is neither null nor absent.
     #[inline]
     pub(super) fn read(&self, input: &mut Input<'_>) -> Result<Value> {
@@ -68,7 +78,11 @@ impl Cell {
             Self::Int { bytes, unsigned } => int(input, *bytes, *unsigned),
             Self::Year => {
                 let year = input.u8()?;
-                Ok(Value::Int(if year == 0 { 0 } else { 1900 + i64::from(year) }))
+                Ok(Value::Int(if year == 0 {
+                    0
+                } else {
+                    1900 + i64::from(year)
+                }))
             }
             Self::Bits(count) => bits::bits(input, *count),
             Self::Decimal { precision, scale } => decimal::decimal(input, *precision, *scale),
@@ -179,7 +193,9 @@ fn unpack(bytes: &[u8]) -> Result<Vec<u8>> {
             let length = input.big(usize::from(head & 0x07))?;
             compressed::inflate_value(input.rest(), length, head & 0x08 != 0)
         }
-        _ => Err(malformed("a column that is compressed in a way that is not known")),
+        _ => Err(malformed(
+            "a column that is compressed in a way that is not known",
+        )),
     }
 }
 

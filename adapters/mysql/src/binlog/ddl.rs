@@ -28,9 +28,25 @@ enum Object {
 /// Reads on to what a statement is about.
 fn object(words: &mut Words<'_>) -> Object {
     const OTHERS: [&str; 19] = [
-        "VIEW", "TRIGGER", "PROCEDURE", "FUNCTION", "EVENT", "USER", "ROLE", "SERVER", "PACKAGE",
-        "TABLESPACE", "LOGFILE", "RESOURCE", "INSTANCE", "AGGREGATE", "REFERENCE", "PREPARE",
-        "LIBRARY", "CATALOG", "MASKING",
+        "VIEW",
+        "TRIGGER",
+        "PROCEDURE",
+        "FUNCTION",
+        "EVENT",
+        "USER",
+        "ROLE",
+        "SERVER",
+        "PACKAGE",
+        "TABLESPACE",
+        "LOGFILE",
+        "RESOURCE",
+        "INSTANCE",
+        "AGGREGATE",
+        "REFERENCE",
+        "PREPARE",
+        "LIBRARY",
+        "CATALOG",
+        "MASKING",
     ];
     let mut temporary = false;
     loop {
@@ -54,8 +70,8 @@ fn object(words: &mut Words<'_>) -> Object {
             continue;
         }
         if words.eat_any(&[
-            "OR", "REPLACE", "UNIQUE", "FULLTEXT", "SPATIAL", "VECTOR", "ONLINE", "OFFLINE", "IGNORE",
-            "UNDO", "EXTERNAL",
+            "OR", "REPLACE", "UNIQUE", "FULLTEXT", "SPATIAL", "VECTOR", "ONLINE", "OFFLINE",
+            "IGNORE", "UNDO", "EXTERNAL",
         ]) {
             continue;
         }
@@ -127,7 +143,7 @@ pub(super) fn drop(words: &mut Words<'_>) -> Statement {
     match object(words) {
         Object::Table | Object::Sequence => {
             words.eat_existence();
-            tables(list(words))
+            tables(list(words).filter(|_| ends(words)))
         }
         Object::Index => index(words),
         Object::Schema => {
@@ -137,6 +153,17 @@ pub(super) fn drop(words: &mut Words<'_>) -> Statement {
         Object::TemporaryTable | Object::Other => Statement::Unrelated,
         Object::Unknown => Statement::Ddl(Concerned::Any),
     }
+}
+
+/// Nothing comes behind a list of tables that could be more of them.
+fn ends(words: &mut Words<'_>) -> bool {
+    words.eat_any(&["RESTRICT", "CASCADE"]);
+    if words.eat("WAIT") {
+        words.take();
+    }
+    words.eat("NOWAIT");
+    words.eat_symbol(';');
+    words.peek().is_none()
 }
 
 /// Names with commas between them.

@@ -140,8 +140,16 @@ mod tests {
         let mut groups = Vec::new();
         let (first, rest) = whole.split_at(whole.len() % 9);
         groups.push(first);
-        groups.extend(rest.as_bytes().chunks(9).map(|c| std::str::from_utf8(c).unwrap()));
-        groups.extend(part.as_bytes().chunks(9).map(|c| std::str::from_utf8(c).unwrap()));
+        groups.extend(
+            rest.as_bytes()
+                .chunks(9)
+                .map(|c| std::str::from_utf8(c).unwrap()),
+        );
+        groups.extend(
+            part.as_bytes()
+                .chunks(9)
+                .map(|c| std::str::from_utf8(c).unwrap()),
+        );
         let mut bytes: Vec<u8> = Vec::new();
         for group in groups.into_iter().filter(|group| !group.is_empty()) {
             let number: u32 = group.parse().unwrap();
@@ -194,6 +202,9 @@ mod tests {
         // 9 digits as 1,000,000,000, and one digit as 10.
         assert!(decimal(&mut Input(&[0xbb, 0x9a, 0xca, 0x00]), 9, 0).is_err());
         assert!(decimal(&mut Input(&[0x8a]), 1, 0).is_err());
-        assert_eq!(decimal(&mut Input(&[0x89]), 1, 0).unwrap().text(), Some("9".to_owned()));
+        assert_eq!(
+            decimal(&mut Input(&[0x89]), 1, 0).unwrap().text(),
+            Some("9".to_owned())
+        );
     }
 }

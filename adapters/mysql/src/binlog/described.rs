@@ -45,9 +45,11 @@ impl TableMap {
             Stored::Bit(bits) => Kind::Bit(u8::try_from(bits).ok()?),
             Stored::Decimal { .. } => Kind::Decimal,
             Stored::Date => Kind::Date,
-            Stored::OldTime | Stored::Time(_) => Kind::Time,
-            Stored::OldDateTime | Stored::DateTime(_) => Kind::DateTime,
-            Stored::OldTimestamp | Stored::Timestamp(_) => Kind::Timestamp,
+            Stored::Time(_) => Kind::Time,
+            Stored::DateTime(_) => Kind::DateTime,
+            Stored::Timestamp(_) => Kind::Timestamp,
+            // Whether they have decimal places, only the declaration tells.
+            Stored::OldTime | Stored::OldDateTime | Stored::OldTimestamp => return None,
             Stored::Char(length) => match self.collation(at)? {
                 BYTES => Kind::Bytes {
                     fixed: Some(usize::from(length)),

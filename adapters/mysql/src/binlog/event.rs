@@ -2,7 +2,6 @@
 //! (<https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_replication_binlog_event.html>,
 //! <https://mariadb.com/kb/en/2-binlog-event-header/>).
 
-use bytes::Bytes;
 use contract::SourceError;
 
 pub(crate) use super::format::{Format, FormatDescription};
@@ -13,7 +12,7 @@ use super::query::Query;
 use super::raw::Raw;
 use super::rows::RowsEvent;
 use super::table_map::TableMap;
-use super::{Result, Trouble, compressed, malformed};
+use super::{Hidden, Result, Trouble, compressed, malformed};
 
 /// An event of the binary log.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,10 +30,7 @@ pub(crate) enum Event {
     },
     /// An XA transaction is prepared, and with it its group of events is complete. It may still be
     /// rolled back, unless it is committed in one phase.
-    XaPrepare {
-        xid: Xid,
-        one_phase: bool,
-    },
+    XaPrepare { xid: Xid, one_phase: bool },
     /// A transaction of MariaDB begins.
     MariadbGtid(MariadbGtid),
     /// The last transaction of each domain and server before this file.
@@ -50,17 +46,11 @@ pub(crate) enum Event {
     /// A whole transaction, compressed.
     Payload(Payload),
     /// The server says that something is missing in the log.
-    Incident {
-        number: u16,
-        text: String,
-    },
+    Incident { number: u16, text: String },
     /// The server is alive, and has nothing new behind this position.
-    Heartbeat {
-        file: String,
-        position: u64,
-    },
+    Heartbeat { file: String, position: u64 },
     /// The text of the statement behind the rows that follow.
-    Statement(Bytes),
+    Statement(Hidden),
     /// A part of a statement in statement format (the name of the part): what it does to rows is
     /// not in the log.
     StatementPart(&'static str),
@@ -94,7 +84,8 @@ fn event(raw: &Raw, format: &Format) -> Result<Event> {
         5 => Event::StatementPart("a value of AUTO_INCREMENT or LAST_INSERT_ID()"),
         13 => Event::StatementPart("a seed of RAND()"),
         14 => Event::StatementPart("a user variable"),
-        6 | 8..=12 | 17 | 18 => Event::StatementPart("LOAD DATA"),
+        6 | 8..=12 | 17 => Event::StatementPart("LOAD DATA"),
+        18 => Event::Query(Query::read_load(&body)?),
         15 => Event::FormatDescription(FormatDescription::read(&body, checksum)?),
         16 => {
             let mut input = Input(&body);
@@ -104,7 +95,7 @@ fn event(raw: &Raw, format: &Format) -> Result<Event> {
         }
         19 => Event::TableMap(TableMap::read(&body, format.table_id_bytes(kind))?),
         23..=25 | 30..=32 | 39 => {
-            Event::Rows(RowsEvent::read(kind, body, format.table_id_bytes(kind))?)
+            Event::Rows(RowsEvent::read(kind, &body, format.table_id_bytes(kind))?)
         }
         26 => incident(&body)?,
         // The file's name; the position is in the header.
@@ -115,14 +106,14 @@ fn event(raw: &Raw, format: &Format) -> Result<Event> {
         // To be ignored by all, and what group replication tells its own members.
         28 | 36 | 37 => Event::Ignored,
         // A length in one byte that longer texts do not fit in, and the text.
-        29 => Event::Statement(body.slice(1.min(body.len())..)),
+        29 => Event::Statement(Hidden(body.slice(1.min(body.len())..))),
         33 | 34 => Event::MysqlGtid(MysqlGtid::read(kind, &body)?),
         35 => Event::PreviousGtids(PreviousGtids::read(&body)?),
         38 => xa_prepare(&body)?,
-        40 => Event::Payload(Payload::read(body)?),
+        40 => Event::Payload(Payload::read(&body)?),
         41 => heartbeat(&body)?,
         42 => Event::MysqlGtid(MysqlGtid::read_tagged(&body)?),
-        160 => Event::Statement(body),
+        160 => Event::Statement(Hidden(body)),
         // Which file recovery begins with.
         161 => Event::Ignored,
         162 => Event::MariadbGtid(MariadbGtid::read(&body, raw.header.server_id)?),
@@ -131,7 +122,7 @@ fn event(raw: &Raw, format: &Format) -> Result<Event> {
         165 => Event::Query(Query::read_compressed(&body)?),
         166..=171 => {
             let (kind, body) = compressed::rows(kind, &body, format)?;
-            Event::Rows(RowsEvent::read(kind, body, format.table_id_bytes(kind))?)
+            Event::Rows(RowsEvent::read(kind, &body, format.table_id_bytes(kind))?)
         }
         _ => {
             return Err(Trouble::Malformed(
@@ -212,6 +203,8 @@ fn xa_prepare(body: &[u8]) -> Result<Event> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::super::raw::{Checksum, HEADER, Header};
     use super::*;
 
@@ -237,7 +230,10 @@ mod tests {
             let error = read(kind, b"").unwrap_err();
             assert!(matches!(error, SourceError::Malformed(_)), "{kind}");
             let text = error.to_string();
-            assert!(text.contains(&format!("type {kind} before position 77")), "{text}");
+            assert!(
+                text.contains(&format!("type {kind} before position 77")),
+                "{text}"
+            );
         }
         let error = read(164, b"").unwrap_err();
         assert!(matches!(error, SourceError::Denied { .. }), "{error}");
@@ -245,10 +241,7 @@ mod tests {
 
     #[test]
     fn small_events_are_read() {
-        assert_eq!(
-            read(16, &7_u64.to_le_bytes()),
-            Ok(Event::Commit { xid: 7 })
-        );
+        assert_eq!(read(16, &7_u64.to_le_bytes()), Ok(Event::Commit { xid: 7 }));
         assert!(read(16, b"1234567").is_err());
         assert!(read(16, b"123456789").is_err());
         let place = Event::Heartbeat {
@@ -273,7 +266,7 @@ mod tests {
         );
         assert_eq!(
             read(29, b"\xffSELECT"),
-            Ok(Event::Statement(Bytes::from_static(b"SELECT")))
+            Ok(Event::Statement(Hidden(Bytes::from_static(b"SELECT"))))
         );
         let prepared = read(38, b"\x01\x01\0\0\0\x02\0\0\0\x01\0\0\0abc");
         let Ok(Event::XaPrepare { xid, one_phase }) = prepared else {

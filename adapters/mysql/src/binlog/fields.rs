@@ -144,6 +144,7 @@ impl Stored {
                 | Self::PackedVarChar(_)
                 | Self::PackedBlob(_)
                 | Self::Geometry(_)
+                | Self::Vector(_)
         )
     }
 }

@@ -33,7 +33,9 @@ impl FormatDescription {
             .to_owned();
         let created = input.u32()?;
         if usize::from(input.u8()?) != HEADER {
-            return Err(malformed("a log whose events have headers of unknown length"));
+            return Err(malformed(
+                "a log whose events have headers of unknown length",
+            ));
         }
         let at = body.len() - input.left();
         Ok(Self {

@@ -22,7 +22,12 @@ pub(crate) struct Xid {
 impl Xid {
     /// Two parts of up to 64 bytes each
     /// (<https://dev.mysql.com/doc/refman/8.4/en/xa-statements.html>).
-    pub(super) fn read(input: &mut Input<'_>, format: u32, first: u32, second: u32) -> Result<Self> {
+    pub(super) fn read(
+        input: &mut Input<'_>,
+        format: u32,
+        first: u32,
+        second: u32,
+    ) -> Result<Self> {
         let part = |length: u32, input: &mut Input<'_>| {
             let length = usize::try_from(length).ok().filter(|length| *length <= 64);
             let length = length.ok_or(malformed("an XA transaction's name that is too long"))?;
@@ -210,14 +215,13 @@ impl MysqlGtid {
             read.sequence = Some(input.u64()?);
             // Servers before 8.0 end here. The highest bit says that another time follows.
             if input.left() >= 7 {
-                let moment = input.little(7)?;
-                read.committed_at = Some(moment & !(1 << 55));
-                if moment & 1 << 55 != 0 {
-                    // When it was committed first.
-                    read.committed_at = Some(moment & !(1 << 55));
-                    let original = input.little(7)?;
-                    read.committed_at = Some(original);
-                }
+                let here = input.little(7)?;
+                let first = if here & 1 << 55 == 0 {
+                    here
+                } else {
+                    input.little(7)?
+                };
+                read.committed_at = Some(first);
             }
         }
         if read.gtid.is_some() && number == 0 {

@@ -59,12 +59,6 @@ impl<'a> Input<'a> {
     }
 
     #[inline]
-    pub(super) fn u48(&mut self) -> Result<u64> {
-        let [a, b, c, d, e, f] = self.array()?;
-        Ok(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]))
-    }
-
-    #[inline]
     pub(super) fn u64(&mut self) -> Result<u64> {
         self.array().map(u64::from_le_bytes)
     }

@@ -28,13 +28,7 @@ pub(super) fn text(bytes: &[u8]) -> Result<String> {
     Ok(out)
 }
 
-fn element(
-    kind: u8,
-    bytes: &[u8],
-    depth: u32,
-    budget: &mut usize,
-    out: &mut String,
-) -> Result<()> {
+fn element(kind: u8, bytes: &[u8], depth: u32, budget: &mut usize, out: &mut String) -> Result<()> {
     let spent = malformed("a JSON document whose elements lie upon each other");
     *budget = budget.checked_sub(1).ok_or(spent)?;
     let (large, object) = match kind {
@@ -173,13 +167,19 @@ mod tests {
             (b"\x05\xff\xff", "-1"),
             (b"\x06\xff\xff", "65535"),
             (b"\x07\xff\xff\xff\xff", "-1"),
-            (b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff", "18446744073709551615"),
+            (
+                b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff",
+                "18446744073709551615",
+            ),
             (b"\x0b\0\0\0\0\0\0\xf0\x3f", "1.0"),
             (b"\x0c\x03a\"b", "\"a\\\"b\""),
             (b"\x00\x00\x00\x04\x00", "{}"),
             (b"\x02\x00\x00\x04\x00", "[]"),
             // [true, -1]
-            (b"\x02\x02\x00\x0a\x00\x04\x01\x00\x05\xff\xff", "[true, -1]"),
+            (
+                b"\x02\x02\x00\x0a\x00\x04\x01\x00\x05\xff\xff",
+                "[true, -1]",
+            ),
             // {"a": 1}
             (
                 b"\x00\x01\x00\x0c\x00\x0b\x00\x01\x00\x05\x01\x00a",
@@ -216,6 +216,9 @@ mod tests {
             }
         }
         let error = text(&bytes).unwrap_err();
-        assert!(format!("{error:?}").contains("upon each other"), "{error:?}");
+        assert!(
+            format!("{error:?}").contains("upon each other"),
+            "{error:?}"
+        );
     }
 }

@@ -134,7 +134,10 @@ fn own(kind: u8, bytes: &[u8], out: &mut String) -> Result<()> {
             Ok(())
         }
         VAR_STRING => quoted(bytes, out),
-        _ => quoted(format!("base64:type{kind}:{}", base64(bytes)).as_bytes(), out),
+        _ => quoted(
+            format!("base64:type{kind}:{}", base64(bytes)).as_bytes(),
+            out,
+        ),
     }
 }
 
@@ -174,7 +177,11 @@ fn base64(bytes: &[u8]) -> String {
         for place in 0..4 {
             let digit = DIGITS.get(bits >> (18 - 6 * place) & 63);
             let there = place <= three.len();
-            out.push(digit.filter(|_| there).map_or('=', |digit| char::from(*digit)));
+            out.push(
+                digit
+                    .filter(|_| there)
+                    .map_or('=', |digit| char::from(*digit)),
+            );
         }
     }
     out
@@ -194,12 +201,32 @@ mod tests {
     #[test]
     fn floating_point_numbers_are_written_as_the_server_writes_them() {
         for expected in [
-            "100000000000000", "1e15", "1e16", "123456789012345", "1.234567890123456e15",
-            "1.2345678901234568e16", "1.5e15", "0.0001", "0.00000000000001", "0.000000000000001",
-            "1e-16", "0.0000000000000015", "1.7976931348623157e308", "5e-324", "0.1", "1", "0",
-            "123456.789", "0.00012345678901234567", "0.00000000012345678901234568",
-            "999999999999999", "0.0000000000000020100000000000003", "123456789012345.67",
-            "1234567890123456.8", "-1e15", "-0.5",
+            "100000000000000",
+            "1e15",
+            "1e16",
+            "123456789012345",
+            "1.234567890123456e15",
+            "1.2345678901234568e16",
+            "1.5e15",
+            "0.0001",
+            "0.00000000000001",
+            "0.000000000000001",
+            "1e-16",
+            "0.0000000000000015",
+            "1.7976931348623157e308",
+            "5e-324",
+            "0.1",
+            "1",
+            "0",
+            "123456.789",
+            "0.00012345678901234567",
+            "0.00000000012345678901234568",
+            "999999999999999",
+            "0.0000000000000020100000000000003",
+            "123456789012345.67",
+            "1234567890123456.8",
+            "-1e15",
+            "-0.5",
         ] {
             assert_eq!(double(expected.parse().unwrap()), expected);
         }
@@ -216,20 +243,23 @@ mod tests {
         // DECIMAL(5,2) 123.45
         assert_eq!(opaque(DECIMAL, &[5, 2, 0x80, 0x7b, 0x2d]), "123.45");
         // 2015-01-15 23:24:25.12
-        let day = ((2015_i64 * 13 + 1) << 5 | 15) << 17;
-        let clock = 23_i64 << 12 | 24 << 6 | 25;
-        let packed = (day | clock) << 24 | 120_000;
+        let day = (2015_i64 * 13 + 1) * 32 + 15;
+        let clock = (23_i64 * 64 + 24) * 64 + 25;
+        let packed = ((day << 17) + clock) * 0x100_0000 + 120_000;
         assert_eq!(
             opaque(DATETIME, &packed.to_le_bytes()),
             "\"2015-01-15 23:24:25.120000\""
         );
-        assert_eq!(opaque(DATE, &(day << 24).to_le_bytes()), "\"2015-01-15\"");
-        let time = -(clock << 24 | 1);
+        assert_eq!(opaque(DATE, &(day << 41).to_le_bytes()), "\"2015-01-15\"");
+        let time = -(clock * 0x100_0000 + 1);
         assert_eq!(opaque(TIME, &time.to_le_bytes()), "\"-23:24:25.000001\"");
         assert_eq!(opaque(VAR_STRING, b"ab"), "\"ab\"");
         assert_eq!(opaque(252, b"abcd"), "\"base64:type252:YWJjZA==\"");
         let lines = opaque(252, &[0; 58]);
-        assert_eq!(lines, format!("\"base64:type252:{}\\nAA==\"", "A".repeat(76)));
+        assert_eq!(
+            lines,
+            format!("\"base64:type252:{}\\nAA==\"", "A".repeat(76))
+        );
     }
 
     #[test]

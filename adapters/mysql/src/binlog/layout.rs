@@ -34,7 +34,12 @@ impl Layout {
             .iter()
             .zip(columns)
             .map(|(stored, column)| {
-                let of = || format!("column {} of table {}.{}", column.name, map.schema, map.table);
+                let of = || {
+                    format!(
+                        "column {} of table {}.{}",
+                        column.name, map.schema, map.table
+                    )
+                };
                 cell(*stored, column, charsets, &of)
             })
             .collect::<Result<_>>()?;
@@ -64,9 +69,10 @@ fn cell(
                 "{} is stored in the form of MariaDB 5.3, whose decimal places the log does not say",
                 of()
             ),
-            hint: "with mysql56_temporal_format = ON: ALTER TABLE .. MODIFY the column with its own \
+            hint:
+                "with mysql56_temporal_format = ON: ALTER TABLE .. MODIFY the column with its own \
                    type, and read the table again"
-                .to_owned(),
+                    .to_owned(),
         });
     }
     Ok(match (column.stored, &known.kind) {
@@ -145,11 +151,13 @@ fn meaning(
         );
     Ok(match kind {
         Kind::Text { collation } if is_text => {
-            let decoder = charsets.decoder(*collation).map_err(|why| Trouble::Denied {
-                what: format!("{}: {why}", of()),
-                hint: "give the column a character set that is known: ALTER TABLE .. MODIFY"
-                    .to_owned(),
-            })?;
+            let decoder = charsets
+                .decoder(*collation)
+                .map_err(|why| Trouble::Denied {
+                    what: format!("{}: {why}", of()),
+                    hint: "give the column a character set that is known: ALTER TABLE .. MODIFY"
+                        .to_owned(),
+                })?;
             Some(Meaning::Text(decoder))
         }
         Kind::Bytes { fixed: Some(fixed) } if is_char => Some(Meaning::Fixed(*fixed)),

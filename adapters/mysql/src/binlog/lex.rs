@@ -53,9 +53,13 @@ impl<'a> Tokens<'a> {
     /// Leaves out spaces and comments.
     fn skip(&mut self) {
         loop {
-            let rest = self.rest.trim_start_matches(|c: char| c.is_whitespace() || c == '\0');
+            let rest = self
+                .rest
+                .trim_start_matches(|c: char| c.is_whitespace() || c == '\0');
             self.rest = rest;
-            if self.commented && let Some(behind) = rest.strip_prefix("*/") {
+            if self.commented
+                && let Some(behind) = rest.strip_prefix("*/")
+            {
                 self.commented = false;
                 self.rest = behind;
             } else if let Some(inside) = run(rest) {
@@ -157,7 +161,10 @@ mod tests {
             Token::Text(text) => format!("<{text}>"),
             Token::Symbol(char) => char.to_string(),
         };
-        Tokens::new(text, mode).map(shown).collect::<Vec<_>>().join(" ")
+        Tokens::new(text, mode)
+            .map(shown)
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     #[test]
@@ -169,7 +176,11 @@ mod tests {
         };
         for (text, mode, expected) in [
             ("a/*c*/b -- d\nc#d\nd--e", usual, "a b c d - - e"),
-            ("/*!40005 drop*/ /*M!100100 table */x", usual, "drop table x"),
+            (
+                "/*!40005 drop*/ /*M!100100 table */x",
+                usual,
+                "drop table x",
+            ),
             ("a /*!b */*/", usual, "a b * /"),
             ("`a``b`.`c d`", usual, "[a`b] . [c d]"),
             ("'a''b\\'c' \"d\"", usual, "<a'b'c> <d>"),

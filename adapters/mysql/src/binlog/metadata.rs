@@ -125,7 +125,8 @@ fn places(columns: &[StoredColumn], of: fn(Stored) -> bool) -> Vec<usize> {
 
 /// A bit, counted from the highest of the first byte.
 fn high_bit(bits: &[u8], at: usize) -> bool {
-    bits.get(at / 8).is_some_and(|byte| byte << (at % 8) & 0x80 != 0)
+    bits.get(at / 8)
+        .is_some_and(|byte| byte << (at % 8) & 0x80 != 0)
 }
 
 /// One bit for each column of a number. Years, which are never negative, have one as well; some
@@ -144,9 +145,8 @@ fn signs(bits: &[u8], columns: &[StoredColumn]) -> Vec<bool> {
         signs.collect::<Vec<_>>()
     };
     let signs = read(true);
-    let negative = |(column, unsigned): (&StoredColumn, &bool)| {
-        column.stored == Stored::Year && !unsigned
-    };
+    let negative =
+        |(column, unsigned): (&StoredColumn, &bool)| column.stored == Stored::Year && !unsigned;
     if columns.iter().zip(&signs).any(negative) {
         read(false)
     } else {

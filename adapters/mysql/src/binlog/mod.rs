@@ -40,9 +40,17 @@ pub(crate) mod temporal;
 mod bench;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod golden_client;
+#[cfg(test)]
+mod golden_mariadb;
+#[cfg(test)]
+mod golden_mysql;
 
 use std::borrow::Cow;
+use std::fmt;
 
+use bytes::Bytes;
 use contract::SourceError;
 
 /// Why bytes are no event or no value we can take.
@@ -54,6 +62,16 @@ pub(crate) enum Trouble {
     Denied { what: String, hint: String },
     /// They do not fit what is known of the table.
     Changed { what: String, hint: String },
+}
+
+/// Bytes that may hold values of rows, and do not get into logs by `{:?}`.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Hidden(pub(crate) Bytes);
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({} bytes)", self.0.len())
+    }
 }
 
 type Result<T> = std::result::Result<T, Trouble>;

@@ -10,7 +10,7 @@ use contract::SourceError;
 use super::compressed::EVENT_MAX;
 use super::input::Input;
 use super::raw::{HEADER, Raw};
-use super::{Result, Trouble, malformed};
+use super::{Hidden, Result, Trouble, malformed};
 
 /// What a window of zstd may take in memory, as a power of two: what its highest level uses.
 const WINDOW: u32 = 27;
@@ -18,17 +18,17 @@ const WINDOW: u32 = 27;
 /// The events of a transaction, packed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Payload {
-    packed: Bytes,
+    packed: Hidden,
     is_compressed: bool,
     /// What it has when unpacked, as the server says.
     length: u64,
 }
 
 impl Payload {
-    pub(super) fn read(body: Bytes) -> Result<Self> {
+    pub(super) fn read(body: &Bytes) -> Result<Self> {
         const ZSTD: u64 = 0;
         const NONE: u64 = 255;
-        let mut input = Input(&body);
+        let mut input = Input(body);
         let (mut size, mut algorithm, mut length) = (None, None, None);
         loop {
             let number = input.packed()?;
@@ -63,7 +63,7 @@ impl Payload {
             u64::try_from(left).unwrap_or(u64::MAX)
         };
         Ok(Self {
-            packed: body.slice(body.len() - left..),
+            packed: Hidden(body.slice(body.len() - left..)),
             is_compressed,
             length,
         })
@@ -72,7 +72,7 @@ impl Payload {
     /// Its events, one after the other: no more than one of them is in memory. They are to be read
     /// with [`Format::inside_payload`](super::event::Format::inside_payload).
     pub(crate) fn events(&self) -> std::result::Result<PayloadEvents, SourceError> {
-        let packed = self.packed.clone().reader();
+        let packed = self.packed.0.clone().reader();
         let reader: Box<dyn Read + Send> = if self.is_compressed {
             let mut decoder = zstd::stream::read::Decoder::new(packed).map_err(|e| unpack(&e))?;
             decoder.window_log_max(WINDOW).map_err(|e| unpack(&e))?;
@@ -123,7 +123,9 @@ impl PayloadEvents {
         self.reader.read_exact(&mut head).map_err(|e| unpack(&e))?;
         let [.., a, b, c, d, _, _, _, _, _, _] = head;
         let size = u64::from(u32::from_le_bytes([a, b, c, d]));
-        let body = size.checked_sub(19).ok_or(wrong("an event without a header"))?;
+        let body = size
+            .checked_sub(19)
+            .ok_or(wrong("an event without a header"))?;
         if size > self.left || size > EVENT_MAX {
             return Err(wrong("an event larger than what holds it"));
         }

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::input::Input;
-use super::{Result, compressed, malformed};
+use super::{Hidden, Result, compressed, malformed};
 
 /// A statement, or the border of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(crate) struct Query {
     /// Bits of the session's `sql_mode`.
     pub(crate) sql_mode: Option<u64>,
     /// The statement, in the session's character set.
-    pub(crate) text: Bytes,
+    pub(crate) text: Hidden,
 }
 
 /// The fixed part.
@@ -34,14 +34,22 @@ struct Head<'a> {
 impl Query {
     pub(super) fn read(body: &Bytes) -> Result<Self> {
         let mut input = Input(body);
-        let head = Head::read(&mut input)?;
+        let head = Head::read(&mut input, 0)?;
+        Self::of(&head, body.slice(body.len() - input.left()..))
+    }
+
+    /// `LOAD DATA` in statement format: a file's number, where its name stands in the text, and what
+    /// becomes of rows that are there twice come before the session's variables.
+    pub(super) fn read_load(body: &Bytes) -> Result<Self> {
+        let mut input = Input(body);
+        let head = Head::read(&mut input, 4 + 4 + 4 + 1)?;
         Self::of(&head, body.slice(body.len() - input.left()..))
     }
 
     /// As MariaDB writes it with `log_bin_compress`.
     pub(super) fn read_compressed(body: &Bytes) -> Result<Self> {
         let mut input = Input(body);
-        let head = Head::read(&mut input)?;
+        let head = Head::read(&mut input, 0)?;
         Self::of(&head, Bytes::from(compressed::unpack(input.rest())?))
     }
 
@@ -55,7 +63,7 @@ impl Query {
             schema: schema.to_owned(),
             collation,
             sql_mode,
-            text,
+            text: Hidden(text),
         })
     }
 
@@ -74,12 +82,14 @@ impl Query {
 }
 
 impl<'a> Head<'a> {
-    fn read(input: &mut Input<'a>) -> Result<Self> {
+    /// With so many bytes of another fixed part.
+    fn read(input: &mut Input<'a>, more: usize) -> Result<Self> {
         let thread = input.u32()?;
         let _seconds = input.u32()?;
         let schema = usize::from(input.u8()?);
         let error = input.u16()?;
         let variables = usize::from(input.u16()?);
+        input.take(more)?;
         let variables = input.take(variables)?;
         let schema = input.take(schema)?;
         if input.u8()? != 0 {
@@ -172,7 +182,7 @@ mod tests {
         .concat();
         let query = Query::read(&body(&all, b"shop", b"BEGIN")).unwrap();
         assert_eq!(query.schema, "shop");
-        assert_eq!(&query.text[..], b"BEGIN");
+        assert_eq!(&query.text.0[..], b"BEGIN");
         assert_eq!((query.thread, query.error), (7, 261));
         assert_eq!(query.collation, Some(0x012d));
         assert!(query.has_ansi_quotes() && query.has_no_escapes());

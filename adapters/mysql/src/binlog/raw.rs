@@ -5,7 +5,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use contract::SourceError;
 
 use super::input::Input;
-use super::{Result, Trouble, malformed};
+use super::{Hidden, Result, Trouble, malformed};
 
 /// Bytes of a header.
 pub(crate) const HEADER: usize = 19;
@@ -97,7 +97,7 @@ impl Header {
 pub(crate) struct Raw {
     pub(crate) header: Header,
     /// All of it, from the header to the checksum, if there is one.
-    whole: Bytes,
+    whole: Hidden,
 }
 
 impl Raw {
@@ -113,7 +113,10 @@ impl Raw {
                 header.size
             )));
         }
-        Ok(Self { header, whole })
+        Ok(Self {
+            header,
+            whole: Hidden(whole),
+        })
     }
 
     /// An event from the parts that a client has taken it apart into. How many bytes it has cut off
@@ -162,7 +165,7 @@ impl Raw {
 
     /// The body without the checksum, which is verified, and what it says of the algorithm.
     pub(super) fn open(&self, checksum: Checksum) -> Result<(Bytes, Checksum)> {
-        let body = self.whole.slice(HEADER.min(self.whole.len())..);
+        let body = self.whole.0.slice(HEADER.min(self.whole.0.len())..);
         if self.header.kind == FORMAT_DESCRIPTION {
             return self.open_format(&body);
         }
@@ -310,10 +313,15 @@ mod tests {
         let glued = Raw::from_parts(raw.header, &whole[HEADER..], None, None).unwrap();
         assert_eq!(glued, raw);
         let cut = &whole[HEADER..whole.len() - 4];
-        assert_eq!(Raw::from_parts(raw.header, cut, None, Some(sum)), Ok(raw.clone()));
+        assert_eq!(
+            Raw::from_parts(raw.header, cut, None, Some(sum)),
+            Ok(raw.clone())
+        );
         assert!(Raw::from_parts(raw.header, cut, None, None).is_err());
         assert!(Raw::from_parts(raw.header, &cut[1..], Some(1), Some(sum)).is_err());
-        assert!(Raw::from_parts(raw.header, &[&whole[HEADER..], b"x"].concat(), None, None).is_err());
+        assert!(
+            Raw::from_parts(raw.header, &[&whole[HEADER..], b"x"].concat(), None, None).is_err()
+        );
     }
 
     #[test]

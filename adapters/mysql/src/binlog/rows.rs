@@ -7,7 +7,7 @@ use contract::{SourceError, Value};
 use super::input::Input;
 use super::layout::Layout;
 use super::table_map::{COLUMNS_MAX, bit};
-use super::{Result, Trouble, malformed};
+use super::{Hidden, Result, Trouble, malformed};
 
 /// What happened to the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(crate) struct RowsEvent {
     after: Bytes,
     /// JSON documents may be told by what changed in them.
     partial: bool,
-    rows: Bytes,
+    rows: Hidden,
 }
 
 /// What stands before the rows.
@@ -90,8 +90,8 @@ pub(super) fn head_bytes(kind: u8, body: &[u8], id_bytes: usize) -> Result<usize
 }
 
 impl RowsEvent {
-    pub(super) fn read(kind: u8, body: Bytes, id_bytes: usize) -> Result<Self> {
-        let head = Head::read(kind, &body, id_bytes)?;
+    pub(super) fn read(kind: u8, body: &Bytes, id_bytes: usize) -> Result<Self> {
+        let head = Head::read(kind, body, id_bytes)?;
         let list = head.columns.div_ceil(8);
         let first = body.slice(head.before - list..head.before);
         let second = body.slice(head.after - list..head.after);
@@ -108,7 +108,7 @@ impl RowsEvent {
             before,
             after,
             partial: kind == PARTIAL_UPDATE,
-            rows: body.slice(head.after..),
+            rows: Hidden(body.slice(head.after..)),
         })
     }
 
@@ -124,7 +124,7 @@ impl RowsEvent {
 
     /// Bytes of its rows.
     pub(crate) fn bytes(&self) -> usize {
-        self.rows.len()
+        self.rows.0.len()
     }
 
     /// The rows, one after the other. `doing` says what is being read, for errors.
@@ -167,7 +167,7 @@ pub(crate) struct RowsReader {
     before: Bytes,
     after: Bytes,
     partial: bool,
-    rows: Bytes,
+    rows: Hidden,
     at: usize,
     ordinal: usize,
 }
@@ -183,19 +183,19 @@ impl RowsReader {
         &mut self,
         doing: &str,
     ) -> std::result::Result<Option<Row>, SourceError> {
-        let rest = self.rows.get(self.at..).unwrap_or_default();
+        let rest = self.rows.0.get(self.at..).unwrap_or_default();
         if rest.is_empty() {
             return Ok(None);
         }
         match self.row(rest) {
             Ok((row, left)) if left < rest.len() => {
-                self.at = self.rows.len() - left;
+                self.at = self.rows.0.len() - left;
                 self.ordinal += 1;
                 Ok(Some(row))
             }
             // A row of no bytes at all would be read for ever.
             other => {
-                self.at = self.rows.len();
+                self.at = self.rows.0.len();
                 let why = other.map_or_else(
                     |why| why,
                     |_| malformed("bytes behind the rows of a table without columns"),
@@ -216,12 +216,18 @@ impl RowsReader {
             RowsKind::Delete => None,
             RowsKind::Write | RowsKind::Update => {
                 if self.partial {
-                    whole_documents(&mut input)?;
+                    whole_documents(&mut input, self.documents())?;
                 }
                 Some(self.image(&mut input, &self.after)?)
             }
         };
         Ok((Row { before, after }, input.left()))
+    }
+
+    /// How many columns are JSON documents.
+    fn documents(&self) -> usize {
+        let cells = self.layout.cells.iter();
+        cells.filter(|cell| cell.is_document()).count()
     }
 
     /// One image: a bit for each column that is there, set for null, and the other cells.
@@ -251,9 +257,7 @@ impl RowsReader {
 #[cold]
 fn of_column(why: Trouble, at: usize) -> Trouble {
     match why {
-        Trouble::Malformed(why) => {
-            Trouble::Malformed(format!("column {}: {why}", at + 1).into())
-        }
+        Trouble::Malformed(why) => Trouble::Malformed(format!("column {}: {why}", at + 1).into()),
         other @ (Trouble::Denied { .. } | Trouble::Changed { .. }) => other,
     }
 }
@@ -265,8 +269,16 @@ fn count_of(there: &[u8], columns: usize) -> usize {
 
 /// Before the new image of a row whose event may tell documents by what changed in them: whether it
 /// does. What changed is refused, as whole documents are cheap to have and nothing is guessed.
-fn whole_documents(input: &mut Input<'_>) -> Result<()> {
-    if input.packed()? == 0 {
+fn whole_documents(input: &mut Input<'_>, documents: usize) -> Result<()> {
+    const MAY_BE_PARTIAL: u64 = 1;
+    match input.packed()? {
+        0 => return Ok(()),
+        MAY_BE_PARTIAL => {}
+        _ => return Err(malformed("a new row with an unknown option")),
+    }
+    // A bit for each document.
+    let partial = input.take(documents.div_ceil(8))?;
+    if partial.iter().all(|bits| *bits == 0) {
         return Ok(());
     }
     Err(Trouble::Denied {

@@ -29,10 +29,7 @@ pub(crate) enum Statement {
     /// Tables are made, changed, renamed or dropped.
     Ddl(Concerned),
     /// Rows are changed by a statement instead of by themselves: what it does is not in the log.
-    Dml {
-        verb: String,
-        table: Option<Name>,
-    },
+    Dml { verb: String, table: Option<Name> },
     /// Something that the server did not want to tell us as it is.
     Replaced,
     /// Nothing about rows or columns.
@@ -71,7 +68,7 @@ pub(crate) struct Name {
 /// What a statement of the log does.
 pub(crate) fn of(query: &Query, charsets: &Charsets) -> Statement {
     // By far the most frequent ones.
-    match &query.text[..] {
+    match &query.text.0[..] {
         b"BEGIN" | b"START TRANSACTION" => return Statement::Begin,
         b"COMMIT" => return Statement::Commit,
         b"ROLLBACK" => return Statement::Rollback,
@@ -82,15 +79,15 @@ pub(crate) fn of(query: &Query, charsets: &Charsets) -> Statement {
         no_escapes: query.has_no_escapes(),
     };
     let decoded = match query.collation.map(|collation| charsets.decoder(collation)) {
-        Some(Ok(decoder)) => decoder.decode(&query.text),
+        Some(Ok(decoder)) => decoder.decode(&query.text.0),
         Some(Err(_)) => None,
-        None => String::from_utf8(query.text.to_vec()).ok(),
+        None => String::from_utf8(query.text.0.to_vec()).ok(),
     };
     match decoded {
         Some(text) => read(&text, &query.schema, mode),
         // A text in a character set that is not known may have a quotation mark inside a character,
         // so its names are not to be trusted.
-        None => match read(&String::from_utf8_lossy(&query.text), &query.schema, mode) {
+        None => match read(&String::from_utf8_lossy(&query.text.0), &query.schema, mode) {
             Statement::Ddl(_) | Statement::Truncate(_) => Statement::Ddl(Concerned::Any),
             other => other,
         },
@@ -209,9 +206,11 @@ fn statement(words: &mut Words<'_>, depth: u8) -> Statement {
         "RENAME" => ddl::rename(words),
         "TRUNCATE" => {
             words.eat("TABLE");
-            Statement::Truncate(words.name().map_or(Concerned::Any, |name| {
-                Concerned::Tables(vec![name])
-            }))
+            Statement::Truncate(
+                words
+                    .name()
+                    .map_or(Concerned::Any, |name| Concerned::Tables(vec![name])),
+            )
         }
         // Rows that cannot be repaired are lost.
         "REPAIR" => ddl::repair(words),
@@ -228,15 +227,19 @@ fn statement(words: &mut Words<'_>, depth: u8) -> Statement {
         "SET" if depth == 0 && words.eat("STATEMENT") => set_statement(words),
         // MariaDB runs a statement to show how it went.
         "ANALYZE" => match words.peek() {
-            Some(token) if ["INSERT", "REPLACE", "UPDATE", "DELETE"].iter().any(|dml| token.is(dml)) => {
+            Some(token)
+                if ["INSERT", "REPLACE", "UPDATE", "DELETE"]
+                    .iter()
+                    .any(|dml| token.is(dml)) =>
+            {
                 statement(words, 1)
             }
             _ => Statement::Unrelated,
         },
-        "SET" | "GRANT" | "REVOKE" | "FLUSH" | "OPTIMIZE" | "CHECK" | "CHECKSUM" | "USE" | "LOCK"
-        | "UNLOCK" | "INSTALL" | "UNINSTALL" | "KILL" | "RESET" | "PURGE" | "SHOW" | "BACKUP"
-        | "SHUTDOWN" | "CACHE" | "DEALLOCATE" | "PREPARE" | "EXPLAIN" | "DESCRIBE" | "HELP"
-        | "SIGNAL" => Statement::Unrelated,
+        "SET" | "GRANT" | "REVOKE" | "FLUSH" | "OPTIMIZE" | "CHECK" | "CHECKSUM" | "USE"
+        | "LOCK" | "UNLOCK" | "INSTALL" | "UNINSTALL" | "KILL" | "RESET" | "PURGE" | "SHOW"
+        | "BACKUP" | "SHUTDOWN" | "CACHE" | "DEALLOCATE" | "PREPARE" | "EXPLAIN" | "DESCRIBE"
+        | "HELP" | "SIGNAL" => Statement::Unrelated,
         _ => Statement::Ddl(Concerned::Any),
     }
 }
@@ -258,7 +261,14 @@ fn set_statement(words: &mut Words<'_>) -> Statement {
 /// A statement that changes rows, and the first table that it names.
 fn dml(verb: &str, words: &mut Words<'_>) -> Statement {
     const MODIFIERS: [&str; 8] = [
-        "LOW_PRIORITY", "HIGH_PRIORITY", "DELAYED", "QUICK", "IGNORE", "INTO", "FROM", "ONLY",
+        "LOW_PRIORITY",
+        "HIGH_PRIORITY",
+        "DELAYED",
+        "QUICK",
+        "IGNORE",
+        "INTO",
+        "FROM",
+        "ONLY",
     ];
     let table = match verb {
         "INSERT" | "REPLACE" | "UPDATE" | "DELETE" => {

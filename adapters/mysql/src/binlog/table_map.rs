@@ -68,7 +68,8 @@ impl TableMap {
 /// Whether a bit is set, counted from the lowest of the first byte.
 #[inline]
 pub(super) fn bit(bits: &[u8], at: usize) -> bool {
-    bits.get(at / 8).is_some_and(|byte| byte >> (at % 8) & 1 == 1)
+    bits.get(at / 8)
+        .is_some_and(|byte| byte >> (at % 8) & 1 == 1)
 }
 
 /// A length, the name, and a zero byte.

@@ -216,13 +216,20 @@ pub(super) fn stored_old_time(input: &mut Input<'_>) -> Result<Value> {
     if minute > 59 || second > 59 || size / 10_000 > 838 {
         return Err(malformed("a time that is none"));
     }
-    Ok(time(negative, low(size / 10_000), low(minute), low(second), 0, 0))
+    Ok(time(
+        negative,
+        low(size / 10_000),
+        low(minute),
+        low(second),
+        0,
+        0,
+    ))
 }
 
 /// Before MySQL 5.6: the digits `YYYYMMDDHHMMSS` as one number of eight bytes.
 pub(super) fn stored_old_date_time(input: &mut Input<'_>) -> Result<Value> {
     let digits = input.u64()?;
-    if digits > 9999_99_99_99_99_99 {
+    if digits > 99_999_999_999_999 {
         return Err(malformed("a date that is none"));
     }
     let part = |unit: u64, modulus: u64| u32::try_from(digits / unit % modulus).unwrap_or(0);
@@ -251,7 +258,10 @@ mod tests {
     use super::*;
 
     fn check(value: &Value, kind: &str, text: &str) {
-        assert_eq!((value.type_name(), value.text().unwrap().as_str()), (kind, text));
+        assert_eq!(
+            (value.type_name(), value.text().unwrap().as_str()),
+            (kind, text)
+        );
     }
 
     #[test]
@@ -263,15 +273,26 @@ mod tests {
         check(&time(false, 23, 59, 59, 1, 6), "time", "23:59:59.000001");
         check(&time(false, 24, 0, 0, 0, 2), "invalid", "24:00:00.00");
         check(&time(true, 0, 0, 0, 10_000, 2), "invalid", "-00:00:00.01");
-        check(&time(false, 838, 59, 59, 999_000, 3), "invalid", "838:59:59.999");
+        check(
+            &time(false, 838, 59, 59, 999_000, 3),
+            "invalid",
+            "838:59:59.999",
+        );
         check(&timestamp(0, 0, 0), "invalid", "0000-00-00 00:00:00");
         check(&timestamp(0, 0, 2), "invalid", "0000-00-00 00:00:00.00");
-        check(&timestamp(u32::MAX, 0, 0), "timestamp", "2106-02-07T06:28:15Z");
+        check(
+            &timestamp(u32::MAX, 0, 0),
+            "timestamp",
+            "2106-02-07T06:28:15Z",
+        );
     }
 
     #[test]
     fn impossible_fractions_are_refused() {
-        for (places, bytes) in [(2, &[0x80, 0, 0, 100][..]), (6, &[0x80, 0, 0, 0xff, 0xff, 0xff])] {
+        for (places, bytes) in [
+            (2, &[0x80, 0, 0, 100][..]),
+            (6, &[0x80, 0, 0, 0xff, 0xff, 0xff]),
+        ] {
             assert!(stored_time(&mut Input(bytes), places).is_err(), "{places}");
         }
         let bytes = [1, 2, 3, 4, 0xff, 0xff];

@@ -134,9 +134,17 @@ mod tests {
     fn what_is_not_valid_is_named_and_not_guessed() {
         let charsets = Charsets::default();
         for (collation, bytes, expected) in [
-            (255, &b"\xf0\x9d\x84\x9e"[..], Value::Text("\u{1d11e}".to_owned())),
+            (
+                255,
+                &b"\xf0\x9d\x84\x9e"[..],
+                Value::Text("\u{1d11e}".to_owned()),
+            ),
             (45, b"\xff", Value::Invalid("(not utf8mb4)".to_owned())),
-            (33, b"\xf0\x9d\x84\x9e", Value::Invalid("(not utf8mb3)".to_owned())),
+            (
+                33,
+                b"\xf0\x9d\x84\x9e",
+                Value::Invalid("(not utf8mb3)".to_owned()),
+            ),
             (11, b"\x80", Value::Invalid("(not ascii)".to_owned())),
             (8, b"\x80\x81", Value::Text("\u{20ac}\u{81}".to_owned())),
             (35, b"\0", Value::Invalid("(not ucs2)".to_owned())),

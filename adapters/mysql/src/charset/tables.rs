@@ -36,7 +36,11 @@ pub(crate) fn questions(name: &str) -> Vec<String> {
     const DIGITS: &str = "0123456789ABCDEF";
     let mut digits = String::new();
     for (at, digit) in DIGITS.chars().enumerate() {
-        let union = if at == 0 { "SELECT" } else { " UNION ALL SELECT" };
+        let union = if at == 0 {
+            "SELECT"
+        } else {
+            " UNION ALL SELECT"
+        };
         let named = if at == 0 { " AS d" } else { "" };
         let _ = write!(digits, "{union} '{digit}'{named}");
     }
@@ -50,7 +54,9 @@ pub(crate) fn questions(name: &str) -> Vec<String> {
         let only: Vec<_> = codes
             .iter()
             .enumerate()
-            .map(|(at, (first, last))| format!("{} BETWEEN '{first:02X}' AND '{last:02X}'", byte(at)))
+            .map(|(at, (first, last))| {
+                format!("{} BETWEEN '{first:02X}' AND '{last:02X}'", byte(at))
+            })
             .collect();
         format!(
             "SELECT {code}, HEX(CONVERT(CONVERT(UNHEX({code}) USING {name}) USING utf8mb4)) \
@@ -190,9 +196,12 @@ fn beyond([a, b, c, d]: [u8; 4]) -> Option<u32> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::sync::OnceLock;
+
     use proptest::prelude::*;
 
+    use super::super::charset_of;
     use super::*;
 
     #[test]
@@ -222,11 +231,64 @@ mod tests {
     #[test]
     fn gb18030_beyond_the_basic_plane_follows_unicode() {
         let tables = Tables::new("gb18030", [("81308130", Some("C280"))]);
-        assert_eq!(tables.decode(b"\x81\x30\x81\x30").as_deref(), Some("\u{80}"));
-        assert_eq!(tables.decode(b"\x90\x30\x81\x30").as_deref(), Some("\u{10000}"));
-        assert_eq!(tables.decode(b"\xe3\x32\x9a\x35").as_deref(), Some("\u{10ffff}"));
+        assert_eq!(
+            tables.decode(b"\x81\x30\x81\x30").as_deref(),
+            Some("\u{80}")
+        );
+        assert_eq!(
+            tables.decode(b"\x90\x30\x81\x30").as_deref(),
+            Some("\u{10000}")
+        );
+        assert_eq!(
+            tables.decode(b"\xe3\x32\x9a\x35").as_deref(),
+            Some("\u{10ffff}")
+        );
         assert_eq!(tables.decode(b"\xe3\x32\x9a\x36"), None);
         assert_eq!(tables.decode(b"\x81\x30\x81\x31"), None);
+    }
+
+    /// What MariaDB 10.11 answers: all one byte sets from `@` on, and some codes of longer ones.
+    pub(crate) fn recorded() -> crate::charset::Charsets {
+        static READ: OnceLock<crate::charset::Charsets> = OnceLock::new();
+        READ.get_or_init(read).clone()
+    }
+
+    fn read() -> crate::charset::Charsets {
+        let all = include_str!("../../tests/golden/mariadb-charsets.tsv");
+        let mut charsets = crate::charset::Charsets::default();
+        let rows = || all.lines().map(|line| line.split('\t').collect::<Vec<_>>());
+        for collation in (1..=97).filter(|collation| charset_of(*collation).is_some()) {
+            let name = charset_of(collation).unwrap();
+            let ascii: Vec<_> = (0..0x40).map(|code| format!("{code:02X}")).collect();
+            let answers = rows()
+                .filter(|row| row[0] == name)
+                .map(|row| (row[1], Some(row[2])))
+                .chain(
+                    ascii
+                        .iter()
+                        .map(|code| (code.as_str(), Some(code.as_str()))),
+                );
+            charsets.add(Tables::new(name, answers));
+        }
+        charsets
+    }
+
+    #[test]
+    fn every_recorded_answer_is_what_is_read() {
+        let charsets = recorded();
+        let mut count = 0;
+        for line in include_str!("../../tests/golden/mariadb-charsets.tsv").lines() {
+            let row: Vec<_> = line.split('\t').collect();
+            let (code, answer) = (unhex(row[1]).unwrap(), unhex(row[2]).unwrap());
+            let answer = String::from_utf8(answer).unwrap();
+            let collation = (1..=97).find(|c| charset_of(*c) == Some(row[0])).unwrap();
+            let read = charsets.decoder(collation).unwrap().decode(&code);
+            // Where the server has no character, it says so with a question mark.
+            let valid = code == b"?" || !answer.contains('?');
+            assert_eq!(read, valid.then_some(answer), "{line}");
+            count += 1;
+        }
+        assert!(count > 4000, "{count}");
     }
 
     proptest! {

@@ -16,7 +16,10 @@ const LATIN1: [char; 32] = [
 ];
 
 pub(super) fn latin1(bytes: &[u8]) -> String {
-    if let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| text.is_ascii()) {
+    if let Some(text) = std::str::from_utf8(bytes)
+        .ok()
+        .filter(|text| text.is_ascii())
+    {
         return text.to_owned();
     }
     let char = |byte: &u8| {
