@@ -219,3 +219,77 @@ fn place(field: &mut Input<'_>, count: usize) -> Result<usize> {
         .filter(|at| *at < count)
         .ok_or(malformed("a column that the table does not have"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn columns(stored: &[Stored]) -> Vec<StoredColumn> {
+        let column = |stored: &Stored| StoredColumn {
+            stored: *stored,
+            nullable: false,
+        };
+        stored.iter().map(column).collect()
+    }
+
+    #[test]
+    fn years_are_counted_among_the_signs_or_not() {
+        let columns = columns(&[
+            Stored::Long,
+            Stored::Year,
+            Stored::Long,
+            Stored::Date,
+            Stored::Tiny,
+        ]);
+        // With a bit for the year, and without.
+        for bits in [0b0101_0000, 0b0010_0000] {
+            assert_eq!(
+                signs(&[bits], &columns),
+                [false, true, false, false, true],
+                "{bits:#b}"
+            );
+        }
+    }
+
+    #[test]
+    fn collations_count_what_the_server_counts() {
+        let columns = columns(&[
+            Stored::Long,
+            Stored::Geometry(4),
+            Stored::VarChar(10),
+            Stored::Blob(2),
+        ]);
+        let read = |field: &[u8]| Metadata::read(Input(field), &columns).map(|m| m.collations);
+        let all = vec![None, Some(63), Some(45), Some(8)];
+        assert_eq!(read(&[3, 3, 63, 45, 8]), Ok(Some(all.clone())));
+        // One for most, and exceptions.
+        assert_eq!(read(&[2, 5, 45, 0, 63, 2, 8]), Ok(Some(all)));
+        // A server that leaves geometry out.
+        let plain = vec![None, None, Some(45), Some(8)];
+        assert_eq!(read(&[3, 2, 45, 8]), Ok(Some(plain)));
+        assert!(read(&[3, 1, 45]).is_err());
+        assert!(read(&[3, 5, 45, 8, 8, 8, 8]).is_err());
+        assert!(read(&[2, 3, 45, 3, 8]).is_err());
+        assert!(read(&[2, 4, 45]).is_err());
+        // What is not known adds to the rest.
+        assert_eq!(read(&[99, 2, 1, 1]), Ok(None));
+    }
+
+    #[test]
+    fn keys_and_labels_of_columns_that_are_not_there_are_refused() {
+        let columns = columns(&[Stored::Long, Stored::Enum(1)]);
+        let read = |field: &[u8]| Metadata::read(Input(field), &columns);
+        assert_eq!(read(&[8, 1, 1]).unwrap().key, Some(vec![(1, 0)]));
+        assert_eq!(
+            read(&[9, 4, 1, 10, 0, 0]).unwrap().key,
+            Some(vec![(1, 10), (0, 0)])
+        );
+        assert!(read(&[8, 1, 2]).is_err());
+        let labels = read(&[6, 5, 2, 1, b'a', 1, b'b']).unwrap().labels;
+        assert_eq!(labels, [None, Some(vec![b"a".to_vec(), b"b".to_vec()])]);
+        // More labels than bytes, and one that is longer than what holds it.
+        assert!(read(&[6, 4, 0xfd, 0xff, 0xff, 0xff]).is_err());
+        assert!(read(&[6, 2, 1, 9]).is_err());
+        assert!(read(&[4, 2, 1, b'a']).is_err());
+    }
+}

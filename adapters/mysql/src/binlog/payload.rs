@@ -150,3 +150,89 @@ impl Iterator for PayloadEvents {
         event
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::{BufMut, BytesMut};
+
+    use super::*;
+
+    /// An event of type 16 of so many bytes.
+    fn event(size: u32) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        out.put_u32_le(0);
+        out.put_u8(16);
+        out.put_u32_le(1);
+        out.put_u32_le(size);
+        out.put_bytes(0, 6);
+        out.put_bytes(7, usize::try_from(size).unwrap() - HEADER);
+        out.to_vec()
+    }
+
+    fn field(out: &mut BytesMut, number: u8, value: u64) {
+        out.put_slice(&[number, 9, 0xfe]);
+        out.put_u64_le(value);
+    }
+
+    fn payload(plain: &[u8], compress: bool, says: u64) -> Bytes {
+        let packed = if compress {
+            zstd::encode_all(plain, 3).unwrap()
+        } else {
+            plain.to_vec()
+        };
+        let mut out = BytesMut::new();
+        field(&mut out, 2, if compress { 0 } else { 255 });
+        field(&mut out, 3, says);
+        field(&mut out, 1, u64::try_from(packed.len()).unwrap());
+        out.put_u8(0);
+        out.put_slice(&packed);
+        out.freeze()
+    }
+
+    fn sizes(body: &Bytes) -> std::result::Result<Vec<u32>, String> {
+        let payload = Payload::read(body).map_err(|why| format!("{why:?}"))?;
+        let events = payload.events().map_err(|why| why.to_string())?;
+        events
+            .map(|raw| {
+                raw.map(|raw| raw.header.size)
+                    .map_err(|why| why.to_string())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn events_come_one_by_one_and_lengths_that_lie_are_refused() {
+        let plain = [event(27), event(100_000), event(19)].concat();
+        let length = u64::try_from(plain.len()).unwrap();
+        for compress in [true, false] {
+            let sound = payload(&plain, compress, length);
+            assert_eq!(sizes(&sound), Ok(vec![27, 100_000, 19]));
+            for cut in 0..sound.len() {
+                assert!(sizes(&sound.slice(..cut)).is_err(), "{cut}");
+            }
+        }
+        for says in [length - 1, length + 1, length - 19, 27, u64::MAX] {
+            assert!(sizes(&payload(&plain, true, says)).is_err(), "{says}");
+        }
+        assert!(
+            sizes(&payload(&plain, true, 0))
+                .unwrap_err()
+                .contains("longer than it says")
+        );
+        // An event that says it is larger than the transaction that holds it.
+        let mut liar = event(27);
+        liar[9..13].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(
+            sizes(&payload(&liar, true, 27))
+                .unwrap_err()
+                .contains("larger")
+        );
+        let mut empty = event(27);
+        empty[9..13].copy_from_slice(&18_u32.to_le_bytes());
+        assert!(
+            sizes(&payload(&empty, true, 27))
+                .unwrap_err()
+                .contains("header")
+        );
+    }
+}
