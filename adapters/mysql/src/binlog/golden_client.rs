@@ -9,7 +9,7 @@ use super::golden::{all, events, file};
 use super::raw::{Checksum, Header, Raw};
 
 /// An event from the parts of the client.
-fn of_client(event: &mysql_common::binlog::events::Event) -> Raw {
+pub(super) fn of_client(event: &mysql_common::binlog::events::Event) -> Raw {
     let header = event.header();
     let header = Header {
         timestamp: header.timestamp(),

@@ -46,6 +46,8 @@ mod golden_client;
 mod golden_mariadb;
 #[cfg(test)]
 mod golden_mysql;
+#[cfg(test)]
+mod live;
 
 use std::borrow::Cow;
 use std::fmt;
