@@ -11,7 +11,7 @@ use super::payload::Payload;
 use super::query::Query;
 use super::raw::Raw;
 use super::rows::RowsEvent;
-use super::table_map::TableMap;
+use super::table_map::TableEvent;
 use super::{Hidden, Result, Trouble, compressed, malformed};
 
 /// An event of the binary log.
@@ -40,7 +40,7 @@ pub(crate) enum Event {
     /// The transactions of MySQL before this file.
     PreviousGtids(PreviousGtids),
     /// The table that following rows belong to.
-    TableMap(TableMap),
+    TableMap(TableEvent),
     /// Rows that were written, changed or removed.
     Rows(RowsEvent),
     /// A whole transaction, compressed.
@@ -93,7 +93,7 @@ fn event(raw: &Raw, format: &Format) -> Result<Event> {
             input.end()?;
             Event::Commit { xid }
         }
-        19 => Event::TableMap(TableMap::read(&body, format.table_id_bytes(kind))?),
+        19 => Event::TableMap(TableEvent::read(&body, format.table_id_bytes(kind))?),
         23..=25 | 30..=32 | 39 => {
             Event::Rows(RowsEvent::read(kind, &body, format.table_id_bytes(kind))?)
         }
@@ -204,8 +204,9 @@ fn xa_prepare(body: &[u8]) -> Result<Event> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use proptest::prelude::*;
 
-    use super::super::raw::{Checksum, HEADER, Header};
+    use super::super::raw::{HEADER, Header};
     use super::*;
 
     pub(super) fn raw(kind: u8, body: &[u8]) -> Raw {
@@ -221,7 +222,7 @@ mod tests {
     }
 
     fn read(kind: u8, body: &[u8]) -> std::result::Result<Event, SourceError> {
-        decode(&raw(kind, body), &Format::new(Checksum::Off))
+        decode(&raw(kind, body), &Format::new())
     }
 
     #[test]
@@ -237,6 +238,23 @@ mod tests {
         }
         let error = read(164, b"").unwrap_err();
         assert!(matches!(error, SourceError::Denied { .. }), "{error}");
+    }
+
+    proptest! {
+        /// Nor do the columns of a table.
+        #[test]
+        fn any_event_is_read(kind: u8, body: Vec<u8>, end: u32, flags: u16) {
+            let size = u32::try_from(HEADER + body.len()).unwrap();
+            let header = Header { timestamp: 0, kind, server_id: 1, size, end, flags };
+            let raw = Raw::from_parts(header, &body, None, None).unwrap();
+            if let Ok(Event::TableMap(table)) = decode(&raw, &Format::new()) {
+                let _ = table.map("");
+            }
+            let columns = [&b"\x01\0\0\0\0\0\0\0\x01s\0\x01t\0"[..], &body].concat();
+            if let Ok(Event::TableMap(table)) = read(19, &columns) {
+                let _ = table.map("");
+            }
+        }
     }
 
     #[test]

@@ -55,11 +55,10 @@ pub(crate) struct Format {
 }
 
 impl Format {
-    /// Before the first format description. The checksum is the server's `@@binlog_checksum`, where
-    /// it was asked for.
-    pub(crate) fn new(checksum: Checksum) -> Self {
+    /// Before the first format description: nobody has said yet whether events have checksums.
+    pub(crate) fn new() -> Self {
         Self {
-            checksum,
+            checksum: Checksum::Unknown,
             fixed_lengths: Bytes::new(),
         }
     }

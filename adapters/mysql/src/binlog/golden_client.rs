@@ -6,7 +6,7 @@ use mysql_common::binlog::consts::BinlogVersion;
 
 use super::event::{Event, Format, decode};
 use super::golden::{all, events, file};
-use super::raw::{Checksum, Header, Raw};
+use super::raw::{Header, Raw};
 
 /// An event from the parts of the client.
 pub(super) fn of_client(event: &mysql_common::binlog::events::Event) -> Raw {
@@ -29,7 +29,7 @@ fn the_client_hands_over_every_event_as_it_is() {
     for name in all() {
         let log = file(&name);
         let mut reader = EventStreamReader::new(BinlogVersion::Version4);
-        let mut format = Format::new(Checksum::Unknown);
+        let mut format = Format::new();
         // What stands inside compressed transactions, the client does not count.
         let expected: Vec<_> = events(&log)
             .into_iter()

@@ -62,7 +62,7 @@ fn compare(log: &str, columns: &dyn Fn(&TableMap) -> Vec<Column>) -> Vec<String>
         let maps: Vec<_> = events(&log)
             .into_iter()
             .filter_map(|event| match event.unwrap().1 {
-                Event::TableMap(map) if map.table == table => Some(map),
+                Event::TableMap(map) if map.table == table => Some(map.map("").unwrap()),
                 _ => None,
             })
             .collect();
@@ -114,7 +114,7 @@ fn the_log_may_leave_out_what_the_catalogue_knows() {
     let known: HashMap<_, _> = full
         .into_iter()
         .filter_map(|event| match event.unwrap().1 {
-            Event::TableMap(map) => Some((map.table.clone(), described(&map))),
+            Event::TableMap(map) => Some((map.table.clone(), described(&map.map("").unwrap()))),
             _ => None,
         })
         .collect();

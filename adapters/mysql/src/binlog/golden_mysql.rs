@@ -161,7 +161,7 @@ fn the_log_may_name_less_than_everything() {
     let invisible: Vec<_> = events(&file("mysql-binlog-invisible-columns.000001"))
         .into_iter()
         .filter_map(|event| match event.unwrap().1 {
-            Event::TableMap(map) => map.metadata.visible,
+            Event::TableMap(map) => map.map("").unwrap().metadata.visible,
             _ => None,
         })
         .collect();

@@ -11,10 +11,6 @@ use super::{Result, malformed};
 
 /// How deep documents may be nested: the server allows no more.
 const DEPTH_MAX: u32 = 100;
-/// No document is larger: `max_allowed_packet` ends here, and text takes no more than a few times
-/// of what its binary form takes. Places in broken bytes may point to the same element many times.
-const TEXT_MAX: usize = 1 << 30;
-
 /// The text of a document. A column that was made not null by force has documents without bytes,
 /// which the server shows as null.
 pub(super) fn text(bytes: &[u8]) -> Result<String> {
@@ -22,15 +18,40 @@ pub(super) fn text(bytes: &[u8]) -> Result<String> {
         return Ok("null".to_owned());
     };
     let mut out = String::with_capacity(bytes.len() * 2);
-    // Every element is read once in a sound document, and has at least one byte.
-    let mut budget = bytes.len();
+    let mut budget = Budget {
+        elements: bytes.len(),
+        text: bytes.len().saturating_mul(8).saturating_add(64),
+    };
     element(*kind, rest, DEPTH_MAX, &mut budget, &mut out)?;
     Ok(out)
 }
 
-fn element(kind: u8, bytes: &[u8], depth: u32, budget: &mut usize, out: &mut String) -> Result<()> {
-    let spent = malformed("a JSON document whose elements lie upon each other");
-    *budget = budget.checked_sub(1).ok_or(spent)?;
+/// What a document may grow to. In a sound one every element is read once, has at least one byte,
+/// and its text has no more than eight times of that; in a broken one, places may point to the same
+/// element many times.
+struct Budget {
+    elements: usize,
+    text: usize,
+}
+
+impl Budget {
+    fn spend(&mut self, out: &str) -> Result<()> {
+        let left = self.elements.checked_sub(1);
+        self.elements = left.filter(|_| out.len() <= self.text).ok_or(malformed(
+            "a JSON document whose elements lie upon each other",
+        ))?;
+        Ok(())
+    }
+}
+
+fn element(
+    kind: u8,
+    bytes: &[u8],
+    depth: u32,
+    budget: &mut Budget,
+    out: &mut String,
+) -> Result<()> {
+    budget.spend(out)?;
     let (large, object) = match kind {
         0x00 => (false, true),
         0x01 => (true, true),
@@ -52,9 +73,6 @@ fn element(kind: u8, bytes: &[u8], depth: u32, budget: &mut usize, out: &mut Str
             out.push_str(": ");
         }
         container.value(at, depth, budget, out)?;
-        if out.len() > TEXT_MAX {
-            return Err(malformed("a JSON document that is too large"));
-        }
     }
     out.push(if object { '}' } else { ']' });
     Ok(())
@@ -120,7 +138,7 @@ impl<'a> Container<'a> {
         Input(self.from(place)?).take(length)
     }
 
-    fn value(&self, at: usize, depth: u32, budget: &mut usize, out: &mut String) -> Result<()> {
+    fn value(&self, at: usize, depth: u32, budget: &mut Budget, out: &mut String) -> Result<()> {
         let first = self.keys(self.count).unwrap_or(usize::MAX);
         let entry = first.saturating_add(at * (1 + self.width()));
         let mut input = Input(self.from(entry)?);
@@ -215,10 +233,26 @@ mod tests {
                 bytes.extend(place.to_le_bytes());
             }
         }
-        let error = text(&bytes).unwrap_err();
-        assert!(
-            format!("{error:?}").contains("upon each other"),
-            "{error:?}"
-        );
+        refused(&bytes);
+        // One key of 60,000 bytes that a thousand elements have.
+        let count = 1000_u32;
+        let behind = 8 + count * 11;
+        let mut bytes = vec![0x01];
+        bytes.extend(count.to_le_bytes());
+        bytes.extend((behind + 60_000).to_le_bytes());
+        for _ in 0..count {
+            bytes.extend(behind.to_le_bytes());
+            bytes.extend(60_000_u16.to_le_bytes());
+        }
+        for _ in 0..count {
+            bytes.extend([0x04, 0, 0, 0, 0]);
+        }
+        bytes.resize(bytes.len() + 60_000, b'k');
+        refused(&bytes);
+    }
+
+    fn refused(bytes: &[u8]) {
+        let error = format!("{:?}", text(bytes).unwrap_err());
+        assert!(error.contains("upon each other"), "{error}");
     }
 }

@@ -8,7 +8,7 @@ use mysql_async::{BinlogStreamRequest, Conn};
 use super::event::{Event, Format, decode};
 use super::golden_client::of_client;
 use super::layout::Layout;
-use super::raw::{Checksum, Raw};
+use super::raw::Raw;
 use crate::charset::tables::{Tables, questions};
 use crate::charset::{Charsets, charset_of};
 
@@ -18,7 +18,7 @@ async fn streamed(server: &MariadbServer, file: &str) -> Vec<(Raw, Event)> {
     conn.query_drop("SET @mariadb_slave_capability = 4")
         .await
         .unwrap();
-    let mut format = Format::new(Checksum::Unknown);
+    let mut format = Format::new();
     let request = BinlogStreamRequest::new(4_000_000_001)
         .with_non_blocking()
         .with_filename(file.as_bytes())
@@ -164,9 +164,10 @@ fn texts(events: &[(Raw, Event)], charsets: &Charsets) -> Vec<String> {
     let mut found = Vec::new();
     for (raw, event) in events {
         match event {
-            Event::TableMap(map) => {
+            Event::TableMap(table) => {
+                let map = table.map(&raw.doing()).unwrap();
                 let columns = map.described(charsets).unwrap();
-                layout = Some(Layout::new(map, &columns, charsets).unwrap());
+                layout = Some(Layout::new(&map, &columns, charsets).unwrap());
             }
             Event::Rows(rows) => {
                 let doing = raw.doing();

@@ -19,6 +19,8 @@ pub(crate) mod event;
 pub(crate) mod fields;
 mod format;
 pub(crate) mod gtid;
+#[cfg(test)]
+mod gtid_tests;
 mod input;
 mod jsonb;
 mod jsonb_scalar;
@@ -30,6 +32,8 @@ pub(crate) mod payload;
 pub(crate) mod query;
 pub(crate) mod raw;
 pub(crate) mod rows;
+#[cfg(test)]
+mod rows_tests;
 pub(crate) mod statement;
 #[cfg(test)]
 mod statement_tests;

@@ -31,17 +31,6 @@ pub(crate) enum Checksum {
 }
 
 impl Checksum {
-    /// By the number that a format description has, or the name of `@@binlog_checksum`.
-    pub(crate) fn by_name(name: &str) -> Option<Self> {
-        if name.eq_ignore_ascii_case("NONE") {
-            Some(Self::Off)
-        } else if name.eq_ignore_ascii_case("CRC32") {
-            Some(Self::Crc32)
-        } else {
-            None
-        }
-    }
-
     fn by_number(number: u8) -> Option<Self> {
         match number {
             0 => Some(Self::Off),

@@ -117,9 +117,10 @@ impl RowsEvent {
         self.flags & 0x01 != 0
     }
 
-    /// Belongs to no table: it only ends a statement.
+    /// Belongs to no table: it only ends a statement. Its table is one of two numbers that no table
+    /// has.
     pub(crate) fn is_dummy(&self) -> bool {
-        self.table_id == 0x00ff_ffff && self.columns == 0
+        matches!(self.table_id, 0x00ff_ffff | 0xffff_ffff_ffff) && self.rows.0.is_empty()
     }
 
     /// Bytes of its rows.

@@ -1,18 +1,56 @@
 //! The table that rows in the log belong to
 //! (<https://dev.mysql.com/doc/dev/mysql-server/latest/classmysql_1_1binlog_1_1event_1_1Table__map__event.html>).
 
+use bytes::Bytes;
+use contract::SourceError;
+
 use super::fields::Stored;
 use super::input::Input;
 use super::metadata::Metadata;
-use super::{Result, malformed};
+use super::{Hidden, Result, malformed};
 
 /// No table has more columns (<https://dev.mysql.com/doc/refman/8.4/en/column-count-limit.html>).
 pub(super) const COLUMNS_MAX: usize = 4096;
 
+/// A table by its name. What it is made of is read only where somebody wants its rows: a column of
+/// an unknown type in another table stops nobody.
+///
+/// Two that are equal are of the same table in the same state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TableEvent {
+    /// What rows name it by, until the next event of this kind with the same number.
+    pub(crate) id: u64,
+    pub(crate) schema: String,
+    pub(crate) table: String,
+    /// All that comes behind the names.
+    rest: Hidden,
+}
+
+impl TableEvent {
+    pub(super) fn read(body: &Bytes, id_bytes: usize) -> Result<Self> {
+        let mut input = Input(body);
+        let id = input.little(id_bytes)?;
+        let _flags = input.u16()?;
+        let schema = name(&mut input)?;
+        let table = name(&mut input)?;
+        Ok(Self {
+            id,
+            schema,
+            table,
+            rest: Hidden(body.slice(body.len() - input.left()..)),
+        })
+    }
+
+    /// All of it. `doing` says what is being read, for errors.
+    pub(crate) fn map(&self, doing: &str) -> std::result::Result<TableMap, SourceError> {
+        let doing = || format!("{doing}, table {}.{}", self.schema, self.table);
+        TableMap::read(self).map_err(|why| why.at(&doing()))
+    }
+}
+
 /// A table, and how its rows are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TableMap {
-    /// What rows name it by, until the next event of this kind with the same number.
     pub(crate) id: u64,
     pub(crate) schema: String,
     pub(crate) table: String,
@@ -29,12 +67,8 @@ pub(crate) struct StoredColumn {
 }
 
 impl TableMap {
-    pub(super) fn read(body: &[u8], id_bytes: usize) -> Result<Self> {
-        let mut input = Input(body);
-        let id = input.little(id_bytes)?;
-        let _flags = input.u16()?;
-        let schema = name(&mut input)?;
-        let table = name(&mut input)?;
+    fn read(event: &TableEvent) -> Result<Self> {
+        let mut input = Input(&event.rest.0);
         let count = input.packed_length()?;
         if count > COLUMNS_MAX {
             return Err(malformed("a table with more columns than any can have"));
@@ -56,9 +90,9 @@ impl TableMap {
         measures.end()?;
         let metadata = Metadata::read(input, &columns)?;
         Ok(Self {
-            id,
-            schema,
-            table,
+            id: event.id,
+            schema: event.schema.clone(),
+            table: event.table.clone(),
             columns,
             metadata,
         })
