@@ -3,7 +3,9 @@
 //! It reads the log as a replica does, in row format, and tables for snapshots over a second
 //! connection. It writes nothing to the database: no trigger, no table.
 
+mod binlog;
 mod catalogue;
+mod charset;
 mod check;
 mod column;
 mod connect;
@@ -11,7 +13,9 @@ mod declared;
 mod describe;
 mod errors;
 mod grants;
+mod gtid;
 mod look;
+mod place;
 mod prepare;
 mod server;
 mod settings;
