@@ -12,22 +12,28 @@ mod connect;
 mod declared;
 mod describe;
 mod errors;
+mod feed;
+mod gather;
 mod grants;
 mod gtid;
+mod known;
 mod look;
 mod place;
 mod prepare;
 mod server;
 mod settings;
+mod start;
+mod stream;
 mod tls;
 mod trial;
+mod untold;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use contract::{
-    BuildSource, ChangeStream, Finding, Login, Look, Position, Preparation, Secrets, Section,
-    SnapshotReader, Source, SourceContext, SourceError, TableInfo, TableName,
+    BuildSource, ChangeStream, Finding, Login, Look, Position, Preparation, Resume, Secrets,
+    Section, SnapshotReader, Source, SourceContext, SourceError, TableInfo, TableName,
 };
 
 use settings::Settings;
@@ -101,10 +107,21 @@ impl Source for MysqlSource {
 
     async fn stream(
         &self,
-        _epoch: u32,
-        _after: Option<&Position>,
+        epoch: u32,
+        after: Option<&Position>,
     ) -> Result<Box<dyn ChangeStream>, SourceError> {
-        Err(SourceError::Malformed("not built yet".to_owned()))
+        let from = Resume {
+            epoch,
+            after: after.cloned(),
+            ..Resume::default()
+        };
+        self.resume(&from).await
+    }
+
+    async fn resume(&self, from: &Resume) -> Result<Box<dyn ChangeStream>, SourceError> {
+        let tables = &self.context.tables;
+        let stream = stream::open(&self.settings, tables, from, &self.reached).await?;
+        Ok(Box::new(stream))
     }
 
     async fn look(&self) -> Result<Option<Look>, SourceError> {
