@@ -74,8 +74,7 @@ pub(super) fn rows(
         match event {
             Event::TableMap(table) => {
                 let map = table.map(&raw.doing())?;
-                let layout = Layout::new(&map, &columns(&map), &charsets)
-                    .map_err(|why| why.at(&raw.doing()))?;
+                let layout = Layout::new(&map, &columns(&map), &charsets, &raw.doing())?;
                 tables.insert(map.id, (map.table.clone(), layout));
             }
             Event::Rows(rows) if !rows.is_dummy() => {

@@ -37,8 +37,12 @@ fn known(kinds: &[Kind]) -> Vec<Column> {
 }
 
 fn layout(stored: &[Stored], kinds: &[Kind]) -> Result<Layout, SourceError> {
-    Layout::new(&table(stored), &known(kinds), &Charsets::default())
-        .map_err(|why| why.at("read it"))
+    Layout::new(
+        &table(stored),
+        &known(kinds),
+        &Charsets::default(),
+        "read it",
+    )
 }
 
 const INT: Kind = Kind::Int { unsigned: false };
