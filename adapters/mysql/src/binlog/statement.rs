@@ -19,9 +19,11 @@ pub(crate) enum Statement {
     Commit,
     /// It is rolled back: engines that cannot do that have kept its rows.
     Rollback,
-    /// A savepoint is set, released or rolled back to. What was rolled back is not in the log, but
-    /// for rows of engines that cannot do that.
-    Savepoint,
+    /// A savepoint is set.
+    Savepoint(Option<String>),
+    /// What came since a savepoint is undone, but for rows of engines that cannot do that. A server
+    /// leaves rows that it can undo out of its log instead, where it can.
+    RollbackTo(Option<String>),
     /// About an XA transaction.
     Xa { verb: XaVerb, xid: Option<Xid> },
     /// Tables lose all their rows.
@@ -193,12 +195,15 @@ fn statement(words: &mut Words<'_>, depth: u8) -> Statement {
         "ROLLBACK" => {
             words.eat("WORK");
             if words.eat("TO") {
-                Statement::Savepoint
+                words.eat("SAVEPOINT");
+                Statement::RollbackTo(words.part())
             } else {
                 Statement::Rollback
             }
         }
-        "SAVEPOINT" | "RELEASE" => Statement::Savepoint,
+        "SAVEPOINT" => Statement::Savepoint(words.part()),
+        // A savepoint that nobody will return to.
+        "RELEASE" => Statement::Unrelated,
         "XA" => xa(words),
         "CREATE" => ddl::create(words),
         "ALTER" => ddl::alter(words),
