@@ -77,6 +77,11 @@ impl Header {
         out.put_u16_le(self.flags);
     }
 
+    /// Of no use to those who read the log from the server.
+    pub(super) fn is_ignorable(&self) -> bool {
+        self.flags & 0x80 != 0
+    }
+
     /// Made for the connection, not in the log.
     pub(crate) fn is_artificial(&self) -> bool {
         self.flags & ARTIFICIAL != 0 || self.end == 0
