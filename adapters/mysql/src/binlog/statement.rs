@@ -21,8 +21,9 @@ pub(crate) enum Statement {
     Rollback,
     /// A savepoint is set.
     Savepoint(Option<String>),
-    /// What came since a savepoint is undone, but for rows of engines that cannot do that. A server
-    /// leaves rows that it can undo out of its log instead, where it can.
+    /// What came in this transaction since a savepoint is undone, although the log has its rows:
+    /// MariaDB writes both where the transaction wrote to an engine without transactions as well, and
+    /// leaves both out otherwise. Rows of that engine are in a transaction of their own.
     RollbackTo(Option<String>),
     /// About an XA transaction.
     Xa { verb: XaVerb, xid: Option<Xid> },
