@@ -85,7 +85,7 @@ fn event(rows: u32) -> Bytes {
 fn bench_rows_of_ten_columns() {
     const ROWS: u32 = 100_000;
     let (map, columns) = table();
-    let layout = Layout::new(&map, &columns, &Charsets::default()).unwrap();
+    let layout = Layout::new(&map, &columns, &Charsets::default(), "bench").unwrap();
     let event = RowsEvent::read(23, &event(ROWS), 6).unwrap();
     for _ in 0..5 {
         let begun = Instant::now();
@@ -104,7 +104,7 @@ fn bench_rows_of_ten_columns() {
 #[test]
 fn the_measured_row_is_sound() {
     let (map, columns) = table();
-    let layout = Layout::new(&map, &columns, &Charsets::default()).unwrap();
+    let layout = Layout::new(&map, &columns, &Charsets::default(), "bench").unwrap();
     let event = RowsEvent::read(23, &event(2), 6).unwrap();
     let mut reader = event.rows(&layout, "bench").unwrap();
     let cells = reader.next_row("bench").unwrap().unwrap().after.unwrap();

@@ -15,7 +15,7 @@ impl TableMap {
     /// of it (`binlog_row_metadata` is not `FULL`), or a character set is not known.
     ///
     /// MariaDB's `uuid`, `inet4` and `inet6` are bytes of a fixed length here, and its `json` is
-    /// text: only the catalogue knows better.
+    /// text: only the catalogue knows better ([`refine`]).
     pub(crate) fn described(&self, charsets: &Charsets) -> Option<Vec<Column>> {
         let names = self.metadata.names.as_ref()?;
         let columns = self.columns.iter().zip(names).enumerate();
@@ -80,5 +80,73 @@ impl TableMap {
         let decoder = charsets.decoder(collation).ok()?;
         let labels = self.metadata.labels.get(at)?.as_ref()?;
         labels.iter().map(|label| decoder.decode(label)).collect()
+    }
+}
+
+/// What the log cannot tell, from the catalogue's column of the same name: that bytes of a fixed
+/// length are a UUID or an address, and how the column was declared.
+pub(crate) fn refine(columns: &mut [Column], catalogue: &[Column]) {
+    for column in columns {
+        let named = catalogue.iter().find(|known| known.name == column.name);
+        let Some(known) = named else { continue };
+        let same = match (&column.kind, &known.kind) {
+            (Kind::Bytes { fixed: Some(16) }, Kind::Uuid | Kind::Inet6)
+            | (Kind::Bytes { fixed: Some(4) }, Kind::Inet4) => {
+                column.kind = known.kind.clone();
+                true
+            }
+            (ours, theirs) => ours == theirs,
+        };
+        if same {
+            column.declared.clone_from(&known.declared);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(name: &str, kind: Kind, declared: &str) -> Column {
+        Column {
+            name: name.to_owned(),
+            kind,
+            nullable: true,
+            declared: declared.to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_catalogue_adds_only_what_the_log_leaves_open() {
+        let fixed = |bytes| Kind::Bytes { fixed: Some(bytes) };
+        let mut columns = [
+            column("u", fixed(16), "Char(16)"),
+            column("a", fixed(4), "Char(4)"),
+            column("b", fixed(16), "Char(16)"),
+            column("gone", fixed(16), "Char(16)"),
+            column("n", Kind::Int { unsigned: false }, "Long"),
+            column("m", Kind::Int { unsigned: true }, "Long"),
+        ];
+        let catalogue = [
+            column("u", Kind::Uuid, "uuid"),
+            column("a", Kind::Inet4, "inet4"),
+            // Another length: the column was another one when the log was written.
+            column("b", Kind::Inet4, "inet4"),
+            column("n", Kind::Int { unsigned: false }, "int(11)"),
+            // The log knows the sign better.
+            column("m", Kind::Int { unsigned: false }, "int(11)"),
+        ];
+        refine(&mut columns, &catalogue);
+        assert_eq!(
+            columns,
+            [
+                column("u", Kind::Uuid, "uuid"),
+                column("a", Kind::Inet4, "inet4"),
+                column("b", fixed(16), "Char(16)"),
+                column("gone", fixed(16), "Char(16)"),
+                column("n", Kind::Int { unsigned: false }, "int(11)"),
+                column("m", Kind::Int { unsigned: true }, "Long"),
+            ]
+        );
     }
 }

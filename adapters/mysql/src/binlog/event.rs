@@ -118,6 +118,9 @@ fn event(raw: &Raw, format: &Format) -> Result<Event> {
         161 => Event::Ignored,
         162 => Event::MariadbGtid(MariadbGtid::read(&body, raw.header.server_id)?),
         163 => Event::MariadbGtidList(super::gtid::list(&body)?),
+        // A server that encrypts its log decrypts what it sends, and marks this event as one to be
+        // ignored.
+        164 if raw.header.is_ignorable() => Event::Ignored,
         164 => return Err(encrypted()),
         165 => Event::Query(Query::read_compressed(&body)?),
         166..=171 => {
@@ -236,6 +239,9 @@ mod tests {
                 "{text}"
             );
         }
+        let mut sent = raw(164, &[1; 17]);
+        sent.header.flags = 0x80;
+        assert_eq!(decode(&sent, &Format::new()), Ok(Event::Ignored));
         let error = read(164, b"").unwrap_err();
         assert!(matches!(error, SourceError::Denied { .. }), "{error}");
     }

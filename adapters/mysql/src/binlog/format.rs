@@ -73,7 +73,7 @@ impl Format {
     /// (<https://dev.mysql.com/worklog/task/?id=3549>).
     pub(crate) fn inside_payload(&self) -> Self {
         Self {
-            checksum: Checksum::Off,
+            checksum: Checksum::Never,
             fixed_lengths: self.fixed_lengths.clone(),
         }
     }

@@ -87,7 +87,7 @@ fn the_beginning_of_a_transaction_of_mysql_grew_over_time() {
         Some(1_764_000_000_000_000)
     );
     // Committed elsewhere before.
-    clock.put_uint_le(1_764_000_000_000_009 | 1 << 55, 7);
+    clock.put_uint_le(1_764_000_000_000_009 + (1 << 55), 7);
     clock.put_uint_le(1_763_000_000_000_000, 7);
     assert_eq!(
         mysql(&clock).unwrap().committed_at,

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use contract::SourceError;
+
 use super::cell::{Cell, Meaning};
 use super::fields::Stored;
 use super::table_map::{StoredColumn, TableMap};
@@ -18,8 +20,17 @@ pub(crate) struct Layout {
 
 impl Layout {
     /// The columns are all that the log has, in its order. Where they do not fit, the table has
-    /// changed, or has changed since.
-    pub(crate) fn new(map: &TableMap, columns: &[Column], charsets: &Charsets) -> Result<Self> {
+    /// changed, or has changed since. `doing` says what is being read, for errors.
+    pub(crate) fn new(
+        map: &TableMap,
+        columns: &[Column],
+        charsets: &Charsets,
+        doing: &str,
+    ) -> std::result::Result<Self, SourceError> {
+        Self::of(map, columns, charsets).map_err(|why| why.at(doing))
+    }
+
+    fn of(map: &TableMap, columns: &[Column], charsets: &Charsets) -> Result<Self> {
         if map.columns.len() != columns.len() {
             return Err(changed(format!(
                 "table {}.{} has {} columns in the log, and {} are known",

@@ -1,5 +1,7 @@
 //! A real MariaDB: its log as it streams it, and every character of every character set.
 
+use std::time::Duration;
+
 use futures_util::StreamExt as _;
 use harness::mariadb::{MariadbOptions, MariadbServer};
 use mysql_async::prelude::Queryable as _;
@@ -167,7 +169,7 @@ fn texts(events: &[(Raw, Event)], charsets: &Charsets) -> Vec<String> {
             Event::TableMap(table) => {
                 let map = table.map(&raw.doing()).unwrap();
                 let columns = map.described(charsets).unwrap();
-                layout = Some(Layout::new(&map, &columns, charsets).unwrap());
+                layout = Some(Layout::new(&map, &columns, charsets, &raw.doing()).unwrap());
             }
             Event::Rows(rows) => {
                 let doing = raw.doing();
@@ -210,5 +212,46 @@ async fn the_name_of_the_file_is_the_servers_with_checksums_and_without() {
         );
         let list = |(_, event): &(Raw, Event)| matches!(event, Event::MariadbGtidList(_));
         assert!(events.iter().any(list), "{events:?}");
+    }
+}
+
+/// A quiet server says again and again that it has told everything.
+#[tokio::test]
+async fn heartbeats_say_how_far_the_log_goes() {
+    let server = MariadbServer::start(MariadbOptions::default());
+    let mut conn = server.connect(None).await;
+    for checksum in ["CRC32", "NONE"] {
+        conn.query_drop(format!("SET GLOBAL binlog_checksum = {checksum}"))
+            .await
+            .unwrap();
+        let file = log_file(&mut conn).await;
+        let status: mysql_async::Row = conn
+            .query_first("SHOW MASTER STATUS")
+            .await
+            .unwrap()
+            .unwrap();
+        let end: u64 = status.get(1).unwrap();
+        let mut reader = server.connect(None).await;
+        // Nanoseconds.
+        reader
+            .query_drop("SET @mariadb_slave_capability = 4, @master_heartbeat_period = 200000000")
+            .await
+            .unwrap();
+        let request = BinlogStreamRequest::new(4_000_000_002)
+            .with_filename(file.as_bytes())
+            .with_pos(4);
+        let mut stream = reader.get_binlog_stream(request).await.unwrap();
+        let mut format = Format::new();
+        let place = loop {
+            let event = tokio::time::timeout(Duration::from_secs(30), stream.next());
+            let raw = of_client(&event.await.unwrap().unwrap().unwrap());
+            match decode(&raw, &format).unwrap() {
+                Event::FormatDescription(description) => format.learn(&description),
+                Event::Heartbeat { file, position } => break (file, position),
+                _ => {}
+            }
+        };
+        assert_eq!(place, (file, end), "{checksum}");
+        stream.close().await.unwrap();
     }
 }

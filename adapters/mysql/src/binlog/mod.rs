@@ -1,8 +1,9 @@
 //! The binary log of MySQL and MariaDB, from bytes to events and rows. No input or output here.
 //!
-//! [`raw`] takes an event apart and verifies its checksum, [`event`] says what it is, [`layout`]
-//! puts a table map and the columns' meaning together, [`rows`] reads the rows by it.
-//! [`statement`] says what the text of a query event does.
+//! [`raw`] takes an event apart and verifies its checksum, [`event`] says what it is. Of a table
+//! whose rows are wanted, [`table_map`] reads how they are stored; its columns come from the log
+//! itself ([`described`]) or from the catalogue, [`layout`] puts both together, and [`rows`] reads
+//! the rows by it. [`statement`] says what the text of a query event does.
 //!
 //! Takes any bytes: what it does not understand is an error, never a panic and never a guess.
 //! Formats are those of the servers' own documentation:
@@ -14,7 +15,7 @@ mod cell;
 mod compressed;
 mod ddl;
 mod decimal;
-mod described;
+pub(crate) mod described;
 pub(crate) mod event;
 pub(crate) mod fields;
 mod format;

@@ -28,6 +28,8 @@ pub(crate) enum Checksum {
     Off,
     /// Four bytes.
     Crc32,
+    /// Nothing, and not even behind what is made up for the connection.
+    Never,
 }
 
 impl Checksum {
@@ -73,6 +75,11 @@ impl Header {
         out.put_u32_le(self.size);
         out.put_u32_le(self.end);
         out.put_u16_le(self.flags);
+    }
+
+    /// Of no use to those who read the log from the server.
+    pub(super) fn is_ignorable(&self) -> bool {
+        self.flags & 0x80 != 0
     }
 
     /// Made for the connection, not in the log.
@@ -162,6 +169,7 @@ impl Raw {
         let made_up = self.header.is_artificial() || matches!(self.header.kind, 27 | 41);
         match checksum {
             Checksum::Crc32 => Ok((self.verified(&body)?, checksum)),
+            Checksum::Never => Ok((body, checksum)),
             Checksum::Off if !made_up => Ok((body, checksum)),
             // What is made up for the connection has a checksum or none by another rule than the
             // log itself: MariaDB adds one although `binlog_checksum` is `NONE`. It is there where

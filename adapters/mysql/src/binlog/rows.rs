@@ -138,6 +138,9 @@ impl RowsEvent {
             let why = malformed("rows with another number of columns than their table");
             return Err(why.at(doing));
         }
+        if self.rows.0.is_empty() {
+            return Err(no_cells().at(doing));
+        }
         Ok(RowsReader {
             kind: self.kind,
             layout: layout.clone(),
@@ -257,6 +260,17 @@ impl RowsReader {
             next += 1;
         }
         Ok(values)
+    }
+}
+
+/// Rows of an image that no column is in have no bytes, so that nobody can say how many there are.
+#[cold]
+fn no_cells() -> Trouble {
+    Trouble::Denied {
+        what: "its rows have no cells at all, because binlog_row_image is not FULL".to_owned(),
+        hint: "SET GLOBAL binlog_row_image = 'FULL' (and in the server's settings), then \
+               lighterman source resync"
+            .to_owned(),
     }
 }
 

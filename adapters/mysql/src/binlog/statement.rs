@@ -19,9 +19,12 @@ pub(crate) enum Statement {
     Commit,
     /// It is rolled back: engines that cannot do that have kept its rows.
     Rollback,
-    /// A savepoint is set, released or rolled back to. What was rolled back is not in the log, but
-    /// for rows of engines that cannot do that.
-    Savepoint,
+    /// A savepoint is set.
+    Savepoint(Option<String>),
+    /// What came in this transaction since a savepoint is undone, although the log has its rows:
+    /// MariaDB writes both where the transaction wrote to an engine without transactions as well, and
+    /// leaves both out otherwise. Rows of that engine are in a transaction of their own.
+    RollbackTo(Option<String>),
     /// About an XA transaction.
     Xa { verb: XaVerb, xid: Option<Xid> },
     /// Tables lose all their rows.
@@ -193,12 +196,15 @@ fn statement(words: &mut Words<'_>, depth: u8) -> Statement {
         "ROLLBACK" => {
             words.eat("WORK");
             if words.eat("TO") {
-                Statement::Savepoint
+                words.eat("SAVEPOINT");
+                Statement::RollbackTo(words.part())
             } else {
                 Statement::Rollback
             }
         }
-        "SAVEPOINT" | "RELEASE" => Statement::Savepoint,
+        "SAVEPOINT" => Statement::Savepoint(words.part()),
+        // A savepoint that nobody will return to.
+        "RELEASE" => Statement::Unrelated,
         "XA" => xa(words),
         "CREATE" => ddl::create(words),
         "ALTER" => ddl::alter(words),

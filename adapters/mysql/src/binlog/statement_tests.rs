@@ -192,6 +192,7 @@ fn statements_that_concern_no_rows() {
     ] {
         assert_eq!(read(text), Statement::Unrelated, "{text}");
     }
+    let named = |name: &str| Some(name.to_owned());
     for (text, expected) in [
         ("BEGIN", Statement::Begin),
         ("begin work", Statement::Begin),
@@ -199,10 +200,13 @@ fn statements_that_concern_no_rows() {
         ("COMMIT", Statement::Commit),
         ("COMMIT /* x */", Statement::Commit),
         ("ROLLBACK", Statement::Rollback),
-        ("ROLLBACK TO `s`", Statement::Savepoint),
-        ("ROLLBACK WORK TO SAVEPOINT s", Statement::Savepoint),
-        ("SAVEPOINT `s`", Statement::Savepoint),
-        ("RELEASE SAVEPOINT s", Statement::Savepoint),
+        ("ROLLBACK TO `s`", Statement::RollbackTo(named("s"))),
+        (
+            "ROLLBACK WORK TO SAVEPOINT s",
+            Statement::RollbackTo(named("s")),
+        ),
+        ("SAVEPOINT `s``t`", Statement::Savepoint(named("s`t"))),
+        ("RELEASE SAVEPOINT s", Statement::Unrelated),
         (
             "# Dummy event replacing event type 162 that slave cannot handle.",
             Statement::Replaced,
