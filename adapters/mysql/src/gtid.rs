@@ -218,11 +218,12 @@ impl GtidSet {
     /// Whether every transaction of `other` is in it.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Maria(ours), Self::Maria(theirs)) => theirs
-                .iter()
-                .all(|(domain, (_, sequence))| {
-                    ours.get(domain).is_some_and(|(_, newest)| newest >= sequence)
-                }),
+            (Self::Maria(ours), Self::Maria(theirs)) => {
+                theirs.iter().all(|(domain, (_, sequence))| {
+                    ours.get(domain)
+                        .is_some_and(|(_, newest)| newest >= sequence)
+                })
+            }
             (Self::Mysql(ours), Self::Mysql(theirs)) => theirs.iter().all(|(source, intervals)| {
                 let ours = ours.get(source).map_or(&[][..], Vec::as_slice);
                 intervals.iter().all(|(from, to)| {
@@ -274,9 +275,8 @@ fn include(intervals: &mut Vec<(u64, u64)>, from: u64, to: u64) {
         last.1 = to;
         return;
     }
-    let touches = |one: &(u64, u64)| {
-        one.0 <= to.saturating_add(1) && from <= one.1.saturating_add(1)
-    };
+    let touches =
+        |one: &(u64, u64)| one.0 <= to.saturating_add(1) && from <= one.1.saturating_add(1);
     let (apart, joined): (Vec<_>, Vec<_>) = intervals.drain(..).partition(|one| !touches(one));
     for one in joined {
         from = from.min(one.0);
@@ -337,7 +337,11 @@ mod tests {
         ] {
             assert_eq!(GtidSet::parse_mysql(text), None, "{text}");
         }
-        assert_eq!(Gtid::parse(&format!("{UUID}:0")), None, "numbers begin at 1");
+        assert_eq!(
+            Gtid::parse(&format!("{UUID}:0")),
+            None,
+            "numbers begin at 1"
+        );
     }
 
     #[test]

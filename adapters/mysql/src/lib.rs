@@ -3,6 +3,7 @@
 //! It reads the log as a replica does, in row format, and tables for snapshots over a second
 //! connection. It writes nothing to the database: no trigger, no table.
 
+mod bind;
 mod binlog;
 mod catalogue;
 mod charset;
@@ -12,22 +13,31 @@ mod connect;
 mod declared;
 mod describe;
 mod errors;
+mod fetch;
 mod grants;
 mod gtid;
+mod key;
+mod life;
 mod look;
+mod order;
 mod place;
 mod prepare;
+mod query;
+mod reading;
 mod server;
 mod settings;
+mod snapshot;
 mod tls;
 mod trial;
+mod values;
+mod visible;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use contract::{
-    BuildSource, ChangeStream, Finding, Login, Look, Position, Preparation, Secrets, Section,
-    SnapshotReader, Source, SourceContext, SourceError, TableInfo, TableName,
+    BuildSource, ChangeStream, Finding, Login, Look, Position, Preparation, ReadQuery, ReadRows,
+    Secrets, Section, SnapshotReader, Source, SourceContext, SourceError, TableInfo, TableName,
 };
 
 use settings::Settings;
@@ -71,6 +81,8 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildSou
             context,
             looker: look::Looker::default(),
             reached: look::Reached::default(),
+            reader: query::Reader::default(),
+            life: life::Life::default(),
         }) as Arc<dyn Source>)
     }))
 }
@@ -82,6 +94,8 @@ pub struct MysqlSource {
     context: SourceContext,
     looker: look::Looker,
     reached: look::Reached,
+    reader: query::Reader,
+    life: life::Life,
 }
 
 #[async_trait]
@@ -116,7 +130,17 @@ impl Source for MysqlSource {
         describe::describe(&self.settings, tables).await
     }
 
-    async fn snapshot(&self, _epoch: u32) -> Result<Box<dyn SnapshotReader>, SourceError> {
-        Err(SourceError::Malformed("not built yet".to_owned()))
+    async fn snapshot(&self, epoch: u32) -> Result<Box<dyn SnapshotReader>, SourceError> {
+        let tables = &self.context.tables;
+        let opening = snapshot::TableReader::open(&self.settings, tables, epoch, &self.life);
+        Ok(Box::new(opening.await?))
+    }
+
+    fn can_query(&self) -> bool {
+        true
+    }
+
+    async fn query(&self, query: &ReadQuery) -> Result<ReadRows, SourceError> {
+        self.reader.read(&self.settings, &self.life, query).await
     }
 }

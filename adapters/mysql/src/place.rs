@@ -87,7 +87,8 @@ impl Place {
 /// is not a file's name.
 pub(crate) fn file_number(name: &str) -> Option<(&str, u64)> {
     let (base, number) = name.rsplit_once('.')?;
-    let all = !number.is_empty() && number.len() <= 10 && number.bytes().all(|b| b.is_ascii_digit());
+    let all =
+        !number.is_empty() && number.len() <= 10 && number.bytes().all(|b| b.is_ascii_digit());
     Some((base, all.then(|| number.parse().ok()).flatten()?))
 }
 
