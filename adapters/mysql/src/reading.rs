@@ -229,7 +229,7 @@ impl Reading {
 
 #[cfg(test)]
 #[path = "../tests/common/keys.rs"]
-mod keys;
+pub(crate) mod keys;
 
 #[cfg(test)]
 mod tests {

@@ -408,3 +408,28 @@ async fn a_connection_that_was_ended_meanwhile_is_replaced() {
     let rows = snapshot(&mut *reader, &table, 10).await;
     assert_eq!(rows.len(), 30);
 }
+
+/// A user who may read the tables and see where the log is needs nothing else.
+#[tokio::test]
+async fn the_rights_that_prepare_gives_are_enough() {
+    let world = World::new(
+        "CREATE TABLE t (id int PRIMARY KEY, note longtext) ENGINE = InnoDB;
+         INSERT INTO t SELECT seq, REPEAT('x', 200000) FROM seq_1_to_30;
+         CREATE TABLE m (id int PRIMARY KEY, n int) ENGINE = MyISAM; INSERT INTO m VALUES (1, 1)",
+        &["t", "m"],
+    )
+    .await;
+    world
+        .run(&format!(
+            "CREATE USER reader@'%'; GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO reader@'%';
+             GRANT SELECT ON {0}.t TO reader@'%'; GRANT SELECT ON {0}.m TO reader@'%'",
+            world.name
+        ))
+        .await;
+    let source = world.source_with(&[("user", common::text("reader"))]);
+    let mut reader = started(&*source).await;
+    for (name, count) in [("t", 30), ("m", 1)] {
+        let rows = snapshot(&mut *reader, &named(&world, name), 100).await;
+        assert_eq!(rows.len(), count, "{name}");
+    }
+}

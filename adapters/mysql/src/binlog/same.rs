@@ -13,13 +13,12 @@ use crate::charset::Charsets;
 use crate::connect::{Rights, connect};
 use crate::fetch;
 use crate::life::Life;
+use crate::reading::keys;
 use crate::snapshot::TableReader;
 use crate::values::{self, RAW};
 
 #[path = "../../tests/common/every.rs"]
 mod every;
-#[path = "../../tests/common/keys.rs"]
-mod keys;
 
 /// The rows that were written between two files of the log, by table.
 async fn logged(

@@ -1,5 +1,10 @@
 //! A column of every type, and rows with what is odd about each.
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::format_push_string,
+    reason = "tests; each test program uses its part"
+)]
 
 /// Makes the tables.
 pub const EVERY_TYPE: &str = "

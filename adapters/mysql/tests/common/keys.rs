@@ -1,5 +1,10 @@
 //! Keys of every type and collation, and how row `i` of 60 gets its key.
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::format_push_string,
+    reason = "tests; each test program uses its part"
+)]
 
 /// Words whose order depends on the collation.
 const WORD: &str =
