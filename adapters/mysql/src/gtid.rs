@@ -152,6 +152,15 @@ impl GtidSet {
         Self::Mysql(BTreeMap::new())
     }
 
+    /// Either kind, as [`fmt::Display`] writes it; a set of nothing counts as MariaDB's.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        if text.contains(':') {
+            Self::parse_mysql(text)
+        } else {
+            Self::parse_maria(text)
+        }
+    }
+
     /// MariaDB's list, as `gtid_binlog_pos` has it; `None` when it is not one.
     pub(crate) fn parse_maria(text: &str) -> Option<Self> {
         let mut domains = BTreeMap::new();

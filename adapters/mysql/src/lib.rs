@@ -13,10 +13,13 @@ mod connect;
 mod declared;
 mod describe;
 mod errors;
+mod feed;
 mod fetch;
+mod gather;
 mod grants;
 mod gtid;
 mod key;
+mod known;
 mod life;
 mod look;
 mod order;
@@ -27,8 +30,11 @@ mod reading;
 mod server;
 mod settings;
 mod snapshot;
+mod start;
+mod stream;
 mod tls;
 mod trial;
+mod untold;
 mod values;
 mod visible;
 
@@ -37,7 +43,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use contract::{
     BuildSource, ChangeStream, Finding, Login, Look, Position, Preparation, ReadQuery, ReadRows,
-    Secrets, Section, SnapshotReader, Source, SourceContext, SourceError, TableInfo, TableName,
+    Resume, Secrets, Section, SnapshotReader, Source, SourceContext, SourceError, TableInfo,
+    TableName,
 };
 
 use settings::Settings;
@@ -115,10 +122,21 @@ impl Source for MysqlSource {
 
     async fn stream(
         &self,
-        _epoch: u32,
-        _after: Option<&Position>,
+        epoch: u32,
+        after: Option<&Position>,
     ) -> Result<Box<dyn ChangeStream>, SourceError> {
-        Err(SourceError::Malformed("not built yet".to_owned()))
+        let from = Resume {
+            epoch,
+            after: after.cloned(),
+            ..Resume::default()
+        };
+        self.resume(&from).await
+    }
+
+    async fn resume(&self, from: &Resume) -> Result<Box<dyn ChangeStream>, SourceError> {
+        let tables = &self.context.tables;
+        let stream = stream::open(&self.settings, tables, from, &self.reached, &self.life).await?;
+        Ok(Box::new(stream))
     }
 
     async fn look(&self) -> Result<Option<Look>, SourceError> {

@@ -12,7 +12,6 @@ pub(crate) struct Life(Arc<AtomicU64>);
 
 impl Life {
     /// Notes what the stream reads.
-    #[allow(dead_code, reason = "the stream tells it")]
     pub(crate) fn set(&self, epoch: u32, life: u32) {
         let both = u64::from(epoch) << 32 | u64::from(life);
         self.0.store(both, Ordering::Release);

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use contract::{Secret, Secrets, Section};
 use sha2::{Digest as _, Sha256};
 
+use crate::gtid::GtidSet;
+
 /// As much log as a busy shop writes in some hours.
 const RETAINED_WARN_MIB: u64 = 1_024;
 
@@ -45,6 +47,8 @@ pub(crate) struct Settings {
     pub(crate) server_id: u32,
     /// Said when the server holds more log that we have yet to read than this.
     pub(crate) retained_warn_mib: u64,
+    /// Where the first capture begins: behind these transactions; `None` = at the end of the log.
+    pub(crate) start: Option<GtidSet>,
 }
 
 /// Settings before the source's name is known.
@@ -78,6 +82,7 @@ pub(crate) fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<U
     let has_server_id = section.get("server_id").is_some();
     let server_id = section.number("server_id", 1, u64::from(u32::MAX));
     let retained_warn_mib = section.number("retained_warn_mib", 1, 1 << 30);
+    let start = start(section);
     let (host, user) = (host?, user?);
     if (has_password && password.is_none()) || (has_server_id && server_id.is_none()) {
         return None;
@@ -106,9 +111,25 @@ pub(crate) fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<U
             identity: identity.ok()?,
             server_id: 0,
             retained_warn_mib: retained_warn_mib.unwrap_or(RETAINED_WARN_MIB),
+            start: start.ok()?,
         },
         server_id,
     })
+}
+
+/// Transactions behind which to begin; `Err` when what is given is none.
+fn start(section: &mut Section<'_>) -> Result<Option<GtidSet>, ()> {
+    let (text, node) = (section.text("start"), section.get("start"));
+    let (Some(text), Some(node)) = (text, node) else {
+        return Ok(None);
+    };
+    let set = GtidSet::parse(text);
+    if set.is_none() {
+        let found = format!("`{text}` is no set of transactions");
+        let hint = "SELECT @@GLOBAL.gtid_binlog_pos at MariaDB, @@GLOBAL.gtid_executed at MySQL";
+        section.wrong("start", node, found, Some(hint.to_owned()));
+    }
+    set.map(Some).ok_or(())
 }
 
 /// A client certificate: both files or none.
@@ -180,6 +201,7 @@ pub(crate) fn of_tests(port: u16) -> Settings {
         identity: None,
         server_id: 4_711,
         retained_warn_mib: 1,
+        start: None,
     }
 }
 

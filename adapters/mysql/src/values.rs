@@ -12,10 +12,10 @@ use mysql_async::Value as Sent;
 use mysql_async::consts::{ColumnFlags, ColumnType};
 
 use crate::binlog::temporal::{self, Parts};
-use crate::charset::tables::{Tables, questions};
 use crate::charset::{Charsets, Decoder};
 use crate::column::Kind;
 use crate::connect::Connection;
+use crate::known;
 
 /// Sent to a session that reads rows: texts come as they are stored
 /// (<https://dev.mysql.com/doc/refman/8.4/en/charset-connection.html>), and dates that are none,
@@ -232,21 +232,11 @@ pub(crate) async fn learn(
     charsets: &mut Charsets,
     sent: &[mysql_async::Column],
 ) -> Result<(), SourceError> {
-    for column in sent {
-        let Some(name) = charsets.missing(column.character_set()) else {
-            continue;
-        };
-        let doing = format!("read character set {name}");
-        let mut answers: Vec<(String, Option<String>)> = Vec::new();
-        for question in questions(name) {
-            answers.extend(connection.rows(&doing, &question).await?);
-        }
-        let answers = answers
-            .iter()
-            .map(|(code, answer)| (code.as_str(), answer.as_deref()));
-        charsets.add(Tables::new(name, answers));
-    }
-    Ok(())
+    let collations: Vec<u16> = sent
+        .iter()
+        .map(mysql_async::Column::character_set)
+        .collect();
+    known::ask(connection, charsets, &collations).await
 }
 
 #[cfg(test)]

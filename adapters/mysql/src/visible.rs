@@ -58,6 +58,7 @@ impl Border {
             file: self.file,
             offset: self.offset,
             gtid: None,
+            before: None,
         }
         .at(epoch, 0)
     }
@@ -236,6 +237,7 @@ mod tests {
                 server: 1,
                 sequence: 9,
             }),
+            before: crate::gtid::GtidSet::parse_maria("0-1-8"),
         };
         let mark = border.at(1, 2);
         // The transaction that ends there, whose changes stand where its first event ends.

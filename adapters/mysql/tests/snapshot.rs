@@ -433,3 +433,105 @@ async fn the_rights_that_prepare_gives_are_enough() {
         assert_eq!(rows.len(), count, "{name}");
     }
 }
+
+/// Types whose rows are written while they are read, and how a row with number `i` is keyed.
+const STRESSED: &[(&str, &str)] = &[
+    ("varchar(20) CHARACTER SET latin1", "CONCAT('ä', {i})"),
+    ("decimal(20,6)", "({i} - 30) / 7"),
+    (
+        "datetime(6)",
+        "'2026-10-25' + INTERVAL {i} * 17000001 MICROSECOND",
+    ),
+    (
+        "varchar(20) COLLATE utf8mb4_uca1400_ai_ci",
+        "CONCAT('W', {i})",
+    ),
+];
+
+/// Random writers beside the reader: what snapshot and stream say together is the table.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_are_written_while_they_are_read_come_out_as_they_are() {
+    let mut sql = String::new();
+    let mut names = Vec::new();
+    for engine in ["InnoDB", "MyISAM"] {
+        for (column, key) in STRESSED {
+            let name = format!("s{}", names.len());
+            sql.push_str(&format!(
+                "CREATE TABLE {name} (k {column} PRIMARY KEY, n int) ENGINE = {engine};
+                 INSERT INTO {name} SELECT {}, 0 FROM seq_1_to_120;",
+                key.replace("{i}", "seq")
+            ));
+            names.push(name);
+        }
+    }
+    let tables: Vec<&str> = names.iter().map(String::as_str).collect();
+    let world = World::with(MariadbOptions::default(), &sql, &tables).await;
+    let source = world.source();
+    let mut stream = source.stream(1, None).await.unwrap();
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let mut writers = Vec::new();
+    for seed in [7_u64, 11] {
+        let (mut db, stopped) = (
+            world.server.connect(Some(&world.name)).await,
+            stopped.clone(),
+        );
+        let count = names.len() as u64;
+        writers.push(tokio::spawn(async move {
+            let mut number = seed;
+            let mut next = |below: u64| {
+                number = number
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                (number >> 33) % below
+            };
+            while !*stopped.borrow() {
+                let which = next(count);
+                let (i, n) = (next(140) + 1, next(1_000_000));
+                let (_, key) = STRESSED[usize::try_from(which).unwrap() % STRESSED.len()];
+                let key_of = |i: u64| key.replace("{i}", &i.to_string());
+                let at = key_of(i);
+                let statement = match next(4) {
+                    0 => format!("DELETE FROM s{which} WHERE k = {at}"),
+                    1 => format!("UPDATE s{which} SET n = {n} WHERE k = {at}"),
+                    2 => format!(
+                        "UPDATE s{which} SET k = {} WHERE k = {at}",
+                        key_of(200 + next(200))
+                    ),
+                    _ => format!("REPLACE INTO s{which} VALUES ({at}, {n})"),
+                };
+                // Two writers may meet at one key: the statement is refused, and the next comes.
+                let _ = db.query_drop(statement).await;
+            }
+        }));
+    }
+    let mut reader = started(&*source).await;
+    let mut taken = read::Taken::default();
+    for name in &names {
+        let (name, mut cursor) = (named(&world, name), None::<String>);
+        loop {
+            let chunk = reader.chunk(&name, cursor.as_deref(), limits(9));
+            let chunk = chunk.await.unwrap();
+            taken.reach(&mut *stream, &chunk.mark).await;
+            taken.chunk(&chunk);
+            cursor = chunk.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+    }
+    stop.send(true).unwrap();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    // A reading with nobody beside it is the truth.
+    let mut truth = read::Taken::default();
+    for name in &names {
+        let chunk = reader
+            .chunk(&named(&world, name), None, limits(10_000))
+            .await;
+        let chunk = chunk.unwrap();
+        truth.chunk(&chunk);
+        taken.reach(&mut *stream, &chunk.mark).await;
+    }
+    assert_eq!(taken.rows, truth.rows);
+}

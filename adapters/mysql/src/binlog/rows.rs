@@ -174,6 +174,11 @@ pub(crate) struct RowsReader {
 }
 
 impl RowsReader {
+    /// How many bytes of rows were read.
+    pub(crate) fn offset(&self) -> usize {
+        self.at
+    }
+
     /// How many rows were read.
     pub(crate) fn ordinal(&self) -> usize {
         self.ordinal

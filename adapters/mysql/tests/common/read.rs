@@ -7,7 +7,13 @@
     reason = "tests; each test program uses its part"
 )]
 
-use contract::{ChunkLimits, Row, RowChange, SnapshotReader, Source, TableName, Value};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use contract::{
+    ChangeBatch, ChangeStream, ChunkLimits, Position, Row, RowChange, SnapshotChunk,
+    SnapshotReader, Source, TableName, Value,
+};
 
 pub fn limits(rows_max: usize) -> ChunkLimits {
     ChunkLimits {
@@ -57,4 +63,57 @@ pub fn show(row: &Row) -> Vec<String> {
         None => value.type_name().to_owned(),
     };
     row.iter().map(cell).collect()
+}
+
+pub async fn next(stream: &mut dyn ChangeStream) -> ChangeBatch {
+    let next = tokio::time::timeout(Duration::from_secs(60), stream.next()).await;
+    next.unwrap_or_else(|_| panic!("the stream says nothing"))
+        .unwrap()
+}
+
+/// What a capture loop keeps of some tables: the newest change of each row, and the rows.
+#[derive(Default)]
+pub struct Taken {
+    changed: BTreeMap<(String, String), Position>,
+    pub rows: BTreeMap<(String, String), Vec<String>>,
+}
+
+impl Taken {
+    /// Takes the stream up to a mark.
+    pub async fn reach(&mut self, stream: &mut dyn ChangeStream, mark: &Position) {
+        loop {
+            let batch = next(stream).await;
+            self.stream(&batch.changes);
+            if batch.end >= *mark {
+                return;
+            }
+        }
+    }
+
+    pub fn stream(&mut self, changes: &[RowChange]) {
+        for change in changes {
+            let name = change.table().name.clone();
+            for key in [change.old_key(), change.key()].into_iter().flatten() {
+                let place = (name.clone(), key.as_str().to_owned());
+                self.rows.remove(&place);
+                self.changed.insert(place, change.position.clone());
+            }
+            if let (Some(key), Some(row)) = (change.key(), &change.after) {
+                let place = (name, key.as_str().to_owned());
+                self.rows.insert(place, show(row));
+            }
+        }
+    }
+
+    pub fn chunk(&mut self, chunk: &SnapshotChunk) {
+        for row in &chunk.rows {
+            let key = row.key().unwrap().as_str().to_owned();
+            let place = (row.table().name.clone(), key);
+            let changed = self.changed.get(&place);
+            let reflects = |position| chunk.sees.reflects(&chunk.mark, position, 0);
+            if changed.is_none_or(reflects) {
+                self.rows.insert(place, show(row.after.as_ref().unwrap()));
+            }
+        }
+    }
 }
