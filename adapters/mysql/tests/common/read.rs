@@ -75,18 +75,17 @@ pub async fn next(stream: &mut dyn ChangeStream) -> ChangeBatch {
 #[derive(Default)]
 pub struct Taken {
     changed: BTreeMap<(String, String), Position>,
+    end: Option<Position>,
     pub rows: BTreeMap<(String, String), Vec<String>>,
 }
 
 impl Taken {
     /// Takes the stream up to a mark.
     pub async fn reach(&mut self, stream: &mut dyn ChangeStream, mark: &Position) {
-        loop {
+        while self.end.as_ref().is_none_or(|end| end < mark) {
             let batch = next(stream).await;
             self.stream(&batch.changes);
-            if batch.end >= *mark {
-                return;
-            }
+            self.end = Some(batch.end);
         }
     }
 
