@@ -145,7 +145,7 @@ fn key(
 }
 
 /// Asks the server for the character sets of these collations that are not known yet.
-async fn ask(
+pub(crate) async fn ask(
     sql: &mut Connection,
     charsets: &mut Charsets,
     collations: &[u16],

@@ -3,6 +3,7 @@
 //! It reads the log as a replica does, in row format, and tables for snapshots over a second
 //! connection. It writes nothing to the database: no trigger, no table.
 
+mod bind;
 mod binlog;
 mod catalogue;
 mod charset;
@@ -13,27 +14,37 @@ mod declared;
 mod describe;
 mod errors;
 mod feed;
+mod fetch;
 mod gather;
 mod grants;
 mod gtid;
+mod key;
 mod known;
+mod life;
 mod look;
+mod order;
 mod place;
 mod prepare;
+mod query;
+mod reading;
 mod server;
 mod settings;
+mod snapshot;
 mod start;
 mod stream;
 mod tls;
 mod trial;
 mod untold;
+mod values;
+mod visible;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use contract::{
-    BuildSource, ChangeStream, Finding, Login, Look, Position, Preparation, Resume, Secrets,
-    Section, SnapshotReader, Source, SourceContext, SourceError, TableInfo, TableName,
+    BuildSource, ChangeStream, Finding, Login, Look, Position, Preparation, ReadQuery, ReadRows,
+    Resume, Secrets, Section, SnapshotReader, Source, SourceContext, SourceError, TableInfo,
+    TableName,
 };
 
 use settings::Settings;
@@ -77,6 +88,8 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildSou
             context,
             looker: look::Looker::default(),
             reached: look::Reached::default(),
+            reader: query::Reader::default(),
+            life: life::Life::default(),
         }) as Arc<dyn Source>)
     }))
 }
@@ -88,6 +101,8 @@ pub struct MysqlSource {
     context: SourceContext,
     looker: look::Looker,
     reached: look::Reached,
+    reader: query::Reader,
+    life: life::Life,
 }
 
 #[async_trait]
@@ -120,7 +135,7 @@ impl Source for MysqlSource {
 
     async fn resume(&self, from: &Resume) -> Result<Box<dyn ChangeStream>, SourceError> {
         let tables = &self.context.tables;
-        let stream = stream::open(&self.settings, tables, from, &self.reached).await?;
+        let stream = stream::open(&self.settings, tables, from, &self.reached, &self.life).await?;
         Ok(Box::new(stream))
     }
 
@@ -133,7 +148,17 @@ impl Source for MysqlSource {
         describe::describe(&self.settings, tables).await
     }
 
-    async fn snapshot(&self, _epoch: u32) -> Result<Box<dyn SnapshotReader>, SourceError> {
-        Err(SourceError::Malformed("not built yet".to_owned()))
+    async fn snapshot(&self, epoch: u32) -> Result<Box<dyn SnapshotReader>, SourceError> {
+        let tables = &self.context.tables;
+        let opening = snapshot::TableReader::open(&self.settings, tables, epoch, &self.life);
+        Ok(Box::new(opening.await?))
+    }
+
+    fn can_query(&self) -> bool {
+        true
+    }
+
+    async fn query(&self, query: &ReadQuery) -> Result<ReadRows, SourceError> {
+        self.reader.read(&self.settings, &self.life, query).await
     }
 }

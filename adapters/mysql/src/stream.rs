@@ -30,6 +30,7 @@ use crate::feed::Feed;
 use crate::gather::Gather;
 use crate::gtid::{Gtid, GtidSet, MysqlSource};
 use crate::known::{self, Known, Learnt};
+use crate::life::Life;
 use crate::look::{self, Reached};
 use crate::place::{Place, file_number, full_offset};
 use crate::server::Server;
@@ -97,6 +98,8 @@ pub(crate) struct LogStream {
     heard_at: Instant,
     look_at: Instant,
     reached: Reached,
+    epoch: u32,
+    life: Life,
     committed_at: Option<Timestamp>,
 }
 
@@ -105,6 +108,7 @@ pub(crate) async fn open(
     tables: &[CapturedTable],
     from: &Resume,
     reached: &Reached,
+    life: &Life,
 ) -> Result<LogStream, SourceError> {
     let mut sql = connect::connect(settings, Rights::Read).await?;
     let server = Server::read(&mut sql).await?;
@@ -116,6 +120,7 @@ pub(crate) async fn open(
     if from.after.is_none() {
         gather.reach(&start.place);
     }
+    life.set(from.epoch, start.place.life);
     let now = Instant::now();
     Ok(LogStream {
         settings: settings.clone(),
@@ -146,6 +151,8 @@ pub(crate) async fn open(
         border_at: now,
         heard_at: now,
         reached: reached.clone(),
+        epoch: from.epoch,
+        life: life.clone(),
         committed_at: from.committed_at,
     })
 }
@@ -256,6 +263,7 @@ impl LogStream {
             // At the beginning of a file that the checkpoint lies in.
             if number != self.at.file {
                 self.at.life = self.at.life.saturating_add(1);
+                self.life.set(self.epoch, self.at.life);
                 self.expected = None;
             }
         }

@@ -53,6 +53,8 @@ mod golden_mariadb;
 mod golden_mysql;
 #[cfg(test)]
 mod live;
+#[cfg(test)]
+mod same;
 
 use std::borrow::Cow;
 use std::fmt;
