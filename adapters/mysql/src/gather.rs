@@ -25,6 +25,17 @@ struct Open {
     bytes: u64,
     /// Rows up to this ordinal were told by another life of the log.
     told: u32,
+    savepoints: Vec<Savepoint>,
+}
+
+/// What a transaction may be rolled back to.
+#[derive(Debug)]
+struct Savepoint {
+    name: String,
+    /// So many changes were gathered before it.
+    at: usize,
+    /// Some behind it are with the engine already.
+    told: bool,
 }
 
 /// Where a change stands and when it was committed.
@@ -102,6 +113,7 @@ impl Gather {
             committed_at,
             bytes: 0,
             told,
+            savepoints: Vec::new(),
         });
         Ok(())
     }
@@ -141,6 +153,40 @@ impl Gather {
             position,
             committed_at: open.committed_at,
         }))
+    }
+
+    /// A savepoint; one of the same name is forgotten.
+    pub(crate) fn savepoint(&mut self, name: String) {
+        let at = self.changes.len();
+        if let Some(open) = &mut self.open {
+            open.savepoints.retain(|one| one.name != name);
+            open.savepoints.push(Savepoint {
+                name,
+                at,
+                told: false,
+            });
+        }
+    }
+
+    /// What came since a savepoint was undone. Whether some of it is with the engine already.
+    pub(crate) fn back_to(&mut self, name: &str) -> bool {
+        let whole = self.whole;
+        let Some(open) = &mut self.open else {
+            return false;
+        };
+        let known = open.savepoints.iter().rposition(|one| one.name == name);
+        // One that is not known stands before all of them.
+        let (at, told) = match known.and_then(|n| open.savepoints.get(n)) {
+            Some(found) => (found.at, found.told),
+            None => (
+                whole,
+                self.told.as_ref().is_some_and(|told| told.pos == open.pos),
+            ),
+        };
+        open.savepoints.truncate(known.map_or(0, |n| n + 1));
+        let undone = self.changes.drain(at.min(self.changes.len())..);
+        self.bytes -= undone.map(|change| change.bytes()).sum::<usize>();
+        told
     }
 
     /// A change to be told.
@@ -190,6 +236,11 @@ impl Gather {
         }
         // Inside a transaction: all so far, ending at the last change.
         let end = self.changes.last()?.position.clone();
+        let count = self.changes.len();
+        for savepoint in self.open.iter_mut().flat_map(|open| &mut open.savepoints) {
+            savepoint.told |= count > savepoint.at;
+            savepoint.at = 0;
+        }
         self.whole = 0;
         self.whole_bytes = 0;
         self.bytes = 0;
@@ -207,6 +258,9 @@ impl Gather {
         }
         let end = self.border.clone()?;
         let rest = self.changes.split_off(self.whole);
+        for savepoint in self.open.iter_mut().flat_map(|open| &mut open.savepoints) {
+            savepoint.at -= self.whole.min(savepoint.at);
+        }
         self.whole = 0;
         self.bytes -= self.whole_bytes;
         self.whole_bytes = 0;

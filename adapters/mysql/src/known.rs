@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use contract::{CapturedTable, SourceError, TableShape};
 
+use crate::binlog::described::refine;
 use crate::binlog::layout::Layout;
 use crate::binlog::table_map::{TableEvent, TableMap};
 use crate::catalogue::Table;
 use crate::charset::Charsets;
 use crate::charset::tables::{Tables, questions};
-use crate::column::{Column, Kind};
+use crate::column::Kind;
 use crate::connect::Connection;
 
 /// A captured table that the log has described.
@@ -66,7 +67,11 @@ pub(crate) async fn learn(
     let collations: Vec<u16> = told.copied().flatten().chain(known).collect();
     ask(sql, charsets, &collations).await?;
     let (columns, of_today) = match (map.described(charsets), &today) {
-        (Some(columns), today) => (better(columns, today.as_ref()), false),
+        (Some(mut columns), today) => {
+            let today = today.as_ref().map_or(&[][..], |table| &table.columns);
+            refine(&mut columns, today);
+            (columns, false)
+        }
         (None, Some(today)) => (today.columns.clone(), true),
         (None, None) => {
             return Ok(Learnt::Unclear(format!(
@@ -76,9 +81,9 @@ pub(crate) async fn learn(
             )));
         }
     };
-    let layout = match Layout::new(&map, &columns, charsets) {
+    let layout = match Layout::new(&map, &columns, charsets, doing) {
         Ok(layout) => layout,
-        Err(trouble) => return unclear(trouble.at(doing)),
+        Err(error) => return unclear(error),
     };
     let names: Vec<String> = columns.into_iter().map(|column| column.name).collect();
     let key = key(captured, &map, &names, today.as_ref());
@@ -100,26 +105,6 @@ fn unclear(error: SourceError) -> Result<Learnt, SourceError> {
         SourceError::SchemaChanged { what, .. } => Ok(Learnt::Unclear(what)),
         other => Err(other),
     }
-}
-
-/// Columns as the log has them, and what the catalogue knows better of those that still are what they
-/// were.
-fn better(mut columns: Vec<Column>, today: Option<&Table>) -> Vec<Column> {
-    for column in &mut columns {
-        let Some(known) = today.and_then(|table| table.column(&column.name)) else {
-            continue;
-        };
-        let fits = match (&column.kind, &known.kind) {
-            (Kind::Bytes { fixed: Some(16) }, Kind::Uuid | Kind::Inet6)
-            | (Kind::Bytes { fixed: Some(4) }, Kind::Inet4) => true,
-            _ => false,
-        };
-        if fits {
-            column.kind = known.kind.clone();
-        }
-        column.declared.clone_from(&known.declared);
-    }
-    columns
 }
 
 /// The places of the key's columns: as the mapping says, else as the log does, else as the table is

@@ -357,7 +357,14 @@ impl LogStream {
             }
             Statement::Commit => self.end(true)?,
             Statement::Rollback => self.rolled_back()?,
-            Statement::Savepoint => {}
+            Statement::Savepoint(name) => self.gather.savepoint(name.unwrap_or_default()),
+            Statement::RollbackTo(name) => {
+                if self.gather.back_to(&name.unwrap_or_default()) {
+                    let tables = self.group.as_ref().map(|group| group.tables.clone());
+                    let why = "rows were told that a rollback to a savepoint has undone";
+                    self.unclear(&tables.unwrap_or_default(), why);
+                }
+            }
             Statement::Xa { verb, .. } => match verb {
                 XaVerb::Commit | XaVerb::CommitOnePhase => {
                     // Its rows stand in the log where it was prepared, and were not told then.
