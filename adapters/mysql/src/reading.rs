@@ -283,7 +283,10 @@ mod tests {
                     .unwrap_or_default()
             };
             let (kind, index, extra) = (get("type"), get("key"), get("Extra"));
-            if kind != "range" || index != "PRIMARY" || extra.contains("filesort") {
+            // By numbers of labels the server finds no place in an index: it reads along it.
+            let labels = column.starts_with("enum") || column.starts_with("set");
+            let wanted = if labels { "index" } else { "range" };
+            if kind != wanted || index != "PRIMARY" || extra.contains("filesort") {
                 wrong.push(format!("{column}: {kind} {index} {extra}: {sql}"));
             }
         }

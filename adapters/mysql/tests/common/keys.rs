@@ -21,7 +21,7 @@ pub const KEYS: &[(&str, &str)] = &[
     ("bigint", "(i - 30) * 300000000000000000"),
     (
         "bigint unsigned",
-        "18446744073709551615 - i * 300000000000000000",
+        "18446744073709551615 - CAST(i AS UNSIGNED) * 300000000000000000",
     ),
     (
         "decimal(65,30)",
@@ -55,7 +55,10 @@ pub const KEYS: &[(&str, &str)] = &[
     ("binary(4)", "UNHEX(LPAD(HEX(i * 65536), 8, '0'))"),
     ("varbinary(20)", "IF(i = 1, '', UNHEX(MD5(i)))"),
     ("set('a','b','c','d','e','f')", "i"),
-    ("uuid", "MD5(i)"),
+    (
+        "uuid",
+        "CONCAT(LPAD(HEX(i * 7), 8, '0'), '-0000-4000-8000-', LPAD(HEX(600 - i), 12, '0'))",
+    ),
     ("inet6", "CONCAT('2001:db8::', HEX(i))"),
     ("inet4", "CONCAT('10.', 70 - i, '.0.1')"),
     ("char(9)", WORD),
@@ -118,7 +121,7 @@ pub fn tables() -> (Vec<(String, String)>, String) {
     for (n, (column, key)) in keys.enumerate() {
         sql.push_str(&format!(
             "CREATE TABLE k{n} (k {column} NOT NULL PRIMARY KEY, n int) ENGINE = InnoDB;
-             INSERT INTO k{n} SELECT {key}, i FROM (SELECT seq AS i FROM seq_1_to_60) s;"
+             INSERT INTO k{n} SELECT {key}, i FROM (SELECT CAST(seq AS SIGNED) AS i FROM seq_1_to_60) s;"
         ));
         names.push((format!("k{n}"), column));
     }
@@ -127,7 +130,7 @@ pub fn tables() -> (Vec<(String, String)>, String) {
         "CREATE TABLE several (a varchar(9) CHARACTER SET latin1, b int, e enum('z','y','x'), n int,
            PRIMARY KEY (a, b DESC, e)) ENGINE = InnoDB;
          INSERT INTO several SELECT ELT(i % 3 + 1, 'a', 'B', 'ä'), i % 5, i % 4, i
-           FROM (SELECT seq AS i FROM seq_1_to_60) s;",
+           FROM (SELECT CAST(seq AS SIGNED) AS i FROM seq_1_to_60) s;",
     );
     names.push(("several".to_owned(), "several".to_owned()));
     (names, sql)
