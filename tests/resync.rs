@@ -295,6 +295,39 @@ async fn a_dropped_slot_is_healed_while_the_agent_waits() {
     site.clean().await;
 }
 
+/// A statement that writes a table anew tells nothing in the log: the table alone is read again, and the
+/// stream of all goes on meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_postgres_table_is_read_again_on_command_while_the_stream_runs() {
+    let receiver = Receiver::start(6, Faults::default()).await;
+    let site = Postgres::new("resync_one", receiver.url(), "").await;
+    let folder = site.folder.path().to_owned();
+    let mut agent = site.agent();
+    comes(&receiver, &agent, &folder, &before()).await;
+    site.run("ALTER TABLE stock ALTER COLUMN qty TYPE bigint USING qty + 100")
+        .await;
+    // What the log tells, comes; what the statement did, nobody knows of.
+    site.run("UPDATE moved SET qty = 9 WHERE id = 4").await;
+    let mut wanted = before();
+    wanted.0[5] = ("c|SUM", "9");
+    wanted.1[3] = ("4", "9");
+    comes(&receiver, &agent, &folder, &wanted).await;
+    let shown = site.done(&["source", "resync", "--source", "erp", "--table", "stock"]);
+    assert!(shown.contains("public.stock"), "{shown}");
+    site.run("UPDATE moved SET qty = 10 WHERE id = 4").await;
+    let stock = [("a|MAIN", "101"), ("b|MAIN", "102"), ("c|MAIN", "103")];
+    wanted.0.splice(0..3, stock);
+    wanted.0[5] = ("c|SUM", "10");
+    wanted.1[3] = ("4", "10");
+    comes(&receiver, &agent, &folder, &wanted).await;
+    let (_, status) = command(BINARY, &folder, &["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let epoch = &status["sources"][0]["epoch"];
+    assert_eq!(*epoch, 1, "the log goes on where it stood");
+    agent.kill();
+    site.clean().await;
+}
+
 /// Rows that nothing can be matched with any more are there all the same: when their table is read
 /// again, what was known of them stays, and only what is really gone leaves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -143,6 +143,34 @@ async fn what_a_reading_does_not_see_is_no_longer_told_or_held() {
     }
 }
 
+/// What is held of rows without a key is settled by no row; where their table is read again for a
+/// rule of several tables, those that are still unclear are held anew.
+#[tokio::test]
+async fn what_is_held_of_rows_without_a_key_is_held_anew_by_a_reading() {
+    for what in [Resync::All, Resync::Tables(vec!["item".to_owned()])] {
+        let world = World::new().await;
+        let mut rules = rules();
+        rules.truncate(1);
+        rules[0].relates = true;
+        let opened = world.store.open_rules(world.source, rules, None);
+        opened.await.unwrap();
+        let of = |table: &str| {
+            let Item::Held(mut item) = held("products", "") else {
+                unreachable!("it is held")
+            };
+            (item.table, item.event_key) = (table.to_owned(), None);
+            Item::Held(item)
+        };
+        world.commit(vec![of("item"), of("other")], 1).await;
+        assert_eq!(held_rows(&world).len(), 2);
+        world.store.resync("erp", what.clone()).await.unwrap();
+        let left = usize::from(what != Resync::All);
+        assert_eq!(held_rows(&world).len(), left, "{what:?}");
+        chunk(&world, vec![of("item")], None).await;
+        assert_eq!(held_rows(&world).len(), left + 1, "{what:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_second_order_within_the_first_begins_anew() {
     let world = World::new().await;

@@ -188,6 +188,8 @@ mod tests {
                     let name = |one: &Published| one.table.clone();
                     ours.sort_by_key(name);
                     theirs.sort_by_key(name);
+                    // The view of 14 lists a partition twice that is there by itself and by its root.
+                    theirs.dedup();
                     assert_eq!(ours, theirs, "{major:?} {way} {root}");
                 }
             }

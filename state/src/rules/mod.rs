@@ -230,6 +230,13 @@ pub(crate) fn tell_again(
          WHERE source = ?1 AND active AND (?2 IS NULL OR table_name = ?2)",
         params![source, table],
     )?;
+    // Nothing else settles what is held of rows without a key; of these the reading holds anew what
+    // is still unclear. A fact that nobody was told stays for a person.
+    db.execute(
+        "DELETE FROM held WHERE source = ?1 AND row_key = '' AND (?2 IS NULL OR table_name = ?2)
+           AND rule IN (SELECT name FROM rule WHERE source = ?1 AND relates AND NOT fact)",
+        params![source, table],
+    )?;
     if table.is_none() {
         // Another life of the log: it sees every change of that.
         db.execute(
