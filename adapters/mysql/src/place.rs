@@ -176,7 +176,9 @@ mod tests {
             let position = place.at(epoch, seq);
             let again: Position = position.to_string().parse().unwrap();
             let read = Place::parse(&again).unwrap();
-            if place.before.as_ref().is_some_and(|set| set.to_string().len() > 300) {
+            // A set of nothing does not say whose it is.
+            let length = place.before.as_ref().map(|set| set.to_string().len());
+            if length.is_some_and(|length| length == 0 || length > 300) {
                 let here = (place.life, place.file, place.offset);
                 prop_assert_eq!((read.life, read.file, read.offset), here);
             } else {

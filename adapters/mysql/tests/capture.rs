@@ -91,7 +91,10 @@ async fn rows_come_in_commit_order_with_positions_to_go_on_from() {
     assert_eq!(told[0].shape.columns, ["id", "sku", "qty"]);
     assert_eq!(told[0].shape.key, [0]);
     assert!(told.is_sorted_by(|a, b| a.position < b.position));
-    assert_eq!(told[1].position.pos, told[4].position.pos, "one transaction");
+    assert_eq!(
+        told[1].position.pos, told[4].position.pos,
+        "one transaction"
+    );
     assert_ne!(told[0].position.pos, told[1].position.pos);
     assert!(told[6].position < end);
     let server = stream.server();
@@ -107,7 +110,8 @@ async fn rows_come_in_commit_order_with_positions_to_go_on_from() {
         let mut stream = source.resume(&from).await.unwrap();
         let (rest, again) = changes(&mut *stream, told.len() - n - 1).await;
         assert_eq!(rest, told[n + 1..], "{n}");
-        assert_eq!(again, end);
+        // Others write to the server's log, too.
+        assert!(again >= end);
     }
     // And from the end, nothing of it.
     let from = Resume {

@@ -41,7 +41,7 @@ async fn logged(
             Event::TableMap(table) => {
                 let map = table.map(&raw.doing()).unwrap();
                 let columns = &tables[&map.table].columns;
-                let layout = Layout::new(&map, columns, charsets).unwrap();
+                let layout = Layout::new(&map, columns, charsets, &raw.doing()).unwrap();
                 layouts.insert(map.id, (map.table.clone(), layout));
             }
             Event::Rows(rows) if !rows.is_dummy() => {
