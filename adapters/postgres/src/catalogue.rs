@@ -347,19 +347,6 @@ pub(crate) struct Publication {
     pub(crate) tables: Vec<Published>,
 }
 
-impl Published {
-    /// Whether the log tells a column.
-    pub(crate) fn tells(&self, column: &Column) -> bool {
-        !column.generated && self.columns.is_none() || self.tells_computed(&column.name)
-    }
-
-    /// Whether the log tells this column although it may be computed: only what is listed is.
-    pub(crate) fn tells_computed(&self, column: &str) -> bool {
-        let listed = self.columns.iter().flatten();
-        listed.into_iter().any(|name| name == column)
-    }
-}
-
 impl Publication {
     /// Reads a publication; `None` when there is none of that name.
     pub(crate) async fn read(client: &Client, name: &str) -> Result<Option<Self>, SourceError> {

@@ -9,12 +9,9 @@ use tokio_postgres::Client;
 use crate::catalogue::{Publication, Table, publishing};
 use crate::connect::{self, PREPARE, Rights, classify};
 use crate::grants::Grants;
-use crate::settings::Settings;
+use crate::settings::{OURS, Settings};
 use crate::slot::Slot;
 use crate::{identity, wait};
-
-/// What the name of a publication begins with that the settings do not name.
-const OURS: &str = "lighterman_";
 
 /// Says what is to be done, and does it with `apply`; as `login` where one is given, for the role
 /// that the settings name.

@@ -8,6 +8,7 @@
 use contract::{SourceError, TableName};
 use tokio_postgres::Client;
 
+use crate::catalogue::Column;
 use crate::connect::classify;
 
 /// A published table.
@@ -18,6 +19,18 @@ pub(crate) struct Published {
     pub(crate) columns: Option<Vec<String>>,
     /// Only rows that pass this condition are published; `None` = all.
     pub(crate) filter: Option<String>,
+}
+
+impl Published {
+    /// Whether the log tells a column.
+    pub(crate) fn tells(&self, column: &Column) -> bool {
+        !column.generated && self.columns.is_none() || self.tells_computed(&column.name)
+    }
+
+    /// Whether the log tells this column although it may be computed: only what is listed is.
+    pub(crate) fn tells_computed(&self, column: &str) -> bool {
+        self.columns.iter().flatten().any(|name| name == column)
+    }
 }
 
 /// Whether publications have schemas, columns and filters here: since PostgreSQL 15.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use contract::{Node, Secret, Secrets, Section};
 
+/// What slots and publications begin with that the settings do not name.
+pub(crate) const OURS: &str = "lighterman_";
 /// As much log as a busy shop writes in some hours.
 const RETAINED_WARN_MIB: u64 = 1_024;
 
@@ -174,13 +176,13 @@ fn is_name(text: &str) -> bool {
     (1..=63).contains(&text.len()) && !text.chars().any(|c| c == ',' || c.is_control())
 }
 
-/// `lighterman_` and the source's name, made of what a slot name may hold.
+/// [`OURS`] and the source's name, made of what a slot name may hold.
 fn default_slot(source: &str) -> String {
     let plain = source.chars().map(|c| match c.to_ascii_lowercase() {
         c @ ('a'..='z' | '0'..='9' | '_') => c,
         _ => '_',
     });
-    "lighterman_".chars().chain(plain).take(63).collect()
+    OURS.chars().chain(plain).take(63).collect()
 }
 
 /// Whether the connection never leaves this machine. A path is a folder with a Unix socket.

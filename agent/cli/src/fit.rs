@@ -1,7 +1,7 @@
 //! Whether a source's mapping files fit the tables it has.
 //!
-//! A file alone does not say what a column holds: a text compared with a number would run and
-//! find nothing. So nothing is captured before the database's own catalogue was asked, whether it
+//! A file alone does not say what a column holds: where a text is compared with a number, every row
+//! would be held. So nothing is captured before the database's own catalogue was asked, whether it
 //! answers when the agent starts or only later.
 //!
 //! Tables change under a mapping that is in force. A column or table that is gone or of another type

@@ -141,9 +141,9 @@ pub trait ChangeStream: Send {
     ///
     /// Called by one task, again and again; cancel-safe: a wait that is given up loses nothing. The
     /// engine gives one up only at the end of the stream, so that whatever must be asked first may
-    /// take its time. After a crash, batches behind the stored
-    /// checkpoint are asked for again and must not contain changes at or before it. Batches with
-    /// no change but a newer end keep quiet sources' positions moving.
+    /// take its time. After a crash, batches behind the stored checkpoint are asked for again and
+    /// must not contain changes at or before it. Batches with no change but a newer end keep quiet
+    /// sources' positions moving.
     ///
     /// # Errors
     /// See [`SourceError`]; the stream is dropped afterwards.
