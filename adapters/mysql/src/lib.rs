@@ -60,7 +60,7 @@ host = "127.0.0.1"               # the server itself, no proxy; a path = its Uni
 port = 3306
 user = "lighterman"              # needs REPLICATION SLAVE, BINLOG MONITOR (MySQL: REPLICATION CLIENT), and SELECT on the captured tables
 password = { env = "ERP_PASSWORD" }
-# database = "erp"               # where the tables stand that a mapping names without a schema
+# database = "erp"               # where questions of a mapping look that name no schema; by default that of its tables
 # tls = "verify-full"            # disable | require | verify-ca | verify-full; the default, except on this machine
 # ca_file = "erp-ca.pem"         # beside the system's certificate authorities
 # cert_file = "lighterman.pem"   # who we are, where the server asks for a certificate
@@ -74,14 +74,14 @@ mappings = ["mapping.yaml"]
 /// `cert_file`, `key_file`, `server_id`, `retained_warn_mib`.
 pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildSource> {
     let unnamed = settings::read(section, secrets)?;
-    Some(Arc::new(move |mut context: SourceContext| {
-        let settings = unnamed.named(&context.name);
-        if let Some(database) = &settings.database {
-            for captured in &mut context.tables {
-                if captured.table.schema.is_empty() {
-                    captured.table.schema.clone_from(database);
-                }
-            }
+    Some(Arc::new(move |context: SourceContext| {
+        let mut settings = unnamed.named(&context.name);
+        let mut schemas = context.tables.iter().map(|one| &one.table.schema);
+        if settings.database.is_none()
+            && let Some(first) = schemas.next()
+            && schemas.all(|schema| schema == first)
+        {
+            settings.database = Some(first.clone());
         }
         Ok(Arc::new(MysqlSource {
             settings,

@@ -5,7 +5,8 @@
 //! are never part of the statement; a decimal, which the protocol has no type for, is cast to one from
 //! its text, and bytes from their hexadecimal text, for the server takes every text for UTF-8.
 //!
-//! A name without a schema is looked up in the settings' database.
+//! A name without a schema is looked up in the settings' database, or else in the one schema that the
+//! captured tables stand in.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

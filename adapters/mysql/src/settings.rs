@@ -37,7 +37,7 @@ pub(crate) struct Settings {
     pub(crate) port: u16,
     pub(crate) user: String,
     pub(crate) password: Option<Secret>,
-    /// The schema of tables that mappings name without one.
+    /// Where a mapping's own SQL looks that names no schema.
     pub(crate) database: Option<String>,
     pub(crate) tls: TlsMode,
     pub(crate) ca_file: Option<PathBuf>,

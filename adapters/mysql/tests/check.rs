@@ -245,16 +245,6 @@ async fn a_server_that_is_away_is_said_at_once() {
 }
 
 #[tokio::test]
-async fn a_table_without_a_schema_stands_in_the_database_of_the_settings() {
-    let mut world = World::new(ITEM, &["item"]).await;
-    world.tables[0].table.schema.clear();
-    let source = world.source_with(&[("database", text(&world.name))]);
-    let findings = source.check().await;
-    let finding = about(&findings, &format!("table {}.item", world.name));
-    assert_eq!(finding.level, Level::Pass, "{finding}");
-}
-
-#[tokio::test]
 async fn a_replica_that_does_not_log_what_it_gets_is_seen() {
     for (setting, warned) in [
         ("log_slave_updates=OFF", true),

@@ -425,7 +425,11 @@ mod tests {
         let at = |n| Position::border(1, LogPos::from_number(n));
         let view = Sees::UpTo(at(5));
         for (position, reflects) in [(4, true), (5, true), (6, false), (9, false), (10, false)] {
-            assert_eq!(view.reflects(&at(9), &at(position), 0), reflects, "{position}");
+            assert_eq!(
+                view.reflects(&at(9), &at(position), 0),
+                reflects,
+                "{position}"
+            );
         }
     }
 }
