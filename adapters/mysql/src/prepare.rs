@@ -35,7 +35,9 @@ pub(crate) async fn prepare(
     let mut connection = connect::connect(&by, rights)
         .await
         .map_err(|error| no_entry(error, settings, login))?;
-    let account = account(settings, login.is_some(), &mut connection).await?;
+    let account = account(settings, login.is_some(), &mut connection)
+        .await
+        .map_err(|error| not_enough(error, login))?;
     let mut plan = plan(
         settings,
         captured,
@@ -43,7 +45,8 @@ pub(crate) async fn prepare(
         login.is_some(),
         &mut connection,
     )
-    .await?;
+    .await
+    .map_err(|error| not_enough(error, login))?;
     if !apply {
         connection.close();
         return Ok(plan);
@@ -122,6 +125,18 @@ fn no_entry(error: SourceError, settings: &Settings, login: Option<&Login>) -> S
             }
         }
         other => other,
+    }
+}
+
+/// Who prepares for another user must see that user's rights.
+fn not_enough(error: SourceError, login: Option<&Login>) -> SourceError {
+    match (error, login) {
+        (SourceError::Denied { what, .. }, Some(login)) => SourceError::Denied {
+            what: format!("prepare as {}: {what}", login.user),
+            hint: "take an administrator: who may GRANT these rights and SELECT on mysql.*"
+                .to_owned(),
+        },
+        (error, _) => error,
     }
 }
 
