@@ -124,6 +124,12 @@ fn no_entry(error: SourceError, settings: &Settings, login: Option<&Login>) -> S
                 ),
             }
         }
+        SourceError::Denied { what, .. } if what.contains("(error 1045)") => SourceError::Denied {
+            what,
+            hint: "see that LIGHTERMAN_PREPARE_PASSWORD has this user's password, and for which hosts \
+                   and with what TLS the user is made: SHOW CREATE USER '<user>'@'<host>'"
+                .to_owned(),
+        },
         other => other,
     }
 }
