@@ -272,9 +272,9 @@ async fn nothing_but_one_read_is_run() {
     let world = World::new(
         "CREATE TABLE t (k int PRIMARY KEY); INSERT INTO t VALUES (1); CREATE SEQUENCE s;
          CREATE TABLE m (k int PRIMARY KEY) ENGINE = MyISAM;
-         CREATE FUNCTION put() RETURNS int MODIFIES SQL DATA
+         CREATE FUNCTION put() RETURNS int DETERMINISTIC MODIFIES SQL DATA
            BEGIN INSERT INTO t VALUES (2); RETURN 2; END;
-         CREATE FUNCTION put_m() RETURNS int MODIFIES SQL DATA
+         CREATE FUNCTION put_m() RETURNS int DETERMINISTIC MODIFIES SQL DATA
            BEGIN INSERT INTO m VALUES (2); RETURN 2; END",
         &[],
     )
@@ -327,7 +327,7 @@ async fn no_error_shows_a_value() {
     let world = World::new(
         "CREATE TABLE t (k int PRIMARY KEY, v varchar(20)); INSERT INTO t VALUES (1, 'secret');
          CREATE TABLE hidden (k int);
-         CREATE FUNCTION shout(v varchar(20), code int) RETURNS int
+         CREATE FUNCTION shout(v varchar(20), code int) RETURNS int DETERMINISTIC
            BEGIN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = v, MYSQL_ERRNO = code; RETURN 1; END",
         &[],
     )
