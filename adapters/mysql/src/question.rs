@@ -1,6 +1,5 @@
 //! One question to the database: its columns, its rows, and what an error of it means.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use contract::read_query::refused;
@@ -18,8 +17,6 @@ use crate::fetch::{self, Failed, Fetching, Given, Stop};
 use crate::values::{self, Cell};
 
 pub(crate) const DOING: &str = "read by key";
-/// Once for what is known before it is run, and once more for what only its rows show.
-const RUNS_MAX: usize = 2;
 /// A transaction that reads would write.
 const WRITES: u16 = 1792;
 /// Characters of a `uuid`.
@@ -42,13 +39,6 @@ pub(crate) enum Ended {
     Broken(SourceError),
 }
 
-/// What came of a statement.
-enum Answer {
-    Rows(Vec<Vec<Value>>),
-    /// Rows with columns in character sets that were not asked for before.
-    Unlearned(Arc<[Column]>),
-}
-
 pub(crate) struct Question<'a> {
     pub(crate) query: &'a ReadQuery,
     pub(crate) placed: &'a Placed,
@@ -60,27 +50,20 @@ impl Question<'_> {
         &self,
         asking: &mut Asking,
     ) -> Result<(Vec<String>, Vec<Vec<Value>>), Ended> {
-        let mut statement = self.prepare(&mut asking.connection).await?;
-        let mut sent = statement.columns();
+        let Asking {
+            connection,
+            charsets,
+        } = asking;
+        let statement = self.prepare(connection).await?;
+        let sent = statement.columns();
+        let learned = values::learn(connection, charsets, &sent).await;
+        learned.map_err(Ended::Broken)?;
+        let uuids = self.uuids(connection, &sent).await?;
         let names = sent.iter().map(|column| column.name_str().into_owned());
-        let names = names.collect();
-        let uuids = self.uuids(&mut asking.connection, &sent).await?;
-        for _ in 0..RUNS_MAX {
-            let Asking {
-                connection,
-                charsets,
-            } = &mut *asking;
-            let learned = values::learn(connection, charsets, &sent).await;
-            learned.map_err(Ended::Broken)?;
-            match self.rows(connection, charsets, statement, &uuids).await? {
-                Answer::Rows(rows) => return Ok((names, rows)),
-                Answer::Unlearned(columns) => sent = columns,
-            }
-            statement = self.prepare(&mut asking.connection).await?;
-        }
-        Err(Ended::Refused(refused(
-            "its columns have other character sets each time it is run",
-        )))
+        Ok((
+            names.collect(),
+            self.rows(connection, charsets, statement, &uuids).await?,
+        ))
     }
 
     async fn prepare(&self, connection: &mut Connection) -> Result<Statement, Ended> {
@@ -107,24 +90,18 @@ impl Question<'_> {
         charsets: &Charsets,
         statement: Statement,
         uuids: &[bool],
-    ) -> Result<Answer, Ended> {
+    ) -> Result<Vec<Vec<Value>>, Ended> {
         // One more than may be: whether there is one decides.
         let rows_max = self.query.rows_max.saturating_add(1);
         let mut fetching = Fetching::new(rows_max, ReadQuery::BYTES_MAX + 1, 0);
         let mut rows = Vec::new();
         let mut known: Option<Result<Vec<Cell>, SourceError>> = None;
-        let mut unlearned = None;
         let given = fetch::each(
             connection,
             statement,
             self.placed.parameters.clone(),
             |row| {
                 let sent = row.columns_ref();
-                let missing = |column: &Column| charsets.missing(column.character_set()).is_some();
-                if known.is_none() && sent.iter().any(missing) {
-                    unlearned = Some(row.columns());
-                    return Ok(true);
-                }
                 let Ok(cells) = known.get_or_insert_with(|| cells(sent, uuids, charsets)) else {
                     return Ok(true);
                 };
@@ -148,14 +125,6 @@ impl Question<'_> {
         };
         let error = if let Some(Err(error)) = known {
             error
-        } else if let Some(columns) = unlearned {
-            if given.stop == Stop::Whole {
-                return Ok(Answer::Unlearned(columns));
-            }
-            refused(
-                "the character set of a text depends on a parameter: CONVERT(.. USING utf8mb4) around \
-                 it",
-            )
         } else if rows.len() > self.query.rows_max {
             self.query.too_many_rows()
         } else if fetching.full() {
@@ -163,7 +132,7 @@ impl Question<'_> {
         } else if let Some(why) = cut(connection, &given).await.map_err(Ended::Broken)? {
             refused(why)
         } else {
-            return Ok(Answer::Rows(rows));
+            return Ok(rows);
         };
         Err(match given.stop {
             Stop::Whole => Ended::Refused(error),
@@ -311,6 +280,9 @@ async fn cut(
 
 /// How the columns of an answer are read.
 fn cells(sent: &[Column], uuids: &[bool], charsets: &Charsets) -> Result<Vec<Cell>, SourceError> {
+    if sent.len() != uuids.len() {
+        return Err(refused("its rows have other columns than the statement"));
+    }
     let all = sent.iter().zip(uuids).map(|(column, is_uuid)| {
         let kind = if *is_uuid {
             Some(Kind::Uuid)
@@ -323,6 +295,13 @@ fn cells(sent: &[Column], uuids: &[bool], charsets: &Charsets) -> Result<Vec<Cel
                 column.name_str()
             ))
         })?;
+        if charsets.missing(column.character_set()).is_some() {
+            return Err(refused(format!(
+                "the character set of column {} depends on a parameter: CONVERT(.. USING utf8mb4) \
+                 around it",
+                column.name_str()
+            )));
+        }
         Cell::of(&kind, column, charsets, DOING)
     });
     all.collect()

@@ -161,7 +161,7 @@ async fn a_parameter_finds_its_row_whatever_the_columns_type() {
             value.type_name()
         );
     }
-    // Whose character set is another with a parameter than without, is only known with its rows.
+    // Texts of a column's own character set beside a parameter's.
     for (sql, text) in [
         (
             "SELECT COALESCE(:none, l2) FROM texts WHERE id = 1 AND :v = 'x'",
