@@ -125,12 +125,15 @@ impl RowsEvent {
         layout: &Layout,
         doing: &str,
     ) -> std::result::Result<RowsReader, SourceError> {
-        if layout.cells.len() != self.columns {
-            let why = malformed("rows with another number of columns than their table");
-            return Err(why.at(doing));
-        }
-        if self.rows.0.is_empty() {
-            return Err(no_cells().at(doing));
+        let trouble = if layout.cells.len() != self.columns {
+            Some(malformed(
+                "rows with another number of columns than their table",
+            ))
+        } else {
+            self.rows.0.is_empty().then(no_cells)
+        };
+        if let Some(why) = trouble {
+            return Err(why.at(&format!("{doing}, table {}", layout.table)));
         }
         Ok(RowsReader {
             kind: self.kind,
@@ -195,7 +198,8 @@ impl RowsReader {
                     |why| why,
                     |_| malformed("bytes behind the rows of a table without columns"),
                 );
-                Err(why.at(&format!("{doing}, row {}", self.ordinal + 1)))
+                let (table, row) = (&self.layout.table, self.ordinal + 1);
+                Err(why.at(&format!("{doing}, table {table}, row {row}")))
             }
         }
     }
@@ -288,9 +292,12 @@ fn whole_documents(input: &mut Input<'_>, documents: usize) -> Result<()> {
         return Ok(());
     }
     Err(Trouble::Denied {
-        what: "a JSON document is told by what changed in it, and not whole".to_owned(),
-        hint: "SET GLOBAL binlog_row_value_options = '' (and in the server's settings), then \
-               lighterman source resync"
+        what: "a JSON document is told by what changed in it, and not whole, because \
+               binlog_row_value_options is PARTIAL_JSON"
             .to_owned(),
+        hint:
+            "SET GLOBAL binlog_row_value_options = '' (and in the server's settings; open sessions \
+               keep the old value: restart the application), then lighterman source resync"
+                .to_owned(),
     })
 }

@@ -93,7 +93,7 @@ fn what_is_cut_or_too_long_names_its_row_and_column() {
     let cut = event(30, 2, &[0b11], &[0, 1, 2, 3, 0, 1, 2]).unwrap();
     let error = all(&cut, &layout).unwrap_err().to_string();
     assert!(
-        error.contains("row 2") && error.contains("column 2"),
+        error.contains("table shop.item, row 2") && error.contains("column 2"),
         "{error}"
     );
     // After an error there is nothing more.
