@@ -70,6 +70,8 @@ pub(crate) struct Connection {
     pub(crate) flavour: Flavour,
     /// As `VERSION()` has it.
     pub(crate) version: String,
+    /// A statement was sent, and nobody waited for its answer: it would be taken for the next one's.
+    unanswered: bool,
 }
 
 impl Connection {
@@ -79,7 +81,9 @@ impl Connection {
         doing: &str,
         sql: &str,
     ) -> Result<Vec<T>, SourceError> {
+        self.ask(doing)?;
         let rows: Result<Vec<mysql_async::Row>, _> = self.conn.query(sql).await;
+        self.unanswered = false;
         let rows = rows.map_err(|error| classify(doing, &error))?;
         let rows = rows.into_iter().map(mysql_async::from_row_opt);
         rows.collect::<Result<_, _>>().map_err(|_| {
@@ -128,8 +132,20 @@ impl Connection {
 
     /// Runs a statement.
     pub(crate) async fn run(&mut self, doing: &str, sql: &str) -> Result<(), SourceError> {
+        self.ask(doing)?;
         let done = self.conn.query_drop(sql).await;
+        self.unanswered = false;
         done.map_err(|error| classify(doing, &error))
+    }
+
+    /// A wait may be given up at any time: whoever asks next gets another connection.
+    fn ask(&mut self, doing: &str) -> Result<(), SourceError> {
+        if std::mem::replace(&mut self.unanswered, true) {
+            return Err(SourceError::Disconnected(format!(
+                "{doing}: an answer was not waited for, and its connection cannot be used again"
+            )));
+        }
+        Ok(())
     }
 
     /// Ends the connection in the protocol's own way, so that the server does not count it among
@@ -162,6 +178,7 @@ pub(crate) async fn connect(
             conn,
             flavour,
             version,
+            unanswered: false,
         })
     };
     in_time(&place, CONNECT_MAX, connecting).await
@@ -377,6 +394,18 @@ mod tests {
         assert!(
             matches!(write, Err(SourceError::Denied { .. })),
             "{write:?}"
+        );
+        // An answer that nobody waited for is not taken for the next one's.
+        let given_up = tokio::select! {
+            biased;
+            found = connection.rows::<u64>("read", "SELECT SLEEP(1), 1") => Some(found),
+            () = tokio::task::yield_now() => None,
+        };
+        assert_eq!(given_up, None);
+        let next = connection.rows::<u64>("read", "SELECT 2").await;
+        assert!(
+            matches!(next, Err(SourceError::Disconnected(_))),
+            "{next:?}"
         );
         let mut log = connect(&settings, Rights::Log).await.unwrap();
         let limit: (f64,) = log

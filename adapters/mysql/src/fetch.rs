@@ -90,6 +90,8 @@ pub(crate) struct Given {
     pub(crate) taken: usize,
     pub(crate) came: usize,
     pub(crate) stop: Stop,
+    /// How often the server warned, where all rows came.
+    pub(crate) warnings: u16,
 }
 
 /// Runs a statement and hands over its rows as they come, until `take` has enough. A few more are let
@@ -115,16 +117,25 @@ pub(crate) async fn each(
                 continue;
             }
             let Some(rest) = left.checked_sub(bytes(&row)) else {
-                let stop = Stop::Within;
-                return Ok(Given { taken, came, stop });
+                return Ok(Given {
+                    taken,
+                    came,
+                    stop: Stop::Within,
+                    warnings: 0,
+                });
             };
             left = rest;
         }
     }
+    let warnings = connection.conn.get_warnings();
     let closed = connection.conn.close(statement).await;
     closed.map_err(Failed::Server)?;
-    let stop = Stop::Whole;
-    Ok(Given { taken, came, stop })
+    Ok(Given {
+        taken,
+        came,
+        stop: Stop::Whole,
+        warnings,
+    })
 }
 
 /// Bytes of a row's cells.

@@ -26,6 +26,7 @@ mod order;
 mod place;
 mod prepare;
 mod query;
+mod question;
 mod reading;
 mod server;
 mod settings;

@@ -136,6 +136,7 @@ async fn a_server_without_a_log_is_said() {
 async fn tables_that_cannot_be_captured_or_only_with_care_are_named() {
     let mut world = World::new(
         "CREATE TABLE keyless (x int); CREATE TABLE own_key (x int, y int NOT NULL);
+         CREATE TABLE hashed (x text NOT NULL, UNIQUE (x));
          CREATE TABLE old (id int PRIMARY KEY) ENGINE = MyISAM;
          CREATE TABLE crash (id int PRIMARY KEY) ENGINE = Aria;
          CREATE TABLE gone (id int PRIMARY KEY) ENGINE = MEMORY;
@@ -152,6 +153,7 @@ async fn tables_that_cannot_be_captured_or_only_with_care_are_named() {
             "fine",
             "shown",
             "absent",
+            "hashed",
         ],
     )
     .await;
@@ -160,7 +162,8 @@ async fn tables_that_cannot_be_captured_or_only_with_care_are_named() {
     let findings = world.source().check().await;
     for (table, level, said) in [
         ("keyless", Level::Fail, "nothing tells its rows apart"),
-        ("own_key", Level::Warn, "ADD UNIQUE INDEX"),
+        ("own_key", Level::Fail, "ADD UNIQUE INDEX lighterman (`x`)"),
+        ("hashed", Level::Fail, "to read it in order by"),
         ("old", Level::Warn, "engine MyISAM"),
         ("crash", Level::Warn, "engine Aria"),
         ("gone", Level::Warn, "restart of the server empties it"),

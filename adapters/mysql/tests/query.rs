@@ -161,6 +161,29 @@ async fn a_parameter_finds_its_row_whatever_the_columns_type() {
             value.type_name()
         );
     }
+    // Texts of a column's own character set beside a parameter's.
+    for (sql, text) in [
+        (
+            "SELECT COALESCE(:none, l2) FROM texts WHERE id = 1 AND :v = 'x'",
+            "łódź",
+        ),
+        (
+            "SELECT CONCAT(cp, :v) FROM texts WHERE id = 1 AND :none IS NULL",
+            "žluťx",
+        ),
+        (
+            "SELECT CONVERT(:v USING cp850) FROM texts WHERE id = 1 AND :none IS NULL",
+            "x",
+        ),
+    ] {
+        let found = ask(
+            &*source,
+            sql,
+            &[("v", self::text("x")), ("none", Value::Null)],
+        )
+        .await;
+        assert_eq!(found.unwrap().rows, [[self::text(text)]], "{sql}");
+    }
     let null = ask(
         &*source,
         "SELECT id FROM numbers WHERE (:v IS NULL OR id = :v) AND d IS NULL",
@@ -267,14 +290,69 @@ async fn an_answer_beyond_its_limits_is_an_error() {
     assert!(source.query(&asked("SELECT 1", &[])).await.is_ok());
 }
 
+/// What the server cuts, leaves out or ends early is no error to it.
+#[tokio::test]
+async fn an_answer_that_the_server_cut_is_refused() {
+    let made = "CREATE TABLE t AS SELECT seq AS k FROM seq_1_to_100";
+    let world = World::new(made, &[]).await;
+    let source = source(&world);
+    // More than its own limit for lists, and than its own limit for recursions.
+    let long = ask(
+        &*source,
+        "SELECT LENGTH(GROUP_CONCAT(REPEAT('x', 1000) SEPARATOR '')) FROM seq_1_to_3000",
+        &[],
+    );
+    assert_eq!(long.await.unwrap().rows, [[Value::Int(3_000_000)]]);
+    let deep = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+                SELECT COUNT(*) FROM n";
+    let deep = ask(&*source, deep, &[]).await.unwrap();
+    assert_eq!(deep.rows, [[Value::Int(20_000)]]);
+    for (sql, what) in [
+        (
+            "SELECT GROUP_CONCAT(REPEAT('x', 1000000)) FROM seq_1_to_20",
+            "16 MiB",
+        ),
+        (
+            "SELECT LENGTH(GROUP_CONCAT(REPEAT('x', 1000000))) FROM seq_1_to_20",
+            "cut a list",
+        ),
+        (
+            "SELECT LENGTH(JSON_ARRAYAGG(REPEAT('x', 1000000))) FROM seq_1_to_20",
+            "cut a list",
+        ),
+        (
+            "SELECT REPEAT('x', 100000000) IS NULL",
+            "longer than max_allowed_packet",
+        ),
+        (
+            "SELECT a.k FROM t a, t b LIMIT ROWS EXAMINED 10",
+            "before the end",
+        ),
+        // Behind other warnings.
+        (
+            "SELECT SUM(CONCAT(seq, 'x') + 0), LENGTH(GROUP_CONCAT(REPEAT('x', 1000000)))
+               FROM seq_1_to_100",
+            "cut a list",
+        ),
+    ] {
+        let error = ask(&*source, sql, &[]).await.expect_err(sql);
+        assert!(
+            matches!(error, SourceError::Denied { .. }),
+            "{sql}: {error}"
+        );
+        assert!(error.to_string().contains(what), "{sql}: {error}");
+    }
+    assert!(ask(&*source, "SELECT 'x' + 0", &[]).await.is_ok());
+}
+
 #[tokio::test]
 async fn nothing_but_one_read_is_run() {
     let world = World::new(
         "CREATE TABLE t (k int PRIMARY KEY); INSERT INTO t VALUES (1); CREATE SEQUENCE s;
          CREATE TABLE m (k int PRIMARY KEY) ENGINE = MyISAM;
-         CREATE FUNCTION put() RETURNS int MODIFIES SQL DATA
+         CREATE FUNCTION put() RETURNS int DETERMINISTIC MODIFIES SQL DATA
            BEGIN INSERT INTO t VALUES (2); RETURN 2; END;
-         CREATE FUNCTION put_m() RETURNS int MODIFIES SQL DATA
+         CREATE FUNCTION put_m() RETURNS int DETERMINISTIC MODIFIES SQL DATA
            BEGIN INSERT INTO m VALUES (2); RETURN 2; END",
         &[],
     )
@@ -327,7 +405,7 @@ async fn no_error_shows_a_value() {
     let world = World::new(
         "CREATE TABLE t (k int PRIMARY KEY, v varchar(20)); INSERT INTO t VALUES (1, 'secret');
          CREATE TABLE hidden (k int);
-         CREATE FUNCTION shout(v varchar(20), code int) RETURNS int
+         CREATE FUNCTION shout(v varchar(20), code int) RETURNS int DETERMINISTIC
            BEGIN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = v, MYSQL_ERRNO = code; RETURN 1; END",
         &[],
     )

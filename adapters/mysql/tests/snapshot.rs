@@ -157,7 +157,9 @@ async fn a_table_without_an_order_is_refused_and_says_what_to_add() {
          CREATE TABLE nullable (a int, n int, UNIQUE (a));
          CREATE TABLE prefixed (a text NOT NULL, n int, UNIQUE (a(5)));
          CREATE TABLE hashed (a text NOT NULL, n int, UNIQUE (a));
-         CREATE TABLE hidden (a int NOT NULL, n int, UNIQUE KEY u (a) IGNORED);
+         CREATE TABLE hidden (a int NOT NULL, b int NOT NULL, n int NOT NULL, UNIQUE (a, b),
+           UNIQUE KEY u (n) IGNORED);
+         INSERT INTO hidden SELECT seq, -seq, seq FROM seq_1_to_30;
          CREATE TABLE small (a int NOT NULL, b int NOT NULL, n int, UNIQUE (b, a), UNIQUE (a, b, n),
            UNIQUE `x``y` (a));
          INSERT INTO small SELECT seq, -seq, seq FROM seq_1_to_30",
@@ -169,7 +171,7 @@ async fn a_table_without_an_order_is_refused_and_says_what_to_add() {
     world.tables[0].key = vec!["a".to_owned()];
     let source = world.source();
     let mut reader = started(&*source).await;
-    for name in ["keyless", "nullable", "prefixed", "hashed", "hidden"] {
+    for name in ["keyless", "nullable", "prefixed", "hashed"] {
         let error = reader.chunk(&named(&world, name), None, limits(10)).await;
         let error = error.unwrap_err();
         assert!(
@@ -184,8 +186,10 @@ async fn a_table_without_an_order_is_refused_and_says_what_to_add() {
         };
         assert!(hint.contains(what), "{name}: {hint}");
     }
-    let rows = snapshot(&mut *reader, &named(&world, "small"), 7).await;
-    assert_eq!(numbers(&rows).len(), 30);
+    for name in ["small", "hidden"] {
+        let rows = snapshot(&mut *reader, &named(&world, name), 7).await;
+        assert_eq!(numbers(&rows).len(), 30, "{name}");
+    }
     world
         .run("ALTER TABLE keyless ADD UNIQUE INDEX (a), MODIFY a int NOT NULL; INSERT INTO keyless VALUES (1, 1)")
         .await;
@@ -459,7 +463,7 @@ async fn rows_that_are_written_while_they_are_read_come_out_as_they_are() {
             sql.push_str(&format!(
                 "CREATE TABLE {name} (k {column} PRIMARY KEY, n int) ENGINE = {engine};
                  INSERT INTO {name} SELECT {}, 0 FROM seq_1_to_120;",
-                key.replace("{i}", "seq")
+                key.replace("{i}", "CAST(seq AS SIGNED)")
             ));
             names.push(name);
         }

@@ -47,6 +47,8 @@ pub struct MariadbOptions {
     /// Files to put into the data folder before the start (certificates), readable by the server
     /// alone. A setting names them with the data folder in front.
     pub files: Vec<(String, Vec<u8>)>,
+    /// The time zone of the machine, as the server sees it; otherwise this machine's.
+    pub zone: Option<String>,
     /// The data folder of a stopped server to begin with, instead of an empty one.
     pub copy_of: Option<PathBuf>,
 }
@@ -293,6 +295,9 @@ impl MariadbServer {
         ];
         for setting in defaults.iter().chain(&self.options.settings) {
             command.arg(format!("--{setting}"));
+        }
+        if let Some(zone) = &self.options.zone {
+            command.env("TZ", zone);
         }
         let mut process = command
             .current_dir("/")

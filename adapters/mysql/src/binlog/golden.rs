@@ -167,7 +167,7 @@ fn every_event_of_every_log_is_understood() {
 }
 
 /// The log with checksums that are right again, so that what is broken is read and not only noticed.
-fn sealed(mut log: Vec<u8>) -> Vec<u8> {
+pub(super) fn sealed(mut log: Vec<u8>) -> Vec<u8> {
     let mut at = 4;
     while let Some(size) = log.get(at + 9..at + 13) {
         let size = usize::try_from(u32::from_le_bytes(size.try_into().unwrap())).unwrap();
@@ -228,7 +228,7 @@ proptest! {
 }
 
 /// Columns of any kind that fits how they are stored.
-fn guessed(map: &TableMap) -> Vec<Column> {
+pub(super) fn guessed(map: &TableMap) -> Vec<Column> {
     let kind = |stored: Stored| match stored {
         Stored::Tiny | Stored::Short | Stored::Medium | Stored::Long | Stored::LongLong => {
             Kind::Int { unsigned: false }

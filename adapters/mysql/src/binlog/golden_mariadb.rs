@@ -251,7 +251,6 @@ fn a_log_tells_its_transactions() {
                 let mut flags = String::new();
                 for (set, flag) in [
                     (gtid.is_standalone(), " standalone"),
-                    (gtid.is_ddl(), " ddl"),
                     (gtid.is_prepared_xa(), " prepared"),
                     (gtid.is_completed_xa(), " completed"),
                 ] {
@@ -287,7 +286,7 @@ fn a_log_tells_its_transactions() {
                 )
             }
             Event::TableMap(map) => writeln!(text, "table {}", map.table),
-            Event::Rows(rows) => writeln!(text, "{:?} {}", rows.kind, rows.ends_statement()),
+            Event::Rows(rows) => writeln!(text, "{:?}", rows.kind),
             Event::Statement(_) => writeln!(text, "statement"),
             Event::StatementPart(what) => writeln!(text, "part {what}"),
             Event::Rotate(rotate) => writeln!(text, "rotate {}", rotate.position),

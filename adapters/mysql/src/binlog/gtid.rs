@@ -83,7 +83,6 @@ pub(crate) struct MariadbGtid {
 impl MariadbGtid {
     const STANDALONE: u8 = 0x01;
     const COMMIT_ID: u8 = 0x02;
-    const DDL: u8 = 0x20;
     const PREPARED_XA: u8 = 0x40;
     const COMPLETED_XA: u8 = 0x80;
 
@@ -121,10 +120,6 @@ impl MariadbGtid {
     /// One statement, with no commit behind it.
     pub(crate) fn is_standalone(&self) -> bool {
         self.flags & Self::STANDALONE != 0
-    }
-
-    pub(crate) fn is_ddl(&self) -> bool {
-        self.flags & Self::DDL != 0
     }
 
     /// Its rows are prepared only: another transaction will complete it, or roll it back.

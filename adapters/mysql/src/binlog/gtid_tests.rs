@@ -16,7 +16,7 @@ fn the_beginning_of_a_transaction_of_mariadb() {
     body.put_bytes(0, 6);
     let gtid = MariadbGtid::read(&body, 9).unwrap();
     assert_eq!(gtid.place.to_string(), "3-9-42");
-    assert!(gtid.is_standalone() && gtid.is_ddl());
+    assert!(gtid.is_standalone());
     assert!(!gtid.is_prepared_xa() && !gtid.is_completed_xa());
     assert_eq!((gtid.commit_id, gtid.xid), (None, None));
     for (flag, prepared) in [(0x40, true), (0x80, false)] {

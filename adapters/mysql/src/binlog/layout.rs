@@ -15,6 +15,8 @@ use crate::column::{Column, Kind};
 /// How to read the rows of a table, worked out once for each table map.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
+    /// Of which table, for errors.
+    pub(super) table: Arc<str>,
     pub(super) cells: Arc<[Cell]>,
 }
 
@@ -54,7 +56,10 @@ impl Layout {
                 cell(*stored, column, charsets, &of)
             })
             .collect::<Result<_>>()?;
-        Ok(Self { cells })
+        Ok(Self {
+            table: format!("{}.{}", map.schema, map.table).into(),
+            cells,
+        })
     }
 }
 

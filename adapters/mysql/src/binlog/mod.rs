@@ -44,6 +44,8 @@ pub(crate) mod temporal;
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
+mod broken;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod golden_client;

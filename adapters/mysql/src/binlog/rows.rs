@@ -23,7 +23,6 @@ pub(crate) struct RowsEvent {
     pub(crate) kind: RowsKind,
     /// The number in a table map before it.
     pub(crate) table_id: u64,
-    flags: u16,
     columns: usize,
     /// Which columns an image has, one bit each.
     before: Bytes,
@@ -37,7 +36,6 @@ pub(crate) struct RowsEvent {
 struct Head {
     kind: RowsKind,
     table_id: u64,
-    flags: u16,
     columns: usize,
     /// Bytes of the head, to the end of its first, and of its second list of columns.
     before: usize,
@@ -50,7 +48,7 @@ impl Head {
     fn read(kind: u8, body: &[u8], id_bytes: usize) -> Result<Self> {
         let mut input = Input(body);
         let table_id = input.little(id_bytes)?;
-        let flags = input.u16()?;
+        let _flags = input.u16()?;
         // The second version has room for more, whose length counts itself.
         if kind >= 30 {
             let more = usize::from(input.u16()?);
@@ -76,7 +74,6 @@ impl Head {
         Ok(Self {
             kind: rows,
             table_id,
-            flags,
             columns,
             before,
             after: body.len() - input.left(),
@@ -103,18 +100,12 @@ impl RowsEvent {
         Ok(Self {
             kind: head.kind,
             table_id: head.table_id,
-            flags: head.flags,
             columns: head.columns,
             before,
             after,
             partial: kind == PARTIAL_UPDATE,
             rows: Hidden(body.slice(head.after..)),
         })
-    }
-
-    /// The last event of its statement: the numbers of tables before it mean nothing any more.
-    pub(crate) fn ends_statement(&self) -> bool {
-        self.flags & 0x01 != 0
     }
 
     /// Belongs to no table: it only ends a statement. Its table is one of two numbers that no table
@@ -134,12 +125,15 @@ impl RowsEvent {
         layout: &Layout,
         doing: &str,
     ) -> std::result::Result<RowsReader, SourceError> {
-        if layout.cells.len() != self.columns {
-            let why = malformed("rows with another number of columns than their table");
-            return Err(why.at(doing));
-        }
-        if self.rows.0.is_empty() {
-            return Err(no_cells().at(doing));
+        let trouble = if layout.cells.len() != self.columns {
+            Some(malformed(
+                "rows with another number of columns than their table",
+            ))
+        } else {
+            self.rows.0.is_empty().then(no_cells)
+        };
+        if let Some(why) = trouble {
+            return Err(why.at(&format!("{doing}, table {}", layout.table)));
         }
         Ok(RowsReader {
             kind: self.kind,
@@ -182,11 +176,6 @@ impl RowsReader {
         self.at
     }
 
-    /// How many rows were read.
-    pub(crate) fn ordinal(&self) -> usize {
-        self.ordinal
-    }
-
     /// The next row. `doing` says what is being read, for errors. After an error there is none.
     pub(crate) fn next_row(
         &mut self,
@@ -209,7 +198,8 @@ impl RowsReader {
                     |why| why,
                     |_| malformed("bytes behind the rows of a table without columns"),
                 );
-                Err(why.at(&format!("{doing}, row {}", self.ordinal + 1)))
+                let (table, row) = (&self.layout.table, self.ordinal + 1);
+                Err(why.at(&format!("{doing}, table {table}, row {row}")))
             }
         }
     }
@@ -302,9 +292,12 @@ fn whole_documents(input: &mut Input<'_>, documents: usize) -> Result<()> {
         return Ok(());
     }
     Err(Trouble::Denied {
-        what: "a JSON document is told by what changed in it, and not whole".to_owned(),
-        hint: "SET GLOBAL binlog_row_value_options = '' (and in the server's settings), then \
-               lighterman source resync"
+        what: "a JSON document is told by what changed in it, and not whole, because \
+               binlog_row_value_options is PARTIAL_JSON"
             .to_owned(),
+        hint:
+            "SET GLOBAL binlog_row_value_options = '' (and in the server's settings; open sessions \
+               keep the old value: restart the application), then lighterman source resync"
+                .to_owned(),
     })
 }

@@ -9,6 +9,7 @@ use contract::{CapturedTable, Finding, SourceError};
 use crate::catalogue::Table;
 use crate::connect::{self, Connection, Rights};
 use crate::grants::Account;
+use crate::order::Order;
 use crate::server::Log;
 use crate::settings::{Settings, TlsMode, is_local};
 
@@ -185,7 +186,8 @@ impl Looking<'_> {
                 );
             }
         }
-        self.key(&table, captured, &part);
+        let order = Order::read(connection, &table).await?;
+        self.key(&table, captured, order.is_some(), &part);
         self.kind(&table, &part);
         if let Some(log) = log {
             self.logged(&table, log, &part);
@@ -196,7 +198,8 @@ impl Looking<'_> {
         Ok(())
     }
 
-    fn key(&mut self, table: &Table, captured: &CapturedTable, part: &str) {
+    /// Whether something tells the rows apart, and whether they can be read in its order.
+    fn key(&mut self, table: &Table, captured: &CapturedTable, is_ordered: bool, part: &str) {
         let key = table.key(captured);
         let name = connect::table(&table.name);
         if key.is_empty() {
@@ -204,22 +207,22 @@ impl Looking<'_> {
                 part,
                 "has no primary key and no unique index without nulls: nothing tells its rows apart",
                 format!(
-                    "name the key's columns in the mapping, or ALTER TABLE {name} ADD PRIMARY KEY \
-                     (..); undo: ALTER TABLE {name} DROP PRIMARY KEY"
+                    "ALTER TABLE {name} ADD PRIMARY KEY (..); undo: ALTER TABLE {name} DROP PRIMARY \
+                     KEY"
                 ),
             );
             return;
         }
-        if table.key.is_empty() {
+        if !is_ordered {
             let columns: Vec<String> = key.iter().map(|column| connect::name(column)).collect();
             let columns = columns.join(", ");
-            self.warn(
+            self.fail(
                 part,
-                "has no primary key and no unique index without nulls: nothing keeps two rows from \
-                 having the mapping's key, and each part of a snapshot reads all of it",
+                "has no primary key and no unique index over whole columns without NULL to read it in \
+                 order by: the rows that are in it wait until it has one",
                 format!(
-                    "ALTER TABLE {name} ADD UNIQUE INDEX lighterman ({columns}); undo: ALTER TABLE \
-                     {name} DROP INDEX lighterman"
+                    "ALTER TABLE {name} ADD UNIQUE INDEX lighterman ({columns}), whose columns must be \
+                     NOT NULL; undo: ALTER TABLE {name} DROP INDEX lighterman"
                 ),
             );
         }

@@ -115,9 +115,10 @@ impl Looking<'_> {
         {
             self.fail(
                 "binlog_row_value_options",
-                "is PARTIAL_JSON: the log tells parts of JSON values",
-                "SET PERSIST binlog_row_value_options = ''; undo: SET PERSIST \
-                 binlog_row_value_options = 'PARTIAL_JSON'",
+                "is PARTIAL_JSON: the log tells what changed in a JSON document, and the stream ends \
+                 at the first one",
+                "SET PERSIST binlog_row_value_options = '' (it holds for new sessions: restart the \
+                 application too); undo: SET PERSIST binlog_row_value_options = 'PARTIAL_JSON'",
             );
         }
         if server.get("sync_binlog").is_some_and(|value| value != "1") {
@@ -351,5 +352,34 @@ impl Looking<'_> {
             );
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::Level;
+
+    use super::*;
+    use crate::settings::of_tests;
+
+    /// MariaDB has no such variable.
+    #[test]
+    fn parts_of_documents_are_said_before_the_stream_meets_one() {
+        let settings = of_tests(1);
+        for (value, fails) in [("PARTIAL_JSON", true), ("", false)] {
+            let mut looking = Looking {
+                source: "erp",
+                settings: &settings,
+                account: String::new(),
+                findings: Vec::new(),
+            };
+            let variables = [("log_bin", "ON"), ("binlog_row_value_options", value)];
+            looking.telling(&Server::of_tests(&variables));
+            let failed = |finding: &&contract::Finding| finding.level == Level::Fail;
+            let found = looking.findings.iter().find(failed);
+            assert_eq!(found.is_some(), fails, "{found:?}");
+            let sql = "SET PERSIST binlog_row_value_options = ''";
+            assert!(found.is_none_or(|found| found.to_string().contains(sql)));
+        }
     }
 }

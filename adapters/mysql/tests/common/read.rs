@@ -66,7 +66,7 @@ pub fn show(row: &Row) -> Vec<String> {
 }
 
 pub async fn next(stream: &mut dyn ChangeStream) -> ChangeBatch {
-    let next = tokio::time::timeout(Duration::from_secs(60), stream.next()).await;
+    let next = tokio::time::timeout(Duration::from_mins(1), stream.next()).await;
     next.unwrap_or_else(|_| panic!("the stream says nothing"))
         .unwrap()
 }
