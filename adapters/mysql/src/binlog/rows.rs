@@ -113,8 +113,14 @@ impl RowsEvent {
     }
 
     /// The last event of its statement: the numbers of tables before it mean nothing any more.
+    #[cfg(test)]
     pub(crate) fn ends_statement(&self) -> bool {
         self.flags & 0x01 != 0
+    }
+
+    /// Foreign keys did their work: the session had not switched them off.
+    pub(crate) fn obeys_foreign_keys(&self) -> bool {
+        self.flags & 0x02 == 0
     }
 
     /// Belongs to no table: it only ends a statement. Its table is one of two numbers that no table
