@@ -32,7 +32,8 @@ pub async fn changes(stream: &mut dyn ChangeStream, count: usize) -> (Vec<RowCha
         stream.acknowledge(&batch.end).await.unwrap();
         all.extend(batch.changes);
         if all.len() >= count && batch.end.seq == 0 {
-            assert_eq!(all.len(), count, "more changes than were made");
+            let said = lines(&all);
+            assert_eq!(all.len(), count, "more changes than were made: {said:?}");
             return (all, batch.end);
         }
     }
@@ -98,4 +99,28 @@ pub async fn untold(stream: &mut dyn ChangeStream, table: &str) -> String {
         }
         assert!(Instant::now() < deadline, "{table} is not named");
     }
+}
+
+/// Where a server's log ends.
+#[derive(Debug)]
+pub struct Where {
+    pub file: u64,
+    pub offset: u64,
+}
+
+impl Where {
+    pub async fn of(server: &harness::mariadb::MariadbServer) -> Self {
+        let row: mysql_async::Row = server.ask("SHOW MASTER STATUS").await;
+        let name: String = row.get(0).unwrap();
+        Self {
+            file: name.rsplit_once('.').unwrap().1.parse().unwrap(),
+            offset: row.get(1).unwrap(),
+        }
+    }
+}
+
+/// The place in its file that a position has.
+pub fn offset(at: &Position) -> u64 {
+    let text = at.pos.as_str();
+    u64::from_str_radix(&text[20..36], 16).unwrap()
 }
