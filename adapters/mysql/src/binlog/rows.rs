@@ -118,6 +118,16 @@ impl RowsEvent {
         self.flags & 0x01 != 0
     }
 
+    /// Its rows have all their columns, as they were and as they are.
+    pub(crate) fn is_whole(&self) -> bool {
+        let whole = |there: &Bytes| count_of(there, self.columns) == self.columns;
+        match self.kind {
+            RowsKind::Write => whole(&self.after),
+            RowsKind::Update => whole(&self.before) && whole(&self.after),
+            RowsKind::Delete => whole(&self.before),
+        }
+    }
+
     /// Foreign keys did their work: the session had not switched them off.
     pub(crate) fn obeys_foreign_keys(&self) -> bool {
         self.flags & 0x02 == 0

@@ -91,6 +91,18 @@ impl LogStream {
             RowsKind::Update => Op::Update,
             RowsKind::Delete => Op::Delete,
         };
+        if captured && !rows.is_whole() {
+            return Err(SourceError::Denied {
+                what: format!(
+                    "{doing}: rows of table {table} come without some of their columns, because \
+                     binlog_row_image is not FULL in the session that wrote them"
+                ),
+                hint:
+                    "SET GLOBAL binlog_row_image = 'FULL' (and in the server's configuration), end \
+                       the sessions that began before, then lighterman source resync"
+                        .to_owned(),
+            });
+        }
         let obeys = rows.obeys_foreign_keys();
         let columns = self.columns_referred_to(&known).filter(|_| obeys);
         if columns.is_some() && op == Op::Delete {
