@@ -215,7 +215,7 @@ pub(crate) fn by_code(doing: &str, error: &ServerError) -> SourceError {
             what,
             hint: "lighterman check".to_owned(),
         },
-        1236 => of_log(what, message),
+        1236 | 4052 => of_log(what, message),
         // The binary log is off.
         1381 => denied(what, PREPARE),
         1290 | 1792 => denied(what, "lighterman check"),
@@ -308,6 +308,11 @@ mod tests {
             (
                 1236,
                 "A slave with the same server_uuid/server_id as this slave has connected",
+                "denied",
+            ),
+            (
+                4052,
+                "A slave with the same server_uuid/server_id is already connected",
                 "denied",
             ),
         ] {

@@ -131,12 +131,25 @@ impl Gather {
         Ok(())
     }
 
+    /// So many bytes of rows the transaction has up to `bytes` behind the beginning of its event's
+    /// rows.
+    pub(crate) fn bytes_to(&self, bytes: usize) -> Result<u64, SourceError> {
+        let open = self.open.as_ref();
+        let open = open.ok_or_else(|| out_of_order("rows stand outside a transaction"))?;
+        Ok(open.bytes.saturating_add(bytes as u64))
+    }
+
     /// The place of a row that ends `bytes` behind the beginning of its event's rows; `None` when it
     /// was told before.
     pub(crate) fn place(&self, bytes: usize) -> Result<Option<At>, SourceError> {
+        self.place_at(self.bytes_to(bytes)?)
+    }
+
+    /// The place of a row that ends so many bytes behind the beginning of its transaction's rows.
+    pub(crate) fn place_at(&self, bytes: u64) -> Result<Option<At>, SourceError> {
         let open = self.open.as_ref();
         let open = open.ok_or_else(|| out_of_order("rows stand outside a transaction"))?;
-        let seq = u32::try_from(open.bytes.saturating_add(bytes as u64));
+        let seq = u32::try_from(bytes);
         let seq = seq.map_err(|_| {
             out_of_order(
                 "a transaction has more than 4 GiB of rows, which the server's own positions do not \

@@ -10,6 +10,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::binlog::gtid::{MariadbPlace, MysqlOrigin, PreviousGtids};
+
 /// The id of one transaction.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Gtid {
@@ -86,6 +88,34 @@ impl Gtid {
     }
 }
 
+impl From<MariadbPlace> for Gtid {
+    fn from(place: MariadbPlace) -> Self {
+        Self::Maria {
+            domain: place.domain,
+            server: place.server,
+            sequence: place.sequence,
+        }
+    }
+}
+
+impl From<&(MysqlOrigin, u64)> for Gtid {
+    fn from((origin, number): &(MysqlOrigin, u64)) -> Self {
+        Self::Mysql {
+            source: MysqlSource::from(origin),
+            number: *number,
+        }
+    }
+}
+
+impl From<&MysqlOrigin> for MysqlSource {
+    fn from(origin: &MysqlOrigin) -> Self {
+        Self {
+            uuid: origin.server,
+            tag: origin.tag.clone(),
+        }
+    }
+}
+
 impl MysqlSource {
     fn parse(text: &str) -> Option<Self> {
         let (uuid, tag) = text.split_once(':').unwrap_or((text, ""));
@@ -129,9 +159,9 @@ impl fmt::Display for GtidSet {
                     comma(f)?;
                     write!(f, "{source}")?;
                     for (from, to) in intervals {
-                        match from == to {
-                            true => write!(f, ":{from}")?,
-                            false => write!(f, ":{from}-{to}")?,
+                        write!(f, ":{from}")?;
+                        if from != to {
+                            write!(f, "-{to}")?;
                         }
                     }
                 }
@@ -143,13 +173,37 @@ impl fmt::Display for GtidSet {
 
 impl GtidSet {
     /// No transaction of MariaDB's.
+    #[cfg(test)]
     pub(crate) fn maria() -> Self {
         Self::Maria(BTreeMap::new())
     }
 
     /// No transaction of MySQL's.
+    #[cfg(test)]
     pub(crate) fn mysql() -> Self {
         Self::Mysql(BTreeMap::new())
+    }
+
+    /// Of the list at the head of a log file of MariaDB's. Of a domain with several servers the
+    /// newest transaction comes last.
+    pub(crate) fn of_list(list: &[MariadbPlace]) -> Self {
+        let all = list.iter();
+        Self::Maria(
+            all.map(|one| (one.domain, (one.server, one.sequence)))
+                .collect(),
+        )
+    }
+
+    /// Of the list at the head of a log file of MySQL's.
+    pub(crate) fn of_previous(previous: &PreviousGtids) -> Self {
+        let mut set: BTreeMap<MysqlSource, Vec<(u64, u64)>> = BTreeMap::new();
+        for (origin, intervals) in &previous.0 {
+            let known = set.entry(MysqlSource::from(origin)).or_default();
+            for (from, to) in intervals {
+                include(known, *from, *to);
+            }
+        }
+        Self::Mysql(set)
     }
 
     /// Either kind, as [`fmt::Display`] writes it; a set of nothing counts as MariaDB's.
@@ -204,6 +258,7 @@ impl GtidSet {
     }
 
     /// Whether the transaction is in it.
+    #[cfg(test)]
     pub(crate) fn contains(&self, gtid: &Gtid) -> bool {
         match (self, gtid) {
             (

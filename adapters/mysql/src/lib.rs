@@ -5,6 +5,7 @@
 
 mod bind;
 mod binlog;
+mod cascade;
 mod catalogue;
 mod charset;
 mod check;
@@ -18,6 +19,7 @@ mod fetch;
 mod gather;
 mod grants;
 mod gtid;
+mod heads;
 mod key;
 mod known;
 mod life;
@@ -67,12 +69,13 @@ password = { env = "ERP_PASSWORD" }
 # cert_file = "lighterman.pem"   # who we are, where the server asks for a certificate
 # key_file = "lighterman.key"
 # server_id = 4000000001         # who we are among the readers of the log; by default made of the source's name and this machine
+# start = "2026-01-31T08:00:00Z" # where the first capture begins, by default at the end of the log: a time, or GTIDs that are known already
 # retained_warn_mib = 1024       # said when more log than this is yet to be read
 mappings = ["mapping.yaml"]
 "#;
 
 /// Reads a source's own settings: `host`, `port`, `user`, `password`, `database`, `tls`, `ca_file`,
-/// `cert_file`, `key_file`, `server_id`, `retained_warn_mib`.
+/// `cert_file`, `key_file`, `server_id`, `start`, `retained_warn_mib`.
 pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildSource> {
     let unnamed = settings::read(section, secrets)?;
     Some(Arc::new(move |context: SourceContext| {

@@ -1,10 +1,11 @@
 //! Where something stands in the binary log, as a position that sorts.
 //!
-//! `life:file:offset,,gtid,,set`: the number of the file and a place in it; the id of the transaction
-//! there, empty at a border; and all transactions before it. Both are empty where the server has no
-//! GTIDs, and where the set is longer than a position may be: such a position means something at
-//! this server only. Another server, or another life of the same one's files, numbers its files as
-//! it likes: `life` then rises, so that what comes later always sorts later.
+//! `life:file:offset,,gtid,,set,,born`: the number of the file and a place in it; the id of the
+//! transaction there, empty at a border; all transactions before it; and when and by which server the
+//! file was begun. The middle two are missing where the server has no GTIDs, and where the set is
+//! longer than a position may be: such a position means something at this server only. Another
+//! server, or another life of the same one's files, numbers its files as it likes: `life` then rises,
+//! so that what comes later always sorts later.
 //!
 //! A transaction's changes stand where its first event ends, and the border behind it where its
 //! last event ends: both are new places, so a border never has the place of the transaction after it.
@@ -15,6 +16,9 @@ use contract::position::LOG_POS_BYTES_MAX;
 use contract::{LogPos, Position, SourceError};
 
 use crate::gtid::{Gtid, GtidSet};
+
+/// What [`Place::born`] takes in a position.
+const BORN_BYTES: usize = 18;
 
 /// A place in a binary log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +33,30 @@ pub(crate) struct Place {
     pub(crate) gtid: Option<Gtid>,
     /// All before it.
     pub(crate) before: Option<GtidSet>,
+    /// What tells the file from another one of the same name; `None` = its head was not read.
+    pub(crate) born: Option<Born>,
+}
+
+/// When a log file was begun, and by which server: one that is deleted and begun anew
+/// (`RESET MASTER`) has the same name, and may have the same numbers of transactions at the same
+/// places. A copy of a file has them, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Born {
+    /// Seconds since 1970.
+    pub(crate) second: u32,
+    pub(crate) server: u32,
+}
+
+impl Born {
+    fn parse(text: &str) -> Option<Self> {
+        let (second, server) = (text.get(..8)?, text.get(8..)?);
+        let number = |text| u32::from_str_radix(text, 16).ok();
+        (server.len() == 8).then_some(())?;
+        Some(Self {
+            second: number(second)?,
+            server: number(server)?,
+        })
+    }
 }
 
 impl Place {
@@ -62,8 +90,12 @@ impl Place {
             }
             let _ = write!(text, ",,{before}");
         }
-        if text.len() > LOG_POS_BYTES_MAX {
+        // Room for what comes last.
+        if text.len() > LOG_POS_BYTES_MAX - BORN_BYTES {
             text.truncate(bare);
+        }
+        if let Some(Born { second, server }) = self.born {
+            let _ = write!(text, ",,{second:08x}{server:08x}");
         }
         LogPos::try_new(text).expect("a place is a valid position")
     }
@@ -87,15 +119,19 @@ impl Place {
         let life = u32::from_str_radix(part(8)?, 16).ok()?;
         let file = part(10)?.parse().ok()?;
         let offset = u64::from_str_radix(part(16)?, 16).ok()?;
-        let (gtid, before) = match (words.next(), words.next()) {
-            (None, _) => (None, None),
-            (Some(_), None) => return None,
-            (Some(gtid), Some(set)) => {
+        let (gtid, before, born) = match (words.next(), words.next(), words.next()) {
+            (None, _, _) => (None, None, None),
+            (Some(born), None, _) => (None, None, Some(Born::parse(born)?)),
+            (Some(gtid), Some(set), born) => {
                 let gtid = match gtid {
                     "" => None,
                     gtid => Some(Gtid::parse(gtid)?),
                 };
-                (gtid, Some(GtidSet::parse(set)?))
+                let born = match born {
+                    None => None,
+                    Some(born) => Some(Born::parse(born)?),
+                };
+                (gtid, Some(GtidSet::parse(set)?), born)
             }
         };
         (parts.next().is_none() && words.next().is_none()).then_some(Self {
@@ -104,6 +140,7 @@ impl Place {
             offset,
             gtid,
             before,
+            born,
         })
     }
 }
@@ -156,18 +193,26 @@ mod tests {
             )
                 .prop_map(|(gtid, all)| (gtid, Some((GtidSet::mysql(), all)))),
         ];
-        (any::<u32>(), 0..10_000_000_000_u64, any::<u64>(), sets).prop_map(
-            |(life, file, offset, (gtid, before))| Place {
-                life,
-                file,
-                offset,
-                gtid,
-                before: before.map(|(mut set, all)| {
-                    assert!(all.iter().all(|one| set.insert(one)));
-                    set
-                }),
-            },
-        )
+        let born = proptest::option::of((any::<u32>(), any::<u32>()));
+        let born = born.prop_map(|born| born.map(|(second, server)| Born { second, server }));
+        let all = (
+            any::<u32>(),
+            0..10_000_000_000_u64,
+            any::<u64>(),
+            sets,
+            born,
+        );
+        all.prop_map(|(life, file, offset, (gtid, before), born)| Place {
+            life,
+            file,
+            offset,
+            gtid,
+            before: before.map(|(mut set, all)| {
+                assert!(all.iter().all(|one| set.insert(one)));
+                set
+            }),
+            born,
+        })
     }
 
     proptest! {
@@ -179,8 +224,8 @@ mod tests {
             // A set of nothing does not say whose it is.
             let length = place.before.as_ref().map(|set| set.to_string().len());
             if length.is_some_and(|length| length == 0 || length > 300) {
-                let here = (place.life, place.file, place.offset);
-                prop_assert_eq!((read.life, read.file, read.offset), here);
+                let here = (place.life, place.file, place.offset, place.born);
+                prop_assert_eq!((read.life, read.file, read.offset, read.born), here);
             } else {
                 prop_assert_eq!(read, place);
             }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use contract::{Secret, Secrets, Section};
+use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use crate::gtid::GtidSet;
@@ -47,8 +48,17 @@ pub(crate) struct Settings {
     pub(crate) server_id: u32,
     /// Said when the server holds more log that we have yet to read than this.
     pub(crate) retained_warn_mib: u64,
-    /// Where the first capture begins: behind these transactions; `None` = at the end of the log.
-    pub(crate) start: Option<GtidSet>,
+    /// Where the first capture begins; `None` = at the end of the log.
+    pub(crate) start: Option<StartAt>,
+}
+
+/// A place in the log that a person names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StartAt {
+    /// Behind these transactions.
+    Behind(GtidSet),
+    /// With the first transaction that was committed then or later.
+    Time(Timestamp),
 }
 
 /// Settings before the source's name is known.
@@ -117,19 +127,22 @@ pub(crate) fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<U
     })
 }
 
-/// Transactions behind which to begin; `Err` when what is given is none.
-fn start(section: &mut Section<'_>) -> Result<Option<GtidSet>, ()> {
+/// Where to begin; `Err` when what is given is no place.
+fn start(section: &mut Section<'_>) -> Result<Option<StartAt>, ()> {
     let (text, node) = (section.text("start"), section.get("start"));
     let (Some(text), Some(node)) = (text, node) else {
         return Ok(None);
     };
-    let set = GtidSet::parse(text);
-    if set.is_none() {
-        let found = format!("`{text}` is no set of transactions");
-        let hint = "SELECT @@GLOBAL.gtid_binlog_pos at MariaDB, @@GLOBAL.gtid_executed at MySQL";
+    let set = GtidSet::parse(text).map(StartAt::Behind);
+    let time = || text.parse().ok().map(StartAt::Time);
+    let start = set.or_else(time);
+    if start.is_none() {
+        let found = format!("`{text}` is no set of transactions and no time");
+        let hint = "a time as \"2026-01-31T08:00:00Z\"; or what is told by SELECT \
+                    @@GLOBAL.gtid_binlog_pos at MariaDB, @@GLOBAL.gtid_executed at MySQL";
         section.wrong("start", node, found, Some(hint.to_owned()));
     }
-    set.map(Some).ok_or(())
+    start.map(Some).ok_or(())
 }
 
 /// A client certificate: both files or none.

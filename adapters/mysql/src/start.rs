@@ -1,14 +1,15 @@
 //! Where to read on, and whether that is still the log we came from.
 
-use contract::{Resume, SourceError};
+use contract::{Position, Resume, SourceError};
 
 use crate::connect::{self, Connection, Flavour};
 use crate::errors::lost;
 use crate::feed::From;
 use crate::gtid::{Gtid, GtidSet};
+use crate::heads;
 use crate::place::{Place, file_number};
-use crate::server::{Log, Server};
-use crate::settings::Settings;
+use crate::server::{Log, LogFile, Server};
+use crate::settings::{Settings, StartAt};
 
 /// Where a stream begins.
 #[derive(Debug)]
@@ -47,8 +48,12 @@ pub(crate) async fn start(
     };
     let Some(after) = &from.after else {
         return match &settings.start {
-            Some(set) => Ok(behind(set)),
-            None => now(sql, &log).await,
+            Some(StartAt::Behind(set)) => Ok(behind(set)),
+            Some(StartAt::Time(time)) => {
+                let (name, place) = heads::at(settings, &log, *time).await?;
+                Ok(at(name, place))
+            }
+            None => now(settings, sql, &log).await,
         };
     };
     let checkpoint = Place::parse(after)?;
@@ -56,54 +61,19 @@ pub(crate) async fn start(
         .server
         .as_ref()
         .is_none_or(|known| *known == server.identity());
-    let file = log
-        .files
-        .iter()
-        .find(|file| file_number(&file.name).is_some_and(|(_, n)| n == checkpoint.file));
-    let here = file.filter(|file| same && file.bytes >= checkpoint.offset);
-    let inside = checkpoint.gtid.clone().filter(|_| after.seq > 0);
+    let here = file_of(settings, &log, &checkpoint, same).await?;
     let Some(before) = checkpoint.before.clone().filter(|_| has_gtids(server)) else {
-        // Without GTIDs a place means something in its own file only.
-        let Some(here) = here else {
-            return Err(lost(format!(
-                "open the binary log: file {} up to position {} is not there any more{}",
-                checkpoint.file,
-                checkpoint.offset,
-                if same {
-                    ""
-                } else {
-                    ", and this is another server"
-                }
-            )));
-        };
-        let offset = if after.seq > 0 {
-            return Err(lost(
-                "open the binary log: our checkpoint lies within a transaction, and the server has \
-                 no GTIDs to find its beginning by"
-                    .to_owned(),
-            ));
-        } else {
-            checkpoint.offset
-        };
-        return Ok(Start {
-            from: From::File {
-                name: here.name.clone(),
-                offset,
-            },
-            file: here.name.clone(),
-            place: checkpoint,
-            inside: None,
-            expected: None,
-        });
+        return by_file(settings, after, checkpoint, here, same).await;
     };
     let known = all(sql.flavour, &log.gtids)?;
     if !known.covers(&before) {
         return Err(lost(format!(
             "open the binary log: our checkpoint is behind transactions {before}, and the server \
              has only {known}: its log was deleted (RESET MASTER), it was restored to an earlier time, or \
-             it is another server"
+             it is another server, which never got the last of them"
         )));
     }
+    let inside = checkpoint.gtid.clone().filter(|_| after.seq > 0);
     let expected = here.map(|_| (checkpoint.file, checkpoint.offset));
     let place = if here.is_some() {
         checkpoint
@@ -114,6 +84,7 @@ pub(crate) async fn start(
             offset: 0,
             gtid: None,
             before: Some(before.clone()),
+            born: None,
         }
     };
     Ok(Start {
@@ -127,6 +98,97 @@ pub(crate) async fn start(
     })
 }
 
+/// The file that the checkpoint lies in, where this server has it.
+async fn file_of<'a>(
+    settings: &Settings,
+    log: &'a Log,
+    checkpoint: &Place,
+    same: bool,
+) -> Result<Option<&'a LogFile>, SourceError> {
+    let number = |file: &LogFile| file_number(&file.name).map(|(_, number)| number);
+    let named = log
+        .files
+        .iter()
+        .find(|file| number(file) == Some(checkpoint.file));
+    let anew = |what: String| {
+        Err(lost(format!(
+            "open the binary log: {what}: the log was deleted and begun anew (RESET MASTER), or the \
+             server was restored to an earlier time"
+        )))
+    };
+    let Some(file) = named else {
+        let newest = log.files.last().and_then(number);
+        if same && newest.is_some_and(|newest| newest < checkpoint.file) {
+            return anew(format!(
+                "our checkpoint is in file {}, and the newest one is {}",
+                checkpoint.file, log.file
+            ));
+        }
+        return Ok(None);
+    };
+    let is_ours = match checkpoint.born {
+        Some(born) => heads::read(settings, file).await? == born,
+        None => same,
+    };
+    if !is_ours {
+        if same {
+            return anew(format!("file {} is not the one that we read", file.name));
+        }
+        // Another server numbers its files as it likes.
+        return Ok(None);
+    }
+    if file.bytes < checkpoint.offset {
+        return anew(format!(
+            "file {} ends at {}, and our checkpoint is at {}",
+            file.name, file.bytes, checkpoint.offset
+        ));
+    }
+    Ok(Some(file))
+}
+
+/// Without GTIDs a place means something in its own file only.
+async fn by_file(
+    settings: &Settings,
+    after: &Position,
+    checkpoint: Place,
+    here: Option<&LogFile>,
+    same: bool,
+) -> Result<Start, SourceError> {
+    let Some(here) = here else {
+        return Err(lost(format!(
+            "open the binary log: file {} up to position {} is not there any more{}",
+            checkpoint.file,
+            checkpoint.offset,
+            if same {
+                ""
+            } else {
+                ", and this is another server"
+            }
+        )));
+    };
+    let mut place = checkpoint;
+    if after.seq > 0 {
+        // Within a transaction the place is where its first event ends.
+        place.offset = heads::begins(settings, here, place.offset).await?;
+        place.gtid = None;
+    }
+    Ok(at(here.name.clone(), place))
+}
+
+/// At a place in a file.
+fn at(file: String, place: Place) -> Start {
+    Start {
+        from: From::File {
+            name: file.clone(),
+            offset: place.offset,
+        },
+        file,
+        place,
+        inside: None,
+        expected: None,
+    }
+}
+
 /// Behind these transactions, wherever that is.
 fn behind(set: &GtidSet) -> Start {
     Start {
@@ -138,6 +200,7 @@ fn behind(set: &GtidSet) -> Start {
             offset: 0,
             gtid: None,
             before: Some(set.clone()),
+            born: None,
         },
         inside: None,
         expected: None,
@@ -145,12 +208,17 @@ fn behind(set: &GtidSet) -> Start {
 }
 
 /// At the end of the log, as it is now.
-async fn now(sql: &mut Connection, log: &Log) -> Result<Start, SourceError> {
+async fn now(settings: &Settings, sql: &mut Connection, log: &Log) -> Result<Start, SourceError> {
     let Some((_, number)) = file_number(&log.file) else {
         return Err(SourceError::Malformed(format!(
             "read the state of the log: \"{}\" is no name of a log file",
             log.file
         )));
+    };
+    let file = log.files.iter().find(|file| file.name == log.file);
+    let born = match file {
+        Some(file) => Some(heads::read(settings, file).await?),
+        None => None,
     };
     let before = match sql.flavour {
         // File and transactions are told by two statements: the transactions of that very place.
@@ -173,17 +241,9 @@ async fn now(sql: &mut Connection, log: &Log) -> Result<Start, SourceError> {
         offset: log.end,
         gtid: None,
         before,
+        born,
     };
-    Ok(Start {
-        from: From::File {
-            name: log.file.clone(),
-            offset: log.end,
-        },
-        file: log.file.clone(),
-        place,
-        inside: None,
-        expected: None,
-    })
+    Ok(at(log.file.clone(), place))
 }
 
 /// Whether the server numbers its transactions.

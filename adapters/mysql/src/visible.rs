@@ -59,6 +59,7 @@ impl Border {
             offset: self.offset,
             gtid: None,
             before: None,
+            born: None,
         }
         .at(epoch, 0)
     }
@@ -238,6 +239,7 @@ mod tests {
                 sequence: 9,
             }),
             before: crate::gtid::GtidSet::parse_maria("0-1-8"),
+            born: None,
         };
         let mark = border.at(1, 2);
         // The transaction that ends there, whose changes stand where its first event ends.

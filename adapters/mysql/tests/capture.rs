@@ -8,56 +8,12 @@
 )]
 
 mod common;
-
-use std::time::Duration;
+#[path = "common/told.rs"]
+mod told;
 
 use common::World;
-use contract::{ChangeBatch, ChangeStream, Op, Position, Resume, RowChange, SourceError, Value};
-use tokio::time::Instant;
-
-const DEADLINE: Duration = Duration::from_mins(1);
-
-async fn next(stream: &mut dyn ChangeStream) -> Result<ChangeBatch, SourceError> {
-    let next = tokio::time::timeout(DEADLINE, stream.next()).await;
-    next.expect("a batch comes")
-}
-
-/// So many changes, up to a border.
-async fn changes(stream: &mut dyn ChangeStream, count: usize) -> (Vec<RowChange>, Position) {
-    let deadline = Instant::now() + DEADLINE;
-    let mut all: Vec<RowChange> = Vec::new();
-    loop {
-        assert!(Instant::now() < deadline, "{} of {count} came", all.len());
-        let batch = next(stream).await.unwrap();
-        stream.acknowledge(&batch.end).await.unwrap();
-        all.extend(batch.changes);
-        if all.len() >= count && batch.end.seq == 0 {
-            assert_eq!(all.len(), count, "more changes than were made");
-            return (all, batch.end);
-        }
-    }
-}
-
-fn line(change: &RowChange) -> String {
-    let row = |row: &Option<Vec<Value>>| {
-        let cells = row.iter().flatten();
-        let cells: Vec<String> = cells
-            .map(|cell| cell.text().unwrap_or_else(|| cell.type_name().to_owned()))
-            .collect();
-        cells.join(",")
-    };
-    format!(
-        "{} {} {} | {}",
-        change.table().name,
-        change.op.name(),
-        row(&change.before),
-        row(&change.after)
-    )
-}
-
-fn lines(changes: &[RowChange]) -> Vec<String> {
-    changes.iter().map(line).collect()
-}
+use contract::{Op, SourceError};
+use told::{changes, go_on, lines, next};
 
 const ITEM: &str = "CREATE TABLE item (id INT PRIMARY KEY, sku VARCHAR(20), qty DECIMAL(19,4));
     CREATE TABLE other (id INT PRIMARY KEY, big VARCHAR(2000))";
@@ -101,26 +57,14 @@ async fn rows_come_in_commit_order_with_positions_to_go_on_from() {
     drop(stream);
     // From every place on, exactly the rest, captured or not.
     for (n, change) in told.iter().enumerate().take(told.len() - 1) {
-        let from = Resume {
-            epoch: 1,
-            after: Some(change.position.clone()),
-            server: server.clone(),
-            committed_at: None,
-        };
-        let mut stream = source.resume(&from).await.unwrap();
+        let mut stream = go_on(&*source, &change.position, server.clone()).await;
         let (rest, again) = changes(&mut *stream, told.len() - n - 1).await;
         assert_eq!(rest, told[n + 1..], "{n}");
         // Others write to the server's log, too.
         assert!(again >= end);
     }
     // And from the end, nothing of it.
-    let from = Resume {
-        epoch: 1,
-        after: Some(end),
-        server,
-        committed_at: None,
-    };
-    let mut stream = source.resume(&from).await.unwrap();
+    let mut stream = go_on(&*source, &end, server).await;
     world.run("INSERT INTO item VALUES (9, 'new', 0)").await;
     let (new, _) = changes(&mut *stream, 1).await;
     assert_eq!(lines(&new), ["item insert  | 9,new,0"]);
@@ -149,13 +93,7 @@ async fn a_transaction_larger_than_a_batch_comes_in_pieces_and_goes_on_inside() 
     let (count, at) = inside.expect("it comes in pieces");
     let server = stream.server();
     drop(stream);
-    let from = Resume {
-        epoch: 1,
-        after: Some(at),
-        server,
-        committed_at: None,
-    };
-    let mut stream = source.resume(&from).await.unwrap();
+    let mut stream = go_on(&*source, &at, server).await;
     let (rest, _) = changes(&mut *stream, 10_001 - count).await;
     assert_eq!(rest, told[count..]);
 }

@@ -23,6 +23,7 @@ pub(crate) struct RowsEvent {
     pub(crate) kind: RowsKind,
     /// The number in a table map before it.
     pub(crate) table_id: u64,
+    flags: u16,
     columns: usize,
     /// Which columns an image has, one bit each.
     before: Bytes,
@@ -36,6 +37,7 @@ pub(crate) struct RowsEvent {
 struct Head {
     kind: RowsKind,
     table_id: u64,
+    flags: u16,
     columns: usize,
     /// Bytes of the head, to the end of its first, and of its second list of columns.
     before: usize,
@@ -48,7 +50,7 @@ impl Head {
     fn read(kind: u8, body: &[u8], id_bytes: usize) -> Result<Self> {
         let mut input = Input(body);
         let table_id = input.little(id_bytes)?;
-        let _flags = input.u16()?;
+        let flags = input.u16()?;
         // The second version has room for more, whose length counts itself.
         if kind >= 30 {
             let more = usize::from(input.u16()?);
@@ -74,6 +76,7 @@ impl Head {
         Ok(Self {
             kind: rows,
             table_id,
+            flags,
             columns,
             before,
             after: body.len() - input.left(),
@@ -100,12 +103,28 @@ impl RowsEvent {
         Ok(Self {
             kind: head.kind,
             table_id: head.table_id,
+            flags: head.flags,
             columns: head.columns,
             before,
             after,
             partial: kind == PARTIAL_UPDATE,
             rows: Hidden(body.slice(head.after..)),
         })
+    }
+
+    /// Its rows have all their columns, as they were and as they are.
+    pub(crate) fn is_whole(&self) -> bool {
+        let whole = |there: &Bytes| count_of(there, self.columns) == self.columns;
+        match self.kind {
+            RowsKind::Write => whole(&self.after),
+            RowsKind::Update => whole(&self.before) && whole(&self.after),
+            RowsKind::Delete => whole(&self.before),
+        }
+    }
+
+    /// Foreign keys did their work: the session had not switched them off.
+    pub(crate) fn obeys_foreign_keys(&self) -> bool {
+        self.flags & 0x02 == 0
     }
 
     /// Belongs to no table: it only ends a statement. Its table is one of two numbers that no table
