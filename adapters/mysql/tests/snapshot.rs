@@ -199,6 +199,56 @@ async fn a_table_without_an_order_is_refused_and_says_what_to_add() {
     assert!(error.unwrap_err().to_string().contains("not exist"));
 }
 
+/// Read one after the other or at once: together they are the table, and no row is in two of them.
+#[tokio::test]
+async fn a_table_can_be_read_by_ranges_of_its_key() {
+    let world = World::new(
+        "CREATE TABLE one (id int PRIMARY KEY, n int);
+         INSERT INTO one SELECT CAST(seq AS SIGNED) * 3 - 700, seq FROM seq_1_to_500;
+         CREATE TABLE large (id bigint unsigned PRIMARY KEY, n int);
+         INSERT INTO large SELECT 18446744073709551615 - seq * 1000, seq FROM seq_1_to_500;
+         CREATE TABLE down (a smallint NOT NULL, b varchar(9) NOT NULL, n int, UNIQUE (a DESC, b));
+         INSERT INTO down SELECT seq % 9, seq, seq FROM seq_1_to_500;
+         CREATE TABLE words (id varchar(9) PRIMARY KEY, n int);
+         INSERT INTO words SELECT seq, seq FROM seq_1_to_500;
+         CREATE TABLE single (id int PRIMARY KEY, n int); INSERT INTO single VALUES (7, 1);
+         CREATE TABLE none (id int PRIMARY KEY, n int)",
+        &["one", "large", "down", "words", "single", "none"],
+    )
+    .await;
+    let source = world.source();
+    let mut reader = started(&*source).await;
+    for (name, ranges) in [
+        ("one", 4),
+        ("large", 4),
+        ("down", 4),
+        ("words", 0),
+        ("single", 0),
+        ("none", 0),
+    ] {
+        let table = named(&world, name);
+        let cursors = reader.ranges(&table, 4).await.unwrap();
+        assert_eq!(cursors.len(), ranges, "{name}");
+        let (mut seen, mut sizes) = (Vec::new(), Vec::new());
+        for cursor in cursors {
+            let before = seen.len();
+            let mut cursor = Some(cursor);
+            while let Some(at) = cursor {
+                // Each part by another reader.
+                let mut other = started(&*source).await;
+                let chunk = other.chunk(&table, Some(&at), limits(60)).await.unwrap();
+                seen.extend(chunk.rows.iter().map(|row| cell(row, "n")));
+                cursor = chunk.next;
+            }
+            sizes.push(seen.len() - before);
+        }
+        let all: BTreeSet<&String> = seen.iter().collect();
+        let expected = if ranges == 0 { 0 } else { 500 };
+        assert_eq!((seen.len(), all.len()), (expected, expected), "{name}");
+        assert!(sizes.iter().all(|size| *size > 50), "{name}: {sizes:?}");
+    }
+}
+
 /// A key keeps its name under another type or collation, but its rows stand in another order then, in
 /// which those that were never read may come before the last one that was.
 #[tokio::test]
