@@ -358,6 +358,15 @@ mod tests {
         }
     }
 
+    /// Where the catalogue may hide the key that the log has.
+    #[test]
+    fn only_mysql_is_asked_for_the_keys_it_made_itself() {
+        for rights in [Rights::Read, Rights::Write, Rights::Log] {
+            let asks = |flavour| session(flavour, rights).contains("/*!80030 , SESSION show_gipk");
+            assert!(asks(Flavour::MySql) && !asks(Flavour::MariaDb));
+        }
+    }
+
     /// A session of ours at a server whose own settings are others.
     #[tokio::test]
     async fn sessions_are_the_same_at_every_server() {

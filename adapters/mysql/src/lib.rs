@@ -18,6 +18,7 @@ mod fetch;
 mod gather;
 mod grants;
 mod gtid;
+mod index;
 mod key;
 mod known;
 mod life;

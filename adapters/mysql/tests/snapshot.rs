@@ -159,12 +159,14 @@ async fn a_table_without_an_order_is_refused_and_says_what_to_add() {
          CREATE TABLE hashed (a text NOT NULL, n int, UNIQUE (a));
          CREATE TABLE hidden (a int NOT NULL, b int NOT NULL, n int NOT NULL, UNIQUE (a, b),
            UNIQUE KEY u (n) IGNORED);
+         CREATE TABLE own (my_row_id bigint unsigned AUTO_INCREMENT INVISIBLE PRIMARY KEY, n int);
+         INSERT INTO own (n) SELECT seq FROM seq_1_to_30;
          INSERT INTO hidden SELECT seq, -seq, seq FROM seq_1_to_30;
          CREATE TABLE small (a int NOT NULL, b int NOT NULL, n int, UNIQUE (b, a), UNIQUE (a, b, n),
            UNIQUE `x``y` (a));
          INSERT INTO small SELECT seq, -seq, seq FROM seq_1_to_30",
         &[
-            "keyless", "nullable", "prefixed", "hashed", "hidden", "small",
+            "keyless", "nullable", "prefixed", "hashed", "hidden", "small", "own",
         ],
     )
     .await;
@@ -186,8 +188,9 @@ async fn a_table_without_an_order_is_refused_and_says_what_to_add() {
         };
         assert!(hint.contains(what), "{name}: {hint}");
     }
-    for name in ["small", "hidden"] {
+    for name in ["small", "hidden", "own"] {
         let rows = snapshot(&mut *reader, &named(&world, name), 7).await;
+        assert!(rows.iter().all(|row| row.key().is_some()), "{name}");
         assert_eq!(numbers(&rows).len(), 30, "{name}");
     }
     world
