@@ -20,6 +20,7 @@ mod gather;
 mod grants;
 mod gtid;
 mod heads;
+mod index;
 mod key;
 mod known;
 mod life;

@@ -12,7 +12,8 @@ use mysql_async::Value as Sent;
 use sha2::{Digest as _, Sha256};
 
 use crate::catalogue::Table;
-use crate::connect::{Connection, literal, name, table as named};
+use crate::connect::{Connection, literal, name};
+use crate::index::{Described, Index, described, indexes};
 use crate::key::Form;
 
 /// The order of a unique index.
@@ -33,23 +34,18 @@ pub(crate) struct Part {
     form: Form,
 }
 
+/// Where reading is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Behind the row of this key; none = at the beginning.
+    pub(crate) at: Option<Vec<String>>,
+    /// The range that is read: values of the first column, from this one on, up to the other.
+    from: Option<String>,
+    until: Option<String>,
+}
+
 /// A place as it is stored, with what says that it is one of this order.
-type Cursor = (String, Vec<String>);
-
-/// What else the server says of a column.
-struct Described {
-    column: String,
-    declared: String,
-    charset: Option<String>,
-    collation: Option<String>,
-}
-
-/// An index, as far as it is known.
-struct Index {
-    name: String,
-    columns: Vec<(String, bool)>,
-    usable: bool,
-}
+type Cursor = (String, Option<Vec<String>>, Option<String>, Option<String>);
 
 impl Order {
     /// The order of the primary key, else of the smallest unique index without nulls; `None` = there
@@ -105,10 +101,30 @@ impl Order {
         by.collect::<Vec<_>>().join(", ")
     }
 
+    /// The condition that a row is behind the place; empty = every row is, none = it is no place of
+    /// this order.
+    pub(crate) fn rest(&self, place: &Place) -> Option<String> {
+        let mut all = Vec::new();
+        for (sign, bound) in [(">=", &place.from), ("<", &place.until)] {
+            if let Some(bound) = bound {
+                let first = self.parts.first()?;
+                all.push(format!(
+                    "{} {sign} {}",
+                    name(&first.column),
+                    first.form.sql(bound)?
+                ));
+            }
+        }
+        if let Some(key) = &place.at {
+            all.push(format!("({})", self.behind(key)?));
+        }
+        Some(all.join(" AND "))
+    }
+
     /// Behind a key: `a > 1 OR (a = 1 AND b > 2)`, which the server reads as a range of the index; it
     /// does not do so with `(a, b) > (1, 2)`
     /// (<https://dev.mysql.com/doc/refman/8.4/en/row-constructor-optimization.html>).
-    pub(crate) fn behind(&self, key: &[String]) -> Option<String> {
+    fn behind(&self, key: &[String]) -> Option<String> {
         let mut before = String::new();
         let mut all = String::new();
         for (part, text) in self.parts.iter().zip(key) {
@@ -141,99 +157,60 @@ impl Order {
     /// Where reading goes on: at the first row, also where the cursor is of another table of this
     /// name, of another key or of the same one in another order. What is read again is told once
     /// all the same, and what was never read would not be missed by anyone.
-    pub(crate) fn place(&self, cursor: Option<&str>, table: &TableName) -> Option<Vec<String>> {
-        let cursor = cursor?;
+    pub(crate) fn place(&self, cursor: Option<&str>, table: &TableName) -> Place {
+        let Some(cursor) = cursor else {
+            return Place::default();
+        };
         let known = serde_json::from_str::<Cursor>(cursor).ok();
-        let known = known.filter(|(of, key)| *of == self.digest && self.behind(key).is_some());
-        if known.is_none() {
+        let known = known.filter(|(of, ..)| *of == self.digest);
+        let known = known.map(|(_, at, from, until)| Place { at, from, until });
+        let known = known.filter(|place| self.rest(place).is_some());
+        known.unwrap_or_else(|| {
             tracing::warn!(
                 stage = "snapshot",
                 table = %table,
                 "the table is another than when its snapshot began, or its key is another or stands in \
                  another order: it is read from its first row again"
             );
-        }
-        known.map(|(_, key)| key)
+            Place::default()
+        })
     }
 
     /// A place as the engine keeps it.
-    pub(crate) fn cursor(&self, key: Vec<String>) -> Result<String, serde_json::Error> {
-        let cursor: Cursor = (self.digest.clone(), key);
+    pub(crate) fn cursor(&self, place: Place) -> Result<String, serde_json::Error> {
+        let cursor: Cursor = (self.digest.clone(), place.at, place.from, place.until);
         serde_json::to_string(&cursor)
     }
-}
 
-/// The unique indexes of a table. Which columns the answer has differs from server to server.
-async fn indexes(
-    connection: &mut Connection,
-    table: &Table,
-    doing: &str,
-) -> Result<Vec<Index>, SourceError> {
-    let sql = format!("SHOW INDEX FROM {}", named(&table.name));
-    let rows: Vec<mysql_async::Row> = connection.rows(doing, &sql).await?;
-    // A hash tells rows apart and has no order; tables in memory are small enough to be sorted.
-    let is_memory = table.engine.eq_ignore_ascii_case("memory");
-    let mut found: Vec<Index> = Vec::new();
-    for row in rows {
-        let get = |column: &str| {
-            let cell = row.get_opt::<Option<String>, _>(column);
-            cell.and_then(Result::ok).flatten()
-        };
-        if get("Non_unique").as_deref() != Some("0") {
-            continue;
-        }
-        let index = get("Key_name").unwrap_or_default();
-        let column = get("Column_name");
-        let whole =
-            column.is_some() && get("Sub_part").is_none() && get("Null").as_deref() != Some("YES");
-        let ordered = is_memory || get("Index_type").as_deref() == Some("BTREE");
-        // Such an index may not be named in a statement.
-        let hidden =
-            get("Ignored").as_deref() == Some("YES") || get("Visible").as_deref() == Some("NO");
-        if found.last().is_none_or(|last| last.name != index) {
-            found.push(Index {
-                name: index,
-                columns: Vec::new(),
-                usable: true,
-            });
-        }
-        if let Some(last) = found.last_mut() {
-            last.usable &= whole && ordered && !hidden;
-            let descending = get("Collation").as_deref() == Some("D");
-            last.columns.push((column.unwrap_or_default(), descending));
-        }
+    /// The first column, where it holds whole numbers, which can be cut without a look at the rows.
+    pub(crate) fn numbers(&self) -> Option<&str> {
+        let first = self.parts.first()?;
+        (first.form == Form::Int).then_some(first.column.as_str())
     }
-    found.retain(|index| index.usable);
-    Ok(found)
+
+    /// Ranges between bounds, the lowest first.
+    pub(crate) fn ranges(&self, bounds: &[i128]) -> Result<Vec<String>, serde_json::Error> {
+        let bounds = || bounds.iter().map(|bound| Some(bound.to_string()));
+        let starts = std::iter::once(None).chain(bounds());
+        let ends = bounds().chain([None]);
+        let places = starts.zip(ends).map(|(from, until)| Place {
+            at: None,
+            from,
+            until,
+        });
+        places.map(|place| self.cursor(place)).collect()
+    }
 }
 
-async fn described(
-    connection: &mut Connection,
-    table: &TableName,
-    doing: &str,
-) -> Result<Vec<Described>, SourceError> {
-    type Row = (String, String, String, Option<String>, Option<String>);
-    let rows: Vec<Row> = connection
-        .rows(
-            doing,
-            &format!(
-                "SELECT TABLE_NAME, COLUMN_NAME, COLUMN_TYPE, CHARACTER_SET_NAME, COLLATION_NAME
-                   FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {}
-                  ORDER BY ORDINAL_POSITION",
-                literal(&table.schema),
-                literal(&table.name)
-            ),
-        )
-        .await?;
-    let ours = rows.into_iter().filter(|(of, ..)| *of == table.name);
-    Ok(ours
-        .map(|(_, column, declared, charset, collation)| Described {
-            column,
-            declared,
-            charset,
-            collation,
-        })
-        .collect())
+/// What cuts the numbers from one to another into about `parts` like parts.
+pub(crate) fn bounds(least: i128, most: i128, parts: usize) -> Vec<i128> {
+    let (Some(span), Ok(parts)) = (most.checked_sub(least), i128::try_from(parts)) else {
+        return Vec::new();
+    };
+    let cuts = (1..parts).filter_map(|n| Some(least + span.checked_mul(n)? / parts));
+    let mut cuts: Vec<i128> = cuts.filter(|cut| *cut > least).collect();
+    cuts.dedup();
+    cuts
 }
 
 /// The columns of an index; `None` when a value of one of them cannot travel back.
@@ -328,23 +305,56 @@ mod tests {
         let table = TableName::new("s", "t");
         let order = order(&[("a", Form::Int), ("b", Form::Decimal)]);
         let key = vec!["1".to_owned(), "2.5".to_owned()];
-        let cursor = order.cursor(key.clone()).unwrap();
-        assert_eq!(order.place(Some(&cursor), &table), Some(key));
-        assert_eq!(order.place(None, &table), None);
+        let at = |key| Place {
+            at: Some(key),
+            ..Place::default()
+        };
+        let cursor = order.cursor(at(key.clone())).unwrap();
+        assert_eq!(order.place(Some(&cursor), &table), at(key));
+        assert_eq!(order.place(None, &table), Place::default());
         let other = self::order(&[("a", Form::Int), ("c", Form::Decimal)]);
-        assert_eq!(other.place(Some(&cursor), &table), None);
+        assert_eq!(other.place(Some(&cursor), &table), Place::default());
         let digest = &order.digest;
         for broken in [
             "nonsense".to_owned(),
             r#"["1","2.5"]"#.to_owned(),
-            format!(r#"["{digest}",["1"]]"#),
-            format!(r#"["{digest}",["1","2.5","3"]]"#),
+            format!(r#"["{digest}",["1"],null,null]"#),
+            format!(r#"["{digest}",["1","2.5","3"],null,null]"#),
             // What is no number would be SQL.
-            format!(r#"["{digest}",["1 OR 1=1","2.5"]]"#),
-            format!(r#"["{digest}",["1","2.5.5"]]"#),
-            format!(r#"["{digest}",["","-"]]"#),
+            format!(r#"["{digest}",["1 OR 1=1","2.5"],null,null]"#),
+            format!(r#"["{digest}",["1","2.5.5"],null,null]"#),
+            format!(r#"["{digest}",["","-"],null,null]"#),
+            format!(r#"["{digest}",null,"1 OR 1=1",null]"#),
+            format!(r#"["{digest}",null,null,"x"]"#),
         ] {
-            assert_eq!(order.place(Some(&broken), &table), None, "{broken}");
+            let place = order.place(Some(&broken), &table);
+            assert_eq!(place, Place::default(), "{broken}");
         }
+    }
+
+    #[test]
+    fn ranges_leave_no_gap() {
+        let order = order(&[("a", Form::Int), ("b", Form::Decimal)]);
+        let table = TableName::new("s", "t");
+        let cursors = order.ranges(&[-5, 9]).unwrap();
+        let rest = |cursor: &String| order.rest(&order.place(Some(cursor), &table)).unwrap();
+        let rests: Vec<String> = cursors.iter().map(rest).collect();
+        assert_eq!(rests, ["`a` < -5", "`a` >= -5 AND `a` < 9", "`a` >= 9"]);
+        let place = Place {
+            at: Some(vec!["1".to_owned(), "2.5".to_owned()]),
+            ..order.place(Some(&cursors[1]), &table)
+        };
+        assert_eq!(
+            order.rest(&place).unwrap(),
+            "`a` >= -5 AND `a` < 9 AND ((`a` > 1) OR (`a` = 1 AND `b` > 2.5))"
+        );
+        assert_eq!(bounds(1, 101, 4), [26, 51, 76]);
+        assert_eq!(bounds(1, 2, 8), Vec::<i128>::new());
+        assert_eq!(bounds(5, 5, 3), Vec::<i128>::new());
+        assert_eq!(
+            bounds(0, i128::from(u64::MAX), 2),
+            [i128::from(u64::MAX / 2)]
+        );
+        assert_eq!(bounds(0, 9, 0), Vec::<i128>::new());
     }
 }

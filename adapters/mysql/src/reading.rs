@@ -10,7 +10,7 @@ use crate::charset::{Charsets, charset_of};
 use crate::column::{Column, Kind};
 use crate::connect::{self, Connection, name};
 use crate::errors::classify;
-use crate::order::Order;
+use crate::order::{Order, Place, bounds};
 use crate::values::Cell;
 
 /// How a table is read.
@@ -127,8 +127,8 @@ impl Reading {
         })
     }
 
-    /// The statement that reads on behind a key.
-    pub(crate) fn sql(&self, place: Option<&[String]>, rows_max: usize) -> Option<String> {
+    /// The statement that reads on from a place.
+    pub(crate) fn sql(&self, place: &Place, rows_max: usize) -> Option<String> {
         let columns = self.columns.iter().map(|column| {
             let zerofill = column.declared.contains("zerofill");
             let named = name(&column.name);
@@ -139,12 +139,10 @@ impl Reading {
             }
         });
         let columns: Vec<String> = columns.chain(self.order.extra()).collect();
-        let behind = match place {
-            None => String::new(),
-            Some(key) => format!(" WHERE {}", self.order.behind(key)?),
-        };
+        let rest = self.order.rest(place)?;
+        let only = if rest.is_empty() { "" } else { " WHERE " };
         Some(format!(
-            "SELECT {} FROM {} FORCE INDEX ({}){behind} ORDER BY {} LIMIT {rows_max}",
+            "SELECT {} FROM {} FORCE INDEX ({}){only}{rest} ORDER BY {} LIMIT {rows_max}",
             columns.join(", "),
             connect::table(&self.table),
             name(&self.order.index),
@@ -215,6 +213,36 @@ impl Reading {
         Ok((values.collect::<Result<_, _>>()?, key))
     }
 
+    /// Where about `parts` ranges of the table begin: by the least and the greatest number in its
+    /// index, which the server finds without reading along it.
+    pub(crate) async fn ranges(
+        &self,
+        connection: &mut Connection,
+        parts: usize,
+        doing: &str,
+    ) -> Result<Vec<String>, SourceError> {
+        let Some(column) = self.order.numbers() else {
+            return Ok(Vec::new());
+        };
+        let column = name(column);
+        let sql = format!(
+            "SELECT CAST(MIN({column}) AS CHAR), CAST(MAX({column}) AS CHAR) FROM {} FORCE INDEX ({})",
+            connect::table(&self.table),
+            name(&self.order.index)
+        );
+        let (least, most): (Option<String>, Option<String>) = connection.one(doing, &sql).await?;
+        let number = |text: Option<String>| text?.parse::<i128>().ok();
+        let Some((least, most)) = number(least).zip(number(most)) else {
+            return Ok(Vec::new());
+        };
+        let bounds = bounds(least, most, parts);
+        if bounds.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ranges = self.order.ranges(&bounds);
+        ranges.map_err(|error| SourceError::Malformed(format!("{doing}: {error}")))
+    }
+
     pub(crate) fn change(&self, row: Row) -> RowChange {
         RowChange {
             shape: Arc::clone(&self.shape),
@@ -266,7 +294,7 @@ mod tests {
                 .await
                 .unwrap();
             // The key of the thirtieth row.
-            let sql = reading.sql(None, 30).unwrap();
+            let sql = reading.sql(&Place::default(), 30).unwrap();
             let statement = fetch::prepare(&mut connection, &sql).await.unwrap();
             let cells = reading.cells(&statement.columns(), &every_charset(), "read");
             let Ok(cells) = cells else { panic!("{column}") };
@@ -276,7 +304,9 @@ mod tests {
                 Ok(false)
             });
             assert_eq!(rows.await.unwrap().taken, 30);
-            let sql = format!("EXPLAIN {}", reading.sql(Some(&key), 5).unwrap());
+            let mut place = Place::default();
+            place.at = Some(key);
+            let sql = format!("EXPLAIN {}", reading.sql(&place, 5).unwrap());
             let plans: Vec<mysql_async::Row> = connection.rows("explain", &sql).await.unwrap();
             let get = |name: &str| {
                 plans[0]

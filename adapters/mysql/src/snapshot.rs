@@ -19,6 +19,7 @@ use crate::charset::Charsets;
 use crate::connect::{self, Connection, Rights};
 use crate::fetch::{self, Fetching, Stop};
 use crate::life::Life;
+use crate::order::Place;
 use crate::reading::{Failed, Reading, failed};
 use crate::settings::Settings;
 use crate::values::{self, Cell, RAW};
@@ -48,8 +49,8 @@ pub(crate) struct TableReader {
 /// What was read of a table.
 struct Read {
     rows: Vec<RowChange>,
-    /// The last row's key, unless the table ends there.
-    next: Option<Vec<String>>,
+    /// Where it goes on, unless the table or its range ends there.
+    next: Option<Place>,
 }
 
 impl TableReader {
@@ -154,7 +155,7 @@ impl TableReader {
         for row in &mut rows {
             row.position = mark.clone();
         }
-        let cursor = |key| reading.order.cursor(key);
+        let cursor = |place| reading.order.cursor(place);
         let next = read.next.map(cursor).transpose().map_err(|error| {
             SourceError::Malformed(format!("read table {}: {error}", reading.table))
         })?;
@@ -171,7 +172,7 @@ impl TableReader {
         &mut self,
         connection: &mut Connection,
         reading: &Reading,
-        mut place: Option<Vec<String>>,
+        mut place: Place,
         limits: ChunkLimits,
         doing: &str,
     ) -> Result<(Read, Stop), Failed> {
@@ -182,7 +183,7 @@ impl TableReader {
         loop {
             let ask = fetching.ask();
             let before = (fetching.rows, fetching.bytes);
-            let sql = reading.sql(place.as_deref(), ask).ok_or_else(|| {
+            let sql = reading.sql(&place, ask).ok_or_else(|| {
                 SourceError::Malformed(format!("{doing}: its cursor is unreadable"))
             })?;
             let prepared = fetch::prepare(connection, &sql).await;
@@ -197,7 +198,7 @@ impl TableReader {
                 let change = reading.change(cells);
                 fetching.count(change.bytes());
                 rows.push(change);
-                place = Some(key);
+                place.at = Some(key);
                 Ok(fetching.full())
             });
             let given = match given.await {
@@ -212,7 +213,7 @@ impl TableReader {
             let whole = given.stop == Stop::Whole && given.came == given.taken;
             let ended = whole && given.came < ask;
             if ended || fetching.full() {
-                let next = place.filter(|_| !ended);
+                let next = (!ended).then_some(place);
                 return Ok((Read { rows, next }, given.stop));
             }
         }
@@ -221,6 +222,21 @@ impl TableReader {
 
 #[async_trait]
 impl SnapshotReader for TableReader {
+    /// By whole numbers, where the order begins with some: other keys have no middle that could be
+    /// told without reading them, and are one range.
+    async fn ranges(
+        &mut self,
+        table: &TableName,
+        parts: usize,
+    ) -> Result<Vec<String>, SourceError> {
+        let doing = format!("read the bounds of {table}");
+        let mut connection = self.connection().await?;
+        let reading = Reading::of(&mut connection, &self.tables, table).await?;
+        let ranges = reading.ranges(&mut connection, parts, &doing).await?;
+        self.connection = Some(connection);
+        Ok(ranges)
+    }
+
     /// Waits until all that stands in the log now is visible. The stream began at an end of the log
     /// no later than this one, and tells nothing of before: a commit that was in the log then, and not
     /// yet in the engine, would be told by neither. It takes no longer than a commit does, and

@@ -20,6 +20,7 @@ const TABLES: &str = r"
     CREATE TABLE by_index (x int NOT NULL, y int NOT NULL, z int, p varchar(20) NOT NULL,
         UNIQUE (x, y), UNIQUE (z), UNIQUE (p(3)));
     CREATE TABLE keyless (x int);
+    CREATE TABLE own_key (my_row_id bigint unsigned AUTO_INCREMENT INVISIBLE PRIMARY KEY, x int);
     CREATE TABLE KeyLess (x int, y int, PRIMARY KEY (y, x));
     CREATE TABLE `Odd ``Name` (`Col 1` int PRIMARY KEY);
     CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY HASH (id) PARTITIONS 2;
@@ -53,6 +54,7 @@ async fn tables_are_listed_with_columns_and_keys() {
             "every",
             "keyless",
             "old",
+            "own_key",
             "pair",
             "parts",
             "versioned"
@@ -70,6 +72,8 @@ async fn tables_are_listed_with_columns_and_keys() {
         "nulls and parts identify nothing"
     );
     assert!(key("keyless").is_empty());
+    // As MySQL makes one for tables that have none.
+    assert_eq!(key("own_key"), ["my_row_id"]);
     assert_eq!(key("KeyLess"), ["y", "x"]);
     assert_eq!(key("Odd `Name"), ["Col 1"]);
     let wanted = [

@@ -252,7 +252,6 @@ fn a_log_tells_its_transactions() {
                 for (set, flag) in [
                     (gtid.is_standalone(), " standalone"),
                     (gtid.is_prepared_xa(), " prepared"),
-                    (gtid.is_completed_xa(), " completed"),
                 ] {
                     flags.push_str(if set { flag } else { "" });
                 }

@@ -126,11 +126,6 @@ impl MariadbGtid {
     pub(crate) fn is_prepared_xa(&self) -> bool {
         self.flags & Self::PREPARED_XA != 0
     }
-
-    /// It commits or rolls back an XA transaction that was prepared before.
-    pub(crate) fn is_completed_xa(&self) -> bool {
-        self.flags & Self::COMPLETED_XA != 0
-    }
 }
 
 /// The last transaction of each domain and server (<https://mariadb.com/kb/en/gtid_list_event/>).

@@ -144,12 +144,12 @@ impl RowsEvent {
         layout: &Layout,
         doing: &str,
     ) -> std::result::Result<RowsReader, SourceError> {
-        let trouble = if layout.cells.len() != self.columns {
+        let trouble = if layout.cells.len() == self.columns {
+            self.rows.0.is_empty().then(no_cells)
+        } else {
             Some(malformed(
                 "rows with another number of columns than their table",
             ))
-        } else {
-            self.rows.0.is_empty().then(no_cells)
         };
         if let Some(why) = trouble {
             return Err(why.at(&format!("{doing}, table {}", layout.table)));
