@@ -1,6 +1,7 @@
 //! What must be right before the database can be captured.
 
 mod server;
+mod silent;
 
 use std::time::Duration;
 
@@ -187,6 +188,7 @@ impl Looking<'_> {
         }
         self.key(&table, captured, &part);
         self.kind(&table, &part);
+        self.silent(connection, &table, &part).await?;
         if let Some(log) = log {
             self.logged(&table, log, &part);
         }

@@ -111,6 +111,8 @@ pub(crate) struct LogStream {
     epoch: u32,
     life: Life,
     committed_at: Option<Timestamp>,
+    /// Why it ends, once what came before it is told.
+    failed: Option<SourceError>,
 }
 
 pub(crate) async fn open(
@@ -169,6 +171,7 @@ pub(crate) async fn open(
         epoch: from.epoch,
         life: life.clone(),
         committed_at: from.committed_at,
+        failed: None,
     })
 }
 
@@ -221,9 +224,8 @@ impl LogStream {
     }
 }
 
-#[async_trait]
-impl ChangeStream for LogStream {
-    async fn next(&mut self) -> Result<ChangeBatch, SourceError> {
+impl LogStream {
+    async fn batch(&mut self) -> Result<ChangeBatch, SourceError> {
         let mut turns = 0_u32;
         loop {
             self.learn().await?;
@@ -273,6 +275,26 @@ impl ChangeStream for LogStream {
                 }
                 Err(_) => {}
             }
+        }
+    }
+}
+
+#[async_trait]
+impl ChangeStream for LogStream {
+    async fn next(&mut self) -> Result<ChangeBatch, SourceError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        match self.batch().await {
+            Ok(batch) => Ok(batch),
+            // What was complete before it is told first: else it never would be.
+            Err(error) => match self.gather.take_whole() {
+                Some(batch) => {
+                    self.failed = Some(error);
+                    Ok(self.told(batch))
+                }
+                None => Err(error),
+            },
         }
     }
 
