@@ -27,14 +27,13 @@ use self::xa::Prepared;
 use crate::binlog::event::{Format, decode};
 use crate::binlog::payload::PayloadEvents;
 use crate::binlog::raw::Raw;
-use crate::binlog::table_map::TableEvent;
 use crate::cascade::Cascades;
 use crate::charset::Charsets;
 use crate::connect::{self, Connection, Rights};
 use crate::feed::Feed;
 use crate::gather::Gather;
 use crate::gtid::GtidSet;
-use crate::known::Known;
+use crate::known::{Described, Known};
 use crate::life::Life;
 use crate::look::{self, Reached};
 use crate::place::Place;
@@ -95,7 +94,7 @@ pub(crate) struct LogStream {
     /// They are to be read again.
     cascades_changed: bool,
     /// Described by the log, waiting for the catalogue's answer.
-    pending: Option<(TableEvent, CapturedTable, String)>,
+    pending: Option<Described>,
     standing: Standing,
     /// The file that is read, and where the newest event ended.
     file: String,
