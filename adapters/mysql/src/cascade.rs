@@ -24,6 +24,9 @@ pub(crate) struct Rule {
     pub(crate) columns: Vec<String>,
     pub(crate) on_delete: bool,
     pub(crate) on_update: bool,
+    /// Its name, and its rules in SQL.
+    pub(crate) name: String,
+    pub(crate) words: String,
 }
 
 /// What a change of a table's rows does to captured tables.
@@ -162,13 +165,18 @@ pub(crate) async fn rules(
                 rule.columns.push(column);
                 continue;
             }
-            last = constraint;
+            last.clone_from(&constraint);
+            let words = [("DELETE", &delete), ("UPDATE", &update)].into_iter();
+            let words = words.filter(|(_, rule)| changes(rule));
+            let words: Vec<String> = words.map(|(on, rule)| format!("ON {on} {rule}")).collect();
             all.push(Rule {
                 table: TableName::new(schema, name),
                 parent: TableName::new(parent_schema, parent),
                 columns: vec![column],
                 on_delete: changes(&delete),
                 on_update: changes(&update),
+                name: constraint,
+                words: words.join(" "),
             });
         }
     }
@@ -186,6 +194,8 @@ mod tests {
             columns: vec!["id".to_owned()],
             on_delete,
             on_update,
+            name: String::new(),
+            words: String::new(),
         }
     }
 

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use contract::{CapturedTable, SourceError, TableShape};
+use contract::{CapturedTable, SourceError, TableName, TableShape};
 
 use crate::binlog::described::refine;
 use crate::binlog::layout::Layout;
@@ -17,7 +17,7 @@ use crate::catalogue::Table;
 use crate::charset::Charsets;
 use crate::charset::tables::{Tables, questions};
 use crate::column::Kind;
-use crate::connect::Connection;
+use crate::connect::{Connection, literal};
 
 /// A captured table that the log has described.
 #[derive(Debug, Clone)]
@@ -28,6 +28,17 @@ pub(crate) struct Known {
     pub(crate) shape: Arc<TableShape>,
     /// Its columns' names are those of the catalogue, as it is today.
     pub(crate) of_today: bool,
+}
+
+/// A captured table that the log has described and we have not looked up yet.
+#[derive(Debug)]
+pub(crate) struct Described {
+    pub(crate) event: TableEvent,
+    pub(crate) captured: CapturedTable,
+    /// When its rows were written, in seconds since 1970.
+    pub(crate) second: u32,
+    /// What is being read, for errors.
+    pub(crate) doing: String,
 }
 
 /// What came of a description.
@@ -45,10 +56,14 @@ pub(crate) enum Learnt {
 pub(crate) async fn learn(
     sql: &mut Connection,
     charsets: &mut Charsets,
-    captured: &CapturedTable,
-    event: &TableEvent,
-    doing: &str,
+    described: &Described,
 ) -> Result<Learnt, SourceError> {
+    let Described {
+        event,
+        captured,
+        second,
+        doing,
+    } = described;
     let map = event.map(doing)?;
     let today = Table::read(sql, &captured.table).await?;
     if today.as_ref().is_some_and(|table| table.versioned) {
@@ -72,7 +87,19 @@ pub(crate) async fn learn(
             refine(&mut columns, today);
             (columns, false)
         }
-        (None, Some(today)) => (today.columns.clone(), true),
+        (None, Some(today)) => {
+            if made(sql, &captured.table)
+                .await?
+                .is_some_and(|made| made > i64::from(*second))
+            {
+                return Ok(Learnt::Unclear(format!(
+                    "table {} was changed after these rows were written, and the log does not say \
+                     what its columns were called (binlog_row_metadata is not FULL)",
+                    captured.table
+                )));
+            }
+            (today.columns.clone(), true)
+        }
         (None, None) => {
             return Ok(Learnt::Unclear(format!(
                 "table {} does not exist any more, and the log does not say what its columns were \
@@ -97,6 +124,21 @@ pub(crate) async fn learn(
         }),
         of_today,
     }))
+}
+
+/// When the table was made or changed last, where the server knows.
+async fn made(sql: &mut Connection, table: &TableName) -> Result<Option<i64>, SourceError> {
+    let (schema, name) = (literal(&table.schema), literal(&table.name));
+    let made: Option<(Option<i64>,)> = sql
+        .row(
+            "read when the table was made",
+            &format!(
+                "SELECT UNIX_TIMESTAMP(CREATE_TIME) FROM information_schema.TABLES
+                  WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = {name}"
+            ),
+        )
+        .await?;
+    Ok(made.and_then(|(made,)| made))
 }
 
 /// A table that has changed is not told; anything else ends the stream.

@@ -25,6 +25,7 @@ mod gtid_tests;
 mod input;
 mod jsonb;
 mod jsonb_scalar;
+pub(crate) mod kept;
 pub(crate) mod layout;
 mod lex;
 pub(crate) mod metadata;

@@ -6,6 +6,7 @@
 
 use super::ddl;
 use super::gtid::Xid;
+use super::kept::{self, Kept};
 use super::lex::{Mode, Token, Tokens};
 use super::query::Query;
 use crate::charset::Charsets;
@@ -77,15 +78,8 @@ pub(crate) fn of(query: &Query, charsets: &Charsets) -> Statement {
         b"ROLLBACK" => return Statement::Rollback,
         _ => {}
     }
-    let mode = Mode {
-        ansi_quotes: query.has_ansi_quotes(),
-        no_escapes: query.has_no_escapes(),
-    };
-    let decoded = match query.collation.map(|collation| charsets.decoder(collation)) {
-        Some(Ok(decoder)) => decoder.decode(&query.text.0),
-        Some(Err(_)) => None,
-        None => String::from_utf8(query.text.0.to_vec()).ok(),
-    };
+    let mode = mode(query);
+    let decoded = decoded(query, charsets);
     match decoded {
         Some(text) => read(&text, &query.schema, mode),
         // A text in a character set that is not known may have a quotation mark inside a character,
@@ -95,6 +89,28 @@ pub(crate) fn of(query: &Query, charsets: &Charsets) -> Statement {
             other => other,
         },
     }
+}
+
+fn mode(query: &Query) -> Mode {
+    Mode {
+        ansi_quotes: query.has_ansi_quotes(),
+        no_escapes: query.has_no_escapes(),
+    }
+}
+
+fn decoded(query: &Query, charsets: &Charsets) -> Option<String> {
+    match query.collation.map(|collation| charsets.decoder(collation)) {
+        Some(Ok(decoder)) => decoder.decode(&query.text.0),
+        Some(Err(_)) => None,
+        None => String::from_utf8(query.text.0.to_vec()).ok(),
+    }
+}
+
+/// What a statement that makes, changes, renames or drops tables does to their rows.
+pub(crate) fn kept(query: &Query, charsets: &Charsets) -> Kept {
+    let text = decoded(query, charsets)
+        .unwrap_or_else(|| String::from_utf8_lossy(&query.text.0).into_owned());
+    kept::of(Words::new(&text, &query.schema, mode(query)))
 }
 
 fn read(text: &str, schema: &str, mode: Mode) -> Statement {
@@ -115,7 +131,7 @@ pub(super) struct Words<'a> {
 }
 
 impl<'a> Words<'a> {
-    fn new(text: &'a str, schema: &'a str, mode: Mode) -> Self {
+    pub(super) fn new(text: &'a str, schema: &'a str, mode: Mode) -> Self {
         let mut tokens = Tokens::new(text, mode);
         let next = tokens.next();
         Self {

@@ -1,6 +1,7 @@
 //! What must be right before the database can be captured.
 
 mod server;
+mod silent;
 
 use std::time::Duration;
 
@@ -189,6 +190,7 @@ impl Looking<'_> {
         let order = Order::read(connection, &table).await?;
         self.key(&table, captured, order.is_some(), &part);
         self.kind(&table, &part);
+        self.silent(connection, &table, &part).await?;
         if let Some(log) = log {
             self.logged(&table, log, &part);
         }

@@ -36,18 +36,18 @@ impl LogStream {
     /// `pending` stays until the answer is there.
     async fn learn_table(&mut self) -> Result<(), SourceError> {
         let mut sql = self.sql().await?;
-        let Some((event, captured, doing)) = &self.pending else {
+        let Some(described) = &self.pending else {
             return Ok(());
         };
-        let learnt = known::learn(&mut sql, &mut self.charsets, captured, event, doing).await;
+        let learnt = known::learn(&mut sql, &mut self.charsets, described).await;
         let learnt = match learnt {
             Err(SourceError::Disconnected(_)) => {
                 sql = connect::connect(&self.settings, Rights::Read).await?;
-                known::learn(&mut sql, &mut self.charsets, captured, event, doing).await?
+                known::learn(&mut sql, &mut self.charsets, described).await?
             }
             other => other?,
         };
-        let table = &captured.table;
+        let (event, table) = (&described.event, &described.captured.table);
         let captured = self.captured(&table.schema, &table.name).is_some();
         match learnt {
             Learnt::Known(known) => {

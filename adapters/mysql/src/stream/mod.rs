@@ -27,14 +27,13 @@ use self::xa::Prepared;
 use crate::binlog::event::{Format, decode};
 use crate::binlog::payload::PayloadEvents;
 use crate::binlog::raw::Raw;
-use crate::binlog::table_map::TableEvent;
 use crate::cascade::Cascades;
 use crate::charset::Charsets;
 use crate::connect::{self, Connection, Rights};
 use crate::feed::Feed;
 use crate::gather::Gather;
 use crate::gtid::GtidSet;
-use crate::known::Known;
+use crate::known::{Described, Known};
 use crate::life::Life;
 use crate::look::{self, Reached};
 use crate::place::Place;
@@ -95,7 +94,7 @@ pub(crate) struct LogStream {
     /// They are to be read again.
     cascades_changed: bool,
     /// Described by the log, waiting for the catalogue's answer.
-    pending: Option<(TableEvent, CapturedTable, String)>,
+    pending: Option<Described>,
     standing: Standing,
     /// The file that is read, and where the newest event ended.
     file: String,
@@ -111,6 +110,8 @@ pub(crate) struct LogStream {
     epoch: u32,
     life: Life,
     committed_at: Option<Timestamp>,
+    /// Why it ends, once what came before it is told.
+    failed: Option<SourceError>,
 }
 
 pub(crate) async fn open(
@@ -169,6 +170,7 @@ pub(crate) async fn open(
         epoch: from.epoch,
         life: life.clone(),
         committed_at: from.committed_at,
+        failed: None,
     })
 }
 
@@ -221,9 +223,8 @@ impl LogStream {
     }
 }
 
-#[async_trait]
-impl ChangeStream for LogStream {
-    async fn next(&mut self) -> Result<ChangeBatch, SourceError> {
+impl LogStream {
+    async fn batch(&mut self) -> Result<ChangeBatch, SourceError> {
         let mut turns = 0_u32;
         loop {
             self.learn().await?;
@@ -273,6 +274,26 @@ impl ChangeStream for LogStream {
                 }
                 Err(_) => {}
             }
+        }
+    }
+}
+
+#[async_trait]
+impl ChangeStream for LogStream {
+    async fn next(&mut self) -> Result<ChangeBatch, SourceError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        match self.batch().await {
+            Ok(batch) => Ok(batch),
+            // What was complete before it is told first: else it never would be.
+            Err(error) => match self.gather.take_whole() {
+                Some(batch) => {
+                    self.failed = Some(error);
+                    Ok(self.told(batch))
+                }
+                None => Err(error),
+            },
         }
     }
 

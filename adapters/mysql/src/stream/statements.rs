@@ -5,6 +5,7 @@ use std::sync::Arc;
 use contract::{Op, RowChange, SourceError, TableName};
 
 use super::{LogStream, Watched, malformed};
+use crate::binlog::kept::Kept;
 use crate::binlog::query::Query;
 use crate::binlog::raw::Raw;
 use crate::binlog::statement::{self, Concerned, Name, Statement, XaVerb};
@@ -30,7 +31,8 @@ impl LogStream {
             Statement::Xa { verb, xid } => self.xa(verb, xid.as_ref()),
             Statement::Truncate(concerned) => self.truncate(&concerned),
             Statement::Ddl(concerned) => {
-                self.ddl(&concerned);
+                let kept = statement::kept(query, &self.charsets);
+                self.ddl(&concerned, &kept);
                 self.alone()
             }
             Statement::Dml { verb, table } => self.dml(&verb, table.as_ref()),
@@ -90,7 +92,7 @@ impl LogStream {
         .collect()
     }
 
-    fn ddl(&mut self, concerned: &Concerned) {
+    fn ddl(&mut self, concerned: &Concerned, kept: &Kept) {
         let tables = self.concerned(concerned);
         // Foreign keys come with the tables that have them.
         let parents = match concerned {
@@ -111,9 +113,31 @@ impl LogStream {
             if known.is_some_and(|known| known.of_today) {
                 let why = "its columns were changed, and the log does not say their names \
                            (binlog_row_metadata is not FULL)";
+                self.unclear(std::slice::from_ref(&table), why);
+            }
+            if self.differs(&table, kept) {
+                let why = "it was changed, renamed or dropped by a statement that may have left it other \
+                           rows, and these are not in the log";
                 self.unclear(&[table], why);
             }
         }
+    }
+
+    /// Whether cells of the table that matter are others, or its rows are.
+    fn differs(&self, table: &TableName, kept: &Kept) -> bool {
+        let columns = match kept {
+            Kept::All => return false,
+            Kept::Nothing => return true,
+            Kept::But(columns) => columns,
+        };
+        let captured = self.captured(&table.schema, &table.name);
+        captured.is_none_or(|captured| {
+            let reads = |name: &String| {
+                let mut known = captured.columns.iter().chain(&captured.key);
+                known.any(|known| known.eq_ignore_ascii_case(name))
+            };
+            captured.columns.is_empty() || columns.iter().any(reads)
+        })
     }
 
     fn truncate(&mut self, concerned: &Concerned) -> Result<(), SourceError> {

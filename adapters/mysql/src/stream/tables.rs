@@ -10,7 +10,7 @@ use super::{LOOK_AGAIN, LogStream, MEANT, Watched, malformed};
 use crate::binlog::raw::Raw;
 use crate::binlog::rows::{RowsEvent, RowsKind};
 use crate::binlog::table_map::TableEvent;
-use crate::known::Known;
+use crate::known::{Described, Known};
 
 impl LogStream {
     pub(super) fn captured(&self, schema: &str, table: &str) -> Option<&CapturedTable> {
@@ -48,7 +48,14 @@ impl LogStream {
             })
         });
         match captured {
-            Some(captured) => self.pending = Some((map, captured, raw.doing())),
+            Some(captured) => {
+                self.pending = Some(Described {
+                    event: map,
+                    captured,
+                    second: raw.header.timestamp,
+                    doing: raw.doing(),
+                });
+            }
             None if deletes => {
                 let table = TableName::new(map.schema, map.table);
                 self.maps.insert(map.id, Watched::Parent(table));

@@ -92,11 +92,11 @@ pub async fn error(stream: &mut dyn ChangeStream) -> SourceError {
 pub async fn untold(stream: &mut dyn ChangeStream, table: &str) -> String {
     let deadline = Instant::now() + DEADLINE;
     loop {
-        next(stream).await.unwrap();
         let found = stream.untold().iter().find(|one| one.table.name == table);
         if let Some(found) = found {
             return found.what.clone();
         }
+        next(stream).await.unwrap();
         assert!(Instant::now() < deadline, "{table} is not named");
     }
 }
