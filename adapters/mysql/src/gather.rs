@@ -233,7 +233,9 @@ impl Gather {
 
     /// The log was told up to here.
     pub(crate) fn reach(&mut self, end: &Place) {
-        let border = end.at(self.epoch, 0);
+        // One place has one text: what is stored of it sorts by the place, not by what else we know.
+        let told = self.told.as_ref().filter(|told| end.is_at(told));
+        let border = told.cloned().unwrap_or_else(|| end.at(self.epoch, 0));
         if self.border.as_ref().is_none_or(|known| *known < border) {
             self.border = Some(border);
         }

@@ -100,6 +100,15 @@ impl Place {
         LogPos::try_new(text).expect("a place is a valid position")
     }
 
+    /// Whether this is the border that a position is, whatever else the two know of it.
+    pub(crate) fn is_at(&self, position: &Position) -> bool {
+        let border = position.seq == 0;
+        border
+            && Self::parse(position).is_ok_and(|at| {
+                (at.life, at.file, at.offset) == (self.life, self.file, self.offset)
+            })
+    }
+
     /// From a stored position.
     ///
     /// # Errors

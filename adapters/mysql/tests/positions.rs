@@ -12,9 +12,10 @@ mod common;
 mod told;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::{World, number, text};
-use contract::{Position, RowChange, Source, SourceError};
+use contract::{LogPos, Position, RowChange, Source, SourceError};
 use harness::mariadb::{MariadbOptions, MariadbServer};
 use told::{changes, error, go_on, lines, next, resumed};
 
@@ -108,6 +109,29 @@ async fn it_goes_on_behind_any_row_of_a_large_compressed_transaction() {
         .setting("log_bin_compress=ON")
         .setting("log_bin_compress_min_len=10");
     goes_on_inside(&World::with(options, ITEM, &["item"]).await).await;
+}
+
+/// What is known of a place, beside where it is, may change between two runs. Positions are compared by
+/// their texts: the one that is stored must never seem to be behind.
+#[tokio::test]
+async fn a_place_is_never_told_in_other_words() {
+    let world = World::new(ITEM, &["item"]).await;
+    let source = world.source();
+    world.run("INSERT INTO item VALUES (1, 'a', 1)").await;
+    let (at, server) = now(&*source).await;
+    let (less, _) = at.pos.as_str().rsplit_once(",,").unwrap();
+    let bare = Position::border(at.epoch, LogPos::try_new(less).unwrap());
+    let mut stream = go_on(&*source, &bare, server).await;
+    // As long as nothing happens the server says only that it is quiet.
+    let quiet = tokio::time::timeout(Duration::from_secs(7), stream.next()).await;
+    if let Ok(batch) = quiet {
+        let end = batch.unwrap().end;
+        assert!(end.to_string() >= bare.to_string(), "{end} behind {bare}");
+    }
+    world.run("INSERT INTO item VALUES (2, 'b', 2)").await;
+    let (all, end) = changes(&mut *stream, 1).await;
+    assert!(all[0].position.to_string() > bare.to_string());
+    assert!(end.to_string() > all[0].position.to_string());
 }
 
 #[tokio::test]
