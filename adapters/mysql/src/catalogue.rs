@@ -5,7 +5,7 @@
 //! at MariaDB 10.11; MySQL: <https://bugs.mysql.com/bug.php?id=88791> shows one), and invisible ones.
 //! Only the times of a table with system versioning may be in the log and not in the catalogue.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use contract::{CapturedTable, SourceError, TableName};
 
@@ -83,8 +83,7 @@ pub(crate) async fn read(
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let collations = collations(connection).await?;
-    let mut columns = columns(connection, tables, &collations).await?;
+    let mut columns = columns(connection, tables).await?;
     let mut keys = keys(connection, tables).await?;
     // Names are compared without case there, and ordered by no rule of ours.
     let exactly = |table: &TableName| tables.is_empty() || tables.contains(table);
@@ -128,24 +127,33 @@ fn wanted(tables: &[TableName]) -> String {
     format!("({})", all.join(" OR "))
 }
 
-/// The numbers of collations, by name. MariaDB lists those that several character sets share once,
-/// without a number, and in full elsewhere.
-async fn collations(connection: &mut Connection) -> Result<HashMap<String, u16>, SourceError> {
+/// The numbers of these collations, by name. MariaDB lists those that several character sets share
+/// once, without a number, and in full elsewhere.
+async fn collations(
+    connection: &mut Connection,
+    names: &BTreeSet<&str>,
+) -> Result<HashMap<String, u16>, SourceError> {
     let doing = "read collations";
-    let plain = "SELECT COLLATION_NAME, ID FROM information_schema.COLLATIONS WHERE ID IS NOT NULL";
-    let mut rows: Vec<(String, u64)> = connection.rows(doing, plain).await?;
-    let shared: Vec<(u64,)> = connection
-        .rows(
-            doing,
-            "SELECT COUNT(*) FROM information_schema.COLUMNS
-              WHERE TABLE_SCHEMA = 'information_schema' AND COLUMN_NAME = 'FULL_COLLATION_NAME'
-                AND TABLE_NAME = 'COLLATION_CHARACTER_SET_APPLICABILITY'",
-        )
-        .await?;
-    if shared.first().is_some_and(|(count,)| *count > 0) {
-        let full = "SELECT FULL_COLLATION_NAME, ID FROM
-                    information_schema.COLLATION_CHARACTER_SET_APPLICABILITY WHERE ID IS NOT NULL";
-        rows.extend(connection.rows::<(String, u64)>(doing, full).await?);
+    if names.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let list: Vec<String> = names.iter().map(|name| connect::literal(name)).collect();
+    let list = list.join(", ");
+    let plain = format!(
+        "SELECT COLLATION_NAME, ID FROM information_schema.COLLATIONS
+          WHERE ID IS NOT NULL AND COLLATION_NAME IN ({list})"
+    );
+    let mut rows: Vec<(String, u64)> = connection.rows(doing, &plain).await?;
+    let lists_shared = "SELECT COUNT(*) FROM information_schema.COLUMNS
+          WHERE TABLE_SCHEMA = 'information_schema' AND COLUMN_NAME = 'FULL_COLLATION_NAME'
+            AND TABLE_NAME = 'COLLATION_CHARACTER_SET_APPLICABILITY'";
+    if rows.len() < names.len() && connection.one::<u64>(doing, lists_shared).await? > 0 {
+        let full = format!(
+            "SELECT FULL_COLLATION_NAME, ID FROM
+             information_schema.COLLATION_CHARACTER_SET_APPLICABILITY
+              WHERE ID IS NOT NULL AND FULL_COLLATION_NAME IN ({list})"
+        );
+        rows.extend(connection.rows::<(String, u64)>(doing, &full).await?);
     }
     rows.into_iter()
         .map(|(name, id)| match u16::try_from(id) {
@@ -162,7 +170,6 @@ type Columns = HashMap<TableName, (Vec<Column>, Vec<String>)>;
 async fn columns(
     connection: &mut Connection,
     tables: &[TableName],
-    collations: &HashMap<String, u16>,
 ) -> Result<Columns, SourceError> {
     type Row = (
         String,
@@ -186,6 +193,8 @@ async fn columns(
             ),
         )
         .await?;
+    let named = rows.iter().filter_map(|row| row.5.as_deref());
+    let collations = collations(connection, &named.collect()).await?;
     let mut found = Columns::new();
     for (schema, table, name, data_type, declared, collation, nullable, extra) in rows {
         let table = TableName::new(schema, table);

@@ -213,6 +213,25 @@ async fn a_chunk_holds_one_large_row_at_most_beside_what_fits() {
     }
 }
 
+/// A row of many packets, larger than what the server takes from a client today.
+#[tokio::test]
+async fn a_row_may_be_larger_than_a_packet() {
+    let options = MariadbOptions::default().setting("max_allowed_packet=67108864");
+    let world = World::with(
+        options,
+        "CREATE TABLE t (id int PRIMARY KEY, note longtext) ENGINE = InnoDB;
+         INSERT INTO t VALUES (1, REPEAT('0123456789', 4000000)), (2, 'small');
+         SET GLOBAL max_allowed_packet = 1048576",
+        &["t"],
+    )
+    .await;
+    let source = world.source_with(&[("database", common::text(&world.name))]);
+    let mut reader = started(&*source).await;
+    let rows = snapshot(&mut *reader, &named(&world, "t"), 10).await;
+    let lengths: Vec<usize> = rows.iter().map(|row| cell(row, "note").len()).collect();
+    assert_eq!(lengths, [40_000_000, 5]);
+}
+
 /// The server ends connections that are silent for long, and restarts.
 #[tokio::test]
 async fn a_connection_that_was_ended_meanwhile_is_replaced() {
