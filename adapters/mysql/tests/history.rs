@@ -98,13 +98,13 @@ impl Chance {
             false => write!(sql, "BEGIN"),
         };
         let mut savepoints = 0;
-        for _ in 0..=self.below(5) {
+        for _ in 0..=self.below(9) {
             let _ = match self.below(6) {
                 0 if !xa => {
                     savepoints += 1;
                     write!(sql, "; SAVEPOINT s{savepoints}")
                 }
-                1 if savepoints > 0 => {
+                1 | 2 if savepoints > 0 => {
                     savepoints = 1 + self.below(savepoints);
                     write!(sql, "; ROLLBACK TO s{savepoints}")
                 }
