@@ -2,8 +2,10 @@
 //!
 //! InnoDB deletes and changes the rows that refer to a row itself, below the log: what `ON DELETE
 //! CASCADE`, `ON UPDATE CASCADE` and `SET NULL` do is not in it
-//! (<https://dev.mysql.com/doc/refman/8.4/en/innodb-and-mysql-replication.html>). What is in it is
-//! the row that was referred to: when that one goes, the tables behind it are read again.
+//! (<https://mariadb.com/docs/server/ha-and-performance/standard-replication/replication-and-foreign-keys>).
+//! What is in it is the row that was referred to: when that one goes, the tables behind it are read
+//! again. MySQL does it above the log since 9.6, unless it is told not to
+//! (<https://dev.mysql.com/doc/refman/9.7/en/replication-features-foreign-keys.html>).
 
 use std::collections::HashMap;
 
@@ -127,6 +129,11 @@ pub(crate) async fn rules(
         String,
         String,
     );
+    let asked = "SHOW GLOBAL VARIABLES LIKE 'innodb_native_foreign_keys'";
+    let native: Option<(String, String)> = sql.row("read server settings", asked).await?;
+    if native.is_some_and(|(_, value)| value.eq_ignore_ascii_case("OFF")) {
+        return Ok(Vec::new());
+    }
     let mut all: Vec<Rule> = Vec::new();
     for table in tables {
         let (schema, name) = (

@@ -46,8 +46,8 @@ const STORY: &str = "INSERT INTO item VALUES (1, 'a', 10);
     UPDATE item SET qty = 5 WHERE id = 3; DELETE FROM item WHERE id = 1";
 const TOLD: [&str; 5] = [
     "insert id=1 name=a qty=10",
-    "insert id=2 name=b price=1.50 qty=20",
-    "insert id=3 title=c price=2.50 qty=18446744073709551615",
+    "insert id=2 name=b price=1.5 qty=20",
+    "insert id=3 title=c price=2.5 qty=18446744073709551615",
     "update label=c id=3 qty=5",
     "delete label=a id=1 qty=10",
 ];

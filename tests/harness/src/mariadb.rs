@@ -178,6 +178,25 @@ impl MariadbServer {
         }
     }
 
+    /// Stops the server in order, as an administrator does.
+    ///
+    /// # Panics
+    /// When it does not stop.
+    pub async fn shut_down(&mut self) {
+        self.run("SHUTDOWN").await;
+        let Some(mut process) = self.process.take() else {
+            return;
+        };
+        let deadline = Instant::now() + START_MAX;
+        while process.try_wait().unwrap().is_none() {
+            if Instant::now() > deadline {
+                let _ = process.kill();
+                panic!("MariaDB does not stop:\n{}", self.log());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Starts a stopped server again on the same port and data.
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "the server is running");

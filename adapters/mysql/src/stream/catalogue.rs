@@ -4,14 +4,31 @@
 //! connection is put back only when the answer is there, and else another one is opened.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use contract::{SourceError, TableName};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{LOOK_AGAIN, LOOK_EVERY, LogStream, Watched};
 use crate::cascade::Cascades;
 use crate::connect::{self, Connection, Rights};
 use crate::known::{self, Learnt};
+
+/// A question that is not answered for so long is given up, and the connection with it: the server's
+/// own limit on statements is of no use where the network is silent.
+const ASK_MAX: Duration = Duration::from_secs(20);
+
+/// Waits for answers no longer than that.
+pub(super) async fn in_time<T>(
+    work: impl Future<Output = Result<T, SourceError>>,
+) -> Result<T, SourceError> {
+    timeout(ASK_MAX, work).await.unwrap_or_else(|_| {
+        Err(SourceError::Disconnected(format!(
+            "read the catalogue: no answer within {} s",
+            ASK_MAX.as_secs()
+        )))
+    })
+}
 
 impl LogStream {
     async fn sql(&mut self) -> Result<Connection, SourceError> {
@@ -24,10 +41,10 @@ impl LogStream {
     /// Asks what is to be asked before the log goes on.
     pub(super) async fn learn(&mut self) -> Result<(), SourceError> {
         if self.cascades_changed {
-            self.learn_cascades().await?;
+            in_time(self.learn_cascades()).await?;
         }
         if self.pending.is_some() {
-            self.learn_table().await?;
+            in_time(self.learn_table()).await?;
         }
         Ok(())
     }
@@ -97,6 +114,10 @@ impl LogStream {
 
     /// Looks whether the captured tables are there.
     pub(super) async fn look(&mut self) -> Result<(), SourceError> {
+        in_time(self.look_now()).await
+    }
+
+    async fn look_now(&mut self) -> Result<(), SourceError> {
         let mut sql = self.sql().await?;
         let again = match self.standing.look(&mut sql, &self.tables).await {
             Err(SourceError::Disconnected(_)) => {

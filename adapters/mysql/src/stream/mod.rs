@@ -20,7 +20,7 @@ use contract::{
     CapturedTable, ChangeBatch, ChangeStream, Position, Resume, SourceError, TableName, Untold,
 };
 use jiff::Timestamp;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use self::groups::Group;
 use self::xa::Prepared;
@@ -122,12 +122,21 @@ pub(crate) async fn open(
     life: &Life,
 ) -> Result<LogStream, SourceError> {
     let mut sql = connect::connect(settings, Rights::Read).await?;
-    let server = Server::read(&mut sql).await?;
-    let start = start::start(settings, &mut sql, &server, from).await?;
     let mut standing = Standing::default();
-    standing.look(&mut sql, tables).await?;
     let names: Vec<TableName> = tables.iter().map(|one| one.table.clone()).collect();
-    let cascades = Cascades::read(&mut sql, &names).await?;
+    let asking = async {
+        let server = Server::read(&mut sql).await?;
+        standing.look(&mut sql, tables).await?;
+        Ok((server, Cascades::read(&mut sql, &names).await?))
+    };
+    let (server, cascades) = catalogue::in_time(asking).await?;
+    let starting = start::start(settings, &mut sql, &server, from);
+    let start = timeout(FIRST_MAX, starting).await.unwrap_or_else(|_| {
+        Err(SourceError::Disconnected(format!(
+            "open the binary log: the place in it was not found within {} s",
+            FIRST_MAX.as_secs()
+        )))
+    })?;
     let feed = Feed::open(settings, &start.from).await?;
     let mut gather = Gather::new(from.epoch, from.after.clone(), start.inside);
     if from.after.is_none() {
