@@ -14,6 +14,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::print_stdout,
+    clippy::disallowed_methods,
     clippy::cast_precision_loss,
     unreachable_pub,
     missing_docs,
