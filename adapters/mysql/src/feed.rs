@@ -4,20 +4,21 @@
 //! The library that reads the connection unpacks some events itself and takes them on trust: in a
 //! task, a panic of its is an error of ours.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use contract::SourceError;
 use futures_util::StreamExt as _;
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{BinlogStreamRequest, GnoInterval, Sid};
+use mysql_async::{BinlogStreamRequest, Sid};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::binlog::raw::{Header, Raw};
 use crate::connect::{self, Connection, Flavour, Rights};
 use crate::errors::classify;
-use crate::gtid::GtidSet;
+use crate::gtid::{GtidSet, MysqlSource};
 use crate::settings::Settings;
 
 /// When so many bytes wait, nothing more is read. One event may exceed it.
@@ -67,7 +68,7 @@ impl Feed {
             .await;
         set.map_err(|error| classify(doing, &error))?;
         let opening = async {
-            let request = request(settings, from);
+            let request = request(settings, from)?;
             let Connection { conn, .. } = connection;
             let stream = conn.get_binlog_stream(request).await;
             stream.map_err(|error| classify(doing, &error))
@@ -139,22 +140,36 @@ fn session(flavour: Flavour, from: &From) -> String {
     sql
 }
 
-fn request<'a>(settings: &Settings, from: &'a From) -> BinlogStreamRequest<'a> {
+fn request<'a>(
+    settings: &Settings,
+    from: &'a From,
+) -> Result<BinlogStreamRequest<'a>, SourceError> {
     let request = BinlogStreamRequest::new(settings.server_id);
-    match from {
+    Ok(match from {
         From::After(GtidSet::Maria(_)) => request.with_pos(4),
         From::After(GtidSet::Mysql(sources)) => {
-            let all = sources.iter().map(|(source, intervals)| {
-                let intervals = intervals.iter();
-                // The end of an interval is not part of it.
-                let intervals =
-                    intervals.map(|(from, to)| GnoInterval::new(*from, to.saturating_add(1)));
-                Sid::new(source.uuid).with_intervals(intervals.collect())
-            });
+            let all = sources
+                .iter()
+                .map(|(source, intervals)| sid(source, intervals));
+            let all = all.collect::<Result<Vec<_>, _>>()?;
             request.with_pos(4).with_gtid().with_gtid_set(all)
         }
         From::File { name, offset } => request.with_filename(name.as_bytes()).with_pos(*offset),
+    })
+}
+
+/// The transactions of one origin, by the text that the server itself has for them: it is the only way
+/// to give the library a tag.
+fn sid(source: &MysqlSource, intervals: &[(u64, u64)]) -> Result<Sid<'static>, SourceError> {
+    let mut text = source.to_string();
+    for (from, to) in intervals {
+        let _ = write!(text, ":{from}-{to}");
     }
+    text.parse().map_err(|_| {
+        SourceError::Malformed(format!(
+            "open the binary log: {text} is no set of transactions"
+        ))
+    })
 }
 
 async fn run(
@@ -166,12 +181,12 @@ async fn run(
     while let Some(event) = stream.next().await {
         let event = event.map_err(|error| classify(doing, &error))?;
         let header = event.header();
-        // What stands inside a compressed transaction, the library hands over as well: we unpack it
-        // ourselves.
-        if header.log_pos() == 0
-            && header.flags_raw() & ARTIFICIAL == 0
-            && header.event_type_raw() != ROTATE
-        {
+        // What stands inside a compressed transaction, the library hands over as well, and knows it by
+        // this alone: we unpack it ourselves. A place in the log is no sign of the others: MariaDB
+        // writes none into rows since 11.4
+        // (<https://mariadb.com/docs/server/ha-and-performance/standard-replication/replication-and-binary-log-system-variables>,
+        // `binlog_legacy_event_pos`).
+        if !event.footer().get_checksum_enabled() {
             continue;
         }
         let header = Header {
@@ -197,5 +212,22 @@ async fn run(
     Ok(())
 }
 
-const ARTIFICIAL: u16 = 0x20;
-const ROTATE: u8 = 4;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without its tag a set would name other transactions, which the server would then not send.
+    #[test]
+    fn a_server_is_asked_for_what_is_behind_each_tag() {
+        let text = "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5:7,\
+                    3e11fa47-71ca-11e1-9e33-c80aa9429562:app:1-100";
+        let Some(GtidSet::Mysql(sources)) = GtidSet::parse_mysql(text) else {
+            panic!("{text}");
+        };
+        let asked: Vec<String> = sources
+            .iter()
+            .map(|(source, intervals)| sid(source, intervals).unwrap().to_string())
+            .collect();
+        assert_eq!(asked.join(","), text);
+    }
+}
