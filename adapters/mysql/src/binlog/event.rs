@@ -93,7 +93,11 @@ fn event(raw: &Raw, format: &Format) -> Result<Event> {
             input.end()?;
             Event::Commit { xid }
         }
-        19 => Event::TableMap(TableEvent::read(&body, format.table_id_bytes(kind))?),
+        19 => Event::TableMap(TableEvent::read(
+            &body,
+            format.table_id_bytes(kind),
+            format.of_mariadb,
+        )?),
         23..=25 | 30..=32 | 39 => {
             Event::Rows(RowsEvent::read(kind, &body, format.table_id_bytes(kind))?)
         }

@@ -51,6 +51,8 @@ impl FormatDescription {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Format {
     pub(super) checksum: Checksum,
+    /// Written by MariaDB, and not by MySQL.
+    pub(super) of_mariadb: bool,
     fixed_lengths: Bytes,
 }
 
@@ -59,6 +61,7 @@ impl Format {
     pub(crate) fn new() -> Self {
         Self {
             checksum: Checksum::Unknown,
+            of_mariadb: false,
             fixed_lengths: Bytes::new(),
         }
     }
@@ -66,6 +69,7 @@ impl Format {
     /// From now on as this description says.
     pub(crate) fn learn(&mut self, description: &FormatDescription) {
         self.checksum = description.checksum;
+        self.of_mariadb = description.server_version.contains("MariaDB");
         self.fixed_lengths = description.fixed_lengths.clone();
     }
 
@@ -74,6 +78,7 @@ impl Format {
     pub(crate) fn inside_payload(&self) -> Self {
         Self {
             checksum: Checksum::Never,
+            of_mariadb: self.of_mariadb,
             fixed_lengths: self.fixed_lengths.clone(),
         }
     }

@@ -14,7 +14,6 @@ const TIME: u8 = 11;
 const DATETIME: u8 = 12;
 const TIMESTAMP: u8 = 7;
 const DECIMAL: u8 = 246;
-const VAR_STRING: u8 = 253;
 
 /// Appends the text of a value.
 pub(super) fn scalar(kind: u8, input: &mut Input<'_>, out: &mut String) -> Result<()> {
@@ -133,7 +132,6 @@ fn own(kind: u8, bytes: &[u8], out: &mut String) -> Result<()> {
             moment(kind, packed, out);
             Ok(())
         }
-        VAR_STRING => quoted(bytes, out),
         _ => quoted(
             format!("base64:type{kind}:{}", base64(bytes)).as_bytes(),
             out,
@@ -253,7 +251,8 @@ mod tests {
         assert_eq!(opaque(DATE, &(day << 41).to_le_bytes()), "\"2015-01-15\"");
         let time = -(clock * 0x100_0000 + 1);
         assert_eq!(opaque(TIME, &time.to_le_bytes()), "\"-23:24:25.000001\"");
-        assert_eq!(opaque(VAR_STRING, b"ab"), "\"ab\"");
+        // Bytes, which need not be a text.
+        assert_eq!(opaque(253, b"ab"), "\"base64:type253:YWI=\"");
         assert_eq!(opaque(252, b"abcd"), "\"base64:type252:YWJjZA==\"");
         let lines = opaque(252, &[0; 58]);
         assert_eq!(

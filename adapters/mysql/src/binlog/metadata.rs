@@ -26,7 +26,11 @@ pub(crate) struct Metadata {
 
 impl Metadata {
     /// Fields of (number, length, bytes) to the end.
-    pub(super) fn read(mut input: Input<'_>, columns: &[StoredColumn]) -> Result<Self> {
+    pub(super) fn read(
+        mut input: Input<'_>,
+        columns: &[StoredColumn],
+        of_mariadb: bool,
+    ) -> Result<Self> {
         let mut read = Self {
             labels: vec![None; columns.len()],
             ..Self::default()
@@ -35,16 +39,31 @@ impl Metadata {
             let number = input.u8()?;
             let length = input.packed_length()?;
             let mut field = Input(input.take(length)?);
-            read.field(number, &mut field, columns)?;
+            read.field(number, &mut field, columns, of_mariadb)?;
         }
         Ok(read)
     }
 
-    fn field(&mut self, number: u8, field: &mut Input<'_>, columns: &[StoredColumn]) -> Result<()> {
+    fn field(
+        &mut self,
+        number: u8,
+        field: &mut Input<'_>,
+        columns: &[StoredColumn],
+        of_mariadb: bool,
+    ) -> Result<()> {
+        // MariaDB counts geometry among the texts, MySQL does not.
+        let texts = if of_mariadb {
+            Stored::has_collation
+        } else {
+            is_text
+        };
         match number {
             1 => self.unsigned = Some(signs(field.rest(), columns)),
             2 => self.collations = Some(default_collations(field, columns, texts)?),
-            3 => self.collations = Some(each_collation(field, columns)?),
+            3 => {
+                let of: Vec<usize> = places(columns, texts);
+                self.collations = Some(one_each(field, columns.len(), &of)?);
+            }
             4 => {
                 let names = (0..columns.len())
                     .map(|_| {
@@ -107,8 +126,8 @@ impl Metadata {
     }
 }
 
-fn texts(stored: Stored) -> bool {
-    stored.has_collation()
+fn is_text(stored: Stored) -> bool {
+    stored.has_collation() && !matches!(stored, Stored::Geometry(_))
 }
 
 fn labelled(stored: Stored) -> bool {
@@ -129,29 +148,18 @@ fn high_bit(bits: &[u8], at: usize) -> bool {
         .is_some_and(|byte| byte << (at % 8) & 0x80 != 0)
 }
 
-/// One bit for each column of a number. Years, which are never negative, have one as well; some
-/// versions of MySQL leave them out, which shows where a year would be negative.
+/// One bit for each column of a number. Years have one as well, and are never negative: MariaDB says
+/// so, MySQL does not.
 fn signs(bits: &[u8], columns: &[StoredColumn]) -> Vec<bool> {
-    let read = |with_years: bool| {
-        let mut next = 0;
-        let signs = columns.iter().map(|column| {
-            let is_year = column.stored == Stored::Year;
-            if !column.stored.has_sign() || is_year && !with_years {
-                return is_year;
-            }
-            next += 1;
-            high_bit(bits, next - 1)
-        });
-        signs.collect::<Vec<_>>()
-    };
-    let signs = read(true);
-    let negative =
-        |(column, unsigned): (&StoredColumn, &bool)| column.stored == Stored::Year && !unsigned;
-    if columns.iter().zip(&signs).any(negative) {
-        read(false)
-    } else {
-        signs
-    }
+    let mut next = 0;
+    let signs = columns.iter().map(|column| {
+        if !column.stored.has_sign() {
+            return false;
+        }
+        next += 1;
+        column.stored == Stored::Year || high_bit(bits, next - 1)
+    });
+    signs.collect()
 }
 
 /// One for most, and pairs of (which of them, another one) for the others.
@@ -176,25 +184,6 @@ fn default_collations(
         }
     }
     Ok(all)
-}
-
-/// One for each. Whether columns of geometry count is seen by how many there are: some servers have
-/// them in the list.
-fn each_collation(field: &mut Input<'_>, columns: &[StoredColumn]) -> Result<Vec<Option<u16>>> {
-    let of = places(columns, texts);
-    let mut probe = *field;
-    let mut count = 0;
-    while !probe.is_empty() {
-        collation(&mut probe)?;
-        count += 1;
-    }
-    if count == of.len() {
-        return one_each(field, columns.len(), &of);
-    }
-    let plain = places(columns, |stored| {
-        texts(stored) && !matches!(stored, Stored::Geometry(_))
-    });
-    one_each(field, columns.len(), &plain)
 }
 
 fn one_each(field: &mut Input<'_>, columns: usize, of: &[usize]) -> Result<Vec<Option<u16>>> {
@@ -233,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn years_are_counted_among_the_signs_or_not() {
+    fn years_have_a_sign_that_says_nothing() {
         let columns = columns(&[
             Stored::Long,
             Stored::Year,
@@ -241,8 +230,8 @@ mod tests {
             Stored::Date,
             Stored::Tiny,
         ]);
-        // With a bit for the year, and without.
-        for bits in [0b0101_0000, 0b0010_0000] {
+        // As MariaDB writes it, and as MySQL.
+        for bits in [0b0101_0000, 0b0001_0000] {
             assert_eq!(
                 signs(&[bits], &columns),
                 [false, true, false, false, true],
@@ -259,14 +248,18 @@ mod tests {
             Stored::VarChar(10),
             Stored::Blob(2),
         ]);
-        let read = |field: &[u8]| Metadata::read(Input(field), &columns).map(|m| m.collations);
+        let by = |of_mariadb: bool, field: &[u8]| {
+            Metadata::read(Input(field), &columns, of_mariadb).map(|read| read.collations)
+        };
         let all = vec![None, Some(63), Some(45), Some(8)];
+        let read = |field: &[u8]| by(true, field);
         assert_eq!(read(&[3, 3, 63, 45, 8]), Ok(Some(all.clone())));
         // One for most, and exceptions.
         assert_eq!(read(&[2, 5, 45, 0, 63, 2, 8]), Ok(Some(all)));
-        // A server that leaves geometry out.
+        // MySQL leaves geometry out.
         let plain = vec![None, None, Some(45), Some(8)];
-        assert_eq!(read(&[3, 2, 45, 8]), Ok(Some(plain)));
+        assert_eq!(by(false, &[3, 2, 45, 8]), Ok(Some(plain.clone())));
+        assert_eq!(by(false, &[2, 3, 45, 1, 8]), Ok(Some(plain)));
         assert!(read(&[3, 1, 45]).is_err());
         assert!(read(&[3, 5, 45, 8, 8, 8, 8]).is_err());
         assert!(read(&[2, 3, 45, 3, 8]).is_err());
@@ -278,7 +271,7 @@ mod tests {
     #[test]
     fn keys_and_labels_of_columns_that_are_not_there_are_refused() {
         let columns = columns(&[Stored::Long, Stored::Enum(1)]);
-        let read = |field: &[u8]| Metadata::read(Input(field), &columns);
+        let read = |field: &[u8]| Metadata::read(Input(field), &columns, true);
         assert_eq!(read(&[8, 1, 1]).unwrap().key, Some(vec![(1, 0)]));
         assert_eq!(
             read(&[9, 4, 1, 10, 0, 0]).unwrap().key,

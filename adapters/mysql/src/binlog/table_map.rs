@@ -22,12 +22,13 @@ pub(crate) struct TableEvent {
     pub(crate) id: u64,
     pub(crate) schema: String,
     pub(crate) table: String,
+    of_mariadb: bool,
     /// All that comes behind the names.
     rest: Hidden,
 }
 
 impl TableEvent {
-    pub(super) fn read(body: &Bytes, id_bytes: usize) -> Result<Self> {
+    pub(super) fn read(body: &Bytes, id_bytes: usize, of_mariadb: bool) -> Result<Self> {
         let mut input = Input(body);
         let id = input.little(id_bytes)?;
         let _flags = input.u16()?;
@@ -37,6 +38,7 @@ impl TableEvent {
             id,
             schema,
             table,
+            of_mariadb,
             rest: Hidden(body.slice(body.len() - input.left()..)),
         })
     }
@@ -88,7 +90,7 @@ impl TableMap {
             })
             .collect::<Result<Vec<_>>>()?;
         measures.end()?;
-        let metadata = Metadata::read(input, &columns)?;
+        let metadata = Metadata::read(input, &columns, event.of_mariadb)?;
         Ok(Self {
             id: event.id,
             schema: event.schema.clone(),
