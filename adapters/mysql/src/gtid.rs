@@ -257,8 +257,32 @@ impl GtidSet {
         Some(Self::Mysql(set))
     }
 
+    /// The newest transaction of each domain, or of each server.
+    pub(crate) fn newest(&self) -> Vec<Gtid> {
+        match self {
+            Self::Maria(domains) => {
+                let all = domains.iter();
+                all.map(|(domain, (server, sequence))| Gtid::Maria {
+                    domain: *domain,
+                    server: *server,
+                    sequence: *sequence,
+                })
+                .collect()
+            }
+            Self::Mysql(sources) => {
+                let all = sources.iter();
+                all.filter_map(|(source, intervals)| {
+                    Some(Gtid::Mysql {
+                        source: source.clone(),
+                        number: intervals.last()?.1,
+                    })
+                })
+                .collect()
+            }
+        }
+    }
+
     /// Whether the transaction is in it.
-    #[cfg(test)]
     pub(crate) fn contains(&self, gtid: &Gtid) -> bool {
         match (self, gtid) {
             (

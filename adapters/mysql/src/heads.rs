@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 
 use crate::binlog::event::{Event, Format, decode};
+use crate::binlog::gtid::MysqlGtid;
 use crate::binlog::raw::Raw;
 use crate::errors::lost;
 use crate::feed::{Feed, From};
@@ -53,6 +54,7 @@ impl Reader {
                 gtid: None,
                 before: None,
                 born: None,
+                last: None,
             },
             name: file.name.clone(),
         })
@@ -136,6 +138,77 @@ pub(crate) async fn read(settings: &Settings, file: &LogFile) -> Result<Born, So
             return Ok(born);
         }
     }
+}
+
+/// Which transactions came before a file.
+async fn list(settings: &Settings, file: &LogFile) -> Result<Option<GtidSet>, SourceError> {
+    let mut reader = Reader::open(settings, file).await?;
+    loop {
+        let (event, raw) = reader.next().await?;
+        let begins = matches!(event, Event::MariadbGtid(_) | Event::MysqlGtid(_));
+        if begins || reader.place.before.is_some() {
+            return Ok(reader.place.before);
+        }
+        reader.pass(&event, &raw)?;
+    }
+}
+
+/// When the newest transactions of a set were made, as [`Place::last`] has it: those of them that the
+/// log still has. One of each domain, or of each server.
+pub(crate) async fn made(
+    settings: &Settings,
+    log: &Log,
+    set: &GtidSet,
+) -> Result<Vec<u32>, SourceError> {
+    // The newest file that does not have all of them before it. Halving the files each time.
+    let mut files = log.files.as_slice();
+    let mut found = None;
+    while let Some(middle) = files.get(files.len() / 2) {
+        let before = list(settings, middle).await?;
+        let (older, newer) = files.split_at(files.len() / 2);
+        if before.as_ref().is_some_and(|before| before.covers(set)) {
+            files = older;
+        } else {
+            found = Some((middle, before));
+            files = newer.get(1..).unwrap_or_default();
+        }
+    }
+    let Some((file, before)) = found else {
+        return Ok(Vec::new());
+    };
+    let mut wanted = set.newest();
+    wanted.retain(|gtid| !before.as_ref().is_some_and(|before| before.contains(gtid)));
+    let end = (number(&log.file)?, log.end);
+    let mut reader = Reader::open(settings, file).await?;
+    let (mut seconds, mut next) = (Vec::new(), false);
+    while (!wanted.is_empty() || next) && (reader.place.file, reader.place.offset) < end {
+        let (event, raw) = reader.next().await?;
+        if std::mem::take(&mut next) {
+            seconds.push(raw.header.timestamp);
+        }
+        let gtid = match &event {
+            Event::MariadbGtid(gtid) => Some(Gtid::from(gtid.place)),
+            Event::MysqlGtid(gtid) => gtid.gtid.as_ref().map(Gtid::from),
+            _ => None,
+        };
+        if let Some(gtid) = gtid
+            && wanted.contains(&gtid)
+        {
+            wanted.retain(|one| *one != gtid);
+            match &event {
+                Event::MysqlGtid(gtid) => seconds.extend(made_second(gtid)),
+                _ => next = true,
+            }
+        }
+        reader.pass(&event, &raw)?;
+    }
+    Ok(seconds)
+}
+
+/// When a transaction of MySQL was committed first, which every server hands on. At MariaDB it is the
+/// time of the first event behind its GTID: the others have it from there.
+pub(crate) fn made_second(gtid: &MysqlGtid) -> Option<u32> {
+    u32::try_from(gtid.committed_at? / 1_000_000).ok()
 }
 
 /// Where the event of a file begins that ends at `end`.

@@ -2,7 +2,7 @@
 //!
 //! `life:file:offset,,gtid,,set,,born`: the number of the file and a place in it; the id of the
 //! transaction there, empty at a border; all transactions before it; and when and by which server the
-//! file was begun. The middle two are missing where the server has no GTIDs, and where the set is
+//! file was begun, and when the newest of those transactions was made. The middle two are missing where the server has no GTIDs, and where the set is
 //! longer than a position may be: such a position means something at this server only. Another
 //! server, or another life of the same one's files, numbers its files as it likes: `life` then rises,
 //! so that what comes later always sorts later.
@@ -17,8 +17,8 @@ use contract::{LogPos, Position, SourceError};
 
 use crate::gtid::{Gtid, GtidSet};
 
-/// What [`Place::born`] takes in a position.
-const BORN_BYTES: usize = 18;
+/// What [`Place::born`] and [`Place::last`] take in a position.
+const BORN_BYTES: usize = 26;
 
 /// A place in a binary log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,9 @@ pub(crate) struct Place {
     pub(crate) before: Option<GtidSet>,
     /// What tells the file from another one of the same name; `None` = its head was not read.
     pub(crate) born: Option<Born>,
+    /// When the newest transaction of `before` was made, in seconds since 1970, where that is the same
+    /// at every server that has it; `None` = not known. Stored beside [`Self::born`] only.
+    pub(crate) last: Option<u32>,
 }
 
 /// When a log file was begun, and by which server: one that is deleted and begun anew
@@ -47,15 +50,17 @@ pub(crate) struct Born {
     pub(crate) server: u32,
 }
 
-impl Born {
-    fn parse(text: &str) -> Option<Self> {
-        let (second, server) = (text.get(..8)?, text.get(8..)?);
-        let number = |text| u32::from_str_radix(text, 16).ok();
-        (server.len() == 8).then_some(())?;
-        Some(Self {
-            second: number(second)?,
-            server: number(server)?,
-        })
+/// Both as a position has them: three numbers, or two.
+fn born_and_last(text: &str) -> Option<(Option<Born>, Option<u32>)> {
+    let number = |from: usize| u32::from_str_radix(text.get(from..from + 8)?, 16).ok();
+    let born = Born {
+        second: number(0)?,
+        server: number(8)?,
+    };
+    match text.len() {
+        16 => Some((Some(born), None)),
+        24 => Some((Some(born), Some(number(16)?))),
+        _ => None,
     }
 }
 
@@ -96,6 +101,9 @@ impl Place {
         }
         if let Some(Born { second, server }) = self.born {
             let _ = write!(text, ",,{second:08x}{server:08x}");
+            if let Some(last) = self.last {
+                let _ = write!(text, "{last:08x}");
+            }
         }
         LogPos::try_new(text).expect("a place is a valid position")
     }
@@ -128,17 +136,17 @@ impl Place {
         let life = u32::from_str_radix(part(8)?, 16).ok()?;
         let file = part(10)?.parse().ok()?;
         let offset = u64::from_str_radix(part(16)?, 16).ok()?;
-        let (gtid, before, born) = match (words.next(), words.next(), words.next()) {
-            (None, _, _) => (None, None, None),
-            (Some(born), None, _) => (None, None, Some(Born::parse(born)?)),
+        let (gtid, before, (born, last)) = match (words.next(), words.next(), words.next()) {
+            (None, _, _) => (None, None, (None, None)),
+            (Some(born), None, _) => (None, None, born_and_last(born)?),
             (Some(gtid), Some(set), born) => {
                 let gtid = match gtid {
                     "" => None,
                     gtid => Some(Gtid::parse(gtid)?),
                 };
                 let born = match born {
-                    None => None,
-                    Some(born) => Some(Born::parse(born)?),
+                    None => (None, None),
+                    Some(born) => born_and_last(born)?,
                 };
                 (gtid, Some(GtidSet::parse(set)?), born)
             }
@@ -150,6 +158,7 @@ impl Place {
             gtid,
             before,
             born,
+            last,
         })
     }
 }
@@ -210,8 +219,9 @@ mod tests {
             any::<u64>(),
             sets,
             born,
+            any::<Option<u32>>(),
         );
-        all.prop_map(|(life, file, offset, (gtid, before), born)| Place {
+        all.prop_map(|(life, file, offset, (gtid, before), born, last)| Place {
             life,
             file,
             offset,
@@ -221,6 +231,7 @@ mod tests {
                 set
             }),
             born,
+            last: born.and(last),
         })
     }
 

@@ -73,6 +73,18 @@ pub(crate) async fn start(
              it is another server, which never got the last of them"
         )));
     }
+    if here.is_none()
+        && let Some(last) = checkpoint.last
+    {
+        let made = heads::made(settings, &log, &before).await?;
+        if !made.is_empty() && !made.contains(&last) {
+            return Err(lost(format!(
+                "open the binary log: our checkpoint is behind transactions {before}, and what has \
+                 these numbers here was made at another time: the server was restored to an earlier \
+                 time and has used them anew, or it is another server"
+            )));
+        }
+    }
     let inside = checkpoint.gtid.clone().filter(|_| after.seq > 0);
     let expected = here.map(|_| (checkpoint.file, checkpoint.offset));
     let place = if here.is_some() {
@@ -85,6 +97,7 @@ pub(crate) async fn start(
             gtid: None,
             before: Some(before.clone()),
             born: None,
+            last: None,
         }
     };
     Ok(Start {
@@ -201,6 +214,7 @@ fn behind(set: &GtidSet) -> Start {
             gtid: None,
             before: Some(set.clone()),
             born: None,
+            last: None,
         },
         inside: None,
         expected: None,
@@ -242,6 +256,7 @@ async fn now(settings: &Settings, sql: &mut Connection, log: &Log) -> Result<Sta
         gtid: None,
         before,
         born,
+        last: None,
     };
     Ok(at(log.file.clone(), place))
 }

@@ -60,6 +60,7 @@ impl Border {
             gtid: None,
             before: None,
             born: None,
+            last: None,
         }
         .at(epoch, 0)
     }
@@ -240,6 +241,7 @@ mod tests {
             }),
             before: crate::gtid::GtidSet::parse_maria("0-1-8"),
             born: None,
+            last: None,
         };
         let mark = border.at(1, 2);
         // The transaction that ends there, whose changes stand where its first event ends.

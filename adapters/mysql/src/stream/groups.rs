@@ -24,6 +24,8 @@ pub(super) struct Group {
     pub(super) begun: bool,
     /// What happens in it counts only when another group commits it.
     pub(super) prepared: Option<Held>,
+    /// When it was made, as [`Place::last`] has it.
+    pub(super) made: Option<u32>,
     /// Captured tables of which it has rows.
     pub(super) tables: Vec<TableName>,
     /// Captured tables of which the server has changed rows that the log does not have.
@@ -67,6 +69,7 @@ impl LogStream {
     pub(super) fn mysql(&mut self, gtid: &MysqlGtid, raw: &Raw) -> Result<(), SourceError> {
         let group = Group {
             gtid: gtid.gtid.as_ref().map(Gtid::from),
+            made: heads::made_second(gtid),
             ..Group::default()
         };
         let at = self.committed(raw, gtid.committed_at);
@@ -127,6 +130,7 @@ impl LogStream {
         let Some(group) = self.group.take() else {
             return Err(malformed("a transaction ends that did not begin"));
         };
+        self.at.last = group.made.or(self.at.last);
         if let (Some(gtid), Some(set)) = (&group.gtid, &mut self.set)
             && !set.insert(gtid)
         {

@@ -6,6 +6,7 @@ use super::{LogStream, malformed};
 use crate::binlog::event::{Event, Rotate, decode};
 use crate::binlog::raw::Raw;
 use crate::errors::lost;
+use crate::gtid::Gtid;
 use crate::heads;
 use crate::place::{file_number, full_offset};
 
@@ -53,6 +54,12 @@ impl LogStream {
     }
 
     pub(super) fn event(&mut self, event: Event, raw: &Raw) -> Result<(), SourceError> {
+        if let Some(group) = &mut self.group
+            && group.made.is_none()
+            && matches!(group.gtid, Some(Gtid::Maria { .. }))
+        {
+            group.made = Some(raw.header.timestamp);
+        }
         match event {
             Event::FormatDescription(description) => {
                 self.format.learn(&description);
