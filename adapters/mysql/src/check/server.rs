@@ -142,14 +142,22 @@ impl Looking<'_> {
                 "the server sends it in clear to its readers",
             ),
             ("log_bin_compress", "rows are unpacked here"),
-            (
-                "binlog_transaction_compression",
-                "transactions are unpacked here",
-            ),
         ] {
             if server.is_on(name) {
                 self.pass(name, format!("is on: {what}"));
             }
+        }
+        let packed = "binlog_transaction_compression";
+        if server.is_on(packed) {
+            self.warn(
+                packed,
+                "is on: each transaction is unpacked whole in the agent's memory before its rows are \
+                 told, so a very large one needs as much memory as it has bytes",
+                format!(
+                    "nothing, where transactions are small; else SET PERSIST {packed} = OFF (it holds \
+                     for new sessions); undo: SET PERSIST {packed} = ON"
+                ),
+            );
         }
     }
 
