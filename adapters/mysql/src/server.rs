@@ -31,6 +31,7 @@ const VARIABLES: &[&str] = &[
     "log_bin_compress",
     "log_replica_updates",
     "log_slave_updates",
+    "lower_case_table_names",
     "max_binlog_total_size",
     "max_connections",
     "port",
@@ -80,6 +81,12 @@ impl Server {
     pub(crate) fn is_on(&self, name: &str) -> bool {
         self.get(name)
             .is_some_and(|value| value.eq_ignore_ascii_case("ON") || value == "1")
+    }
+
+    /// Statements may name a table in any case.
+    pub(crate) fn folds_names(&self) -> bool {
+        self.get("lower_case_table_names")
+            .is_some_and(|value| value != "0")
     }
 
     /// Its major and minor version.

@@ -101,7 +101,11 @@ pub(super) fn of(mut words: Words<'_>) -> Kept {
             Kept::Nothing
         }
     } else if verb.is("ALTER") {
-        while words.eat_any(&["ONLINE", "OFFLINE", "IGNORE"]) {}
+        while words.eat_any(&["ONLINE", "OFFLINE"]) {}
+        // Rows that a new unique index has no room for are deleted.
+        if words.eat("IGNORE") {
+            return Kept::Nothing;
+        }
         if !words.eat("TABLE") {
             return Kept::All;
         }

@@ -280,7 +280,8 @@ fn set_statement(words: &mut Words<'_>) -> Statement {
     Statement::Ddl(Concerned::Any)
 }
 
-/// A statement that changes rows, and the first table that it names.
+/// A statement that changes rows, and the table whose rows: none where it may be several, or another
+/// than the first one it names.
 fn dml(verb: &str, words: &mut Words<'_>) -> Statement {
     const MODIFIERS: [&str; 8] = [
         "LOW_PRIORITY",
@@ -293,9 +294,26 @@ fn dml(verb: &str, words: &mut Words<'_>) -> Statement {
         "ONLY",
     ];
     let table = match verb {
-        "INSERT" | "REPLACE" | "UPDATE" | "DELETE" => {
+        "INSERT" | "REPLACE" => {
             while words.eat_any(&MODIFIERS) {}
             words.name()
+        }
+        "UPDATE" => {
+            while words.eat_any(&MODIFIERS) {}
+            words.name().filter(|_| is_of_one_table(words))
+        }
+        "DELETE" => {
+            while words.eat_any(&MODIFIERS) {}
+            let table = words.name();
+            match (&table, words.peek()) {
+                // So the server itself writes that a table in memory is empty after its restart.
+                (Some(_), None) => {
+                    return Statement::Truncate(Concerned::Tables(table.into_iter().collect()));
+                }
+                (_, Some(Token::Symbol(',' | '.'))) => None,
+                (_, Some(token)) if token.is("FROM") || token.is("USING") => None,
+                _ => table,
+            }
         }
         // LOAD DATA .. INTO TABLE name
         "LOAD" => {
@@ -329,6 +347,22 @@ fn dml(verb: &str, words: &mut Words<'_>) -> Statement {
         verb: verb.to_owned(),
         table,
     }
+}
+
+/// Whether an `UPDATE` names no other table up to its `SET`.
+fn is_of_one_table(words: &mut Words<'_>) -> bool {
+    let mut depth = 0_i64;
+    while let Some(token) = words.take() {
+        match token {
+            Token::Symbol('(') => depth += 1,
+            Token::Symbol(')') => depth -= 1,
+            Token::Symbol(',') if depth == 0 => return false,
+            token if depth == 0 && (token.is("JOIN") || token.is("STRAIGHT_JOIN")) => return false,
+            token if depth == 0 && token.is("SET") => return true,
+            _ => {}
+        }
+    }
+    false
 }
 
 /// `XA COMMIT X'..',X'..',1 [ONE PHASE]`.

@@ -126,6 +126,20 @@ impl LogStream {
         Ok(group)
     }
 
+    /// The server has begun anew: what it was writing when it ended came to nothing, and its GTID is
+    /// given to another group.
+    pub(super) fn cut_off(&mut self) {
+        let Some(group) = self.group.take() else {
+            return;
+        };
+        let border = self.border();
+        if self.gather.withdraw(&border) {
+            let why =
+                "a part of a transaction was told that the server had not finished when it ended";
+            self.unclear(&group.tables, why);
+        }
+    }
+
     fn complete(&mut self) -> Result<Group, SourceError> {
         let Some(group) = self.group.take() else {
             return Err(malformed("a transaction ends that did not begin"));

@@ -62,6 +62,9 @@ impl LogStream {
         }
         match event {
             Event::FormatDescription(description) => {
+                if description.created != 0 && !raw.header.is_artificial() {
+                    self.cut_off();
+                }
                 self.format.learn(&description);
                 self.at.born = Some(heads::born(raw));
             }

@@ -88,6 +88,8 @@ pub(crate) struct LogStream {
     prepared: Prepared,
     /// By the log's own number.
     maps: HashMap<u64, Watched>,
+    /// Statements may name a table in any case.
+    folds_names: bool,
     /// As each captured table was described last.
     known: HashMap<TableName, Arc<Known>>,
     cascades: Cascades,
@@ -156,6 +158,7 @@ pub(crate) async fn open(
         gather,
         group: None,
         prepared: Prepared::default(),
+        folds_names: server.folds_names(),
         maps: HashMap::new(),
         known: HashMap::new(),
         cascades,

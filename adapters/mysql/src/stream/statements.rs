@@ -61,15 +61,29 @@ impl LogStream {
 
     /// Rows that were changed by a statement, and are not in the log.
     fn dml(&mut self, verb: &str, table: Option<&Name>) -> Result<(), SourceError> {
-        let ours = |one: &Name| self.captured(&one.schema, &one.table).is_some();
-        if !table.is_none_or(ours) {
+        // A trigger, and a function that is called, can change another table, as a rule of the same
+        // application: what they did is not in the log either.
+        let near = |one: &Name| {
+            let mut all = self.tables.iter();
+            all.any(|ours| self.is_same(&ours.table.schema, &one.schema))
+        };
+        if !table.is_none_or(near) {
             return self.alone();
         }
+        let ours = |one: &Name| {
+            let mut all = self.tables.iter();
+            all.any(|ours| self.is_named(&ours.table, one))
+        };
         let of = table.map(|one| format!(" on table {}.{}", one.schema, one.table));
+        let why = if table.is_none_or(ours) {
+            "what it did is not in the log"
+        } else {
+            "what it did is not in the log, and a trigger or a function in it may have changed captured \
+             tables"
+        };
         Err(SourceError::Denied {
             what: format!(
-                "read the binary log: {verb}{} is told as a statement, not by its rows: what it did \
-                 is not in the log",
+                "read the binary log: {verb}{} is told as a statement, not by its rows: {why}",
                 of.unwrap_or_default()
             ),
             hint: "SET GLOBAL binlog_format = 'ROW' (and in the server's configuration), end the \
@@ -78,14 +92,25 @@ impl LogStream {
         })
     }
 
+    fn is_same(&self, one: &str, other: &str) -> bool {
+        if self.folds_names {
+            one.to_lowercase() == other.to_lowercase()
+        } else {
+            one == other
+        }
+    }
+
+    /// Whether a statement's name is that of a table.
+    fn is_named(&self, table: &TableName, name: &Name) -> bool {
+        self.is_same(&table.schema, &name.schema) && self.is_same(&table.name, &name.table)
+    }
+
     /// Which captured tables a statement concerns.
     fn concerned(&self, concerned: &Concerned) -> Vec<TableName> {
         let all = self.tables.iter().map(|one| &one.table);
         all.filter(|table| match concerned {
-            Concerned::Tables(names) => names
-                .iter()
-                .any(|name| name.schema == table.schema && name.table == table.name),
-            Concerned::Schema(schema) => *schema == table.schema,
+            Concerned::Tables(names) => names.iter().any(|name| self.is_named(table, name)),
+            Concerned::Schema(schema) => self.is_same(schema, &table.schema),
             Concerned::Any => true,
         })
         .cloned()
