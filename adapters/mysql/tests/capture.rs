@@ -123,27 +123,3 @@ async fn a_truncated_table_and_what_has_no_transactions() {
     );
     assert_eq!(told[3].op, Op::Truncate);
 }
-
-#[tokio::test]
-async fn statements_in_place_of_rows_are_refused_by_name() {
-    let world = World::new(ITEM, &["item"]).await;
-    let mut stream = world.source().stream(1, None).await.unwrap();
-    world
-        .run("SET SESSION binlog_format = 'STATEMENT'; INSERT INTO other VALUES (1, 'not ours')")
-        .await;
-    world.run("INSERT INTO item VALUES (1, 'a', 1)").await;
-    changes(&mut *stream, 1).await;
-    world
-        .run("SET SESSION binlog_format = 'STATEMENT'; UPDATE item SET qty = 2")
-        .await;
-    let error = loop {
-        if let Err(error) = next(&mut *stream).await {
-            break error;
-        }
-    };
-    let SourceError::Denied { what, hint } = &error else {
-        panic!("{error:?}");
-    };
-    assert!(what.contains(&format!("{}.item", world.name)), "{what}");
-    assert!(hint.contains("binlog_format"), "{hint}");
-}
