@@ -232,12 +232,21 @@ fn trouble(server: &Server, log: Option<&Log>, place: Option<&Place>) -> Option<
     }
     // Opening the stream again says what that means for our checkpoint.
     let place = place?;
-    log.since(&place.file, place.offset).is_none().then(|| {
-        SourceError::Disconnected(format!(
-            "look at the server: log file {} is not there any more",
-            place.file
-        ))
-    })
+    let what = match log.end_of(&place.file) {
+        None => "is not there any more".to_owned(),
+        // The server goes on serving the file it has deleted, in which nothing happens any more.
+        Some(end) if end < place.offset => {
+            format!(
+                "ends at {end}, and we have read it up to {}: it was begun anew (RESET MASTER)",
+                place.offset
+            )
+        }
+        Some(_) => return None,
+    };
+    Some(SourceError::Disconnected(format!(
+        "look at the server: log file {} {what}",
+        place.file
+    )))
 }
 
 #[cfg(test)]

@@ -246,6 +246,13 @@ impl Log {
         Some(all.saturating_sub(offset))
     }
 
+    /// Where a file ends; `None` when it is gone.
+    pub(crate) fn end_of(&self, file: &str) -> Option<u64> {
+        let known = self.files.iter().find(|known| known.name == file)?;
+        let newest = self.file == file;
+        Some(known.bytes.max(if newest { self.end } else { 0 }))
+    }
+
     /// All that is kept.
     pub(crate) fn bytes(&self) -> u64 {
         let all = self.files.iter();

@@ -218,6 +218,28 @@ async fn a_log_that_is_begun_anew_is_said_whatever_stands_in_it() {
     assert!(what.contains("RESET MASTER"), "{what}");
 }
 
+/// A connected reader is left with the file that was deleted, and hears nothing but that all is quiet.
+#[tokio::test]
+async fn a_log_that_is_begun_anew_under_our_hands_is_said_by_the_look() {
+    let world = World::with(MariadbOptions::default(), ITEM, &["item"]).await;
+    let source = world.source();
+    let mut stream = source.stream(1, None).await.unwrap();
+    let big = "INSERT INTO item SELECT seq, 'a', 1 FROM seq_1_to_1000";
+    world.run(big).await;
+    let (_, end) = changes(&mut *stream, 1_000).await;
+    stream.acknowledge(&end).await.unwrap();
+    let look = source.look().await.unwrap().unwrap();
+    assert_eq!(look.trouble, None);
+    world.server.run("RESET MASTER").await;
+    world.run("UPDATE item SET qty = 2 WHERE id = 1").await;
+    let look = source.look().await.unwrap().unwrap();
+    let trouble = look.trouble.unwrap();
+    assert!(trouble.to_string().contains("RESET MASTER"), "{trouble}");
+    let name = stream.server();
+    let what = lost(&*source, &end, name).await;
+    assert!(what.contains("RESET MASTER"), "{what}");
+}
+
 #[tokio::test]
 async fn a_server_that_was_restored_to_an_earlier_time_is_said() {
     let mut server = MariadbServer::start(MariadbOptions::default());

@@ -69,11 +69,17 @@ async fn statements_of_another_application_are_passed_over() {
     let mut stream = world.source().stream(1, None).await.unwrap();
     let sql = "INSERT INTO note VALUES (1), (2); UPDATE note SET id = 3 WHERE id = 2";
     elsewhere.run(&as_statement(sql)).await;
+    let both = "UPDATE note AS a JOIN note AS b USING (id) SET a.id = 9 WHERE b.id = 3";
+    elsewhere.run(&as_statement(both)).await;
     world.run("INSERT INTO item VALUES (1, 'a')").await;
     assert_eq!(
         lines(&changes(&mut *stream, 1).await.0),
         ["item insert  | 1,a"]
     );
+    let ours = format!("UPDATE note JOIN {}.item AS i SET i.sku = 'b'", world.name);
+    elsewhere.run(&as_statement(&ours)).await;
+    let error = error(&mut *stream).await;
+    assert!(error.to_string().contains("told as a statement"), "{error}");
 }
 
 /// There the log names tables in small letters, and statements as they were written.
@@ -103,19 +109,26 @@ async fn where_the_server_folds_names_a_statement_may_write_them_in_any_case() {
     assert!(error.to_string().contains("told as a statement"), "{error}");
 }
 
-/// Rows that a new unique index has no room for go without a word.
+/// However it is written, and in whatever character set: rows that went or came without a word.
 #[tokio::test]
-async fn a_table_whose_rows_were_thinned_out_is_read_again() {
-    let world = World::new(ITEM, &["item"]).await;
-    world
-        .run("INSERT INTO item VALUES (1, 'a'), (2, 'a')")
-        .await;
-    let mut stream = world.source().stream(1, None).await.unwrap();
-    next(&mut *stream).await.unwrap();
-    world
-        .run("ALTER IGNORE TABLE item ADD UNIQUE KEY (sku)")
-        .await;
-    untold(&mut *stream, "item").await;
+async fn a_table_whose_rows_a_statement_may_have_changed_is_read_again() {
+    for sql in [
+        "ALTER IGNORE TABLE item ADD UNIQUE KEY (sku)",
+        "SET STATEMENT lock_wait_timeout = 5 FOR RENAME TABLE item TO old, stage TO item",
+        "SET NAMES cp1250; SET STATEMENT lock_wait_timeout = 5 FOR RENAME TABLE item TO old, stage TO item",
+        "SET NAMES gbk; RENAME TABLE item TO old, stage TO item /* \u{91cd} */",
+        "SET NAMES cp850; TRUNCATE TABLE item",
+        "SET NAMES sjis; TRUNCATE TABLE item /* \u{7a7a} */",
+    ] {
+        let world = World::new(ITEM, &["item"]).await;
+        world
+            .run("INSERT INTO item VALUES (1, 'a'), (2, 'a'); CREATE TABLE stage LIKE item")
+            .await;
+        let mut stream = world.source().stream(1, None).await.unwrap();
+        next(&mut *stream).await.unwrap();
+        world.run(sql).await;
+        untold(&mut *stream, "item").await;
+    }
 }
 
 fn of_erp(server: &MariadbServer) -> std::sync::Arc<dyn contract::Source> {

@@ -84,6 +84,14 @@ pub(super) fn of(mut words: Words<'_>) -> Kept {
     let Some(verb) = words.take() else {
         return Kept::All;
     };
+    if verb.is("SET") && words.eat("STATEMENT") {
+        // Settings for one statement, which comes behind them.
+        return if words.skip_settings() {
+            of(words)
+        } else {
+            Kept::Nothing
+        };
+    }
     if verb.is("RENAME") || verb.is("REPAIR") {
         Kept::Nothing
     } else if verb.is("CREATE") {
@@ -113,7 +121,7 @@ pub(super) fn of(mut words: Words<'_>) -> Kept {
         words.name();
         altered(&mut words)
     } else {
-        Kept::All
+        Kept::Nothing
     }
 }
 
@@ -266,7 +274,16 @@ mod tests {
             ),
             ("ALTER TABLE t DISCARD TABLESPACE", Kept::Nothing),
             ("ALTER TABLE t", Kept::All),
-            ("SOMETHING new", Kept::All),
+            ("SOMETHING new", Kept::Nothing),
+            ("TRUNCATE TABLE t", Kept::Nothing),
+            (
+                "SET STATEMENT lock_wait_timeout=5, max_statement_time=(1+2) FOR RENAME TABLE t TO u",
+                Kept::Nothing,
+            ),
+            (
+                "SET STATEMENT a=1 FOR ALTER TABLE t ADD INDEX (a)",
+                Kept::All,
+            ),
             ("", Kept::All),
         ] {
             let words = Words::new(text, "d", Mode::default());

@@ -91,6 +91,25 @@ pub(crate) fn of(query: &Query, charsets: &Charsets) -> Statement {
     }
 }
 
+/// Whether a name in a statement is one of these.
+pub(crate) fn names(query: &Query, charsets: &Charsets, one_of: impl Fn(&str) -> bool) -> bool {
+    let Some(text) = decoded(query, charsets) else {
+        return true;
+    };
+    let mut words = Words::new(&text, &query.schema, mode(query));
+    while let Some(token) = words.take() {
+        let found = match &token {
+            Token::Word(word) => one_of(word),
+            Token::Name(name) => one_of(name),
+            Token::Text(_) | Token::Symbol(_) => false,
+        };
+        if found {
+            return true;
+        }
+    }
+    false
+}
+
 fn mode(query: &Query) -> Mode {
     Mode {
         ansi_quotes: query.has_ansi_quotes(),
@@ -99,6 +118,10 @@ fn mode(query: &Query) -> Mode {
 }
 
 fn decoded(query: &Query, charsets: &Charsets) -> Option<String> {
+    // Those bytes mean the same in each set that a client may speak.
+    if query.text.0.is_ascii() {
+        return String::from_utf8(query.text.0.to_vec()).ok();
+    }
     match query.collation.map(|collation| charsets.decoder(collation)) {
         Some(Ok(decoder)) => decoder.decode(&query.text.0),
         Some(Err(_)) => None,
@@ -176,6 +199,20 @@ impl<'a> Words<'a> {
             self.eat("NOT");
             self.eat("EXISTS");
         }
+    }
+
+    /// Goes behind the settings of `SET STATEMENT .. FOR`; false = there is no statement behind.
+    pub(super) fn skip_settings(&mut self) -> bool {
+        let mut depth = 0_i64;
+        while let Some(token) = self.take() {
+            match token {
+                Token::Symbol('(') => depth += 1,
+                Token::Symbol(')') => depth -= 1,
+                token if depth == 0 && token.is("FOR") => return true,
+                _ => {}
+            }
+        }
+        false
     }
 
     /// A table's name, with its schema or without.
@@ -268,16 +305,11 @@ fn statement(words: &mut Words<'_>, depth: u8) -> Statement {
 
 /// `SET STATEMENT name = value, .. FOR statement`.
 fn set_statement(words: &mut Words<'_>) -> Statement {
-    let mut depth = 0_i64;
-    while let Some(token) = words.take() {
-        match token {
-            Token::Symbol('(') => depth += 1,
-            Token::Symbol(')') => depth -= 1,
-            token if depth == 0 && token.is("FOR") => return statement(words, 1),
-            _ => {}
-        }
+    if words.skip_settings() {
+        statement(words, 1)
+    } else {
+        Statement::Ddl(Concerned::Any)
     }
-    Statement::Ddl(Concerned::Any)
 }
 
 /// A statement that changes rows, and the table whose rows: none where it may be several, or another

@@ -35,7 +35,7 @@ impl LogStream {
                 self.ddl(&concerned, &kept);
                 self.alone()
             }
-            Statement::Dml { verb, table } => self.dml(&verb, table.as_ref()),
+            Statement::Dml { verb, table } => self.dml(query, &verb, table.as_ref()),
             Statement::Replaced => Err(malformed(
                 "the server replaces an event, because it takes us for too old to know it",
             )),
@@ -60,14 +60,20 @@ impl LogStream {
     }
 
     /// Rows that were changed by a statement, and are not in the log.
-    fn dml(&mut self, verb: &str, table: Option<&Name>) -> Result<(), SourceError> {
+    fn dml(&mut self, query: &Query, verb: &str, table: Option<&Name>) -> Result<(), SourceError> {
+        let near = |schema: &str| {
+            let mut all = self.tables.iter();
+            all.any(|ours| self.is_same(&ours.table.schema, schema))
+        };
         // A trigger, and a function that is called, can change another table, as a rule of the same
         // application: what they did is not in the log either.
-        let near = |one: &Name| {
-            let mut all = self.tables.iter();
-            all.any(|ours| self.is_same(&ours.table.schema, &one.schema))
+        let is_near = match table {
+            Some(one) => near(&one.schema),
+            // Events in a text of their own.
+            None if verb == "BINLOG" => true,
+            None => near(&query.schema) || statement::names(query, &self.charsets, near),
         };
-        if !table.is_none_or(near) {
+        if !is_near {
             return self.alone();
         }
         let ours = |one: &Name| {
