@@ -128,6 +128,20 @@ pub(crate) fn born(raw: &Raw) -> Born {
     }
 }
 
+/// All transactions before a place in a file, by the file itself.
+pub(crate) async fn before(
+    settings: &Settings,
+    file: &LogFile,
+    end: u64,
+) -> Result<Option<GtidSet>, SourceError> {
+    let mut reader = Reader::open(settings, file).await?;
+    while reader.place.offset < end && reader.name == file.name {
+        let (event, raw) = reader.next().await?;
+        reader.pass(&event, &raw)?;
+    }
+    Ok(reader.place.before)
+}
+
 /// When a log file was begun, and by which server.
 pub(crate) async fn read(settings: &Settings, file: &LogFile) -> Result<Born, SourceError> {
     let mut reader = Reader::open(settings, file).await?;

@@ -20,10 +20,10 @@ pub(crate) struct Start {
     pub(crate) place: Place,
     /// The checkpoint lies within this transaction, at this row, and in another life of the log.
     pub(crate) inside: Option<(Gtid, u32)>,
-    /// The next event of the log must begin here, if it is in this very file: else the file is
-    /// another one of the same name.
-    pub(crate) expected: Option<(u64, u64)>,
 }
+
+/// The first life of a source's positions.
+const EPOCH_FIRST: u32 = 1;
 
 /// What the server's log must be like before anything is read of it.
 const OFF: &str = "switch the log on in the server's configuration (log_bin, server_id), restart it, \
@@ -47,13 +47,18 @@ pub(crate) async fn start(
         });
     };
     let Some(after) = &from.after else {
-        return match &settings.start {
+        // Of what came before a loss, tables that are read again tell the newest.
+        let first = settings
+            .start
+            .as_ref()
+            .filter(|_| from.epoch <= EPOCH_FIRST);
+        return match first {
             Some(StartAt::Behind(set)) => Ok(behind(set)),
             Some(StartAt::Time(time)) => {
                 let (name, place) = heads::at(settings, &log, *time).await?;
                 Ok(at(name, place))
             }
-            None => now(settings, sql, &log).await,
+            None => now(settings, sql, server, &log).await,
         };
     };
     let checkpoint = Place::parse(after)?;
@@ -62,7 +67,12 @@ pub(crate) async fn start(
         .as_ref()
         .is_none_or(|known| *known == server.identity());
     let here = file_of(settings, &log, &checkpoint, same).await?;
-    let Some(before) = checkpoint.before.clone().filter(|_| has_gtids(server)) else {
+    // In the very file, what else the server has, or in which order, does not matter.
+    let Some(before) = checkpoint
+        .before
+        .clone()
+        .filter(|_| here.is_none() && has_gtids(server))
+    else {
         return by_file(settings, after, checkpoint, here, same).await;
     };
     let known = all(sql.flavour, &log.gtids)?;
@@ -73,9 +83,7 @@ pub(crate) async fn start(
              it is another server, which never got the last of them"
         )));
     }
-    if here.is_none()
-        && let Some(last) = checkpoint.last
-    {
+    if let Some(last) = checkpoint.last {
         let made = heads::made(settings, &log, &before).await?;
         if !made.is_empty() && !made.contains(&last) {
             return Err(lost(format!(
@@ -86,27 +94,19 @@ pub(crate) async fn start(
         }
     }
     let inside = checkpoint.gtid.clone().filter(|_| after.seq > 0);
-    let expected = here.map(|_| (checkpoint.file, checkpoint.offset));
-    let place = if here.is_some() {
-        checkpoint
-    } else {
-        Place {
-            life: checkpoint.life.saturating_add(1),
-            file: 0,
-            offset: 0,
-            gtid: None,
-            before: Some(before.clone()),
-            born: None,
-            last: None,
-        }
+    let place = Place {
+        life: checkpoint.life.saturating_add(1),
+        file: 0,
+        offset: 0,
+        gtid: None,
+        before: Some(before.clone()),
+        born: None,
+        last: None,
     };
     Ok(Start {
         from: From::After(before),
-        file: here.map(|file| file.name.clone()).unwrap_or_default(),
-        inside: inside
-            .filter(|_| here.is_none())
-            .map(|gtid| (gtid, after.seq)),
-        expected: expected.filter(|_| after.seq == 0),
+        file: String::new(),
+        inside: inside.map(|gtid| (gtid, after.seq)),
         place,
     })
 }
@@ -198,7 +198,6 @@ fn at(file: String, place: Place) -> Start {
         file,
         place,
         inside: None,
-        expected: None,
     }
 }
 
@@ -217,12 +216,16 @@ fn behind(set: &GtidSet) -> Start {
             last: None,
         },
         inside: None,
-        expected: None,
     }
 }
 
 /// At the end of the log, as it is now.
-async fn now(settings: &Settings, sql: &mut Connection, log: &Log) -> Result<Start, SourceError> {
+async fn now(
+    settings: &Settings,
+    sql: &mut Connection,
+    server: &Server,
+    log: &Log,
+) -> Result<Start, SourceError> {
     let Some((_, number)) = file_number(&log.file) else {
         return Err(SourceError::Malformed(format!(
             "read the state of the log: \"{}\" is no name of a log file",
@@ -247,7 +250,11 @@ async fn now(settings: &Settings, sql: &mut Connection, log: &Log) -> Result<Sta
                 .await?;
             found.and_then(|text| GtidSet::parse_maria(&text))
         }
-        Flavour::MySql => GtidSet::parse_mysql(&log.gtids).filter(|_| !log.gtids.is_empty()),
+        // What the server says it has executed is older than the log's end.
+        Flavour::MySql => match file.filter(|_| has_gtids(server)) {
+            Some(file) => heads::before(settings, file, log.end).await?,
+            None => None,
+        },
     };
     let place = Place {
         life: 1,

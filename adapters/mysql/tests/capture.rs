@@ -12,7 +12,7 @@ mod common;
 mod told;
 
 use common::World;
-use contract::{Op, SourceError};
+use contract::Op;
 use told::{changes, go_on, lines, next};
 
 const ITEM: &str = "CREATE TABLE item (id INT PRIMARY KEY, sku VARCHAR(20), qty DECIMAL(19,4));

@@ -287,14 +287,63 @@ async fn a_server_that_was_restored_to_an_earlier_time_is_said() {
 #[tokio::test]
 async fn transactions_the_server_never_had_are_said() {
     let world = World::new(ITEM, &["item"]).await;
-    let (at, server) = now(&*world.source()).await;
-    let far = at.to_string().replace(",,0-1-", ",,0-1-9");
-    let what = lost(&*world.source(), &far.parse().unwrap(), server).await;
+    let (at, _) = now(&*world.source()).await;
+    // As another server has it, whose file was begun at another time.
+    let theirs = |gtid: &str| {
+        let text = at.to_string().replace(",,0-1-", gtid);
+        let (rest, seq) = text.rsplit_once('/').unwrap();
+        let (rest, born) = rest.rsplit_once(",,").unwrap();
+        let born = format!("00000001{}", &born[8..]);
+        format!("{rest},,{born}/{seq}").parse().unwrap()
+    };
+    let server = Some("another one".to_owned());
+    let what = lost(&*world.source(), &theirs(",,0-1-9"), server.clone()).await;
     assert!(what.contains("never got"), "{what}");
     // Of a server of another number: the numbers are known, and mean another transaction.
-    let other = at.to_string().replace(",,0-1-", ",,0-77-");
-    let what = lost(&*world.source(), &other.parse().unwrap(), None).await;
+    let what = lost(&*world.source(), &theirs(",,0-77-"), server).await;
     assert!(what.contains("0-77-"), "{what}");
+}
+
+/// Without strict mode a domain's newest transaction may have a lower number than those before it.
+#[tokio::test]
+async fn it_goes_on_where_numbers_are_out_of_order() {
+    let world = World::with(MariadbOptions::default(), ITEM, &["item"]).await;
+    let source = world.source();
+    world.run("INSERT INTO item VALUES (1, 'a', 1)").await;
+    let (at, server) = now(&*source).await;
+    world
+        .run(
+            "SET SESSION server_id = 2, gtid_seq_no = 3; INSERT INTO item VALUES (2, 'b', 2);
+             SET SESSION server_id = 1, gtid_seq_no = 2; INSERT INTO item VALUES (3, 'c', 3)",
+        )
+        .await;
+    let told = told_with_ends(&*source, &at, 2).await;
+    for (change, rest) in [(None, 2), (Some(0), 1)] {
+        let from = change.map_or(&at, |n: usize| &told.changes[n].position);
+        let mut stream = go_on(&*source, from, server.clone()).await;
+        assert_eq!(
+            changes(&mut *stream, rest).await.0,
+            told.changes[2 - rest..]
+        );
+    }
+    let end = &told.ends.last().unwrap().1;
+    let mut stream = go_on(&*source, end, server).await;
+    world.run("DELETE FROM item WHERE id = 1").await;
+    assert_eq!(changes(&mut *stream, 1).await.0[0].op.name(), "delete");
+}
+
+/// After a loss tables are read again, and what the log told before is older.
+#[tokio::test]
+async fn where_to_begin_holds_for_the_first_time_only() {
+    let world = World::new(ITEM, &["item"]).await;
+    world.run("INSERT INTO item VALUES (1, 'a', 1)").await;
+    let source = world.source_with(&[("start", text("2001-01-01T00:00:00Z"))]);
+    let early = source.stream(1, None).await;
+    assert!(matches!(early, Err(SourceError::PositionLost { .. })));
+    let mut stream = source.stream(2, None).await.unwrap();
+    world.run("UPDATE item SET qty = 2").await;
+    let (all, _) = changes(&mut *stream, 1).await;
+    assert!(lines(&all)[0].starts_with("item update 1,"), "{all:?}");
 }
 
 #[tokio::test]

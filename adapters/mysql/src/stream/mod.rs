@@ -102,7 +102,6 @@ pub(crate) struct LogStream {
     file: String,
     at: Place,
     set: Option<GtidSet>,
-    expected: Option<(u64, u64)>,
     first: bool,
     border_at: Instant,
     /// When the newest event came.
@@ -174,7 +173,6 @@ pub(crate) async fn open(
         file: start.file,
         set: start.place.before.clone(),
         at: start.place,
-        expected: start.expected,
         first: true,
         border_at: now,
         heard_at: now,
