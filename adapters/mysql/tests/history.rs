@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     missing_docs,
     reason = "tests"
 )]
@@ -93,9 +94,10 @@ impl Chance {
         }
         let mut sql = String::new();
         let xa = self.one_in(20);
-        let _ = match xa {
-            true => write!(sql, "XA START 'x{number}'"),
-            false => write!(sql, "BEGIN"),
+        let _ = if xa {
+            write!(sql, "XA START 'x{number}'")
+        } else {
+            write!(sql, "BEGIN")
         };
         let mut savepoints = 0;
         for _ in 0..=self.below(9) {
