@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     missing_docs,
     reason = "tests"
 )]
@@ -93,9 +94,10 @@ impl Chance {
         }
         let mut sql = String::new();
         let xa = self.one_in(20);
-        let _ = match xa {
-            true => write!(sql, "XA START 'x{number}'"),
-            false => write!(sql, "BEGIN"),
+        let _ = if xa {
+            write!(sql, "XA START 'x{number}'")
+        } else {
+            write!(sql, "BEGIN")
         };
         let mut savepoints = 0;
         for _ in 0..=self.below(9) {
@@ -186,7 +188,7 @@ impl Reading<'_> {
                 self.stream = Some(self.source.resume(&from).await.unwrap());
                 continue;
             };
-            let batch = match stream.next().await {
+            let batch = match next(&mut **stream).await {
                 Ok(batch) => batch,
                 Err(SourceError::Disconnected(_)) => {
                     self.stream = None;
@@ -194,8 +196,9 @@ impl Reading<'_> {
                 }
                 Err(error) => panic!("{error:?}"),
             };
-            self.again
-                .extend(stream.untold().iter().map(|one| one.table.name.clone()));
+            let again = stream.untold().iter().map(|one| one.table.name.clone());
+            // Its rows are only ever added: they are told whatever else is unclear.
+            self.again.extend(again.filter(|name| name != "last"));
             let take = if chance.one_in(3) && !batch.changes.is_empty() {
                 1 + usize::try_from(chance.below(batch.changes.len() as u64)).unwrap()
             } else {
@@ -255,8 +258,6 @@ async fn what_is_told_is_what_the_tables_are() {
         conn.query_drop(sql).await.unwrap();
         conn.disconnect().await.unwrap();
         let last = seed.to_string();
-        // The last row may itself be in a table that is read again: then it is waited for as such.
-        reading.again.remove("last");
         reading.reach(&mut chance, &last).await;
         let again = std::mem::take(&mut reading.again);
         for table in TABLES {
@@ -280,6 +281,6 @@ async fn what_is_told_is_what_the_tables_are() {
         seed - first,
         reading.left
     );
-    assert!(exact > 2 * read, "{exact} exact, {read} read again");
+    assert!(exact > read, "{exact} exact, {read} read again");
     assert!(reading.left > 3);
 }
