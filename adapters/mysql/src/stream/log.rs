@@ -16,41 +16,9 @@ impl LogStream {
         let event = decode(raw, &self.format)?;
         let real = !raw.header.is_artificial() && !matches!(event, Event::Heartbeat { .. });
         if real {
-            let end = full_offset(self.at.offset, raw.header.end);
-            self.follows(&event, end, raw.header.size)?;
-            self.at.offset = end;
+            self.at.offset = full_offset(self.at.offset, raw.header.end);
         }
         self.event(event, raw)
-    }
-
-    /// Whether the log goes on where our checkpoint is. The server may show the head of the file first;
-    /// what counts is where the first transaction begins, and what lies between.
-    pub(super) fn follows(
-        &mut self,
-        event: &Event,
-        end: u64,
-        size: u32,
-    ) -> Result<(), SourceError> {
-        let Some((file, offset)) = self.expected else {
-            return Ok(());
-        };
-        if file != self.at.file {
-            // In a later file it begins at that file's head.
-            self.expected = self.expected.filter(|_| file > self.at.file);
-            return Ok(());
-        }
-        let begins = matches!(event, Event::MariadbGtid(_) | Event::MysqlGtid(_));
-        if end.checked_sub(u64::from(size)) == Some(offset) {
-            self.expected = (!begins).then_some((file, end));
-        } else if begins {
-            return Err(lost(format!(
-                "read the binary log: file {} does not go on at position {offset}, where our \
-                 checkpoint is: the log was deleted and begun anew (RESET MASTER), or this is a copy \
-                 of the server",
-                self.file
-            )));
-        }
-        Ok(())
     }
 
     pub(super) fn event(&mut self, event: Event, raw: &Raw) -> Result<(), SourceError> {
@@ -116,7 +84,6 @@ impl LogStream {
             if number != self.at.file {
                 self.at.life = self.at.life.saturating_add(1);
                 self.life.set(self.epoch, self.at.life);
-                self.expected = None;
             }
         }
         if number != self.at.file {
