@@ -57,6 +57,10 @@ fn init_writes_what_check_reads_for_every_source() {
         (vec!["init"], "source: postgres\n"),
         (vec!["init", "--source", "postgres"], "source: postgres\n"),
         (vec!["init", "--source", "sqlite"], "source: sqlite\n"),
+        (
+            vec!["init", "--source", "mysql"],
+            "source: mysql\nschema: erp ",
+        ),
     ] {
         let folder = tempfile::tempdir().unwrap();
         assert!(lighterman(folder.path(), &words).status.success());
@@ -79,7 +83,7 @@ fn init_writes_what_check_reads_for_every_source() {
     let output = lighterman(folder.path(), &["init", "--source", "oracle"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(
-        stdout(&output).contains("one of postgres, sqlite"),
+        stdout(&output).contains("one of mysql, postgres, sqlite"),
         "{}",
         stdout(&output)
     );

@@ -108,7 +108,11 @@ pub(crate) fn clean<'a>(cell: &'a Value, rules: &Cleaning) -> Result<Cleaned<'a>
         Value::Unchanged => Cleaned::Unchanged,
         Value::Null => Cleaned::Null,
         Value::Invalid(raw) => {
-            if is_null(raw) || rules.null_dates.contains(raw) {
+            // A datetime that is none, at midnight, is no date either.
+            let (day, time) = raw.split_once(' ').unwrap_or((raw, ""));
+            let midnight = time.bytes().all(|byte| b"0:.".contains(&byte));
+            let no_date = midnight && rules.null_dates.iter().any(|null| null == day);
+            if is_null(raw) || rules.null_dates.contains(raw) || no_date {
                 return Ok(Cleaned::Null);
             }
             return Err("the source holds a value that no type here can hold".to_owned());

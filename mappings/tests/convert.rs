@@ -341,6 +341,18 @@ fn words() {
             (local("1900-01-01T08:00:00"), r#""closed""#),
             (Value::Invalid("0000-00-00".to_owned()), r#""open""#),
             (
+                Value::Invalid("0000-00-00 00:00:00".to_owned()),
+                r#""open""#,
+            ),
+            (
+                Value::Invalid("0000-00-00 00:00:00.000".to_owned()),
+                r#""open""#,
+            ),
+            (
+                Value::Invalid("0000-00-00 00:00:01".to_owned()),
+                "held: the source holds a value that no type here can hold",
+            ),
+            (
                 Value::Invalid("2026-02-31".to_owned()),
                 "held: the source holds a value that no type here can hold",
             ),

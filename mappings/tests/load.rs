@@ -635,6 +635,19 @@ fn names_without_schema_take_the_source_s_default() {
     assert_eq!(table(&named), "erp.item");
     let dotted = SHOP.replacen("{name: item,", "{name: a.b, schema: erp,", 1);
     assert_eq!(table(&dotted), "erp.a.b");
+    // There a schema is a database, and none is the usual one.
+    let mariadb = SHOP.replacen("postgres", "mariadb", 1);
+    let findings = Mapping::load("shop.yaml", &mariadb).unwrap_err();
+    assert_eq!(findings.len(), 1, "{}", said(&findings));
+    assert!(
+        said(&findings).contains("`schema` is missing"),
+        "{}",
+        said(&findings)
+    );
+    let named = mariadb.replace("{name: ", "{schema: erp, name: ");
+    assert_eq!(table(&named), "erp.item");
+    let all = mariadb.replacen("source: mariadb", "source: mariadb\nschema: wms", 1);
+    assert_eq!(table(&all), "wms.item");
 }
 
 #[test]

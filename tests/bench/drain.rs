@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use harness::backlog;
+use harness::backlog::postgres as backlog;
 
 use crate::place::{Place, number};
 

@@ -162,7 +162,7 @@ pub async fn run() {
     );
 }
 
-fn spread(mut ratios: Vec<f64>) -> String {
+pub fn spread(mut ratios: Vec<f64>) -> String {
     ratios.sort_by(f64::total_cmp);
     let last = ratios.len() - 1;
     format!(

@@ -9,6 +9,7 @@
 //!   agent ever held.
 //! - `impact`: pgbench's transactions per second, 99th percentile and log volume, agent off and on;
 //!   as fast as it can, or at `IMPACT_RATE` transactions a second.
+//! - `impact_mariadb`: the same of short transactions on MariaDB, as fast as they can.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -21,6 +22,7 @@
 
 mod drain;
 mod impact;
+mod impact_mariadb;
 mod place;
 mod transaction;
 
@@ -28,7 +30,9 @@ mod transaction;
 async fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let asked = |name: &str| words.iter().any(|word| word == name);
-    let all = !["drain", "transaction", "impact"].into_iter().any(asked);
+    let all = !["drain", "transaction", "impact", "impact_mariadb"]
+        .into_iter()
+        .any(asked);
     if all || asked("drain") {
         drain::run().await;
     }
@@ -37,5 +41,8 @@ async fn main() {
     }
     if all || asked("impact") {
         impact::run().await;
+    }
+    if all || asked("impact_mariadb") {
+        impact_mariadb::run().await;
     }
 }

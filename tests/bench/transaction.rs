@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use harness::backlog::TABLES;
+use harness::backlog::postgres::TABLES;
 
 use crate::drain::{MAPPING, cpu_seconds};
 use crate::place::{Place, number};

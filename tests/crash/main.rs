@@ -33,6 +33,7 @@ const CATCH_UP: Duration = Duration::from_mins(2);
 enum Kind {
     Sqlite,
     Postgres,
+    Mariadb,
 }
 
 type Expected = Vec<(
@@ -83,6 +84,7 @@ async fn run(seed: u64, kind: Kind) {
     let database = match kind {
         Kind::Sqlite => Database::sqlite(folder.path()),
         Kind::Postgres => Database::postgres(seed).await,
+        Kind::Mariadb => Database::mariadb(seed).await,
     };
     let faults = Faults {
         refuse: 30,
@@ -177,7 +179,7 @@ fn seeds() -> std::ops::Range<u64> {
     };
     match number("CRASH_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("CRASH_SEEDS").unwrap_or(30),
+        None => 0..number("CRASH_SEEDS").unwrap_or(20),
     }
 }
 
@@ -211,4 +213,9 @@ fn sqlite_to_receiver_survives_sigkill() {
 #[test]
 fn postgres_to_receiver_survives_sigkill() {
     all(Kind::Postgres);
+}
+
+#[test]
+fn mariadb_to_receiver_survives_sigkill() {
+    all(Kind::Mariadb);
 }

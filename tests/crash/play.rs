@@ -1,12 +1,15 @@
-//! The warehouse under test, on either database: what is done to it, and what it holds at the end.
+//! The warehouse under test, on each kind of database: what is done to it, and what it holds at the end.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use harness::mariadb::MariadbServer;
 use harness::postgres::PostgresServer;
+use mysql_async::prelude::Queryable as _;
 use rand::RngExt;
 use rand::rngs::StdRng;
+use tokio::sync::Mutex;
 use tokio_postgres::Client;
 
 const ITEMS: u32 = 60;
@@ -30,6 +33,12 @@ pub enum Database {
         client: Client,
         server: Arc<PostgresServer>,
         name: String,
+    },
+    Mariadb {
+        conn: Box<Mutex<mysql_async::Conn>>,
+        server: Arc<MariadbServer>,
+        name: String,
+        server_id: u64,
     },
 }
 
@@ -60,6 +69,27 @@ impl Database {
         }
     }
 
+    pub async fn mariadb(seed: u64) -> Self {
+        let server = MariadbServer::shared();
+        let name = format!("crash_{seed}");
+        server.run(&format!("CREATE DATABASE {name}")).await;
+        let mut conn = server.connect(Some(&name)).await;
+        let schema = SCHEMA
+            .replace("QTY", "DECIMAL(18,4)")
+            .replace("TEXT", "VARCHAR(40)");
+        // It joins texts and names types as the others do.
+        let mode = "SET sql_mode = CONCAT(@@sql_mode, ',PIPES_AS_CONCAT')";
+        conn.query_drop(mode).await.unwrap();
+        conn.query_drop(schema).await.unwrap();
+        Self::Mariadb {
+            conn: Box::new(Mutex::new(conn)),
+            server,
+            name,
+            // Several agents on this machine have a source of this name.
+            server_id: 4_000_000_000 + seed,
+        }
+    }
+
     /// The `[[source]]` block that captures it.
     pub fn settings(&self) -> String {
         let own = match self {
@@ -69,6 +99,13 @@ impl Database {
             Self::Postgres { server, name, .. } => format!(
                 "type = \"postgres\"\nhost = \"127.0.0.1\"\nport = {}\ndatabase = \"{name}\"\n\
                  user = \"postgres\"\nslot = \"{name}\"",
+                server.port()
+            ),
+            Self::Mariadb {
+                server, server_id, ..
+            } => format!(
+                "type = \"mysql\"\nhost = \"127.0.0.1\"\nport = {}\nuser = \"root\"\n\
+                 server_id = {server_id}",
                 server.port()
             ),
         };
@@ -85,6 +122,10 @@ impl Database {
         match self {
             Self::Sqlite(_) => text,
             Self::Postgres { .. } => text.replace("source: sqlite", "source: postgres"),
+            Self::Mariadb { name, .. } => {
+                let lines = format!("source: mysql\nschema: {name}");
+                text.replace("source: sqlite", &lines)
+            }
         }
     }
 
@@ -98,6 +139,14 @@ impl Database {
             Self::Postgres { client, .. } => {
                 let sql = format!("BEGIN; {}; COMMIT", statements.join("; "));
                 client.batch_execute(&sql).await.unwrap();
+            }
+            Self::Mariadb { conn, .. } => {
+                let sql = format!("BEGIN; {}; COMMIT", statements.join("; "));
+                let sql = sql.replace(
+                    "ON CONFLICT (sku, warehouse) DO UPDATE SET on_hand = excluded.on_hand",
+                    "ON DUPLICATE KEY UPDATE on_hand = VALUES(on_hand)",
+                );
+                conn.lock().await.query_drop(sql).await.unwrap();
             }
         }
     }
@@ -114,6 +163,11 @@ impl Database {
             Self::Postgres { client, .. } => {
                 let rows = client.query(sql, &[]).await.unwrap();
                 rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+            }
+            Self::Mariadb { conn, .. } => {
+                let sql = sql.replace("AS TEXT", "AS CHAR");
+                let rows: Vec<(String, String)> = conn.lock().await.query(sql).await.unwrap();
+                rows.into_iter().collect()
             }
         }
     }

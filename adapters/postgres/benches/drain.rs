@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use common::{World, ask};
 use contract::{NodeKind, Value};
-use harness::backlog;
+use harness::backlog::postgres as backlog;
 use harness::postgres::{PostgresOptions, PostgresServer};
 
 /// What a reader of this program is told.

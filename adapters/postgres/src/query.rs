@@ -35,6 +35,7 @@ const LEXIS: SqlLexis = SqlLexis {
     nested_comments: true,
     dollar_quotes: true,
     escape_strings: true,
+    mysql: false,
     quoted_names: &[],
     foreign: b"$",
 };

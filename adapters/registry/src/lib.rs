@@ -10,6 +10,8 @@ pub struct SourceKind {
     pub name: &'static str,
     /// A commented settings block.
     pub example: &'static str,
+    /// What a mapping says about it and where its tables stand.
+    pub mapping: &'static str,
     /// Reads its own settings.
     pub read: fn(&mut Section<'_>, &dyn Secrets) -> Option<BuildSource>,
 }
@@ -27,13 +29,21 @@ pub struct DestinationKind {
 /// Every kind of source.
 pub const SOURCES: &[SourceKind] = &[
     SourceKind {
+        name: source_mysql::NAME,
+        example: source_mysql::EXAMPLE,
+        mapping: "source: mysql\nschema: erp                      # the database that the tables stand in",
+        read: source_mysql::read,
+    },
+    SourceKind {
         name: source_postgres::NAME,
         example: source_postgres::EXAMPLE,
+        mapping: "source: postgres",
         read: source_postgres::read,
     },
     SourceKind {
         name: source_sqlite::NAME,
         example: source_sqlite::EXAMPLE,
+        mapping: "source: sqlite",
         read: source_sqlite::read,
     },
 ];

@@ -23,6 +23,7 @@ const LEXIS: SqlLexis = SqlLexis {
     nested_comments: false,
     dollar_quotes: false,
     escape_strings: false,
+    mysql: false,
     quoted_names: &[(b'[', b']'), (b'`', b'`')],
     foreign: b"?@$#",
 };

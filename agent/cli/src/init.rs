@@ -15,7 +15,7 @@ state_folder = "state"           # positions, events on their way, what was publ
 # events_max = 100000
 "#;
 
-/// Written for PostgreSQL; `source:` is its only word about the kind of database.
+/// Written for PostgreSQL; `source:` is its only line about the kind of database.
 const MAPPING: &str = include_str!("../../../mappings/packs/starter/starter.yaml");
 
 /// The settings file `init` writes.
@@ -37,7 +37,9 @@ pub(crate) fn init(folder: &Path, source: &str, json: bool) -> Exit {
             .fix(format!("one of {}", names.join(", ")));
         return refuse(&[finding], json);
     };
-    let mapping = MAPPING.replace("source: postgres", &format!("source: {source}"));
+    let kind = registry::SOURCES.iter().find(|kind| kind.name == source);
+    let lines = kind.map_or("", |kind| kind.mapping);
+    let mapping = MAPPING.replace("source: postgres", lines);
     let mut written = Vec::new();
     let mut kept = Vec::new();
     for (name, text) in [

@@ -69,7 +69,7 @@ enum Command {
         /// Where.
         #[arg(long, default_value = ".")]
         folder: PathBuf,
-        /// Kind of source: postgres or sqlite.
+        /// Kind of source: mysql (MariaDB too), postgres or sqlite.
         #[arg(long, default_value = "postgres")]
         source: String,
         /// Print JSON for programs.

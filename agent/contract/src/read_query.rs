@@ -224,6 +224,7 @@ mod tests {
         nested_comments: false,
         dollar_quotes: false,
         escape_strings: false,
+        mysql: false,
         quoted_names: &[],
         foreign: b"?",
     };

@@ -179,6 +179,10 @@ pub trait ChangeStream: Send {
 pub enum Sees {
     /// Every change up to the chunk's mark and none after.
     UpToMark,
+    /// Every change up to this position. Of those from there to the chunk's mark nobody knows: they
+    /// count as not reflected, for what the log tells of a row may stand in the place of what was
+    /// read of it, and never the other way round.
+    UpTo(Position),
     /// The transactions a PostgreSQL snapshot sees: all below `xmin`, none from `xmax` on, and
     /// between them those not in progress.
     Transactions {
@@ -197,6 +201,7 @@ impl Sees {
     pub fn reflects(&self, mark: &Position, position: &Position, transaction: u64) -> bool {
         match self {
             Self::UpToMark => position <= mark,
+            Self::UpTo(seen) => position <= seen,
             Self::Transactions {
                 xmin,
                 xmax,
@@ -413,5 +418,18 @@ mod tests {
         }
         assert!(Sees::UpToMark.reflects(&at(5), &at(5), 0));
         assert!(!Sees::UpToMark.reflects(&at(5), &at(6), 0));
+    }
+
+    #[test]
+    fn what_nobody_knows_of_counts_as_not_reflected() {
+        let at = |n| Position::border(1, LogPos::from_number(n));
+        let view = Sees::UpTo(at(5));
+        for (position, reflects) in [(4, true), (5, true), (6, false), (9, false), (10, false)] {
+            assert_eq!(
+                view.reflects(&at(9), &at(position), 0),
+                reflects,
+                "{position}"
+            );
+        }
     }
 }

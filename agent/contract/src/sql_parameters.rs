@@ -15,6 +15,10 @@ pub struct SqlLexis {
     pub dollar_quotes: bool,
     /// A backslash in `E'text'` takes the meaning of what follows it.
     pub escape_strings: bool,
+    /// MySQL's own: a backslash takes the meaning of what follows it in `'text'` and in `"text"`;
+    /// `# comment`; two dashes begin a comment only before white space; and `/*! sql */` is no
+    /// comment but run, so a statement may not hold it.
+    pub mysql: bool,
     /// More ways to quote a name, as (first, last) ASCII characters.
     pub quoted_names: &'static [(u8, u8)],
     /// ASCII characters that begin the database's own kinds of parameters. A statement may not
@@ -165,17 +169,17 @@ impl Tokens<'_> {
                 self.skip_while(|byte| byte.is_ascii_whitespace() || byte == 0x0b);
                 Token::Blank
             }
-            b'-' if self.peek(1) == b'-' => {
+            b'-' if self.peek(1) == b'-' && self.dashes_are_comment() => {
+                self.skip_while(|byte| byte != b'\n');
+                Token::Blank
+            }
+            b'#' if self.lexis.mysql => {
                 self.skip_while(|byte| byte != b'\n');
                 Token::Blank
             }
             b'/' if self.peek(1) == b'*' => self.comment(from)?,
-            b'\'' => {
-                self.quoted(b'\'', false)?;
-                Token::Other
-            }
-            b'"' => {
-                self.quoted(b'"', false)?;
+            b'\'' | b'"' => {
+                self.quoted(first, self.lexis.mysql)?;
                 Token::Other
             }
             b':' => self.colon(),
@@ -213,6 +217,11 @@ impl Tokens<'_> {
             },
         };
         Ok(Some((token, from)))
+    }
+
+    fn dashes_are_comment(&self) -> bool {
+        let next = self.peek(2);
+        !self.lexis.mysql || next <= b' ' || next == 0x7f
     }
 
     /// A keyword, a name, or a text that begins with a letter.
@@ -274,6 +283,14 @@ impl Tokens<'_> {
     }
 
     fn comment(&mut self, from: usize) -> Result<Token, SqlProblem> {
+        // `/*!` and MariaDB's `/*M!`.
+        let run = self.peek(2) == b'!' || self.peek(2) == b'M' && self.peek(3) == b'!';
+        if self.lexis.mysql && run {
+            return Err(SqlProblem::new(
+                "holds a comment that the server runs: write what stands in it without `/*!` and `*/`",
+                from,
+            ));
+        }
         let mut depth = 0_usize;
         loop {
             match (self.peek(0), self.peek(1)) {
@@ -327,13 +344,23 @@ mod tests {
         nested_comments: true,
         dollar_quotes: true,
         escape_strings: true,
+        mysql: false,
         quoted_names: &[],
         foreign: b"$",
+    };
+    const MYSQL: SqlLexis = SqlLexis {
+        nested_comments: false,
+        dollar_quotes: false,
+        escape_strings: false,
+        mysql: true,
+        quoted_names: &[(b'`', b'`')],
+        foreign: b"?",
     };
     const PLAIN: SqlLexis = SqlLexis {
         nested_comments: false,
         dollar_quotes: false,
         escape_strings: false,
+        mysql: false,
         quoted_names: &[(b'[', b']'), (b'`', b'`')],
         foreign: b"?@$",
     };
@@ -387,6 +414,17 @@ mod tests {
             (&PLAIN, "E'\\' || ':x'"),
             (&PLAIN, "/* :x /* */ 1"),
             (&PLAIN, "'?@$:x'"),
+            (&MYSQL, r"'\' :x'"),
+            (&MYSQL, r#""\" :x""#),
+            (&MYSQL, r"'\\'"),
+            (&MYSQL, "'it''s :x'"),
+            (&MYSQL, "`a\\`"),
+            (&MYSQL, "1 # it's :x\n"),
+            (&MYSQL, "1 -- it's :x\n"),
+            (&MYSQL, "1 --\t:x\n"),
+            (&MYSQL, "/* it's :x */ 1"),
+            (&MYSQL, "/*+ MAX_EXECUTION_TIME(9) */ 1"),
+            (&MYSQL, "_latin1'\\' :x'"),
         ] {
             let sql = format!("select {part}, :y");
             assert_eq!(
@@ -405,6 +443,15 @@ mod tests {
                 "a,b,c".to_owned()
             )
         );
+    }
+
+    #[test]
+    fn two_dashes_without_a_space_are_no_comment_at_mysql() {
+        assert_eq!(
+            placed("select 5--:a, :b", &MYSQL),
+            ("select 5--<1>, <2>".to_owned(), "a,b".to_owned())
+        );
+        assert_eq!(placed("select :a --:b", &PLAIN).1, "a");
     }
 
     #[test]
@@ -431,6 +478,12 @@ mod tests {
             (&PLAIN, "select @a", "`@`", 7),
             (&PLAIN, "select $a", "`$`", 7),
             (&PLAIN, "select [a", "without an end", 7),
+            (&MYSQL, r"select '\'", "without an end", 7),
+            (&MYSQL, "select `a", "without an end", 7),
+            (&MYSQL, "select ?", "`?`", 7),
+            (&MYSQL, "select /*! 1 */", "that the server runs", 7),
+            (&MYSQL, "select /*M!100100 1 */", "that the server runs", 7),
+            (&MYSQL, "select 1 # a\n; delete from t", "more than one", 15),
             (&RICH, "select 1\0", "NUL", 8),
             (&RICH, "select '\0'", "without an end", 7),
         ] {
@@ -445,7 +498,7 @@ mod tests {
         let piece = prop::sample::select(vec![
             "select ", "with", "'", "\"", "`", "[", "]", "$", "$$", "$t$", ":", "::", ":a", ":b1",
             "-- ", "\n", "\r", "/*", "*/", "\\", "E'", ";", "?", "@", "1", "a", "ä", "\0", " ",
-            "=",
+            "=", "#", "/*!",
         ]);
         prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
     }
@@ -453,7 +506,7 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics(sql in ".{0,60}", pieces in pieces()) {
-            for lexis in [&RICH, &PLAIN] {
+            for lexis in [&RICH, &PLAIN, &MYSQL] {
                 let _ = place(&sql, lexis);
                 let _ = place(&pieces, lexis);
                 let _ = place(&format!("select {pieces}"), lexis);
@@ -464,7 +517,7 @@ mod tests {
         #[test]
         fn marks_that_say_the_name_give_the_statement_back(pieces in pieces()) {
             let sql = format!("select {pieces}");
-            for lexis in [&RICH, &PLAIN] {
+            for lexis in [&RICH, &PLAIN, &MYSQL] {
                 let Ok(first) = place(&sql, lexis) else { continue };
                 let names = first.names.clone();
                 let again = place_parameters(&sql, lexis, |n| format!(":{}", names[n - 1]));
@@ -478,6 +531,9 @@ mod tests {
             for lexis in [&RICH, &PLAIN] {
                 prop_assert_eq!(place(&sql, lexis).unwrap().names, ["y"]);
             }
+            let text = text.replace('\\', "\\\\").replace('\'', "\\'");
+            let sql = format!("select '{text}', \"{}\", :y", text.replace('"', "\"\""));
+            prop_assert_eq!(place(&sql, &MYSQL).unwrap().names, ["y"]);
         }
     }
 }

@@ -372,7 +372,7 @@ pub(crate) fn units(top: &mut Section<'_>, problems: &Problems, fold: bool) -> O
     }
 }
 
-/// Where tables stand whose names have no schema.
+/// Where tables stand whose names have no schema; empty where that must be said.
 pub(crate) fn default_schema(
     top: &mut Section<'_>,
     source: Option<&str>,
@@ -388,18 +388,16 @@ pub(crate) fn default_schema(
                     let found = format!("there is no setting `{name}` with a text");
                     top.wrong("schema", node, found, None);
                 }
-                String::new()
+                // A stand-in, so that no table complains again.
+                name.to_owned()
             }
         };
     }
     match source {
         Some("sqlite") => "main",
         Some("sqlserver") => "dbo",
-        Some("mariadb" | "mysql") => {
-            let example = "`schema: my_database`, where the tables stand";
-            top.missing("schema", example);
-            ""
-        }
+        // Asked for where a name needs it.
+        Some("mariadb" | "mysql") => "",
         _ => "public",
     }
     .to_owned()
@@ -420,6 +418,7 @@ pub(crate) fn tables<'a>(
         return (found, &[]);
     };
     let entries = section.free_entries();
+    let mut asked = false;
     for (alias, node) in entries {
         let path = format!("tables.{}", alias.name);
         let mut table = Section::new(node, path.clone(), problems);
@@ -435,6 +434,13 @@ pub(crate) fn tables<'a>(
         if let (Some([]), Some(node)) = (key.as_deref(), table.get("key")) {
             let fix = Some("the columns that identify a row".to_owned());
             table.wrong("key", node, "names no column".to_owned(), fix);
+        }
+        let named = name.is_some_and(|name| schema.is_none() && !name.contains('.'));
+        if named && default_schema.is_empty() && !asked {
+            asked = true;
+            let example =
+                "`schema: my_database`, the one it stands in, here or at the top of the file";
+            table.missing("schema", example);
         }
         let place = table.get("name");
         table.finish();

@@ -10,6 +10,7 @@
 pub mod agent;
 pub mod backlog;
 pub mod certificates;
+pub mod mariadb;
 pub mod pooler;
 pub mod postgres;
 pub mod proxy;

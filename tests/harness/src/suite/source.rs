@@ -20,6 +20,11 @@ pub trait SourceBackend: Send + Sync {
 
     /// Runs statements as one transaction.
     async fn commit(&self, statements: &[&str]);
+
+    /// A position far beyond the end of the log.
+    fn beyond(&self) -> Position {
+        Position::border(1, contract::LogPos::from_number(u64::MAX / 4))
+    }
 }
 
 const SOON: Duration = Duration::from_secs(30);
@@ -239,7 +244,7 @@ async fn chunks_equal_the_stream_and_say_what_they_reflect(
 }
 
 async fn a_position_of_another_life_is_refused(backend: &dyn SourceBackend) {
-    let far = Position::border(1, contract::LogPos::from_number(u64::MAX / 4));
+    let far = backend.beyond();
     let refused = backend.source().stream(1, Some(&far)).await.err();
     assert!(
         matches!(refused, Some(SourceError::PositionLost { .. })),

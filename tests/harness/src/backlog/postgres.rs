@@ -1,5 +1,4 @@
-//! A backlog of single-row updates, and the server's own tool that reads it: what readers of a log are
-//! measured against.
+//! PostgreSQL's backlog, and `pg_recvlogical`.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};

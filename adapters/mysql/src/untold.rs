@@ -1,0 +1,69 @@
+//! Captured tables whose changes the log does not tell now, or leaves unclear.
+
+use contract::{CapturedTable, SourceError, TableName, Untold};
+
+use crate::catalogue;
+use crate::connect::Connection;
+
+/// What is untold, and until when.
+#[derive(Debug, Default)]
+pub(crate) struct Standing {
+    untold: Vec<Untold>,
+    /// The engine has not been told yet.
+    unsaid: bool,
+}
+
+impl Standing {
+    pub(crate) fn untold(&self) -> &[Untold] {
+        &self.untold
+    }
+
+    pub(crate) fn is_unsaid(&self) -> bool {
+        self.unsaid
+    }
+
+    /// A batch has carried it.
+    pub(crate) fn said(&mut self) {
+        self.unsaid = false;
+    }
+
+    /// What was told of a table leaves open what its rows are: it is read again.
+    pub(crate) fn mark(&mut self, table: &TableName, what: String, hint: &str) {
+        if self.untold.iter().any(|one| one.table == *table) {
+            return;
+        }
+        self.untold.push(Untold {
+            table: table.clone(),
+            what,
+            hint: hint.to_owned(),
+        });
+        self.unsaid = true;
+    }
+
+    /// Looks which of the captured tables are there. One that was untold and is to be told again.
+    pub(crate) async fn look(
+        &mut self,
+        sql: &mut Connection,
+        tables: &[CapturedTable],
+    ) -> Result<Option<TableName>, SourceError> {
+        let names: Vec<TableName> = tables.iter().map(|one| one.table.clone()).collect();
+        let found = catalogue::read(sql, &names).await?;
+        let there = |table: &TableName| found.iter().any(|one| one.name == *table);
+        // What the engine has not heard of yet stays.
+        if !self.unsaid
+            && let Some(again) = self.untold.iter().find(|one| there(&one.table))
+        {
+            return Ok(Some(again.table.clone()));
+        }
+        for name in names {
+            if !there(&name) {
+                self.mark(
+                    &name.clone(),
+                    format!("table {name} does not exist any more"),
+                    "make it again, or take it out of the mapping (lighterman map check)",
+                );
+            }
+        }
+        Ok(None)
+    }
+}
