@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::StoreError;
-use crate::{Store, folder, millis};
+use crate::{Part, Store, folder, millis};
 
 /// What of a source is read again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,17 +56,22 @@ impl Store {
             .await
     }
 
-    /// As [`Store::resync`] of some tables, of a source by its number.
+    /// Has tables read again that the log does not tell, or leaves unclear, and remembers for `status`
+    /// why, of all that are so now: both or neither.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn read_tables_again(
+    pub async fn note_untold(
         &self,
         source: i64,
         tables: Vec<String>,
+        problem: Option<String>,
     ) -> Result<(), StoreError> {
         self.writer
-            .run(move |db| begin(db, source, &Resync::Tables(tables)))
+            .run(move |db| {
+                begin(db, source, &Resync::Tables(tables))?;
+                crate::partial::set(db, source, Part::Untold, problem.as_deref())
+            })
             .await
     }
 

@@ -247,7 +247,7 @@ async fn session(
     untold::note(common, &plan.name, state.id, now, &mut untold).await?;
     // The checkpoint is good at this server, or there would be no stream. Only now, so that a crash
     // before it forgets nothing of what is untold.
-    let server = stream.server().filter(|_| untold == stream.untold());
+    let server = stream.server();
     if server != state.server && server.is_some() {
         common.store.set_server(state.id, server).await?;
     }

@@ -1,20 +1,24 @@
 //! Tables that the log does not tell while it goes on telling others.
 
 use contract::Untold;
-use state::{Part, StoreError};
+use state::StoreError;
 
+use super::{FULL_WAIT, Failed};
 use crate::Common;
 
 /// Notes which tables are not told now. One that is newly so is read again as soon as it can be:
 /// what happens to its rows until then is in no log of ours. Whether a session that is under way must
 /// start anew for that, once the batch is stored.
+///
+/// A full disk is waited out: the source says it once, and a batch that were stored without it would
+/// be the last to know.
 pub(super) async fn note(
     common: &Common,
     name: &str,
     source_id: i64,
     untold: Vec<Untold>,
     noted: &mut Vec<Untold>,
-) -> Result<bool, StoreError> {
+) -> Result<bool, Failed> {
     if untold == *noted {
         return Ok(false);
     }
@@ -28,21 +32,26 @@ pub(super) async fn note(
         tables.push(one.table.to_string());
     }
     let again = !tables.is_empty();
-    match common.store.read_tables_again(source_id, tables).await {
-        Ok(()) => {}
-        // Whoever stores the batch waits for room; this is asked again with the next one.
-        Err(StoreError::Full) => return Ok(false),
-        Err(error) => return Err(error),
-    }
     let said = untold.iter();
     let said = said.map(|one| format!("{}; to mend it: {}", one.what, one.hint));
     let said: Vec<String> = said.collect();
     let problem = (!said.is_empty()).then(|| said.join("; "));
-    let part = Part::Untold;
-    match common.store.set_partial(source_id, part, problem).await {
-        Ok(()) => *noted = untold,
-        Err(StoreError::Full) => {}
-        Err(error) => return Err(error),
+    loop {
+        let noting = common
+            .store
+            .note_untold(source_id, tables.clone(), problem.clone());
+        match noting.await {
+            Ok(()) => break,
+            Err(error @ StoreError::Full) => {
+                tracing::error!(source = name, stage = "capture", error = %error,
+                    hint = error.hint(), "capture waits for disk space");
+                if common.sleep(FULL_WAIT).await {
+                    return Err(Failed::Stopped);
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
+    *noted = untold;
     Ok(again)
 }
