@@ -166,9 +166,9 @@ pub trait ChangeStream: Send {
     }
 
     /// Which server this is, which life of its log and what that log tells of, as it was when the
-    /// stream was opened, in the adapter's own words: stored beside the checkpoint once what
-    /// [`Self::untold`] says is noted, and handed back by [`Resume::server`]. `None` = it cannot be
-    /// told.
+    /// stream was opened, in the adapter's own words: stored with the first checkpoint that this
+    /// stream told, never with an older one, and handed back by [`Resume::server`]. `None` = it cannot
+    /// be told.
     fn server(&self) -> Option<String> {
         None
     }

@@ -212,6 +212,9 @@ struct Session<'a> {
     rules: Rules,
     /// Where the stream stands, stored or not.
     reached: Option<Position>,
+    /// What the server calls itself, until that is stored: with the first checkpoint that it told, for
+    /// until then the one that is stored is of whoever told that.
+    server: Option<String>,
     quiet_commit_at: Timestamp,
     /// When the progress of snapshots is logged next.
     progress_at: Timestamp,
@@ -245,12 +248,6 @@ async fn session(
     let mut untold = Vec::new();
     let now = stream.untold().to_vec();
     untold::note(common, &plan.name, state.id, now, &mut untold).await?;
-    // The checkpoint is good at this server, or there would be no stream. Only now, so that a crash
-    // before it forgets nothing of what is untold.
-    let server = stream.server();
-    if server != state.server && server.is_some() {
-        common.store.set_server(state.id, server).await?;
-    }
     looking.look_now();
     let tables: Vec<TableName> = setup
         .mapping
@@ -310,6 +307,7 @@ async fn session(
             .collect(),
         rules,
         reached: state.checkpoint,
+        server: stream.server().filter(|_| stream.server() != state.server),
         quiet_commit_at: Timestamp::MIN,
         progress_at: contract::clock::after(common.clock.now(), PROGRESS_EVERY),
         related,
@@ -486,6 +484,7 @@ impl Session<'_> {
             committed_at: committed_at.max(),
             guard,
             filtered: translated.filtered,
+            server: self.server.clone(),
             ..CaptureCommit::default()
         };
         if self.related.is_some() {
@@ -501,6 +500,7 @@ impl Session<'_> {
             };
             self.commit(commit, now).await?;
         }
+        self.server = None;
         // I1: only now may the source forget.
         stream.acknowledge(&batch.end).await?;
         Ok(())
