@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::StoreError;
-use crate::{Part, Store, folder, millis};
+use crate::{Store, folder, millis};
 
 /// What of a source is read again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,25 +52,6 @@ impl Store {
                         row.get(0)
                     })?;
                 Ok(Some(epoch))
-            })
-            .await
-    }
-
-    /// Has tables read again that the log does not tell, or leaves unclear, and remembers for `status`
-    /// why, of all that are so now: both or neither.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn note_untold(
-        &self,
-        source: i64,
-        tables: Vec<String>,
-        problem: Option<String>,
-    ) -> Result<(), StoreError> {
-        self.writer
-            .run(move |db| {
-                begin(db, source, &Resync::Tables(tables))?;
-                crate::partial::set(db, source, Part::Untold, problem.as_deref())
             })
             .await
     }
@@ -138,7 +119,7 @@ pub fn ask_resync(
     Ok(asked == 1)
 }
 
-fn begin(db: &Connection, source: i64, what: &Resync) -> Result<(), StoreError> {
+pub(crate) fn begin(db: &Connection, source: i64, what: &Resync) -> Result<(), StoreError> {
     match what {
         Resync::All => {
             db.execute(
@@ -159,10 +140,11 @@ fn begin(db: &Connection, source: i64, what: &Resync) -> Result<(), StoreError> 
         Resync::Tables(tables) => {
             for table in tables {
                 // From its first row, also where a reading is under way: what that one told is
-                // older than what is looked for now. The guard stays: it is as true as before.
+                // older than what is looked for now. The guard stays: it is as true as before. So is
+                // whatever a mark is for.
                 db.execute(
                     "UPDATE snapshot SET done = 0, cursor = NULL, once_more = 0, row_count = 0,
-                       done_at = NULL
+                       done_at = NULL, begun_at = NULL, marked = 0, rest_until = NULL
                      WHERE source = ?1 AND table_name = ?2",
                     params![source, table],
                 )?;

@@ -305,7 +305,7 @@ impl Running {
         let end = Instant::now() + time;
         while Instant::now() < end {
             // Simulated time stands still while a thread that blocks is waited for.
-            let (done, wait) = std::sync::mpsc::channel::<()>();
+            let (done, wait) = std::sync::mpsc::sync_channel::<()>(0);
             let blocked = tokio::task::spawn_blocking(move || wait.recv().is_err());
             for _ in 0..2 {
                 self.store.source("erp").await.unwrap();
@@ -363,6 +363,21 @@ impl Running {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_table_that_is_marked_faster_than_it_is_read_is_read_to_its_end() {
+    let running = start(Duration::from_secs(1), |at| at % 10 == 0);
+    let minutes = Duration::from_mins(5);
+    running
+        .until("it is read once", minutes, || running.is_done())
+        .await;
+    running.erp.lock().rows.pop();
+    running
+        .until("a row that is gone is told", minutes, || {
+            running.ended() == ["ACME|S9"]
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_mark_that_finds_no_room_is_not_lost() {
     let running = start(Duration::from_millis(10), |at| at == 100);
     let minute = Duration::from_mins(1);
@@ -379,5 +394,79 @@ async fn a_mark_that_finds_no_room_is_not_lost() {
         .until("it is read again", minute, || {
             running.ended() == ["ACME|S9"]
         })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_that_is_marked_all_the_time_is_read_half_of_it_and_once_more_behind_the_last_mark()
+{
+    let running = start(Duration::from_secs(1), |at| at % 10 == 0);
+    let begun = Instant::now();
+    let minute = Duration::from_mins(1);
+    running
+        .until("it says that it rests", minute, || {
+            running
+                .shown()
+                .is_some_and(|table| table.done && table.again_at.is_some())
+        })
+        .await;
+    running
+        .pass((10 * minute).saturating_sub(begun.elapsed()))
+        .await;
+    // Ten chunks, and as long to rest behind each of them.
+    let readings = running.firsts();
+    assert!((10..=16).contains(&readings), "{readings} readings");
+    running.erp.lock().marks = |_| false;
+    running.erp.lock().rows.pop();
+    running.pass(2 * minute).await;
+    assert_eq!(running.ended(), ["ACME|S9"]);
+    let (readings, opened) = (running.firsts(), running.erp.lock().opened);
+    running.pass(15 * minute).await;
+    assert_eq!(running.firsts(), readings);
+    assert_eq!(running.erp.lock().opened, opened);
+    assert_eq!(running.shown().unwrap().again_at, None);
+    // And the first reading behind a mark begins at once.
+    running.erp.lock().marks = |_| true;
+    running
+        .until("it is read at once", Duration::from_secs(3), || {
+            running.firsts() == readings + 1
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_passes_behind_the_reader_unseen_is_not_told_to_be_gone() {
+    let running = start(Duration::from_secs(1), |at| at > 300 && at % 10 == 0);
+    let minutes = Duration::from_mins(2);
+    running
+        .until("it is read again", minutes, || running.firsts() == 2)
+        .await;
+    let read = running.erp.lock().chunks.len();
+    let further = || running.erp.lock().chunks.len() > read + 5;
+    running.until("half of it", minutes, further).await;
+    running.erp.lock().rows.swap(0, 9);
+    running
+        .until("and twice more", minutes, || running.firsts() == 4)
+        .await;
+    assert_eq!(running.ended(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reading_that_cannot_go_on_gives_way_to_the_one_behind_it() {
+    let running = start(Duration::from_secs(1), |at| at == 50);
+    let minutes = Duration::from_mins(2);
+    running
+        .until("half of it is read", minutes, || {
+            running.erp.lock().chunks.len() > 4
+        })
+        .await;
+    running.erp.lock().stuck = true;
+    running
+        .until("it is read from its first row", minutes, || {
+            running.firsts() == 2
+        })
+        .await;
+    running
+        .until("and to its end", minutes, || running.is_done())
         .await;
 }
