@@ -9,6 +9,8 @@ use crate::connect::Connection;
 #[derive(Debug, Default)]
 pub(crate) struct Standing {
     untold: Vec<Untold>,
+    /// Of these, those that the log goes on telling.
+    unclear: Vec<TableName>,
     /// The engine has not been told yet.
     unsaid: bool,
 }
@@ -27,10 +29,18 @@ impl Standing {
         self.unsaid = false;
     }
 
-    /// What was told of a table leaves open what its rows are: it is read again.
-    pub(crate) fn mark(&mut self, table: &TableName, what: String, hint: &str) {
+    /// What was told of a table leaves open what its rows are: it is read again. What comes is told as
+    /// before.
+    pub(crate) fn unclear(&mut self, table: &TableName, what: String, hint: &str) {
+        if self.mark(table, what, hint) {
+            self.unclear.push(table.clone());
+        }
+    }
+
+    /// A table is not told: it is read again, at the latest when it is told again. Whether that is new.
+    pub(crate) fn mark(&mut self, table: &TableName, what: String, hint: &str) -> bool {
         if self.untold.iter().any(|one| one.table == *table) {
-            return;
+            return false;
         }
         self.untold.push(Untold {
             table: table.clone(),
@@ -38,9 +48,11 @@ impl Standing {
             hint: hint.to_owned(),
         });
         self.unsaid = true;
+        true
     }
 
-    /// Looks which of the captured tables are there. One that was untold and is to be told again.
+    /// Looks which of the captured tables are there. One that was untold and is to be told again. What
+    /// was only unclear is over once the engine has heard of it: the next time it is said anew.
     pub(crate) async fn look(
         &mut self,
         sql: &mut Connection,
@@ -49,6 +61,12 @@ impl Standing {
         let names: Vec<TableName> = tables.iter().map(|one| one.table.clone()).collect();
         let found = catalogue::read(sql, &names).await?;
         let there = |table: &TableName| found.iter().any(|one| one.name == *table);
+        // One that went meanwhile is told again only when it comes back.
+        self.unclear.retain(there);
+        if !self.unsaid {
+            let over = std::mem::take(&mut self.unclear);
+            self.untold.retain(|one| !over.contains(&one.table));
+        }
         // What the engine has not heard of yet stays.
         if !self.unsaid
             && let Some(again) = self.untold.iter().find(|one| there(&one.table))

@@ -21,7 +21,7 @@ impl LogStream {
     pub(super) fn unclear(&mut self, tables: &[TableName], why: &str) {
         for table in tables {
             let what = format!("{why}: table {table} is read again");
-            self.standing.mark(table, what, MEANT);
+            self.standing.unclear(table, what, MEANT);
         }
         if !tables.is_empty() {
             self.look_at = Instant::now() + LOOK_AGAIN;
