@@ -58,9 +58,26 @@ impl Table {
 
     /// Whether its changes are undone with their transaction.
     pub(crate) fn is_transactional(&self) -> bool {
-        ["innodb", "rocksdb", "tokudb", "ndbcluster"]
-            .contains(&self.engine.to_ascii_lowercase().as_str())
+        knows_transactions(&self.engine)
     }
+}
+
+fn knows_transactions(engine: &str) -> bool {
+    ["innodb", "rocksdb", "tokudb", "ndbcluster"].contains(&engine.to_ascii_lowercase().as_str())
+}
+
+/// Whether a table is of an engine with transactions, as far as can be seen: one that is locked may be
+/// of any, and one that is not there has no rows.
+pub(crate) async fn is_transactional(
+    connection: &mut Connection,
+    table: &TableName,
+) -> Result<bool, SourceError> {
+    let sql = format!(
+        "SELECT ENGINE FROM information_schema.TABLES WHERE {}",
+        wanted(std::slice::from_ref(table))
+    );
+    let found: Option<(Option<String>,)> = connection.row("read tables", &sql).await?;
+    Ok(found.is_none_or(|(engine,)| engine.is_some_and(|engine| knows_transactions(&engine))))
 }
 
 /// Reads `tables`, or every table a person could choose, ordered by name.

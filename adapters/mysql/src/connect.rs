@@ -9,6 +9,7 @@ use mysql_async::{Conn, Opts, OptsBuilder};
 
 use crate::errors::{self, classify};
 use crate::settings::{Settings, TlsMode};
+use crate::settling::Settling;
 use crate::tls;
 
 /// Who we are in `performance_schema.session_connect_attrs`.
@@ -72,6 +73,8 @@ pub(crate) struct Connection {
     pub(crate) version: String,
     /// A statement was sent, and nobody waited for its answer: it would be taken for the next one's.
     unanswered: bool,
+    /// What was seen by it of commits on their way.
+    pub(crate) settling: Settling,
 }
 
 impl Connection {
@@ -179,6 +182,7 @@ pub(crate) async fn connect(
             flavour,
             version,
             unanswered: false,
+            settling: Settling::default(),
         })
     };
     in_time(&place, CONNECT_MAX, connecting).await

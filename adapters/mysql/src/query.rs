@@ -154,7 +154,7 @@ async fn begin(
         Flavour::MySql => format!("SET SESSION max_execution_time = {millis}"),
     };
     connection.run(DOING, &limit).await?;
-    // Not sure at MySQL without GTIDs: an answer may be older than it says by what a commit takes.
+    // Where that is before the change behind the question, it is asked again.
     let seen = visible::begin(connection, DOING).await?;
     let (epoch, life) = life.get();
     Ok(Sees::UpTo(seen.up_to.at(epoch, life)))

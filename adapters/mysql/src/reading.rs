@@ -21,6 +21,7 @@ pub(crate) struct Reading {
     shape: Arc<TableShape>,
     /// Its engine keeps to the snapshot.
     pub(crate) keeps_to_snapshot: bool,
+    pub(crate) is_transactional: bool,
 }
 
 /// Why a chunk was not read.
@@ -123,6 +124,7 @@ impl Reading {
             order,
             shape,
             keeps_to_snapshot: now.engine.eq_ignore_ascii_case("innodb"),
+            is_transactional: now.is_transactional(),
             columns: now.columns,
         })
     }
