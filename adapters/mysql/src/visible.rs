@@ -152,10 +152,8 @@ async fn prepared(
     doing: &str,
 ) -> Result<HashSet<String>, SourceError> {
     let rows: Vec<(i64, u64, u64, Vec<u8>)> = connection.rows(doing, "XA RECOVER").await?;
-    let names = rows.into_iter().map(|(format, global, _, name)| {
-        let name: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{format},{global},{name}")
-    });
+    let names = rows.into_iter();
+    let names = names.map(|(format, global, _, name)| format!("{format},{global},{name:02x?}"));
     Ok(names.collect())
 }
 
