@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 use contract::{CapturedTable, SourceError, TableName};
 
 use crate::column::Column;
-use crate::connect::{self, Connection};
+use crate::connect::{self, Connection, Flavour};
 use crate::declared;
 
 /// Schemas of the server's own.
@@ -80,7 +80,53 @@ pub(crate) async fn is_transactional(
     Ok(found.is_none_or(|(engine,)| engine.is_some_and(|engine| knows_transactions(&engine))))
 }
 
+/// Whether there is a table, or a view, of that name. The server looks at its files alone, and waits
+/// for no lock: only so, with nothing else asked for, and of one table by literals. With several, it
+/// lists the folder, and misses one that is being renamed.
+pub(crate) async fn is_there(
+    connection: &mut Connection,
+    table: &TableName,
+) -> Result<bool, SourceError> {
+    let sql = format!(
+        "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE {}",
+        wanted(std::slice::from_ref(table))
+    );
+    let found: Vec<(String, String)> = connection.rows("look for tables", &sql).await?;
+    let mut found = found.into_iter();
+    Ok(found.any(|(schema, name)| TableName::new(schema, name) == *table))
+}
+
+/// Whether somebody changes a table now, so that nothing can be asked about it.
+pub(crate) async fn is_locked(
+    connection: &mut Connection,
+    table: &TableName,
+) -> Result<bool, SourceError> {
+    // MySQL waits a second at least.
+    let at_once = match connection.flavour {
+        Flavour::MariaDb => "SET STATEMENT lock_wait_timeout = 0 FOR ",
+        Flavour::MySql => "",
+    };
+    let sql = format!(
+        "{at_once}SELECT ENGINE FROM information_schema.TABLES
+          WHERE TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') AND {}",
+        wanted(std::slice::from_ref(table))
+    );
+    let found: Option<(Option<String>,)> = connection.row("read tables", &sql).await?;
+    Ok(found.is_some_and(|(engine,)| engine.is_none()))
+}
+
+/// A table that somebody changes is shown without what it is made of, and without an error.
+fn locked(table: &TableName) -> SourceError {
+    SourceError::Disconnected(format!(
+        "read tables: {table} is locked by somebody who changes it: the server does not show its \
+         columns"
+    ))
+}
+
 /// Reads `tables`, or every table a person could choose, ordered by name.
+///
+/// # Errors
+/// When the server does not answer, and when one of `tables` is locked.
 pub(crate) async fn read(
     connection: &mut Connection,
     tables: &[TableName],
@@ -118,6 +164,13 @@ pub(crate) async fn read(
         }
     });
     let mut found: Vec<Table> = found.filter(|table| exactly(&table.name)).collect();
+    let is_whole = |table: &Table| !table.engine.is_empty() && !table.columns.is_empty();
+    if !tables.is_empty()
+        && let Some(table) = found.iter().find(|table| !is_whole(table))
+    {
+        return Err(locked(&table.name));
+    }
+    found.retain(is_whole);
     found.sort_by(|a, b| {
         let name = |table: &Table| (table.name.schema.clone(), table.name.name.clone());
         name(a).cmp(&name(b))
