@@ -80,15 +80,23 @@ pub(crate) async fn is_transactional(
     Ok(found.is_none_or(|(engine,)| engine.is_some_and(|engine| knows_transactions(&engine))))
 }
 
-/// Whether there is a table, or a view, of that name. The server looks at its files alone, and waits
-/// for no lock: only so, with nothing else asked for, and of one table by literals. With several, it
-/// lists the folder, and misses one that is being renamed.
+/// Begins a question that waits for no lock. MySQL waits a second at least.
+fn at_once(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::MariaDb => "SET STATEMENT lock_wait_timeout = 0 FOR ",
+        Flavour::MySql => "",
+    }
+}
+
+/// Whether there is a table, or a view, of that name, also when it is locked. Of one table by literals:
+/// with several, the server lists the folder, and misses one that is being renamed.
 pub(crate) async fn is_there(
     connection: &mut Connection,
     table: &TableName,
 ) -> Result<bool, SourceError> {
     let sql = format!(
-        "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE {}",
+        "{}SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE {}",
+        at_once(connection.flavour),
         wanted(std::slice::from_ref(table))
     );
     let found: Vec<(String, String)> = connection.rows("look for tables", &sql).await?;
@@ -101,14 +109,10 @@ pub(crate) async fn is_locked(
     connection: &mut Connection,
     table: &TableName,
 ) -> Result<bool, SourceError> {
-    // MySQL waits a second at least.
-    let at_once = match connection.flavour {
-        Flavour::MariaDb => "SET STATEMENT lock_wait_timeout = 0 FOR ",
-        Flavour::MySql => "",
-    };
     let sql = format!(
-        "{at_once}SELECT ENGINE FROM information_schema.TABLES
+        "{}SELECT ENGINE FROM information_schema.TABLES
           WHERE TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') AND {}",
+        at_once(connection.flavour),
         wanted(std::slice::from_ref(table))
     );
     let found: Option<(Option<String>,)> = connection.row("read tables", &sql).await?;
