@@ -145,6 +145,8 @@ async fn begin(
 ) -> Result<Sees, SourceError> {
     // 0 would be no limit.
     let millis = query.time_max.as_millis().clamp(1, 1 << 30);
+    // The server may take its time for as long as the question may.
+    connection.silence_max = Some(query.time_max);
     let limit = match connection.flavour {
         Flavour::MariaDb => format!(
             "SET SESSION max_statement_time = {}.{:03}",

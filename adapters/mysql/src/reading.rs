@@ -356,10 +356,7 @@ mod tests {
             let found = match failed("read table s.t", &error) {
                 Failed::Changed(error) | Failed::Other(error) => error,
             };
-            assert!(
-                matches!(found, SourceError::Denied { .. }),
-                "{found:?}"
-            );
+            assert!(matches!(found, SourceError::Denied { .. }), "{found:?}");
             assert!(found.hint().is_some_and(|hint| hint.contains("enum")));
         }
     }

@@ -308,3 +308,43 @@ impl SnapshotReader for TableReader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use harness::mariadb::{MariadbOptions, MariadbServer};
+    use harness::proxy::{Proxy, Stall};
+
+    use super::*;
+
+    /// Without a limit of ours a chunk would wait for ever, and its table with it.
+    #[tokio::test]
+    async fn a_connection_that_lies_still_is_given_up() {
+        let server = MariadbServer::start(MariadbOptions::default());
+        server
+            .run("CREATE DATABASE erp; CREATE TABLE erp.t (id int PRIMARY KEY) ENGINE = InnoDB")
+            .await;
+        let proxy = Proxy::start(server.port()).await;
+        let settings = crate::settings::of_tests(proxy.port());
+        let table = TableName::new("erp", "t");
+        let tables = [CapturedTable {
+            table: table.clone(),
+            key: Vec::new(),
+            columns: Vec::new(),
+        }];
+        let life = Life::default();
+        let reader = TableReader::open(&settings, &tables, 1, &life);
+        let mut reader = reader.await.unwrap();
+        reader.begin().await.unwrap();
+        let connection = reader.connection.as_mut().unwrap();
+        connection.silence_max = Some(Duration::from_millis(300));
+        proxy.stall(Stall::TO_CLIENT);
+        let limits = ChunkLimits {
+            rows_max: 10,
+            bytes_max: 1 << 20,
+        };
+        let chunk =
+            tokio::time::timeout(Duration::from_secs(30), reader.chunk(&table, None, limits));
+        // By another connection, which the network knows.
+        chunk.await.unwrap().unwrap();
+    }
+}
