@@ -33,6 +33,7 @@ mod question;
 mod reading;
 mod server;
 mod settings;
+mod settling;
 mod snapshot;
 mod start;
 mod stream;

@@ -58,9 +58,14 @@ impl Standing {
         sql: &mut Connection,
         tables: &[CapturedTable],
     ) -> Result<Option<TableName>, SourceError> {
-        let names: Vec<TableName> = tables.iter().map(|one| one.table.clone()).collect();
-        let found = catalogue::read(sql, &names).await?;
-        let there = |table: &TableName| found.iter().any(|one| one.name == *table);
+        let names = tables.iter().map(|one| &one.table);
+        let mut found: Vec<&TableName> = Vec::new();
+        for name in names.clone() {
+            if catalogue::is_there(sql, name).await? {
+                found.push(name);
+            }
+        }
+        let there = |table: &TableName| found.contains(&table);
         // One that went meanwhile is told again only when it comes back.
         self.unclear.retain(there);
         if !self.unsaid {
@@ -74,9 +79,9 @@ impl Standing {
             return Ok(Some(again.table.clone()));
         }
         for name in names {
-            if !there(&name) {
+            if !there(name) {
                 self.mark(
-                    &name.clone(),
+                    name,
                     format!("table {name} does not exist any more"),
                     "make it again, or take it out of the mapping (lighterman map check)",
                 );
