@@ -32,13 +32,14 @@ impl Standing {
     /// What was told of a table leaves open what its rows are: it is read again. What comes is told as
     /// before.
     pub(crate) fn unclear(&mut self, table: &TableName, what: String, hint: &str) {
-        if self.mark(table, what, hint) {
+        if !self.unclear.contains(table) && self.mark(table, what, hint) {
             self.unclear.push(table.clone());
         }
     }
 
     /// A table is not told: it is read again, at the latest when it is told again. Whether that is new.
     pub(crate) fn mark(&mut self, table: &TableName, what: String, hint: &str) -> bool {
+        self.unclear.retain(|one| one != table);
         if self.untold.iter().any(|one| one.table == *table) {
             return false;
         }
