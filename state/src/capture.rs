@@ -127,6 +127,9 @@ pub struct CaptureCommit {
     pub routes: Arc<[Route]>,
     /// The new checkpoint; `None` for a snapshot chunk, which does not move it.
     pub checkpoint: Option<Position>,
+    /// What the server calls itself that told of the checkpoint, where it is not known to be stored:
+    /// stored with the checkpoint and never without, for it says whose the checkpoint is.
+    pub server: Option<String>,
     /// The newest commit time among the changes.
     pub committed_at: Option<Timestamp>,
     /// Streamed changes of tables under snapshot.
@@ -253,7 +256,7 @@ fn write(
     if let Some(checkpoint) = &commit.checkpoint {
         let moved = db
             .prepare_cached(
-                "UPDATE source SET checkpoint = ?2, updated_at = ?3,
+                "UPDATE source SET checkpoint = ?2, updated_at = ?3, server = coalesce(?5, server),
                    committed_at = coalesce(max(committed_at, ?4), committed_at, ?4)
                  WHERE id = ?1 AND (checkpoint IS NULL OR checkpoint <= ?2)",
             )?
@@ -261,7 +264,8 @@ fn write(
                 source,
                 checkpoint.to_string(),
                 millis(now),
-                commit.committed_at.map(millis)
+                commit.committed_at.map(millis),
+                commit.server
             ])?;
         if moved != 1 {
             return Err(StoreError::Invariant(format!(

@@ -13,6 +13,7 @@ mod error;
 mod fact;
 mod folder;
 mod look;
+mod marked;
 mod partial;
 mod prune;
 mod publish;

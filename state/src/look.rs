@@ -1,4 +1,4 @@
-//! Which server a source's checkpoint came from, and what the last look at its log found.
+//! What the last look at a source's log found.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -37,20 +37,6 @@ fn stored(bytes: Option<u64>) -> Option<i64> {
 }
 
 impl Store {
-    /// Remembers which server a source's checkpoint belongs to.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn set_server(&self, source: i64, server: Option<String>) -> Result<(), StoreError> {
-        self.writer
-            .run(move |db| {
-                db.prepare_cached("UPDATE source SET server = ?2 WHERE id = ?1")?
-                    .execute(params![source, server])?;
-                Ok(())
-            })
-            .await
-    }
-
     /// Remembers what a look found, in place of what the one before found.
     ///
     /// # Errors

@@ -42,17 +42,24 @@ impl Store {
         part: Part,
         problem: Option<String>,
     ) -> Result<(), StoreError> {
-        let sql = match part {
-            Part::Untold => "UPDATE source SET untold = ?2 WHERE id = ?1",
-            Part::Unanswered => "UPDATE source SET unanswered = ?2 WHERE id = ?1",
-        };
         self.writer
-            .run(move |db| {
-                db.prepare_cached(sql)?.execute(params![source, problem])?;
-                Ok(())
-            })
+            .run(move |db| set(db, source, part, problem.as_deref()))
             .await
     }
+}
+
+pub(crate) fn set(
+    db: &Connection,
+    source: i64,
+    part: Part,
+    problem: Option<&str>,
+) -> Result<(), StoreError> {
+    let sql = match part {
+        Part::Untold => "UPDATE source SET untold = ?2 WHERE id = ?1",
+        Part::Unanswered => "UPDATE source SET unanswered = ?2 WHERE id = ?1",
+    };
+    db.prepare_cached(sql)?.execute(params![source, problem])?;
+    Ok(())
 }
 
 /// Why parts of a source do not run.

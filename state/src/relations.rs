@@ -285,7 +285,9 @@ impl<'t> RelationStore<'t> {
         let looked: Vec<(String, bool)> = self
             .db
             .prepare_cached(
-                "SELECT w.row_key, w.seen < r.reading FROM replica_row w
+                "SELECT w.row_key, w.seen < r.reading - EXISTS (SELECT 1 FROM snapshot s
+                   WHERE s.source = r.source AND s.table_name = r.table_name AND s.marked)
+                 FROM replica_row w
                  JOIN replica r ON r.id = w.replica
                  WHERE w.replica = ?1 AND w.row_key > coalesce(?2, '')
                  ORDER BY w.row_key LIMIT ?3",

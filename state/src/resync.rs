@@ -56,20 +56,6 @@ impl Store {
             .await
     }
 
-    /// As [`Store::resync`] of some tables, of a source by its number.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn read_tables_again(
-        &self,
-        source: i64,
-        tables: Vec<String>,
-    ) -> Result<(), StoreError> {
-        self.writer
-            .run(move |db| begin(db, source, &Resync::Tables(tables)))
-            .await
-    }
-
     /// Does what was asked for beside the running agent, and says what it was; nothing where
     /// nothing was asked. As for [`Store::resync`], whoever captures must start anew.
     ///
@@ -133,7 +119,7 @@ pub fn ask_resync(
     Ok(asked == 1)
 }
 
-fn begin(db: &Connection, source: i64, what: &Resync) -> Result<(), StoreError> {
+pub(crate) fn begin(db: &Connection, source: i64, what: &Resync) -> Result<(), StoreError> {
     match what {
         Resync::All => {
             db.execute(
@@ -154,10 +140,11 @@ fn begin(db: &Connection, source: i64, what: &Resync) -> Result<(), StoreError> 
         Resync::Tables(tables) => {
             for table in tables {
                 // From its first row, also where a reading is under way: what that one told is
-                // older than what is looked for now. The guard stays: it is as true as before.
+                // older than what is looked for now. The guard stays: it is as true as before. So is
+                // whatever a mark is for.
                 db.execute(
                     "UPDATE snapshot SET done = 0, cursor = NULL, once_more = 0, row_count = 0,
-                       done_at = NULL
+                       done_at = NULL, begun_at = NULL, marked = 0, rest_until = NULL
                      WHERE source = ?1 AND table_name = ?2",
                     params![source, table],
                 )?;

@@ -66,6 +66,11 @@ ALTER TABLE snapshot ADD COLUMN read_at INTEGER;      -- its newest chunk
 ALTER TABLE snapshot ADD COLUMN done_at INTEGER;      -- its last chunk was stored
 ALTER TABLE snapshot ADD COLUMN paused_until INTEGER; -- within a pause of the settings
 ALTER TABLE snapshot ADD COLUMN problem TEXT;         -- why it does not go on
+-- Tables whose rows the log left unclear: each is read again, but not faster than it can be read.
+ALTER TABLE snapshot ADD COLUMN begun_at INTEGER;     -- since when it is read; NULL = not begun yet
+ALTER TABLE snapshot ADD COLUMN marked INTEGER NOT NULL DEFAULT 0;  -- 1 = unclear, and read again;
+                                                      -- 2 = and what is being read of it cannot go on
+ALTER TABLE snapshot ADD COLUMN rest_until INTEGER;   -- not before; NULL = it was not read for that
 
 -- Ranges of a large table that are read at once, each with its own progress; gone when all are read.
 -- While there are any, the table's own cursor is 'ranges'.

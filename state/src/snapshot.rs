@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::capture::ChunkDone;
 use crate::error::StoreError;
+use crate::marked::{REST_MAX, REST_MIN};
 use crate::{Store, from_millis, millis};
 
 /// What the store knows of a source.
@@ -108,15 +109,16 @@ impl Store {
         self.writer
             .run(move |db| {
                 db.execute(
-                    "UPDATE snapshot SET run_at = ?2, run_rows = row_count, problem = NULL
+                    "UPDATE snapshot SET run_at = ?2, run_rows = row_count, problem = NULL,
+                       begun_at = coalesce(begun_at, ?2)
                      WHERE source = ?1 AND NOT done",
                     params![source, millis(now)],
                 )?;
                 let mut all = Vec::with_capacity(tables.len());
                 for table in tables {
                     db.execute(
-                        "INSERT INTO snapshot (source, table_name, epoch, run_at)
-                         VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+                        "INSERT INTO snapshot (source, table_name, epoch, run_at, begun_at)
+                         VALUES (?1, ?2, ?3, ?4, ?4) ON CONFLICT DO NOTHING",
                         params![source, table, epoch, millis(now)],
                     )?;
                     let ranges = db
@@ -322,6 +324,10 @@ pub(crate) fn chunk_done(
                run_at = CASE WHEN ?4 AND once_more THEN ?6 ELSE run_at END,
                once_more = once_more AND NOT ?4, read_at = ?6, problem = NULL,
                paused_until = CASE WHEN paused_until > ?6 THEN paused_until END,
+               rest_until = CASE WHEN NOT ?4 OR once_more THEN rest_until
+                 WHEN marked OR rest_until IS NOT NULL
+                   THEN ?6 + min(max(?6 - coalesce(begun_at, ?6), ?7), ?8) END,
+               begun_at = CASE WHEN ?4 AND once_more THEN ?6 ELSE begun_at END,
                done_at = CASE WHEN ?4 AND NOT once_more THEN ?6 END
              WHERE source = ?1 AND table_name = ?2 RETURNING NOT done",
         )?
@@ -332,7 +338,9 @@ pub(crate) fn chunk_done(
                 cursor,
                 done,
                 i64::try_from(chunk.rows).unwrap_or(i64::MAX),
-                millis(now)
+                millis(now),
+                REST_MIN,
+                REST_MAX
             ],
             |row| row.get(0),
         )
@@ -372,6 +380,7 @@ pub(crate) fn read_again(db: &Connection, source: i64, table: &str) -> Result<()
     db.execute(
         "UPDATE snapshot SET once_more = NOT done AND cursor IS NOT NULL,
            row_count = CASE WHEN done THEN 0 ELSE row_count END,
+           begun_at = CASE WHEN done THEN NULL ELSE begun_at END,
            cursor = CASE WHEN done THEN NULL ELSE cursor END, done = 0, done_at = NULL
          WHERE source = ?1 AND table_name = ?2",
         params![source, table],

@@ -80,6 +80,9 @@ pub struct SnapshotStatus {
     pub eta_seconds: Option<u64>,
     /// When something of it was read last, or its reading went on.
     pub read_at: Option<Timestamp>,
+    /// It has been read, but the log has left its rows unclear since it began to be: it is read again
+    /// then.
+    pub again_at: Option<Timestamp>,
     /// Within a pause of the settings, until then.
     pub paused_until: Option<Timestamp>,
     /// Why it does not go on.
@@ -141,7 +144,8 @@ fn tables(db: &Connection, source: &str) -> Result<Vec<SnapshotStatus>, StoreErr
     }
     let mut query = db.prepare_cached(
         "SELECT p.table_name, p.done, p.done_at, p.row_count, p.estimate, p.run_at, p.run_rows,
-           p.read_at, p.paused_until, p.problem
+           p.read_at, p.paused_until, p.problem,
+           CASE WHEN p.done AND p.marked THEN coalesce(p.rest_until, p.done_at) END
          FROM snapshot p JOIN source s ON s.id = p.source WHERE s.name = ?1 ORDER BY p.table_name",
     )?;
     let rows = query.query_map([source], |row| {
@@ -169,6 +173,7 @@ fn tables(db: &Connection, source: &str) -> Result<Vec<SnapshotStatus>, StoreErr
             eta_seconds,
             // It goes on only when its pause ends.
             read_at: moment(run_at.filter(|_| paused_until.is_none()).max(read_at)),
+            again_at: moment(row.get(10)?),
             paused_until: moment(paused_until),
             problem: row.get(9)?,
         })

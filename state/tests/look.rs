@@ -1,8 +1,10 @@
 //! What is remembered of a source's server and of the last look at its log.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+use contract::{LogPos, Position};
+use jiff::Timestamp;
 use rusqlite::Connection;
-use state::{FILE_NAME, LookStatus, Part, StateReader, Store};
+use state::{CaptureCommit, FILE_NAME, LookStatus, Part, StateReader, Store};
 
 fn look() -> LookStatus {
     LookStatus {
@@ -49,7 +51,20 @@ async fn the_newest_look_is_shown_and_a_resync_forgets_the_server() {
     assert_eq!(shown(), Some(expected));
 
     let server = Some("7412345678901234567/1".to_owned());
-    store.set_server(id, server.clone()).await.unwrap();
+    let commit = |checkpoint: Option<Position>, server: &Option<String>| {
+        let commit = CaptureCommit {
+            checkpoint,
+            server: server.clone(),
+            ..CaptureCommit::default()
+        };
+        store.commit_capture(id, commit, Timestamp::UNIX_EPOCH)
+    };
+    let border = |number| Some(Position::border(1, LogPos::from_number(number)));
+    // Without a checkpoint there is nothing that it told.
+    commit(None, &server).await.unwrap();
+    assert_eq!(store.source("erp").await.unwrap().server, None);
+    commit(border(1), &server).await.unwrap();
+    commit(border(2), &None).await.unwrap();
     assert_eq!(store.source("erp").await.unwrap().server, server);
     store.resync("erp", state::Resync::All).await.unwrap();
     assert_eq!(store.source("erp").await.unwrap().server, None);

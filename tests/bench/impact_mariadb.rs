@@ -10,7 +10,7 @@ use crate::impact::spread;
 use crate::place::number;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lighterman");
-const ACCOUNTS: u64 = 500_000;
+const ACCOUNTS: u64 = 100_000;
 const CLIENTS: u64 = 4;
 /// No wait here takes longer.
 const DEADLINE: Duration = Duration::from_hours(1);
@@ -21,7 +21,7 @@ const TABLES: &str = "
     CREATE TABLE history (id BIGINT AUTO_INCREMENT PRIMARY KEY, aid INT, delta INT, made DATETIME(6));
     CREATE TABLE tellers (tid INT PRIMARY KEY, balance INT);
     INSERT INTO tellers SELECT seq, 0 FROM seq_1_to_1000;
-    INSERT INTO accounts SELECT seq, seq DIV 100000, 0, '' FROM seq_1_to_500000";
+    INSERT INTO accounts SELECT seq, seq DIV 10000, 0, '' FROM seq_1_to_100000";
 
 const MAPPING: &str = r#"mapping: 1
 pack: bench
@@ -96,7 +96,9 @@ async fn caught_up(server: &MariadbServer, folder: &std::path::Path) {
     loop {
         let (_, shown) = command(BINARY, folder, &["status", "--json"]);
         let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
-        let position = shown["sources"][0]["position"].as_str().unwrap_or_default();
+        let position = shown["sources"][0]["checkpoint"]
+            .as_str()
+            .unwrap_or_default();
         // `epoch/life:file:offset,..`
         let here = position.splitn(3, [':', '/']).nth(2).unwrap_or_default();
         let loaded = shown["sources"][0]["snapshot_done"] == 1;

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 
 use contract::{SourceError, TableName};
 
+use crate::catalogue;
 use crate::connect::{self, Connection};
 
 /// Tables that refer to each other are followed no deeper than the server itself goes.
@@ -45,6 +46,8 @@ pub(crate) struct Effect {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Cascades {
     effects: HashMap<TableName, Effect>,
+    /// These were locked, and may have some that are not known.
+    pub(crate) locked: Vec<TableName>,
 }
 
 impl Cascades {
@@ -55,7 +58,18 @@ impl Cascades {
     ) -> Result<Self, SourceError> {
         let mut all: Vec<Rule> = Vec::new();
         let mut next: Vec<TableName> = captured.to_vec();
+        let mut locked = Vec::new();
         for _ in 0..DEPTH_MAX {
+            // Of one that is locked the server shows no keys, without an error.
+            let mut open = Vec::with_capacity(next.len());
+            for table in next {
+                if catalogue::is_locked(sql, &table).await? {
+                    locked.push(table);
+                } else {
+                    open.push(table);
+                }
+            }
+            next = open;
             let found = rules(sql, &next).await?;
             next = found.iter().map(|rule| rule.parent.clone()).collect();
             next.retain(|parent| !captured.contains(parent));
@@ -67,7 +81,17 @@ impl Cascades {
                 break;
             }
         }
-        Ok(Self::of(&all, captured))
+        Ok(Self {
+            locked,
+            ..Self::of(&all, captured)
+        })
+    }
+
+    /// The captured tables that some key changes.
+    pub(crate) fn changed(&self) -> Vec<TableName> {
+        let all = self.effects.values();
+        let all = all.flat_map(|effect| effect.of_delete.iter().chain(&effect.of_update));
+        all.cloned().collect()
     }
 
     fn of(rules: &[Rule], captured: &[TableName]) -> Self {
@@ -102,7 +126,10 @@ impl Cascades {
             }
         }
         effects.retain(|_, effect| !effect.of_delete.is_empty() || !effect.of_update.is_empty());
-        Self { effects }
+        Self {
+            effects,
+            locked: Vec::new(),
+        }
     }
 
     /// What changes of a table's rows do.

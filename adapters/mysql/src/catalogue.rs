@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 use contract::{CapturedTable, SourceError, TableName};
 
 use crate::column::Column;
-use crate::connect::{self, Connection};
+use crate::connect::{self, Connection, Flavour};
 use crate::declared;
 
 /// Schemas of the server's own.
@@ -58,12 +58,79 @@ impl Table {
 
     /// Whether its changes are undone with their transaction.
     pub(crate) fn is_transactional(&self) -> bool {
-        ["innodb", "rocksdb", "tokudb", "ndbcluster"]
-            .contains(&self.engine.to_ascii_lowercase().as_str())
+        knows_transactions(&self.engine)
     }
 }
 
+fn knows_transactions(engine: &str) -> bool {
+    ["innodb", "rocksdb", "tokudb", "ndbcluster"].contains(&engine.to_ascii_lowercase().as_str())
+}
+
+/// Whether a table is of an engine with transactions, as far as can be seen: one that is locked may be
+/// of any, and one that is not there has no rows.
+pub(crate) async fn is_transactional(
+    connection: &mut Connection,
+    table: &TableName,
+) -> Result<bool, SourceError> {
+    let sql = format!(
+        "SELECT ENGINE FROM information_schema.TABLES WHERE {}",
+        wanted(std::slice::from_ref(table))
+    );
+    let found: Option<(Option<String>,)> = connection.row("read tables", &sql).await?;
+    Ok(found.is_none_or(|(engine,)| engine.is_some_and(|engine| knows_transactions(&engine))))
+}
+
+/// Begins a question that waits for no lock. MySQL waits a second at least.
+fn at_once(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::MariaDb => "SET STATEMENT lock_wait_timeout = 0 FOR ",
+        Flavour::MySql => "",
+    }
+}
+
+/// Whether there is a table, or a view, of that name, also when it is locked. Of one table by literals:
+/// with several, the server lists the folder, and misses one that is being renamed.
+pub(crate) async fn is_there(
+    connection: &mut Connection,
+    table: &TableName,
+) -> Result<bool, SourceError> {
+    let sql = format!(
+        "{}SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE {}",
+        at_once(connection.flavour),
+        wanted(std::slice::from_ref(table))
+    );
+    let found: Vec<(String, String)> = connection.rows("look for tables", &sql).await?;
+    let mut found = found.into_iter();
+    Ok(found.any(|(schema, name)| TableName::new(schema, name) == *table))
+}
+
+/// Whether somebody changes a table now, so that nothing can be asked about it.
+pub(crate) async fn is_locked(
+    connection: &mut Connection,
+    table: &TableName,
+) -> Result<bool, SourceError> {
+    let sql = format!(
+        "{}SELECT ENGINE FROM information_schema.TABLES
+          WHERE TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') AND {}",
+        at_once(connection.flavour),
+        wanted(std::slice::from_ref(table))
+    );
+    let found: Option<(Option<String>,)> = connection.row("read tables", &sql).await?;
+    Ok(found.is_some_and(|(engine,)| engine.is_none()))
+}
+
+/// A table that somebody changes is shown without what it is made of, and without an error.
+fn locked(table: &TableName) -> SourceError {
+    SourceError::Disconnected(format!(
+        "read tables: {table} is locked by somebody who changes it: the server does not show its \
+         columns"
+    ))
+}
+
 /// Reads `tables`, or every table a person could choose, ordered by name.
+///
+/// # Errors
+/// When the server does not answer, and when one of `tables` is locked.
 pub(crate) async fn read(
     connection: &mut Connection,
     tables: &[TableName],
@@ -101,6 +168,13 @@ pub(crate) async fn read(
         }
     });
     let mut found: Vec<Table> = found.filter(|table| exactly(&table.name)).collect();
+    let is_whole = |table: &Table| !table.engine.is_empty() && !table.columns.is_empty();
+    if !tables.is_empty()
+        && let Some(table) = found.iter().find(|table| !is_whole(table))
+    {
+        return Err(locked(&table.name));
+    }
+    found.retain(is_whole);
     found.sort_by(|a, b| {
         let name = |table: &Table| (table.name.schema.clone(), table.name.name.clone());
         name(a).cmp(&name(b))

@@ -9,6 +9,7 @@ use mysql_async::{Conn, Opts, OptsBuilder};
 
 use crate::errors::{self, classify};
 use crate::settings::{Settings, TlsMode};
+use crate::settling::Settling;
 use crate::tls;
 
 /// Who we are in `performance_schema.session_connect_attrs`.
@@ -19,6 +20,8 @@ pub(crate) const PREPARE: &str = "lighterman source prepare --apply";
 pub(crate) const RESYNC: &str = "lighterman source resync: every table is read again and compared";
 /// How long a connection may take to be there.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// Longer than the server's own limit on our statements.
+const SILENCE_MAX: Duration = Duration::from_secs(75);
 /// After so long without a word the network is asked whether the other side is still there.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 /// The largest packet of the protocol that a server may be told to send (its own limit is at most
@@ -72,6 +75,26 @@ pub(crate) struct Connection {
     pub(crate) version: String,
     /// A statement was sent, and nobody waited for its answer: it would be taken for the next one's.
     unanswered: bool,
+    /// What was seen by it of commits on their way.
+    pub(crate) settling: Settling,
+    /// So long the server may say nothing while it owes an answer; `None` = for ever.
+    pub(crate) silence_max: Option<Duration>,
+}
+
+/// Waits for a word of the server's, but not for longer: a network that forgets a connection says
+/// nothing for ever.
+pub(crate) async fn heard<T>(
+    limit: Option<Duration>,
+    work: impl Future<Output = mysql_async::Result<T>>,
+) -> mysql_async::Result<T> {
+    let Some(limit) = limit else {
+        return work.await;
+    };
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+        let what = format!("the server has said nothing for {} s", limit.as_secs());
+        let error = std::io::Error::new(std::io::ErrorKind::TimedOut, what);
+        Err(mysql_async::IoError::from(error).into())
+    })
 }
 
 impl Connection {
@@ -82,8 +105,9 @@ impl Connection {
         sql: &str,
     ) -> Result<Vec<T>, SourceError> {
         self.ask(doing)?;
-        let rows: Result<Vec<mysql_async::Row>, _> = self.conn.query(sql).await;
-        self.unanswered = false;
+        let rows: Result<Vec<mysql_async::Row>, _> =
+            heard(self.silence_max, self.conn.query(sql)).await;
+        self.unanswered = matches!(rows, Err(mysql_async::Error::Io(_)));
         let rows = rows.map_err(|error| classify(doing, &error))?;
         let rows = rows.into_iter().map(mysql_async::from_row_opt);
         rows.collect::<Result<_, _>>().map_err(|_| {
@@ -133,8 +157,8 @@ impl Connection {
     /// Runs a statement.
     pub(crate) async fn run(&mut self, doing: &str, sql: &str) -> Result<(), SourceError> {
         self.ask(doing)?;
-        let done = self.conn.query_drop(sql).await;
-        self.unanswered = false;
+        let done = heard(self.silence_max, self.conn.query_drop(sql)).await;
+        self.unanswered = matches!(done, Err(mysql_async::Error::Io(_)));
         done.map_err(|error| classify(doing, &error))
     }
 
@@ -179,6 +203,8 @@ pub(crate) async fn connect(
             flavour,
             version,
             unanswered: false,
+            settling: Settling::default(),
+            silence_max: (rights == Rights::Read).then_some(SILENCE_MAX),
         })
     };
     in_time(&place, CONNECT_MAX, connecting).await

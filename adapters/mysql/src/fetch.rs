@@ -80,7 +80,7 @@ pub(crate) async fn prepare(
     connection: &mut Connection,
     sql: &str,
 ) -> Result<Statement, mysql_async::Error> {
-    connection.conn.prep(sql).await
+    connect::heard(connection.silence_max, connection.conn.prep(sql)).await
 }
 
 /// What a statement gave.
@@ -103,13 +103,19 @@ pub(crate) async fn each(
     mut take: impl FnMut(Row) -> Result<bool, SourceError> + Send,
 ) -> Result<Given, Failed> {
     let (mut taken, mut came, mut left) = (0, 0, LET_GO_BYTES_MAX);
+    let silence_max = connection.silence_max;
     {
         // Given in their order, always: what the library takes for a parameter by name is refused.
         let parameters = Params::Positional(parameters);
-        let running = connection.conn.exec_iter(&statement, parameters).await;
+        let running = connection.conn.exec_iter(&statement, parameters);
+        let running = connect::heard(silence_max, running).await;
         let mut rows = running.map_err(Failed::Server)?;
         let mut enough = false;
-        while let Some(row) = rows.next().await.map_err(Failed::Server)? {
+        loop {
+            let row = connect::heard(silence_max, rows.next()).await;
+            let Some(row) = row.map_err(Failed::Server)? else {
+                break;
+            };
             came += 1;
             if !enough {
                 taken += 1;
@@ -128,7 +134,7 @@ pub(crate) async fn each(
         }
     }
     let warnings = connection.conn.get_warnings();
-    let closed = connection.conn.close(statement).await;
+    let closed = connect::heard(silence_max, connection.conn.close(statement)).await;
     closed.map_err(Failed::Server)?;
     Ok(Given {
         taken,

@@ -150,7 +150,7 @@ fn unclear(error: SourceError) -> Result<Learnt, SourceError> {
 }
 
 /// The places of the key's columns: as the mapping says, else as the log does, else as the table is
-/// today. Empty where one of them is not among the columns: rows without a key are held.
+/// today, which is how its rows are read in chunks. Empty where one of them is not among the columns: rows without a key are held.
 fn key(
     captured: &CapturedTable,
     map: &TableMap,
@@ -162,8 +162,9 @@ fn key(
         let places: Option<Vec<usize>> = captured.key.iter().map(place).collect();
         return places.unwrap_or_default();
     }
-    // A key that compares only the beginning of a column tells its rows apart all the same.
-    if let Some(primary) = &map.metadata.key {
+    // A key that compares only the beginning of a column is none to the catalogue, nor to a chunk.
+    let whole = |primary: &&Vec<(usize, u64)>| primary.iter().all(|(_, prefix)| *prefix == 0);
+    if let Some(primary) = map.metadata.key.as_ref().filter(whole) {
         return primary.iter().map(|(column, _)| *column).collect();
     }
     let names = today.map_or(&[][..], |table| table.key.as_slice());

@@ -33,6 +33,7 @@ mod question;
 mod reading;
 mod server;
 mod settings;
+mod settling;
 mod snapshot;
 mod start;
 mod stream;
@@ -95,6 +96,7 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildSou
             reached: look::Reached::default(),
             reader: query::Reader::default(),
             life: life::Life::default(),
+            prepared: stream::Kept::default(),
         }) as Arc<dyn Source>)
     }))
 }
@@ -108,6 +110,7 @@ pub struct MysqlSource {
     reached: look::Reached,
     reader: query::Reader,
     life: life::Life,
+    prepared: stream::Kept,
 }
 
 #[async_trait]
@@ -140,8 +143,9 @@ impl Source for MysqlSource {
 
     async fn resume(&self, from: &Resume) -> Result<Box<dyn ChangeStream>, SourceError> {
         let tables = &self.context.tables;
-        let stream = stream::open(&self.settings, tables, from, &self.reached, &self.life).await?;
-        Ok(Box::new(stream))
+        let (reached, life, prepared) = (&self.reached, &self.life, &self.prepared);
+        let opening = stream::open(&self.settings, tables, from, reached, life, prepared);
+        Ok(Box::new(opening.await?))
     }
 
     async fn look(&self) -> Result<Option<Look>, SourceError> {

@@ -145,6 +145,8 @@ async fn begin(
 ) -> Result<Sees, SourceError> {
     // 0 would be no limit.
     let millis = query.time_max.as_millis().clamp(1, 1 << 30);
+    // The server may take its time for as long as the question may.
+    connection.silence_max = Some(query.time_max);
     let limit = match connection.flavour {
         Flavour::MariaDb => format!(
             "SET SESSION max_statement_time = {}.{:03}",
@@ -154,7 +156,7 @@ async fn begin(
         Flavour::MySql => format!("SET SESSION max_execution_time = {millis}"),
     };
     connection.run(DOING, &limit).await?;
-    // Not sure at MySQL without GTIDs: an answer may be older than it says by what a commit takes.
+    // Where that is before the change behind the question, it is asked again.
     let seen = visible::begin(connection, DOING).await?;
     let (epoch, life) = life.get();
     Ok(Sees::UpTo(seen.up_to.at(epoch, life)))

@@ -21,6 +21,7 @@ pub(crate) struct Reading {
     shape: Arc<TableShape>,
     /// Its engine keeps to the snapshot.
     pub(crate) keeps_to_snapshot: bool,
+    pub(crate) is_transactional: bool,
 }
 
 /// Why a chunk was not read.
@@ -47,6 +48,17 @@ pub(crate) fn failed(doing: &str, error: &mysql_async::Error) -> Failed {
             1300 => Failed::Other(SourceError::SchemaChanged {
                 what: format!("{doing}: a key holds bytes that are no text of its character set"),
                 hint: "correct that row's key; CONVERT(.. USING ..) shows which one it is"
+                    .to_owned(),
+            }),
+            // Ended by our own limit, at MariaDB and MySQL: another try at once takes as long.
+            1969 | 3024 => Failed::Other(SourceError::Denied {
+                what: format!(
+                    "{doing}: the server did not give a chunk within a minute, and ended it (error {})",
+                    server.code
+                ),
+                hint: "give the table a primary key, or a smaller unique index, whose first column is \
+                       no enum and no set: by those the server reads along the index from its \
+                       beginning; where the server is only busy, nothing: it is tried again"
                     .to_owned(),
             }),
             _ => Failed::Other(found),
@@ -123,6 +135,7 @@ impl Reading {
             order,
             shape,
             keeps_to_snapshot: now.engine.eq_ignore_ascii_case("innodb"),
+            is_transactional: now.is_transactional(),
             columns: now.columns,
         })
     }
@@ -330,6 +343,22 @@ mod tests {
             }
         }
         assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
+    #[test]
+    fn a_chunk_that_takes_too_long_is_no_broken_connection() {
+        for code in [1969, 3024] {
+            let error = mysql_async::Error::Server(mysql_async::ServerError {
+                code,
+                message: "max_statement_time exceeded".to_owned(),
+                state: "70100".to_owned(),
+            });
+            let found = match failed("read table s.t", &error) {
+                Failed::Changed(error) | Failed::Other(error) => error,
+            };
+            assert!(matches!(found, SourceError::Denied { .. }), "{found:?}");
+            assert!(found.hint().is_some_and(|hint| hint.contains("enum")));
+        }
     }
 
     fn every_charset() -> Charsets {

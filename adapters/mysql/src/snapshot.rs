@@ -2,9 +2,10 @@
 //!
 //! Each chunk is one transaction that only reads and sees one moment of the database; no lock is
 //! taken but the one that every `SELECT` has, against a change of the table's own columns. What a
-//! chunk reflects is told by [`visible`]: of MariaDB's InnoDB exactly the log up to the place that
-//! its snapshot has there, which is the chunk's mark. Otherwise the mark is the end of the log after
-//! the chunk was read, and of what came to it meanwhile nobody knows whether it was seen.
+//! chunk reflects is told by [`visible`]: of MariaDB's InnoDB the log up to the place that its
+//! snapshot has there, which is the chunk's mark, most often exactly. Otherwise the mark is the end of
+//! the log after the chunk was read, and of what came to it meanwhile nobody knows whether it was
+//! seen.
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use contract::{
 };
 use tokio::time::Instant;
 
+use crate::catalogue;
 use crate::charset::Charsets;
 use crate::connect::{self, Connection, Rights};
 use crate::fetch::{self, Fetching, Stop};
@@ -23,12 +25,12 @@ use crate::order::Place;
 use crate::reading::{Failed, Reading, failed};
 use crate::settings::Settings;
 use crate::values::{self, Cell, RAW};
-use crate::visible::{self, Border, Visible};
+use crate::visible::{self, Border};
 
 /// Between two looks whether commits have ended.
 const POLL: Duration = Duration::from_millis(100);
 /// After so long we say what we wait for.
-const SAY_AFTER: Duration = Duration::from_secs(5);
+const SAY_AFTER: Duration = Duration::from_secs(10);
 /// A table that changes under a chunk is read anew so many times.
 const TRIES: usize = 3;
 
@@ -102,6 +104,12 @@ impl TableReader {
                 return Err(error.into());
             }
         };
+        let up_to = if reading.is_transactional {
+            seen.up_to
+        } else {
+            let settled = visible::settled(&mut connection, &doing).await?;
+            seen.up_to.min(settled)
+        };
         let place = reading.order.place(cursor, table);
         let read = self.rows(&mut connection, &reading, place, limits, &doing);
         let (read, stop) = match read.await {
@@ -113,7 +121,7 @@ impl TableReader {
             }
             Err(other) => return Err(other),
         };
-        let exact = seen.exact && reading.keeps_to_snapshot;
+        let nothing_behind = seen.nothing_behind.filter(|_| reading.keeps_to_snapshot);
         match stop {
             Stop::Whole => {
                 connection.run(&doing, "COMMIT").await?;
@@ -125,13 +133,13 @@ impl TableReader {
             }
         }
         // Read on any connection: it is at or after all that was seen.
-        let mark = if exact {
-            seen.up_to
-        } else {
-            visible::end(&mut connection, &doing).await?
+        let mark = match nothing_behind {
+            Some(mark) => mark,
+            None => visible::end(&mut connection, &doing).await?,
         };
         self.connection = Some(connection);
-        self.chunk_of(&reading, read, mark, seen, exact)
+        let exact = nothing_behind == Some(up_to);
+        self.chunk_of(&reading, read, mark, (!exact).then_some(up_to))
             .map_err(Failed::Other)
     }
 
@@ -140,17 +148,13 @@ impl TableReader {
         reading: &Reading,
         read: Read,
         mark: Border,
-        seen: Visible,
-        exact: bool,
+        up_to: Option<Border>,
     ) -> Result<SnapshotChunk, SourceError> {
         let (_, life) = self.life.get();
         let mark = mark.at(self.epoch, life);
-        let sees = if exact {
-            Sees::UpToMark
-        } else {
-            let up_to = if seen.sure { seen.up_to } else { Border::START };
+        let sees = up_to.map_or(Sees::UpToMark, |up_to| {
             Sees::UpTo(up_to.at(self.epoch, life))
-        };
+        });
         let mut rows = read.rows;
         for row in &mut rows {
             row.position = mark.clone();
@@ -239,21 +243,34 @@ impl SnapshotReader for TableReader {
 
     /// Waits until all that stands in the log now is visible. The stream began at an end of the log
     /// no later than this one, and tells nothing of before: a commit that was in the log then, and not
-    /// yet in the engine, would be told by neither. It takes no longer than a commit does, and
-    /// transactions that have not committed are not waited for: they will be behind.
+    /// yet in the engine, would be told by neither. It takes no longer than a commit does, where the
+    /// server tells of those on their way. Transactions that have not committed are not waited for:
+    /// they will be behind.
     async fn begin(&mut self) -> Result<(), SourceError> {
         let doing = "wait for commits on their way";
         let mut connection = self.connection().await?;
+        let mut any_engine = false;
+        for captured in &self.tables {
+            any_engine |= !catalogue::is_transactional(&mut connection, &captured.table).await?;
+        }
         let end = visible::end(&mut connection, doing).await?;
         let started = Instant::now();
         let mut said = false;
-        while visible::is_visible(&mut connection, end, doing).await? == Some(false) {
+        loop {
+            let mut up_to = visible::begin(&mut connection, doing).await?.up_to;
+            connection.run(doing, "COMMIT").await?;
+            if any_engine {
+                up_to = up_to.min(visible::settled(&mut connection, doing).await?);
+            }
+            if up_to >= end {
+                break;
+            }
             if !said && started.elapsed() >= SAY_AFTER {
                 said = true;
                 tracing::info!(
                     stage = "snapshot",
-                    "snapshot waits for commits that are in the log and not yet visible: a replica may \
-                     have to confirm them"
+                    "snapshot waits for commits that are in the log and may not be visible yet: a \
+                     replica may have to confirm them"
                 );
             }
             tokio::time::sleep(POLL).await;
@@ -289,5 +306,45 @@ impl SnapshotReader for TableReader {
                 Err(Failed::Changed(error) | Failed::Other(error)) => return Err(error),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use harness::mariadb::{MariadbOptions, MariadbServer};
+    use harness::proxy::{Proxy, Stall};
+
+    use super::*;
+
+    /// Without a limit of ours a chunk would wait for ever, and its table with it.
+    #[tokio::test]
+    async fn a_connection_that_lies_still_is_given_up() {
+        let server = MariadbServer::start(MariadbOptions::default());
+        server
+            .run("CREATE DATABASE erp; CREATE TABLE erp.t (id int PRIMARY KEY) ENGINE = InnoDB")
+            .await;
+        let proxy = Proxy::start(server.port()).await;
+        let settings = crate::settings::of_tests(proxy.port());
+        let table = TableName::new("erp", "t");
+        let tables = [CapturedTable {
+            table: table.clone(),
+            key: Vec::new(),
+            columns: Vec::new(),
+        }];
+        let life = Life::default();
+        let reader = TableReader::open(&settings, &tables, 1, &life);
+        let mut reader = reader.await.unwrap();
+        reader.begin().await.unwrap();
+        let connection = reader.connection.as_mut().unwrap();
+        connection.silence_max = Some(Duration::from_millis(300));
+        proxy.stall(Stall::TO_CLIENT);
+        let limits = ChunkLimits {
+            rows_max: 10,
+            bytes_max: 1 << 20,
+        };
+        let chunk =
+            tokio::time::timeout(Duration::from_secs(30), reader.chunk(&table, None, limits));
+        // By another connection, which the network knows.
+        chunk.await.unwrap().unwrap();
     }
 }

@@ -9,6 +9,8 @@ use crate::connect::Connection;
 #[derive(Debug, Default)]
 pub(crate) struct Standing {
     untold: Vec<Untold>,
+    /// Of these, those that the log goes on telling.
+    unclear: Vec<TableName>,
     /// The engine has not been told yet.
     unsaid: bool,
 }
@@ -27,10 +29,19 @@ impl Standing {
         self.unsaid = false;
     }
 
-    /// What was told of a table leaves open what its rows are: it is read again.
-    pub(crate) fn mark(&mut self, table: &TableName, what: String, hint: &str) {
+    /// What was told of a table leaves open what its rows are: it is read again. What comes is told as
+    /// before.
+    pub(crate) fn unclear(&mut self, table: &TableName, what: String, hint: &str) {
+        if !self.unclear.contains(table) && self.mark(table, what, hint) {
+            self.unclear.push(table.clone());
+        }
+    }
+
+    /// A table is not told: it is read again, at the latest when it is told again. Whether that is new.
+    pub(crate) fn mark(&mut self, table: &TableName, what: String, hint: &str) -> bool {
+        self.unclear.retain(|one| one != table);
         if self.untold.iter().any(|one| one.table == *table) {
-            return;
+            return false;
         }
         self.untold.push(Untold {
             table: table.clone(),
@@ -38,17 +49,30 @@ impl Standing {
             hint: hint.to_owned(),
         });
         self.unsaid = true;
+        true
     }
 
-    /// Looks which of the captured tables are there. One that was untold and is to be told again.
+    /// Looks which of the captured tables are there. One that was untold and is to be told again. What
+    /// was only unclear is over once the engine has heard of it: the next time it is said anew.
     pub(crate) async fn look(
         &mut self,
         sql: &mut Connection,
         tables: &[CapturedTable],
     ) -> Result<Option<TableName>, SourceError> {
-        let names: Vec<TableName> = tables.iter().map(|one| one.table.clone()).collect();
-        let found = catalogue::read(sql, &names).await?;
-        let there = |table: &TableName| found.iter().any(|one| one.name == *table);
+        let names = tables.iter().map(|one| &one.table);
+        let mut found: Vec<&TableName> = Vec::new();
+        for name in names.clone() {
+            if catalogue::is_there(sql, name).await? {
+                found.push(name);
+            }
+        }
+        let there = |table: &TableName| found.contains(&table);
+        // One that went meanwhile is told again only when it comes back.
+        self.unclear.retain(there);
+        if !self.unsaid {
+            let over = std::mem::take(&mut self.unclear);
+            self.untold.retain(|one| !over.contains(&one.table));
+        }
         // What the engine has not heard of yet stays.
         if !self.unsaid
             && let Some(again) = self.untold.iter().find(|one| there(&one.table))
@@ -56,9 +80,9 @@ impl Standing {
             return Ok(Some(again.table.clone()));
         }
         for name in names {
-            if !there(&name) {
+            if !there(name) {
                 self.mark(
-                    &name.clone(),
+                    name,
                     format!("table {name} does not exist any more"),
                     "make it again, or take it out of the mapping (lighterman map check)",
                 );

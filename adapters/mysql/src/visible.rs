@@ -2,23 +2,25 @@
 //!
 //! A commit stands in the log before other sessions see it, for as long as the engines take; with a
 //! replica that must confirm it first, for seconds. So the log's end says nothing of what a snapshot
-//! sees, but for two cases:
+//! sees. What does:
 //!
 //! - MariaDB takes a consistent snapshot while no commit is between the log and the engine, and tells
-//!   the place in the log that it belongs to, exactly
-//!   (<https://mariadb.com/kb/en/enhancements-for-start-transaction-with-consistent-snapshot/>).
+//!   the place in the log that it belongs to
+//!   (<https://mariadb.com/kb/en/enhancements-for-start-transaction-with-consistent-snapshot/>). Only the
+//!   commit of a prepared XA transaction is counted there before the engine has it. Until then the
+//!   server lists it as prepared (`XA RECOVER`), like one that nobody commits.
 //! - MySQL with GTIDs lists those that are on their way as owned, until the engine has them
-//!   (<https://dev.mysql.com/doc/refman/8.4/en/replication-options-gtids.html#sysvar_gtid_owned>):
-//!   once none of those is left that were owned when the end of the log was read, everything up to
-//!   that end is visible.
-//!
-//! A table whose engine knows no transactions is written before its change is in the log, and locked
-//! until it is there: who reads it after the log sees all of the log.
+//!   (<https://dev.mysql.com/doc/refman/8.4/en/replication-options-gtids.html#sysvar_gtid_owned>).
+//! - Elsewhere, and for an XA transaction that stays prepared, what the log had some time ago. So it is
+//!   with MariaDB's `binlog_optimize_thread_scheduling = OFF`, where engines commit in any order, with
+//!   MySQL without GTIDs, and with engines without transactions: an `INSERT` into MyISAM is in the log
+//!   before others see its rows.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use contract::{Position, SourceError};
+use tokio::time::Instant;
 
 use crate::connect::{Connection, Flavour};
 use crate::place::{Place, file_number};
@@ -28,6 +30,13 @@ const BEGIN: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
 /// Between two looks whether commits have ended, and how many there are.
 const POLL: Duration = Duration::from_millis(20);
 const LOOKS_MAX: usize = 100;
+/// An engine has what was in the log for so long, unless a replica must confirm it first.
+const SETTLED_AFTER: Duration = Duration::from_secs(5);
+/// And no longer than this is waited for, whatever the time limit for replicas is.
+const SETTLED_MAX: Duration = Duration::from_mins(15);
+/// So often a snapshot is asked for its place, until so many answers are the same.
+const PLACES_MAX: usize = 30;
+const PLACES_SAME: usize = 3;
 
 /// A border in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,12 +78,10 @@ impl Border {
 /// What a transaction that has begun sees of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Visible {
-    /// Everything up to here.
+    /// Everything up to here; of tables whose engine has no transactions see [`settled`].
     pub(crate) up_to: Border,
-    /// Without a doubt: not so at MySQL without GTIDs, where a commit may be on its way still.
-    pub(crate) sure: bool,
-    /// And nothing behind it, in tables whose engine keeps to the snapshot.
-    pub(crate) exact: bool,
+    /// And nothing behind this, in tables whose engine keeps to the snapshot.
+    pub(crate) nothing_behind: Option<Border>,
 }
 
 /// Begins a transaction that sees one moment of the database.
@@ -82,48 +89,110 @@ pub(crate) async fn begin(
     connection: &mut Connection,
     doing: &str,
 ) -> Result<Visible, SourceError> {
-    match connection.flavour {
-        Flavour::MariaDb => {
-            connection.run(doing, BEGIN).await?;
-            Ok(Visible {
-                up_to: of_snapshot(connection, doing).await?,
-                sure: true,
-                exact: true,
-            })
-        }
-        Flavour::MySql => {
-            let up_to = end(connection, doing).await?;
-            let sure = commits_have_ended(connection, doing).await?;
-            connection.run(doing, BEGIN).await?;
-            Ok(Visible {
-                up_to,
-                sure,
-                exact: false,
-            })
-        }
-    }
-}
-
-/// Whether all that stood in the log at `end` is visible by now. `None` = it cannot be told.
-pub(crate) async fn is_visible(
-    connection: &mut Connection,
-    end: Border,
-    doing: &str,
-) -> Result<Option<bool>, SourceError> {
     if connection.flavour == Flavour::MySql {
-        let ended = commits_have_ended(connection, doing).await?;
-        return Ok(ended.then_some(true));
+        let up_to = ended(connection, doing).await?;
+        connection.run(doing, BEGIN).await?;
+        return Ok(Visible {
+            up_to,
+            nothing_behind: None,
+        });
     }
+    // In this order: what the log had before the list was made, and is not in the list, is there.
+    let end = end(connection, doing).await?;
+    let prepared = prepared(connection, doing).await?;
+    let finished = connection.settling.unfinished(end, prepared);
+    let in_order = in_order(connection, doing).await?;
     connection.run(doing, BEGIN).await?;
-    let now = of_snapshot(connection, doing).await?;
-    connection.run(doing, "COMMIT").await?;
-    Ok(Some(now >= end))
+    let place = of_snapshot(connection, doing).await?;
+    let now = Instant::now();
+    connection.settling.reach(place, now);
+    let settled = connection.settling.settled(SETTLED_AFTER, now);
+    Ok(if in_order {
+        Visible {
+            up_to: place.min(finished.max(settled)),
+            nothing_behind: Some(place),
+        }
+    } else {
+        Visible {
+            up_to: settled,
+            nothing_behind: None,
+        }
+    })
 }
 
-/// Where MariaDB's consistent snapshot is in the log.
+/// What the log had so long ago that a table has it, whatever its engine: by what [`begin`] has seen
+/// on this connection.
+pub(crate) async fn settled(
+    connection: &mut Connection,
+    doing: &str,
+) -> Result<Border, SourceError> {
+    let after = SETTLED_AFTER + confirmed_after(connection, doing).await?;
+    let after = after.min(SETTLED_MAX);
+    Ok(connection.settling.settled(after, Instant::now()))
+}
+
+/// How long a commit may wait for a replica.
+async fn confirmed_after(
+    connection: &mut Connection,
+    doing: &str,
+) -> Result<Duration, SourceError> {
+    let sql = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('rpl_semi_sync_master_enabled', \
+               'rpl_semi_sync_master_timeout', 'rpl_semi_sync_source_enabled', \
+               'rpl_semi_sync_source_timeout')";
+    let rows: Vec<(String, String)> = connection.rows(doing, sql).await?;
+    let is_on = rows.iter().any(|(_, value)| value == "ON");
+    let millis = rows.iter().filter_map(|(_, value)| value.parse().ok());
+    let millis = millis.max().filter(|_| is_on).unwrap_or(0);
+    Ok(Duration::from_millis(millis))
+}
+
+/// The XA transactions that are prepared, or are being committed.
+async fn prepared(
+    connection: &mut Connection,
+    doing: &str,
+) -> Result<HashSet<String>, SourceError> {
+    let rows: Vec<(i64, u64, u64, Vec<u8>)> = connection.rows(doing, "XA RECOVER").await?;
+    let names = rows.into_iter();
+    let names = names.map(|(format, global, _, name)| format!("{format},{global},{name:02x?}"));
+    Ok(names.collect())
+}
+
+/// Whether engines commit in the order of the log, each before its place counts.
+async fn in_order(connection: &mut Connection, doing: &str) -> Result<bool, SourceError> {
+    if let Some(known) = connection.settling.in_order {
+        return Ok(known);
+    }
+    let sql = "SELECT @@GLOBAL.binlog_optimize_thread_scheduling";
+    let is: u64 = connection.one(doing, sql).await?;
+    connection.settling.in_order = Some(is == 1);
+    Ok(is == 1)
+}
+
+/// Where MariaDB's consistent snapshot is in the log. What the server shows goes through variables
+/// that all its sessions share: between ours and its answer another one may have put its own place,
+/// which is a later one but for sessions that have a snapshot, too.
 async fn of_snapshot(connection: &mut Connection, doing: &str) -> Result<Border, SourceError> {
-    let sql = "SHOW STATUS WHERE Variable_name IN ('binlog_snapshot_file', \
-               'binlog_snapshot_position')";
+    let (mut least, mut same) = (shown(connection, doing).await?, 1);
+    for _ in 0..PLACES_MAX {
+        if same >= PLACES_SAME {
+            return Ok(least);
+        }
+        let place = shown(connection, doing).await?;
+        if place < least {
+            (least, same) = (place, 1);
+        } else {
+            same += usize::from(place == least);
+        }
+    }
+    Err(SourceError::Disconnected(format!(
+        "{doing}: the server gives another place in its log each time, because other sessions ask for \
+         theirs (SHOW STATUS) too often"
+    )))
+}
+
+async fn shown(connection: &mut Connection, doing: &str) -> Result<Border, SourceError> {
+    // With LIKE the server works out these alone.
+    let sql = "SHOW STATUS LIKE 'binlog\\_snapshot\\_%'";
     let rows: Vec<(String, String)> = connection.rows(doing, sql).await?;
     let get = |name: &str| {
         let found = rows
@@ -166,32 +235,31 @@ fn no_log(doing: &str) -> SourceError {
     }
 }
 
-/// Waits until no commit is on its way that was when this was called. Whether that can be told.
-async fn commits_have_ended(connection: &mut Connection, doing: &str) -> Result<bool, SourceError> {
+/// Up to where MySQL's commits have ended. Those that are on their way are waited for, but not for
+/// long.
+async fn ended(connection: &mut Connection, doing: &str) -> Result<Border, SourceError> {
     let mode: String = connection.one(doing, "SELECT @@GLOBAL.gtid_mode").await?;
-    if !mode.eq_ignore_ascii_case("ON") {
-        return Ok(false);
-    }
-    let mut waited: Option<BTreeSet<String>> = None;
-    for _ in 0..LOOKS_MAX {
-        let now: Option<String> = connection.one(doing, "SELECT @@GLOBAL.gtid_owned").await?;
-        let now = owned(&now.unwrap_or_default());
-        let left = match waited {
-            None => now,
-            Some(before) => before.intersection(&now).cloned().collect(),
-        };
-        if left.is_empty() {
-            return Ok(true);
+    let (mut wanted, mut looks) = (None, 0);
+    loop {
+        let end = end(connection, doing).await?;
+        connection.settling.reach(end, Instant::now());
+        if !mode.eq_ignore_ascii_case("ON") {
+            return settled(connection, doing).await;
         }
-        waited = Some(left);
+        let now: Option<String> = connection.one(doing, "SELECT @@GLOBAL.gtid_owned").await?;
+        let owned = owned(&now.unwrap_or_default());
+        let ended = connection.settling.unfinished(end, owned);
+        looks += 1;
+        if ended >= *wanted.get_or_insert(end) || looks >= LOOKS_MAX {
+            return Ok(ended);
+        }
         tokio::time::sleep(POLL).await;
     }
-    Ok(false)
 }
 
 /// `uuid:number#thread:number#thread,uuid:..`, with the thread or without, as single transactions.
-fn owned(text: &str) -> BTreeSet<String> {
-    let mut all = BTreeSet::new();
+fn owned(text: &str) -> HashSet<String> {
+    let mut all = HashSet::new();
     for of_server in text.split(',') {
         let mut parts = of_server.trim().split(':');
         let mut server = parts.next().unwrap_or_default().to_owned();
@@ -216,7 +284,7 @@ mod tests {
     #[test]
     fn owned_transactions_are_told_apart() {
         let set = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect();
-        assert_eq!(owned(""), BTreeSet::new());
+        assert_eq!(owned(""), HashSet::new());
         assert_eq!(owned("a-1:5#12"), set(&["a-1:5"]));
         assert_eq!(
             owned("a-1:5#12:6#13,\nb:7"),
@@ -266,7 +334,11 @@ mod tests {
             .unwrap();
         let first = begin(&mut connection, "look").await.unwrap();
         let now = end(&mut connection, "look").await.unwrap();
-        assert_eq!((first.up_to, first.sure, first.exact), (now, true, true));
+        let whole = Visible {
+            up_to: now,
+            nothing_behind: Some(now),
+        };
+        assert_eq!(first, whole);
         server.run("INSERT INTO erp.t VALUES (1)").await;
         // What came since is in the log and not in the snapshot.
         let (rows,): (u64,) = connection
@@ -284,5 +356,44 @@ mod tests {
         server.run("FLUSH BINARY LOGS").await;
         let next = begin(&mut connection, "look").await.unwrap();
         assert_eq!(next.up_to.file, now.file + 1);
+    }
+
+    /// The server keeps what it shows of a snapshot where all its sessions put theirs.
+    #[tokio::test]
+    async fn what_other_sessions_ask_for_does_not_move_a_snapshot() {
+        let server =
+            harness::mariadb::MariadbServer::start(harness::mariadb::MariadbOptions::default());
+        server
+            .run("CREATE DATABASE erp; CREATE TABLE erp.t (a int) ENGINE = InnoDB")
+            .await;
+        let settings = crate::settings::of_tests(server.port());
+        let mut connection = crate::connect::connect(&settings, crate::connect::Rights::Read)
+            .await
+            .unwrap();
+        let first = begin(&mut connection, "look").await.unwrap().up_to;
+        let others = (0..3).map(|n| {
+            let settings = settings.clone();
+            async move {
+                let rights = crate::connect::Rights::Write;
+                let mut other = crate::connect::connect(&settings, rights).await.unwrap();
+                loop {
+                    if n == 0 {
+                        let sql = "INSERT INTO erp.t VALUES (1)";
+                        other.run("write", sql).await.unwrap();
+                    }
+                    shown(&mut other, "look").await.unwrap();
+                }
+            }
+        });
+        let others: Vec<_> = others.map(tokio::spawn).collect();
+        let mut wrong = 0;
+        for _ in 0..3_000 {
+            let place = of_snapshot(&mut connection, "look").await.unwrap();
+            wrong += usize::from(place != first);
+        }
+        for other in others {
+            other.abort();
+        }
+        assert_eq!(wrong, 0);
     }
 }

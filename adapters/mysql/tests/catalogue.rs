@@ -4,7 +4,11 @@
 mod common;
 
 use common::World;
-use contract::{ColumnKind, TableInfo, TableName};
+use std::time::{Duration, Instant};
+
+use contract::{ColumnKind, Level, SourceError, TableInfo, TableName};
+use harness::mariadb::MariadbOptions;
+use mysql_async::prelude::Queryable as _;
 
 const TABLES: &str = r"
     CREATE TABLE every (
@@ -145,4 +149,71 @@ async fn columns_say_what_their_values_come_as() {
         ("decimal(19,5) unsigned", false)
     );
     assert!(every.column("b").unwrap().nullable);
+}
+
+/// The server shows a table that is being changed without its columns, and without an error.
+#[tokio::test]
+async fn a_table_that_is_locked_is_no_table_without_columns() {
+    // In a server of its own: who lists all tables waits for those that are locked.
+    let world = World::with(
+        MariadbOptions::default(),
+        "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY);
+         CREATE TABLE free (id int PRIMARY KEY)",
+        &["a", "b", "free"],
+    )
+    .await;
+    let source = world.source();
+    let mut changing = Vec::new();
+    for name in ["a", "b"] {
+        let mut conn = world.server.connect(Some(&world.name)).await;
+        let id = conn.id();
+        let sql = format!(
+            "CREATE OR REPLACE TABLE {name} (id int PRIMARY KEY) SELECT SLEEP(120) + 1 AS id"
+        );
+        changing.push((id, tokio::spawn(async move { conn.query_drop(sql).await })));
+    }
+    let until = Instant::now() + Duration::from_secs(30);
+    let waiting = format!(
+        "SELECT COUNT(*) FROM information_schema.PROCESSLIST
+          WHERE STATE = 'User sleep' AND DB = '{}'",
+        world.name
+    );
+    while world.server.ask::<(u64,)>(&waiting).await.0 < 2 {
+        assert!(Instant::now() < until, "nobody changes the tables");
+    }
+    let wanted = [TableName::new(&world.name, "a")];
+    let locked = source.catalogue(&wanted).await;
+    match locked {
+        Err(SourceError::Disconnected(what)) => assert!(what.contains("is locked"), "{what}"),
+        other => panic!("{other:?}"),
+    }
+    let found = source.check().await;
+    let locked = common::about(&found, &format!("table {}.a", world.name));
+    assert_eq!(locked.level, Level::Warn, "{locked}");
+    // The stream begins all the same, and tells of what is not locked.
+    let opened = Instant::now();
+    let mut stream = source.stream(1, None).await.unwrap();
+    let elapsed = opened.elapsed();
+    assert!(
+        elapsed < Duration::from_secs(8),
+        "each lock was waited for: {elapsed:?}"
+    );
+    assert_eq!(stream.untold(), []);
+    world.run("INSERT INTO free VALUES (1)").await;
+    let until = Instant::now() + Duration::from_secs(30);
+    let mut told = Vec::new();
+    // Beyond a look of the stream.
+    let looked = Instant::now() + Duration::from_secs(12);
+    while told.is_empty() || Instant::now() < looked {
+        assert!(Instant::now() < until, "nothing is told");
+        let next = tokio::time::timeout(Duration::from_secs(1), stream.next());
+        if let Ok(batch) = next.await {
+            told.extend(batch.unwrap().changes);
+        }
+    }
+    assert_eq!(stream.untold(), []);
+    for (id, changing) in changing {
+        world.server.run(&format!("KILL {id}")).await;
+        changing.await.unwrap().unwrap_err();
+    }
 }

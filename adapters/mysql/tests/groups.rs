@@ -76,6 +76,64 @@ async fn an_xa_transaction_is_told_with_its_commit() {
     assert!(what.contains("XA transaction was committed"), "{what}");
 }
 
+/// What is prepared outlives the stream that read it: the next one goes on where it was left.
+#[tokio::test]
+async fn an_xa_transaction_prepared_in_an_earlier_stream_is_told_with_its_commit() {
+    let world = alone(ITEM, &["item"]).await;
+    let source = world.source();
+    let mut stream = source.stream(1, None).await.unwrap();
+    next(&mut *stream).await.unwrap();
+    let server = stream.server();
+    for (xid, row) in [("a", 1), ("b", 2), ("c", 3)] {
+        let insert = format!("INSERT INTO item VALUES ({row}, {row})");
+        let xa = format!("XA START '{xid}'; {insert}; XA END '{xid}'; XA PREPARE '{xid}'");
+        world.run(&xa).await;
+    }
+    world.run("INSERT INTO item VALUES (4, 4)").await;
+    let (first, prepared) = changes(&mut *stream, 1).await;
+    assert_eq!(lines(&first), ["item insert  | 4,4"]);
+    drop(stream);
+    let commit = "XA COMMIT 'a'; XA ROLLBACK 'b'; INSERT INTO item VALUES (5, 5)";
+    world.run(commit).await;
+    // It reads on, but nothing of that is stored; who goes on at the same place is told all of it.
+    let expected = ["item insert  | 1,1", "item insert  | 5,5"];
+    for _ in 0..3 {
+        let mut stream = go_on(&*source, &prepared, server.clone()).await;
+        let mut all = Vec::new();
+        while all.len() < 2 {
+            all.extend(next(&mut *stream).await.unwrap().changes);
+            assert_eq!(stream.untold(), []);
+        }
+        assert_eq!(lines(&all), expected);
+    }
+    // Stored, it is not told again, and what is prepared still stays.
+    let mut stream = go_on(&*source, &prepared, server.clone()).await;
+    let (_, end) = changes(&mut *stream, 2).await;
+    drop(stream);
+    world
+        .run("XA COMMIT 'c'; INSERT INTO item VALUES (6, 6)")
+        .await;
+    let mut stream = go_on(&*source, &end, server.clone()).await;
+    let (all, _) = changes(&mut *stream, 2).await;
+    assert_eq!(lines(&all), ["item insert  | 3,3", "item insert  | 6,6"]);
+    assert_eq!(stream.untold(), []);
+    // At a place before the one that was stored, it is not known what was prepared there: by now
+    // another one has the name.
+    world
+        .run("XA START 'a'; INSERT INTO item VALUES (7, 7); XA END 'a'; XA PREPARE 'a'")
+        .await;
+    world.run("INSERT INTO item VALUES (8, 8)").await;
+    changes(&mut *stream, 1).await;
+    drop(stream);
+    let mut stream = go_on(&*source, &prepared, server).await;
+    let mut all = Vec::new();
+    while stream.untold().is_empty() {
+        all.extend(next(&mut *stream).await.unwrap().changes);
+    }
+    assert!(!lines(&all).contains(&"item insert  | 7,7".to_owned()));
+    assert!(stream.untold()[0].what.contains("before we began"));
+}
+
 #[tokio::test]
 async fn an_xa_transaction_that_is_rolled_back_is_not_told() {
     let world = alone(ITEM, &["item"]).await;

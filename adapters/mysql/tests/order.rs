@@ -237,3 +237,30 @@ async fn a_key_whose_order_changes_is_read_from_its_first_row() {
         assert_eq!(again.unwrap().rows.len(), all, "{name}");
     }
 }
+
+/// A primary key over a part of a column is none: rows are told under the key that they are read under.
+#[tokio::test]
+async fn the_log_and_a_chunk_have_the_same_key() {
+    let world = World::new(
+        "CREATE TABLE part (code varchar(40) NOT NULL, id int NOT NULL, n int,
+           PRIMARY KEY (code(8)), UNIQUE u (id));
+         CREATE TABLE whole (id int, m int NOT NULL, n int, PRIMARY KEY (id), UNIQUE (m))",
+        &["part", "whole"],
+    )
+    .await;
+    let source = world.source();
+    let mut stream = source.stream(1, None).await.unwrap();
+    let mut reader = started(&*source).await;
+    world
+        .run("INSERT INTO part VALUES ('A', 7, 1); INSERT INTO whole VALUES (7, 8, 1)")
+        .await;
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        told.extend(read::next(&mut *stream).await.changes);
+    }
+    for (name, change) in ["part", "whole"].into_iter().zip(&told) {
+        let rows = snapshot(&mut *reader, &named(&world, name), 10).await;
+        assert_eq!(rows[0].key(), change.key(), "{name}");
+        assert_eq!(rows[0].shape.key, change.shape.key, "{name}");
+    }
+}

@@ -56,11 +56,12 @@ async fn what_a_chunk_reflects_is_told_by_its_engine() {
         let reflects = |chunk: &contract::SnapshotChunk, of: &contract::SnapshotChunk| {
             chunk.sees.reflects(&chunk.mark, &of.mark, 0)
         };
-        assert!(reflects(&after, &before), "{name}");
+        let is_innodb = name == "innodb";
+        // Without transactions, rows of other sessions may be in the log and not be seen yet.
+        assert_eq!(reflects(&after, &before), is_innodb, "{name}");
         assert!(!reflects(&before, &after), "{name}");
         let exact = matches!(after.sees, Sees::UpToMark);
-        assert_eq!(exact, name == "innodb", "{name}");
-        assert!(reflects(&after, &after), "{name}: nothing came meanwhile");
+        assert_eq!(exact, is_innodb, "{name}");
         let rows = snapshot(&mut *reader, &table, 7).await;
         assert_eq!(
             (rows.len(), cell(&rows[29], "n")),

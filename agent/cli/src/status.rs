@@ -51,6 +51,15 @@ fn show(folder: &Path, json: bool) -> Result<Exit, StoreError> {
             for table in source.tables.iter().filter(|table| !table.done) {
                 out(&reading(&source.name, table, now, running.is_some()));
             }
+            for table in &source.tables {
+                if let Some(at) = table.again_at {
+                    out(&format!(
+                        "Source {} reads {} again at {at}: the log leaves its rows unclear, and it \
+                         rests for as long as reading it took.",
+                        source.name, table.table
+                    ));
+                }
+            }
             for tables in &source.resync_asked {
                 out(&format!(
                     "Source {}: {tables} is to be read again and compared; the running agent takes \
@@ -231,6 +240,7 @@ mod tests {
             rows_per_second: Some(10),
             eta_seconds: Some(300),
             read_at: Some(at(0)),
+            again_at: None,
             paused_until: None,
             problem: None,
         };

@@ -159,16 +159,17 @@ pub trait ChangeStream: Send {
     /// Tables that are not told now: dropped, renamed, taken out of what is captured; or whose rows
     /// cannot be known from what was told. Asked when a batch has come, before it is stored. The
     /// engine has them read again; when one is told again, the stream ends with
-    /// [`SourceError::Disconnected`], so that this begins at once. By default a stream that goes on
-    /// tells every captured table.
+    /// [`SourceError::Disconnected`], so that this begins at once. One whose rows were only unclear is
+    /// told on, and may leave the list once a batch has come with it: the next time, it is said anew. By
+    /// default a stream that goes on tells every captured table.
     fn untold(&self) -> &[Untold] {
         &[]
     }
 
     /// Which server this is, which life of its log and what that log tells of, as it was when the
-    /// stream was opened, in the adapter's own words: stored beside the checkpoint once what
-    /// [`Self::untold`] says is noted, and handed back by [`Resume::server`]. `None` = it cannot be
-    /// told.
+    /// stream was opened, in the adapter's own words: stored with the first checkpoint that this
+    /// stream told, never with an older one, and handed back by [`Resume::server`]. `None` = it cannot
+    /// be told.
     fn server(&self) -> Option<String> {
         None
     }

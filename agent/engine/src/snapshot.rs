@@ -184,6 +184,11 @@ impl Worker {
                         Some(hint) => format!("{error}; to mend it: {hint}"),
                         None => error.to_string(),
                     };
+                    // What is being read may be another table by now; the next first row mends that.
+                    if !matches!(error, SourceError::Disconnected(_)) {
+                        let id = readers.source_id;
+                        let _ = readers.store.give_up_reading(id, table.clone()).await;
+                    }
                     self.stands(&table, Some(problem), None).await;
                     // One bad table must not hold up the others: it goes to the end of the queue.
                     self.put_back(pending);

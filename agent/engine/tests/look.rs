@@ -45,6 +45,10 @@ struct World {
     shut: Option<SourceError>,
     resumed: Vec<Resume>,
     looks: usize,
+    /// What the server calls itself.
+    server: &'static str,
+    /// The stream ends before it has told anything.
+    breaks: bool,
 }
 
 #[derive(Clone)]
@@ -76,6 +80,8 @@ impl Source for Quiet {
             Some(error) => Err(error),
             None => Ok(Box::new(Border {
                 at: at.unwrap_or(1_000),
+                server: world.server,
+                breaks: world.breaks,
             })),
         }
     }
@@ -101,12 +107,17 @@ impl Source for Quiet {
 /// database must be asked something first: who gives up before never has it.
 struct Border {
     at: u64,
+    server: &'static str,
+    breaks: bool,
 }
 
 #[async_trait]
 impl ChangeStream for Border {
     async fn next(&mut self) -> Result<ChangeBatch, SourceError> {
         tokio::time::sleep(Duration::from_secs(2)).await;
+        if self.breaks {
+            return Err(SourceError::Disconnected("it broke".to_owned()));
+        }
         self.at += 1;
         Ok(ChangeBatch {
             changes: Vec::new(),
@@ -119,7 +130,7 @@ impl ChangeStream for Border {
     }
 
     fn server(&self) -> Option<String> {
-        Some("server/1".to_owned())
+        Some(self.server.to_owned())
     }
 }
 
@@ -147,6 +158,7 @@ fn start(look: Option<Result<Look, SourceError>>) -> Running {
     let store = Arc::new(Store::open(folder.path()).unwrap());
     let world = Arc::new(Mutex::new(World {
         look,
+        server: "server/1",
         ..World::default()
     }));
     let (setup_sender, setup) = watch::channel(SourceSetup {
@@ -239,6 +251,58 @@ async fn what_a_look_finds_ends_the_stream_until_it_is_mended() {
     assert_eq!((first.after, first.server), (None, None));
     assert!(last.after.is_some());
     assert_eq!(last.server.as_deref(), Some("server/1"));
+}
+
+/// Nothing that the new server told is stored yet: the checkpoint is still the old one's.
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_belongs_to_the_server_that_told_it() {
+    let running = start(Some(Ok(Look::default())));
+    let begun = |source: &SourceStatus| source.checkpoint.is_some();
+    running.until("captures", begun).await;
+    let opened = {
+        let mut world = running.world.lock().unwrap();
+        (world.server, world.breaks) = ("server/2", true);
+        world.look = Some(Ok(Look {
+            trouble: Some(SourceError::Disconnected("the server is gone".to_owned())),
+            ..Look::default()
+        }));
+        world.resumed.len()
+    };
+    let opened_more = |more| {
+        let world = Arc::clone(&running.world);
+        move |_: &SourceStatus| world.lock().unwrap().resumed.len() >= opened + more
+    };
+    running.until("the first is left", opened_more(1)).await;
+    running.answer(Ok(Look::default()));
+    running
+        .until("the other breaks, twice", opened_more(3))
+        .await;
+    let servers = |from: usize| -> Vec<String> {
+        let world = running.world.lock().unwrap();
+        let resumed = world.resumed.iter().skip(from);
+        resumed.map(|from| from.server.clone().unwrap()).collect()
+    };
+    let old = servers(opened);
+    assert!(old.iter().all(|server| server == "server/1"), "{old:?}");
+    let at = {
+        let mut world = running.world.lock().unwrap();
+        world.breaks = false;
+        world
+            .resumed
+            .last()
+            .unwrap()
+            .after
+            .clone()
+            .unwrap()
+            .to_string()
+    };
+    running
+        .until("the other tells something", |source| {
+            source.checkpoint.as_ref().is_some_and(|now| *now > at)
+        })
+        .await;
+    let stored = running.store.source("erp").await.unwrap().server;
+    assert_eq!(stored.as_deref(), Some("server/2"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -67,7 +67,8 @@ impl RelationStore<'_> {
     }
 
     /// Keys last told by `teller`, which is `rule` or its predecessor, that no row tells any more:
-    /// told by an older generation, by no row that relations remember, and not held.
+    /// told by an older generation, by no row that relations remember, and not held. Of a marked table
+    /// by one before that ([`crate::marked`]).
     pub fn untold(
         &self,
         rule: &str,
@@ -82,7 +83,9 @@ impl RelationStore<'_> {
                  FROM published p INDEXED BY published_by_rule
                  JOIN rule r ON r.source = p.source AND r.name = ?2
                  WHERE p.source = ?1 AND p.rule = ?3 AND p.body IS NOT NULL AND p.id > ?4
-                   AND (p.rule <> r.name OR p.generation < r.generation)
+                   AND (p.rule <> r.name OR p.generation < r.generation
+                     - EXISTS (SELECT 1 FROM snapshot s WHERE s.source = r.source
+                         AND s.table_name = r.table_name AND s.marked))
                    AND NOT EXISTS (SELECT 1 FROM relation n
                      JOIN told t INDEXED BY told_by_key ON t.relation = n.id AND t.event_key = p.key
                      WHERE n.source = p.source AND n.rule = r.name

@@ -202,7 +202,9 @@ pub(crate) fn table_read(db: &Connection, source: i64, table: &str) -> Result<()
            SELECT name FROM rule r WHERE r.source = ?1 AND r.table_name = ?2 AND r.active
              AND NOT r.relates AND NOT r.fact AND r.stage = 1)
            AND generation < (SELECT r.generation FROM rule r
-             WHERE r.source = ?1 AND r.name = held.rule)",
+             WHERE r.source = ?1 AND r.name = held.rule)
+             - EXISTS (SELECT 1 FROM snapshot s
+               WHERE s.source = ?1 AND s.table_name = ?2 AND s.marked)",
     )?
     .execute(params![source, table])?;
     db.prepare_cached(

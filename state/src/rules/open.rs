@@ -314,7 +314,8 @@ impl Opening<'_> {
         match stands {
             Some((true, _)) => {
                 db.execute(
-                    "UPDATE snapshot SET done = 0, cursor = ?3 WHERE source = ?1 AND table_name = ?2",
+                    "UPDATE snapshot SET done = 0, cursor = ?3, begun_at = NULL
+                     WHERE source = ?1 AND table_name = ?2",
                     params![source, rule.table, left],
                 )?;
             }

@@ -169,6 +169,7 @@ impl Looking<'_> {
                     "is locked by somebody now, for longer than we wait",
                     "SHOW PROCESSLIST, as an administrator, names who holds it",
                 );
+                return Ok(());
             }
             Err(other) => return Err(other),
         }

@@ -136,6 +136,7 @@ impl Looking<'_> {
             );
         }
         self.copies(server);
+        self.seeing(server);
         for (name, what) in [
             (
                 "encrypt_binlog",
@@ -161,6 +162,45 @@ impl Looking<'_> {
         }
     }
 
+    /// When a commit that is in the log is visible.
+    fn seeing(&mut self, server: &Server) {
+        let name = "binlog_optimize_thread_scheduling";
+        if server.get(name).is_some() && !server.is_on(name) {
+            self.warn(
+                name,
+                "is OFF: engines commit in another order than the log's, and what is read counts as \
+                 newer than the log only after 5 s: questions of a mapping (read) wait for so long",
+                format!(
+                    "{name} = ON (the default) in the server's configuration, then restart it; undo: \
+                     {name} = OFF, and a restart"
+                ),
+            );
+        }
+        let semi_sync = [
+            "rpl_semi_sync_master_enabled",
+            "rpl_semi_sync_source_enabled",
+        ]
+        .into_iter()
+        .find(|name| server.is_on(name));
+        let without_gtids = server.get("gtid_mode").is_some_and(|mode| mode != "ON");
+        if let Some(name) = semi_sync {
+            if without_gtids {
+                self.warn(
+                    name,
+                    "is ON without GTIDs: a commit may be in the log and wait for a replica, which the \
+                     server does not tell; what is read counts as newer than the log only after the \
+                     time limit for replicas and 5 s",
+                    "turn on gtid_mode",
+                );
+            } else {
+                self.pass(
+                    name,
+                    "is ON: reading waits for commits that wait for a replica",
+                );
+            }
+        }
+    }
+
     /// What a position means when another server takes this one's place.
     fn copies(&mut self, server: &Server) {
         if let Some(mode) = server.get("gtid_mode")
@@ -170,7 +210,8 @@ impl Looking<'_> {
                 "gtid_mode",
                 format!(
                     "is {mode}: a position is a file and a place in it, which mean nothing at a server \
-                     that takes this one's place"
+                     that takes this one's place; and what is read counts as newer than the log only \
+                     after 5 s, so that questions of a mapping (read) wait for so long"
                 ),
                 "turn it on in the steps of \
                  https://dev.mysql.com/doc/refman/8.4/en/replication-mode-change-online-enable-gtids.html",

@@ -100,7 +100,7 @@ impl LogStream {
     async fn learn_cascades(&mut self) -> Result<(), SourceError> {
         let mut sql = self.sql().await?;
         let names: Vec<TableName> = self.tables.iter().map(|one| one.table.clone()).collect();
-        self.cascades = match Cascades::read(&mut sql, &names).await {
+        let cascades = match Cascades::read(&mut sql, &names).await {
             Err(SourceError::Disconnected(_)) => {
                 sql = connect::connect(&self.settings, Rights::Read).await?;
                 Cascades::read(&mut sql, &names).await?
@@ -109,6 +109,14 @@ impl LogStream {
         };
         self.cascades_changed = false;
         self.sql = Some(sql);
+        let before = std::mem::replace(&mut self.cascades, cascades);
+        if !before.locked.is_empty() {
+            let (known, mut found) = (before.changed(), self.cascades.changed());
+            found.retain(|table| !known.contains(table));
+            let why = "a foreign key changes rows of this table in silence, and was not known for a \
+                       while, because a table was locked";
+            self.unclear(&found, why);
+        }
         Ok(())
     }
 
@@ -127,6 +135,7 @@ impl LogStream {
             other => other?,
         };
         self.sql = Some(sql);
+        self.cascades_changed |= !self.cascades.locked.is_empty();
         if let Some(table) = again {
             return Err(SourceError::Disconnected(format!(
                 "table {table} is told again, and is read again"

@@ -7,6 +7,7 @@
 mod catalogue;
 mod groups;
 mod log;
+mod prepared;
 mod statements;
 mod tables;
 mod xa;
@@ -23,7 +24,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use self::groups::Group;
-use self::xa::Prepared;
+use self::prepared::Taken;
 use crate::binlog::event::{Format, decode};
 use crate::binlog::payload::PayloadEvents;
 use crate::binlog::raw::Raw;
@@ -41,6 +42,8 @@ use crate::server::Server;
 use crate::settings::Settings;
 use crate::start;
 use crate::untold::Standing;
+
+pub(crate) use self::prepared::Kept;
 
 /// A server that says nothing at all for so long is gone: it says at least that it is there.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
@@ -84,8 +87,8 @@ pub(crate) struct LogStream {
     charsets: Charsets,
     gather: Gather,
     group: Option<Group>,
-    /// XA transactions that were prepared since the stream began.
-    prepared: Prepared,
+    /// XA transactions that are prepared, as far as is known.
+    prepared: Taken,
     /// By the log's own number.
     maps: HashMap<u64, Watched>,
     /// Statements may name a table in any case.
@@ -121,6 +124,7 @@ pub(crate) async fn open(
     from: &Resume,
     reached: &Reached,
     life: &Life,
+    kept: &Kept,
 ) -> Result<LogStream, SourceError> {
     let mut sql = connect::connect(settings, Rights::Read).await?;
     let mut standing = Standing::default();
@@ -144,10 +148,12 @@ pub(crate) async fn open(
         gather.reach(&start.place);
     }
     life.set(from.epoch, start.place.life);
+    let identity = server.identity();
+    let prepared = kept.take(from.epoch, from.after.as_ref(), &start.place, &identity)?;
     let now = Instant::now();
     Ok(LogStream {
         settings: settings.clone(),
-        identity: server.identity(),
+        identity,
         tables: tables.to_vec(),
         feed,
         payload: None,
@@ -156,7 +162,7 @@ pub(crate) async fn open(
         charsets: Charsets::default(),
         gather,
         group: None,
-        prepared: Prepared::default(),
+        prepared,
         folds_names: server.folds_names(),
         maps: HashMap::new(),
         known: HashMap::new(),
@@ -228,6 +234,9 @@ impl LogStream {
 
     fn told(&mut self, batch: ChangeBatch) -> ChangeBatch {
         self.border_at = Instant::now();
+        if let Ok(end) = Place::parse(&batch.end) {
+            self.prepared.reach(&end);
+        }
         self.standing.said();
         batch
     }
@@ -311,6 +320,7 @@ impl ChangeStream for LogStream {
         // The server keeps its log for a time, not for us: it only matters to our own looks.
         if upto.seq == 0 {
             let place = Place::parse(upto)?;
+            self.prepared.stored(&place);
             if place.file == self.at.file {
                 self.reached.note(look::Place {
                     file: self.file.clone(),

@@ -144,12 +144,12 @@ impl LogStream {
             if known.is_some_and(|known| known.of_today) {
                 let why = "its columns were changed, and the log does not say their names \
                            (binlog_row_metadata is not FULL)";
-                self.unclear(std::slice::from_ref(&table), why);
+                self.changed(std::slice::from_ref(&table), why);
             }
             if self.differs(&table, kept) {
                 let why = "it was changed, renamed or dropped by a statement that may have left it other \
                            rows, and these are not in the log";
-                self.unclear(&[table], why);
+                self.changed(&[table], why);
             }
         }
     }

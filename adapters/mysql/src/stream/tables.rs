@@ -18,11 +18,25 @@ impl LogStream {
         all.find(|one| one.table.schema == schema && one.table.name == table)
     }
 
+    /// What the rows of these are is not known, and what comes of them is told.
     pub(super) fn unclear(&mut self, tables: &[TableName], why: &str) {
+        for table in tables {
+            let what = format!("{why}: table {table} is read again");
+            self.standing.unclear(table, what, MEANT);
+        }
+        self.look_soon(tables);
+    }
+
+    /// These are other tables by now: the stream ends when they are there.
+    pub(super) fn changed(&mut self, tables: &[TableName], why: &str) {
         for table in tables {
             let what = format!("{why}: table {table} is read again");
             self.standing.mark(table, what, MEANT);
         }
+        self.look_soon(tables);
+    }
+
+    fn look_soon(&mut self, tables: &[TableName]) {
         if !tables.is_empty() {
             self.look_at = Instant::now() + LOOK_AGAIN;
         }

@@ -1,10 +1,9 @@
 //! XA transactions. Their rows stand in the log where they are prepared, and count where they are
 //! committed, which is in another group, and may be days and restarts later.
 //!
-//! What was prepared since the stream began is kept, as far as there is room, and told with the
+//! What was prepared since we began to read is kept, as far as there is room, and told with the
 //! commit. Of what is not kept only the tables are known, or not even these: they are read again.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use contract::{Op, Row, RowChange, SourceError, TableName, TableShape};
@@ -13,15 +12,8 @@ use super::LogStream;
 use crate::binlog::gtid::Xid;
 use crate::binlog::statement::XaVerb;
 
-/// No more rows than that are kept of one transaction, for they are told at once.
-const EACH_BYTES_MAX: usize = 1 << 20;
-/// Nor of all of them.
-const BYTES_MAX: usize = 4 << 20;
-/// And of no more transactions.
-const ALL_MAX: usize = 1_024;
-
 /// What a transaction will have done once it is committed.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Held {
     /// Its rows, while there is room for all of them.
     rows: Vec<HeldRow>,
@@ -32,7 +24,7 @@ pub(super) struct Held {
 }
 
 /// A row that waits for the commit.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct HeldRow {
     pub(super) shape: Arc<TableShape>,
     pub(super) op: Op,
@@ -50,14 +42,11 @@ impl HeldRow {
     }
 }
 
-/// All that are prepared.
-#[derive(Debug, Default)]
-pub(super) struct Prepared {
-    all: HashMap<Xid, Held>,
-    bytes: usize,
-}
-
 impl Held {
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Keeps a row, where `room` is left for it.
     pub(super) fn keep(&mut self, row: HeldRow, room: usize) {
         if self.overfull {
@@ -80,26 +69,6 @@ impl Held {
     }
 }
 
-impl Prepared {
-    pub(super) fn room(&self) -> usize {
-        EACH_BYTES_MAX.min(BYTES_MAX.saturating_sub(self.bytes))
-    }
-
-    fn insert(&mut self, xid: Xid, held: Held) {
-        self.remove(&xid);
-        if self.all.len() < ALL_MAX {
-            self.bytes += held.bytes;
-            self.all.insert(xid, held);
-        }
-    }
-
-    fn remove(&mut self, xid: &Xid) -> Option<Held> {
-        let held = self.all.remove(xid)?;
-        self.bytes -= held.bytes;
-        Some(held)
-    }
-}
-
 impl LogStream {
     /// The rows of a group are complete. In one phase they count at once.
     pub(super) fn xa_prepared(&mut self, xid: Xid, one_phase: bool) -> Result<(), SourceError> {
@@ -116,7 +85,8 @@ impl LogStream {
             silent: group.silent,
             ..held.unwrap_or_default()
         };
-        self.prepared.insert(xid, held);
+        let end = self.border();
+        self.prepared.set(xid, Some(held), &end);
         Ok(())
     }
 
@@ -124,10 +94,7 @@ impl LogStream {
         match verb {
             XaVerb::Start | XaVerb::End | XaVerb::Prepare => return Ok(()),
             XaVerb::Rollback => {
-                if let Some(xid) = xid {
-                    self.prepared.remove(xid);
-                }
-                return self.commit();
+                return self.xa_over(xid);
             }
             XaVerb::Commit | XaVerb::CommitOnePhase => {}
         }
@@ -137,8 +104,8 @@ impl LogStream {
             .as_mut()
             .and_then(|group| group.prepared.take())
             .filter(|held| !held.rows.is_empty() || held.overfull);
-        if let Some(held) = own.or_else(|| xid.and_then(|xid| self.prepared.remove(xid))) {
-            self.tell(held)?;
+        if let Some(held) = own.map(Arc::new).or_else(|| self.prepared.get(xid?)) {
+            self.tell(Arc::unwrap_or_clone(held))?;
         } else {
             let tables = self.tables.iter().map(|one| one.table.clone());
             let tables: Vec<TableName> = tables.collect();
@@ -146,7 +113,17 @@ impl LogStream {
                        and may have rows of this table";
             self.unclear(&tables, why);
         }
-        self.commit()
+        self.xa_over(xid)
+    }
+
+    /// It is committed or rolled back.
+    fn xa_over(&mut self, xid: Option<&Xid>) -> Result<(), SourceError> {
+        self.commit()?;
+        if let Some(xid) = xid {
+            let end = self.border();
+            self.prepared.set(xid.clone(), None, &end);
+        }
+        Ok(())
     }
 
     fn tell(&mut self, held: Held) -> Result<(), SourceError> {

@@ -212,7 +212,13 @@ struct Session<'a> {
     rules: Rules,
     /// Where the stream stands, stored or not.
     reached: Option<Position>,
+    /// What the server calls itself, until that is stored: with the first checkpoint that it told, for
+    /// until then the one that is stored is of whoever told that.
+    server: Option<String>,
     quiet_commit_at: Timestamp,
+    /// Since when it runs, and whether it has read something of a table.
+    opened_at: Timestamp,
+    has_read: bool,
     /// When the progress of snapshots is logged next.
     progress_at: Timestamp,
     /// Rules that need rows of several tables, where there are any.
@@ -244,13 +250,9 @@ async fn session(
     common.store.set_running(state.id).await?;
     let mut untold = Vec::new();
     let now = stream.untold().to_vec();
-    untold::note(common, &plan.name, state.id, now, &mut untold).await?;
-    // The checkpoint is good at this server, or there would be no stream. Only now, so that a crash
-    // before it forgets nothing of what is untold.
-    let server = stream.server().filter(|_| untold == stream.untold());
-    if server != state.server && server.is_some() {
-        common.store.set_server(state.id, server).await?;
-    }
+    untold::note(common, &plan.name, state.id, now, &mut untold, true).await?;
+    // The stream is new: what it finds unclear from here on, it says.
+    untold::read_marked(common, &plan.name, state.id, common.clock.now()).await?;
     looking.look_now();
     let tables: Vec<TableName> = setup
         .mapping
@@ -310,7 +312,10 @@ async fn session(
             .collect(),
         rules,
         reached: state.checkpoint,
+        server: stream.server().filter(|_| stream.server() != state.server),
         quiet_commit_at: Timestamp::MIN,
+        opened_at: common.clock.now(),
+        has_read: false,
         progress_at: contract::clock::after(common.clock.now(), PROGRESS_EVERY),
         related,
     };
@@ -350,10 +355,17 @@ async fn session(
                         Ok(true) => return Ok(Ended::Again),
                         Err(error) => return Err(error.into()),
                     }
+                    let (name, id) = (session.name, session.source_id);
+                    if session.may_begin_anew(now)
+                        && untold::read_marked(common, name, id, now).await?
+                    {
+                        return Ok(Ended::Again);
+                    }
                 }
                 if let Some(chunk) = waiting.take_if(|chunk| session.has_reached(&chunk.chunk.mark))
                 {
                     session.chunk(chunk).await?;
+                    session.has_read = true;
                     want(&mut asker);
                     *moved = true;
                     if session.again {
@@ -395,10 +407,10 @@ async fn session(
         // First, so that a crash behind the batch forgets nothing of it.
         let now = stream.untold().to_vec();
         let (name, id) = (session.name, session.source_id);
-        let again = untold::note(common, name, id, now, &mut untold).await?;
+        let marked = untold::note(common, name, id, now, &mut untold, false).await?;
         session.batch(&mut *stream, batch).await?;
-        if again {
-            return Ok(Ended::Again);
+        if marked {
+            look_at = common.clock.now();
         }
         want(&mut asker);
         *moved = true;
@@ -486,6 +498,7 @@ impl Session<'_> {
             committed_at: committed_at.max(),
             guard,
             filtered: translated.filtered,
+            server: self.server.clone(),
             ..CaptureCommit::default()
         };
         if self.related.is_some() {
@@ -501,6 +514,7 @@ impl Session<'_> {
             };
             self.commit(commit, now).await?;
         }
+        self.server = None;
         // I1: only now may the source forget.
         stream.acknowledge(&batch.end).await?;
         Ok(())
