@@ -67,14 +67,24 @@ pub(crate) async fn start(
         .as_ref()
         .is_none_or(|known| *known == server.identity());
     let here = file_of(settings, &log, &checkpoint, same).await?;
-    // In the very file, what else the server has, or in which order, does not matter.
-    let Some(before) = checkpoint
-        .before
-        .clone()
-        .filter(|_| here.is_none() && has_gtids(server))
-    else {
+    let Some(before) = checkpoint.before.clone().filter(|_| has_gtids(server)) else {
         return by_file(settings, after, checkpoint, here, same).await;
     };
+    if here.is_some() && sql.flavour == Flavour::MariaDb {
+        // In the very file, what else the server has, or in which order, does not matter.
+        let start = by_file(settings, after, checkpoint, here, same).await?;
+        let there = transactions_at(sql, &start.file, start.place.offset).await?;
+        if there.as_ref() == Some(&before) {
+            return Ok(start);
+        }
+        return Err(lost(format!(
+            "open the binary log: at position {} of file {} our checkpoint has transactions {before} \
+             behind it, and the server {}: the log was deleted and begun anew (RESET MASTER)",
+            start.place.offset,
+            start.file,
+            there.map_or_else(|| "none".to_owned(), |set| set.to_string())
+        )));
+    }
     let known = all(sql.flavour, &log.gtids)?;
     if !known.covers(&before) {
         return Err(lost(format!(
@@ -82,6 +92,9 @@ pub(crate) async fn start(
              has only {known}: its log was deleted (RESET MASTER), it was restored to an earlier time, or \
              it is another server, which never got the last of them"
         )));
+    }
+    if here.is_some() {
+        return by_file(settings, after, checkpoint, here, same).await;
     }
     if let Some(last) = checkpoint.last {
         let made = heads::made(settings, &log, &before).await?;
@@ -239,17 +252,7 @@ async fn now(
     };
     let before = match sql.flavour {
         // File and transactions are told by two statements: the transactions of that very place.
-        Flavour::MariaDb => {
-            let asked = format!(
-                "SELECT BINLOG_GTID_POS({}, {})",
-                connect::literal(&log.file),
-                log.end
-            );
-            let found = sql
-                .one::<Option<String>>("read the log's GTIDs", &asked)
-                .await?;
-            found.and_then(|text| GtidSet::parse_maria(&text))
-        }
+        Flavour::MariaDb => transactions_at(sql, &log.file, log.end).await?,
         // What the server says it has executed is older than the log's end.
         Flavour::MySql => match file.filter(|_| has_gtids(server)) {
             Some(file) => heads::before(settings, file, log.end).await?,
@@ -266,6 +269,23 @@ async fn now(
         last: None,
     };
     Ok(at(log.file.clone(), place))
+}
+
+/// All transactions before a place of MariaDB's log, by the server itself; `None` = it has no such
+/// place.
+async fn transactions_at(
+    sql: &mut Connection,
+    file: &str,
+    offset: u64,
+) -> Result<Option<GtidSet>, SourceError> {
+    let asked = format!(
+        "SELECT BINLOG_GTID_POS({}, {offset})",
+        connect::literal(file)
+    );
+    let found = sql
+        .one::<Option<String>>("read the log's GTIDs", &asked)
+        .await?;
+    Ok(found.and_then(|text| GtidSet::parse_maria(&text)))
 }
 
 /// Whether the server numbers its transactions.

@@ -219,6 +219,28 @@ async fn a_log_that_is_begun_anew_is_said_whatever_stands_in_it() {
     assert!(what.contains("RESET MASTER"), "{what}");
 }
 
+/// Then nothing tells the two files apart but what is in them.
+#[tokio::test]
+async fn a_log_that_is_begun_anew_within_the_same_second_is_said() {
+    let world = World::with(MariadbOptions::default(), ITEM, &["item"]).await;
+    let source = world.source();
+    world.server.run("SET @a = 1; RESET MASTER").await;
+    world.run("INSERT INTO item VALUES (1, 'a', 1)").await;
+    let (at, server) = now(&*source).await;
+    // As the file would be called that was begun in the second of ours.
+    world.server.run("RESET MASTER").await;
+    let fill = "INSERT INTO item SELECT seq, 'b', 2 FROM seq_2_to_30";
+    world.run(fill).await;
+    let (anew, _) = now(&*source).await;
+    let text = at.to_string();
+    let (rest, seq) = text.rsplit_once('/').unwrap();
+    let (rest, _) = rest.rsplit_once(",,").unwrap();
+    let anew = anew.pos.as_str().rsplit_once(",,").unwrap().1.to_owned();
+    let forged = format!("{rest},,{anew}/{seq}").parse().unwrap();
+    let what = lost(&*source, &forged, server).await;
+    assert!(what.contains("RESET MASTER"), "{what}");
+}
+
 /// A connected reader is left with the file that was deleted, and hears nothing but that all is quiet.
 #[tokio::test]
 async fn a_log_that_is_begun_anew_under_our_hands_is_said_by_the_look() {
