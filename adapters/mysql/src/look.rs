@@ -39,7 +39,6 @@ pub(crate) struct Place {
 
 impl Reached {
     /// Notes that all up to here is stored.
-    #[allow(dead_code, reason = "the stream tells it")]
     pub(crate) fn note(&self, place: Place) {
         *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
     }
