@@ -8,14 +8,20 @@
 //! (<https://dev.mysql.com/doc/refman/9.7/en/replication-features-foreign-keys.html>).
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use contract::{SourceError, TableName};
+use tokio::time::{Instant, sleep};
 
 use crate::catalogue;
 use crate::connect::{self, Connection};
 
 /// Tables that refer to each other are followed no deeper than the server itself goes.
 const DEPTH_MAX: usize = 15;
+/// A change of a table is in the log a moment before the table is open again: it is waited for so long,
+/// of all tables together.
+const OPENS_IN: Duration = Duration::from_secs(2);
+const ASKED_EVERY: Duration = Duration::from_millis(50);
 
 /// A foreign key with such a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,32 +51,41 @@ pub(crate) struct Effect {
 /// The foreign keys that matter to the captured tables.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Cascades {
+    rules: Vec<Rule>,
     effects: HashMap<TableName, Effect>,
     /// These were locked, and may have some that are not known.
-    pub(crate) locked: Vec<TableName>,
+    locked: Vec<TableName>,
 }
 
 impl Cascades {
-    /// Reads them, as far as our user may see the tables between.
+    /// Reads them, as far as our user may see the tables between. Of one that is locked the server shows
+    /// no keys, without an error: what was known of it still counts.
     pub(crate) async fn read(
         sql: &mut Connection,
         captured: &[TableName],
+        former: &Self,
     ) -> Result<Self, SourceError> {
         let mut all: Vec<Rule> = Vec::new();
         let mut next: Vec<TableName> = captured.to_vec();
         let mut locked = Vec::new();
+        let until = Instant::now() + OPENS_IN;
         for _ in 0..DEPTH_MAX {
-            // Of one that is locked the server shows no keys, without an error.
-            let mut open = Vec::with_capacity(next.len());
+            let mut found = Vec::new();
             for table in next {
-                if catalogue::is_locked(sql, &table).await? {
+                let mut open = opens(sql, &table, until).await?;
+                if open {
+                    found.extend(rules(sql, std::slice::from_ref(&table)).await?);
+                    // Its keys may have been hidden meanwhile.
+                    open = !catalogue::is_locked(sql, &table).await?;
+                }
+                if !open {
+                    let known = former.rules.iter().filter(|rule| rule.table == table);
+                    let known = known.filter(|rule| !found.contains(rule)).cloned();
+                    let known: Vec<Rule> = known.collect();
+                    found.extend(known);
                     locked.push(table);
-                } else {
-                    open.push(table);
                 }
             }
-            next = open;
-            let found = rules(sql, &next).await?;
             next = found.iter().map(|rule| rule.parent.clone()).collect();
             next.retain(|parent| !captured.contains(parent));
             next.retain(|parent| !all.iter().any(|rule| rule.table == *parent));
@@ -83,33 +98,45 @@ impl Cascades {
         }
         Ok(Self {
             locked,
-            ..Self::of(&all, captured)
+            ..Self::of(all, captured)
         })
     }
 
-    /// The captured tables that some key changes.
-    pub(crate) fn changed(&self) -> Vec<TableName> {
-        let all = self.effects.values();
-        let all = all.flat_map(|effect| effect.of_delete.iter().chain(&effect.of_update));
-        all.cloned().collect()
+    /// Whether some may not be known, because a table is locked.
+    pub(crate) fn is_locked(&self) -> bool {
+        !self.locked.is_empty()
     }
 
-    fn of(rules: &[Rule], captured: &[TableName]) -> Self {
+    /// Captured tables whose rows keys may have changed in silence that `former` did not know, because
+    /// a table was locked.
+    pub(crate) fn missed(&self, former: &Self) -> Vec<TableName> {
+        let mut missed: Vec<TableName> = Vec::new();
+        if !former.is_locked() {
+            return missed;
+        }
+        for (parent, effect) in &self.effects {
+            let known = former.effects.get(parent).cloned().unwrap_or_default();
+            let mut columns = effect.columns.iter();
+            let new_column = columns.any(|name| !known.columns.contains(name));
+            let deleted = effect.of_delete.iter();
+            missed.extend(
+                deleted
+                    .filter(|one| !known.of_delete.contains(one))
+                    .cloned(),
+            );
+            let updated = effect.of_update.iter();
+            let updated = updated.filter(|one| new_column || !known.of_update.contains(one));
+            missed.extend(updated.cloned());
+        }
+        missed.sort_by_key(ToString::to_string);
+        missed.dedup();
+        missed
+    }
+
+    fn of(rules: Vec<Rule>, captured: &[TableName]) -> Self {
         let mut effects: HashMap<TableName, Effect> = HashMap::new();
-        for rule in rules {
-            let mut below = vec![rule.table.clone()];
-            let mut seen = 0;
-            // What happens to its rows goes on to those that refer to them.
-            while let Some(table) = below.get(seen) {
-                let more = rules.iter().filter(|rule| rule.parent == *table);
-                let more: Vec<TableName> = more.map(|rule| rule.table.clone()).collect();
-                for table in more {
-                    if !below.contains(&table) {
-                        below.push(table);
-                    }
-                }
-                seen += 1;
-            }
+        for rule in &rules {
+            let mut below = below(&rules, &rule.table);
             below.retain(|table| captured.contains(table));
             let effect = effects.entry(rule.parent.clone()).or_default();
             let add = |to: &mut Vec<TableName>| {
@@ -127,6 +154,7 @@ impl Cascades {
         }
         effects.retain(|_, effect| !effect.of_delete.is_empty() || !effect.of_update.is_empty());
         Self {
+            rules,
             effects,
             locked: Vec::new(),
         }
@@ -139,6 +167,38 @@ impl Cascades {
         }
         self.effects.get(&TableName::new(schema, table))
     }
+}
+
+/// A table, and all that what happens to its rows goes on to, because they refer to them.
+fn below(rules: &[Rule], table: &TableName) -> Vec<TableName> {
+    let mut below = vec![table.clone()];
+    let mut seen = 0;
+    while let Some(table) = below.get(seen) {
+        let more = rules.iter().filter(|rule| rule.parent == *table);
+        let more: Vec<TableName> = more.map(|rule| rule.table.clone()).collect();
+        for table in more {
+            if !below.contains(&table) {
+                below.push(table);
+            }
+        }
+        seen += 1;
+    }
+    below
+}
+
+/// Waits until nobody changes a table; false where that takes longer.
+async fn opens(
+    sql: &mut Connection,
+    table: &TableName,
+    until: Instant,
+) -> Result<bool, SourceError> {
+    while catalogue::is_locked(sql, table).await? {
+        if Instant::now() >= until {
+            return Ok(false);
+        }
+        sleep(ASKED_EVERY).await;
+    }
+    Ok(true)
 }
 
 /// The foreign keys of these tables that change their rows.
@@ -243,7 +303,7 @@ mod tests {
             rule("head", "customer", true, true),
             rule("tree", "tree", true, false),
         ];
-        let cascades = Cascades::of(&rules, &names(&["line", "tree"]));
+        let cascades = Cascades::of(rules.to_vec(), &names(&["line", "tree"]));
         let of = |table: &str| cascades.effect("s", table).cloned().unwrap_or_default();
         assert_eq!(of("head").of_delete, names(&["line"]));
         assert!(of("head").of_update.is_empty());
@@ -252,5 +312,30 @@ mod tests {
         assert_eq!(of("tree").of_delete, names(&["tree"]));
         assert_eq!(cascades.effect("s", "line"), None);
         assert_eq!(cascades.effect("t", "head"), None);
+    }
+
+    #[test]
+    fn what_a_locked_table_may_have_hidden_is_missed() {
+        let table = |name: &str| TableName::new("s", name);
+        let captured = [table("line"), table("note")];
+        let known = [
+            rule("line", "head", true, false),
+            rule("head", "customer", true, false),
+        ];
+        let of = |rules: &[Rule], locked: &[&str]| Cascades {
+            locked: locked.iter().map(|name| table(name)).collect(),
+            ..Cascades::of(rules.to_vec(), &captured)
+        };
+        let open = of(&known, &[]);
+        assert!(open.missed(&of(&known, &["head"])).is_empty());
+        // A level that was hidden, of a table that another key changes as well.
+        let hidden = of(&known[..1], &["head"]);
+        assert_eq!(open.missed(&hidden), [table("line")]);
+        assert!(open.missed(&of(&known[..1], &[])).is_empty());
+        // Another column of the same parent.
+        let mut by_name = [rule("note", "head", false, true)];
+        let before = of(&by_name, &["note"]);
+        by_name[0].columns.push("number".to_owned());
+        assert_eq!(of(&by_name, &[]).missed(&before), [table("note")]);
     }
 }

@@ -194,6 +194,13 @@ impl GtidSet {
         )
     }
 
+    /// Leaves those domains of MariaDB's out that a list does not have.
+    pub(crate) fn keep_domains(&mut self, list: &[MariadbPlace]) {
+        if let Self::Maria(domains) = self {
+            domains.retain(|domain, _| list.iter().any(|one| one.domain == *domain));
+        }
+    }
+
     /// Of the list at the head of a log file of MySQL's.
     pub(crate) fn of_previous(previous: &PreviousGtids) -> Self {
         let mut set: BTreeMap<MysqlSource, Vec<(u64, u64)>> = BTreeMap::new();

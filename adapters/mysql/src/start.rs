@@ -7,9 +7,10 @@ use crate::errors::lost;
 use crate::feed::From;
 use crate::gtid::{Gtid, GtidSet};
 use crate::heads;
-use crate::place::{Place, file_number};
+use crate::place::{Born, Place, file_number};
 use crate::server::{Log, LogFile, Server};
 use crate::settings::{Settings, StartAt};
+use crate::stream::Kept;
 
 /// Where a stream begins.
 #[derive(Debug)]
@@ -24,6 +25,12 @@ pub(crate) struct Start {
 
 /// The first life of a source's positions.
 const EPOCH_FIRST: u32 = 1;
+/// In it places alone tell what was read. It rises where the log is gone on with by GTIDs.
+const LIFE_FIRST: u32 = 1;
+/// Transactions that come from another server were made by its clock: in seconds.
+const CLOCKS_APART: u32 = 60;
+/// The first event of a file begins here.
+const FILE_HEAD: u64 = 4;
 
 /// What the server's log must be like before anything is read of it.
 const OFF: &str = "switch the log on in the server's configuration (log_bin, server_id), restart it, \
@@ -39,6 +46,7 @@ pub(crate) async fn start(
     sql: &mut Connection,
     server: &Server,
     from: &Resume,
+    kept: &Kept,
 ) -> Result<Start, SourceError> {
     let Some(log) = Log::read(sql).await? else {
         return Err(SourceError::Denied {
@@ -70,31 +78,26 @@ pub(crate) async fn start(
     let Some(before) = checkpoint.before.clone().filter(|_| has_gtids(server)) else {
         return by_file(settings, after, checkpoint, here, same).await;
     };
-    if here.is_some() && sql.flavour == Flavour::MariaDb {
-        // In the very file, what else the server has, or in which order, does not matter.
-        let start = by_file(settings, after, checkpoint, here, same).await?;
-        let there = transactions_at(sql, &start.file, start.place.offset).await?;
-        if there.as_ref() == Some(&before) {
+    // A place beyond that can be asked for by its transactions only.
+    let here = here.filter(|_| u32::try_from(checkpoint.offset).is_ok());
+    let known = all(sql.flavour, &log.gtids)?;
+    if here.is_some() {
+        let start = by_file(settings, after, checkpoint.clone(), here, same).await?;
+        // Where the log was gone on with by GTIDs, what comes before a place may be less than we have.
+        let exact = match sql.flavour {
+            Flavour::MariaDb => is_exact(sql, server, &start, &before, kept).await?,
+            Flavour::MySql => start.place.life <= LIFE_FIRST && known.covers(&before),
+        };
+        if exact {
             return Ok(start);
         }
-        return Err(lost(format!(
-            "open the binary log: at position {} of file {} our checkpoint has transactions {before} \
-             behind it, and the server {}: the log was deleted and begun anew (RESET MASTER)",
-            start.place.offset,
-            start.file,
-            there.map_or_else(|| "none".to_owned(), |set| set.to_string())
-        )));
     }
-    let known = all(sql.flavour, &log.gtids)?;
     if !known.covers(&before) {
         return Err(lost(format!(
             "open the binary log: our checkpoint is behind transactions {before}, and the server \
              has only {known}: its log was deleted (RESET MASTER), it was restored to an earlier time, or \
              it is another server, which never got the last of them"
         )));
-    }
-    if here.is_some() {
-        return by_file(settings, after, checkpoint, here, same).await;
     }
     if let Some(last) = checkpoint.last {
         let made = heads::made(settings, &log, &before).await?;
@@ -122,6 +125,68 @@ pub(crate) async fn start(
         inside: inside.map(|gtid| (gtid, after.seq)),
         place,
     })
+}
+
+/// Whether the transactions before the checkpoint's place in its file, at MariaDB, are those that we
+/// have.
+///
+/// A file that is begun anew (`RESET MASTER`) within the second in which it was begun before has the same
+/// head, and where the log was gone on with by GTIDs, its order need not be that of our checkpoints. The
+/// server finds what is before a place by reading the file up to there: it is asked only where that is
+/// open.
+async fn is_exact(
+    sql: &mut Connection,
+    server: &Server,
+    start: &Start,
+    before: &GtidSet,
+    kept: &Kept,
+) -> Result<bool, SourceError> {
+    let (identity, place) = (server.identity(), &start.place);
+    let by_place = place.life <= LIFE_FIRST || kept.is_in_order(&identity, place.life);
+    if let Some(born) = place.born
+        && by_place
+        && (outlived(born, place.last) || kept.is_ours(&identity, born))
+    {
+        return Ok(true);
+    }
+    let now: u64 = sql
+        .one("read the server's clock", "SELECT UNIX_TIMESTAMP()")
+        .await?;
+    let there = transactions_at(sql, &start.file, place.offset).await?;
+    if there.as_ref() == Some(before) {
+        if let Some(born) = place.born
+            && now > u64::from(born.second) + 1
+        {
+            kept.found_ours(&identity, born, place.life);
+        }
+        return Ok(true);
+    }
+    match there {
+        Some(there) if before.covers(&there) && !by_place => Ok(false),
+        Some(there) => Err(begun_anew(start, before, &there.to_string())),
+        // Where the file itself cannot be read, nothing is known of the place.
+        None => match transactions_at(sql, &start.file, FILE_HEAD).await? {
+            Some(_) => Err(begun_anew(start, before, "no such place")),
+            None => Err(SourceError::Disconnected(format!(
+                "open the binary log: the server does not say which transactions file {} has",
+                start.file
+            ))),
+        },
+    }
+}
+
+fn begun_anew(start: &Start, before: &GtidSet, there: &str) -> SourceError {
+    lost(format!(
+        "open the binary log: at position {} of file {} our checkpoint has transactions {before} behind \
+         it, and the server has {there}: the log was deleted and begun anew (RESET MASTER)",
+        start.place.offset, start.file,
+    ))
+}
+
+/// Whether we read of the file what was made so long after it was begun that no other was begun within
+/// the same second.
+fn outlived(born: Born, last: Option<u32>) -> bool {
+    last.is_some_and(|last| last > born.second.saturating_add(CLOCKS_APART))
 }
 
 /// The file that the checkpoint lies in, where this server has it.
@@ -220,7 +285,7 @@ fn behind(set: &GtidSet) -> Start {
         from: From::After(set.clone()),
         file: String::new(),
         place: Place {
-            life: 1,
+            life: LIFE_FIRST + 1,
             file: 0,
             offset: 0,
             gtid: None,
@@ -260,7 +325,7 @@ async fn now(
         },
     };
     let place = Place {
-        life: 1,
+        life: LIFE_FIRST,
         file: number,
         offset: log.end,
         gtid: None,
@@ -308,4 +373,26 @@ fn all(flavour: Flavour, text: &str) -> Result<GtidSet, SourceError> {
             "read the state of the log: \"{text}\" is no set of transactions"
         ))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The server is then not asked what is before a place, for which it reads the file.
+    #[test]
+    fn a_file_in_which_we_read_what_is_later_is_ours() {
+        let born = Born {
+            second: 1_000,
+            server: 1,
+        };
+        for (last, ours) in [
+            (None, false),
+            (Some(1), false),
+            (Some(1_060), false),
+            (Some(1_061), true),
+        ] {
+            assert_eq!(outlived(born, last), ours, "{last:?}");
+        }
+    }
 }

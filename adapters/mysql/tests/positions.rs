@@ -355,6 +355,106 @@ async fn it_goes_on_where_numbers_are_out_of_order() {
     assert_eq!(changes(&mut *stream, 1).await.0[0].op.name(), "delete");
 }
 
+/// Behind a set of GTIDs a server skips what we have, and what comes before a place of its log is less.
+#[tokio::test]
+async fn it_goes_on_where_the_order_of_the_log_is_not_ours() {
+    let world = World::with(MariadbOptions::default(), ITEM, &["item"]).await;
+    let seven = |n: u32| {
+        format!(
+            "SET SESSION gtid_domain_id = 7; REPLACE INTO item VALUES ({n}, 'seven', {n});
+                 SET SESSION gtid_domain_id = 0"
+        )
+    };
+    world
+        .run(&format!(
+            "{}; INSERT INTO item VALUES (2, 'b', 2); INSERT INTO item VALUES (3, 'c', 3); {}",
+            seven(1),
+            seven(4)
+        ))
+        .await;
+    let all: String = world.server.ask("SELECT @@GLOBAL.gtid_binlog_pos").await;
+    let (zero, _) = all.split_once(',').unwrap();
+    let source = world.source_with(&[("start", text(zero))]);
+    let mut stream = source.stream(1, None).await.unwrap();
+    let mut ends = Vec::new();
+    while ends.len() < 2 {
+        let batch = next(&mut *stream).await.unwrap();
+        ends.extend(batch.changes.into_iter().map(|one| one.position));
+    }
+    let server = stream.server();
+    drop(stream);
+    world.run(&format!("FLUSH BINARY LOGS; {}", seven(5))).await;
+    for (at, sevens) in ends.iter().zip([2, 1]) {
+        let updated = format!(
+            "SELECT CAST(qty - 2 AS UNSIGNED) FROM {}.item WHERE id = 2",
+            world.name
+        );
+        let updates: u64 = world.server.ask(&updated).await;
+        let mut stream = go_on(&*source, at, server.clone()).await;
+        let count = sevens + usize::try_from(updates).unwrap();
+        let (rest, mut end) = changes(&mut *stream, count).await;
+        let said = lines(&rest);
+        let of_seven = said.iter().filter(|line| line.contains("seven")).count();
+        assert_eq!(of_seven, sevens, "{said:?}");
+        // And from there on, as often as it is opened.
+        for _ in 0..2 {
+            let mut stream = go_on(&*source, &end, server.clone()).await;
+            world
+                .run("UPDATE item SET qty = qty + 1 WHERE id = 2")
+                .await;
+            end = changes(&mut *stream, 1).await.1;
+        }
+    }
+}
+
+/// It is in no later list of the log then, and nothing is missing.
+#[tokio::test]
+async fn a_domain_that_is_taken_out_of_the_log_is_no_loss() {
+    let world = World::with(MariadbOptions::default(), ITEM, &["item"]).await;
+    let source = world.source();
+    world
+        .run(
+            "SET SESSION gtid_domain_id = 7; INSERT INTO item VALUES (1, 'a', 1);
+             SET SESSION gtid_domain_id = 0; FLUSH BINARY LOGS",
+        )
+        .await;
+    let mut stream = source.stream(1, None).await.unwrap();
+    world.run("INSERT INTO item VALUES (2, 'b', 2)").await;
+    changes(&mut *stream, 1).await;
+    let file: mysql_async::Row = world.server.ask("SHOW MASTER STATUS").await;
+    let file: String = file.get(0).unwrap();
+    purge(&world.server, &file).await;
+    world
+        .run(
+            "FLUSH BINARY LOGS DELETE_DOMAIN_ID = (7); INSERT INTO item VALUES (3, 'c', 3);
+             FLUSH BINARY LOGS; INSERT INTO item VALUES (4, 'd', 4)",
+        )
+        .await;
+    let (_, end) = changes(&mut *stream, 2).await;
+    let name = stream.server();
+    drop(stream);
+    // By its place, and where that is gone by its transactions.
+    let mut stream = go_on(&*source, &end, name.clone()).await;
+    world.run("INSERT INTO item VALUES (5, 'e', 5)").await;
+    changes(&mut *stream, 1).await;
+    world.run("FLUSH BINARY LOGS").await;
+    let file: mysql_async::Row = world.server.ask("SHOW MASTER STATUS").await;
+    let file: String = file.get(0).unwrap();
+    drop(stream);
+    world.run("INSERT INTO item VALUES (6, 'f', 6)").await;
+    let mut stream = go_on(&*source, &end, name.clone()).await;
+    let (_, end) = changes(&mut *stream, 2).await;
+    drop(stream);
+    world.run("FLUSH BINARY LOGS").await;
+    let newest: mysql_async::Row = world.server.ask("SHOW MASTER STATUS").await;
+    let newest: String = newest.get(0).unwrap();
+    assert_ne!(newest, file);
+    purge(&world.server, &newest).await;
+    let mut stream = go_on(&*source, &end, name).await;
+    world.run("INSERT INTO item VALUES (7, 'g', 7)").await;
+    changes(&mut *stream, 1).await;
+}
+
 /// After a loss tables are read again, and what the log told before is older.
 #[tokio::test]
 async fn where_to_begin_holds_for_the_first_time_only() {

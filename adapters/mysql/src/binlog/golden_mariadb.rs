@@ -270,6 +270,9 @@ fn a_log_tells_its_transactions() {
                         super::statement_tests::shown(&concerned)
                     )
                 }
+                Statement::Emptied(name) => {
+                    writeln!(text, "emptied {}.{}", name.schema, name.table)
+                }
                 Statement::Dml { verb, table } => {
                     let table = table.map(|name| name.table).unwrap_or_default();
                     writeln!(text, "dml {verb} {table}")

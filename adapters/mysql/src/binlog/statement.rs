@@ -30,6 +30,9 @@ pub(crate) enum Statement {
     Xa { verb: XaVerb, xid: Option<Xid> },
     /// Tables lose all their rows.
     Truncate(Concerned),
+    /// Everything is deleted from a table, with the means of rows: foreign keys and triggers have their
+    /// effects, unless the server itself writes that a table in memory is empty after its restart.
+    Emptied(Name),
     /// Tables are made, changed, renamed or dropped.
     Ddl(Concerned),
     /// Rows are changed by a statement instead of by themselves: what it does is not in the log.
@@ -86,6 +89,10 @@ pub(crate) fn of(query: &Query, charsets: &Charsets) -> Statement {
         // so its names are not to be trusted.
         None => match read(&String::from_utf8_lossy(&query.text.0), &query.schema, mode) {
             Statement::Ddl(_) | Statement::Truncate(_) => Statement::Ddl(Concerned::Any),
+            Statement::Emptied(_) => Statement::Dml {
+                verb: "DELETE".to_owned(),
+                table: None,
+            },
             other => other,
         },
     }
@@ -337,14 +344,11 @@ fn dml(verb: &str, words: &mut Words<'_>) -> Statement {
         "DELETE" => {
             while words.eat_any(&MODIFIERS) {}
             let table = words.name();
-            match (&table, words.peek()) {
-                // So the server itself writes that a table in memory is empty after its restart.
-                (Some(_), None) => {
-                    return Statement::Truncate(Concerned::Tables(table.into_iter().collect()));
-                }
+            match (table, words.peek()) {
+                (Some(table), None) => return Statement::Emptied(table),
                 (_, Some(Token::Symbol(',' | '.'))) => None,
                 (_, Some(token)) if token.is("FROM") || token.is("USING") => None,
-                _ => table,
+                (table, _) => table,
             }
         }
         // LOAD DATA .. INTO TABLE name

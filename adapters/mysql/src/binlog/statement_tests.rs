@@ -116,6 +116,23 @@ fn statements_that_name_tables() {
 }
 
 #[test]
+fn a_table_that_is_emptied_by_deleting_is_seen() {
+    for (text, expected) in [
+        ("DELETE FROM a", "shop.a"),
+        ("delete quick from `s`.`a`", "s.a"),
+    ] {
+        let Statement::Emptied(name) = read(text) else {
+            panic!("{text}: {:?}", read(text))
+        };
+        assert_eq!(
+            format!("{}.{}", name.schema, name.table),
+            expected,
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn statements_that_change_rows_are_seen_with_their_table() {
     for (text, verb, table) in [
         ("INSERT INTO a VALUES (1)", "INSERT", "shop.a"),

@@ -100,24 +100,26 @@ impl LogStream {
     async fn learn_cascades(&mut self) -> Result<(), SourceError> {
         let mut sql = self.sql().await?;
         let names: Vec<TableName> = self.tables.iter().map(|one| one.table.clone()).collect();
-        let cascades = match Cascades::read(&mut sql, &names).await {
+        let cascades = match Cascades::read(&mut sql, &names, &self.cascades).await {
             Err(SourceError::Disconnected(_)) => {
                 sql = connect::connect(&self.settings, Rights::Read).await?;
-                Cascades::read(&mut sql, &names).await?
+                Cascades::read(&mut sql, &names, &self.cascades).await?
             }
             other => other?,
         };
         self.cascades_changed = false;
         self.sql = Some(sql);
         let before = std::mem::replace(&mut self.cascades, cascades);
-        if !before.locked.is_empty() {
-            let (known, mut found) = (before.changed(), self.cascades.changed());
-            found.retain(|table| !known.contains(table));
-            let why = "a foreign key changes rows of this table in silence, and was not known for a \
-                       while, because a table was locked";
-            self.unclear(&found, why);
-        }
+        self.missed_cascades(&before);
         Ok(())
+    }
+
+    /// What the foreign keys may have done that were not known for a while.
+    pub(super) fn missed_cascades(&mut self, before: &Cascades) {
+        let why = "a foreign key changes rows of this table in silence, and was not known for a while, \
+                   because a table was locked by somebody who changes it";
+        self.unclear(&self.cascades.missed(before), why);
+        self.kept.note(&self.identity, &self.cascades);
     }
 
     /// Looks whether the captured tables are there.
@@ -135,17 +137,14 @@ impl LogStream {
             other => other?,
         };
         self.sql = Some(sql);
-        self.cascades_changed |= !self.cascades.locked.is_empty();
+        self.cascades_changed |= self.cascades.is_locked();
         if let Some(table) = again {
             return Err(SourceError::Disconnected(format!(
                 "table {table} is told again, and is read again"
             )));
         }
-        let wait = if self.standing.untold().is_empty() {
-            LOOK_EVERY
-        } else {
-            LOOK_AGAIN
-        };
+        let calm = self.standing.untold().is_empty() && !self.cascades.is_locked();
+        let wait = if calm { LOOK_EVERY } else { LOOK_AGAIN };
         self.look_at = Instant::now() + wait;
         Ok(())
     }

@@ -52,6 +52,12 @@ impl LogStream {
                      {number}: {text})"
                 )));
             }
+            // A domain that somebody takes out of the log (DELETE_DOMAIN_ID) is in no later list.
+            Event::MariadbGtidList(list) if self.in_order && !raw.header.is_artificial() => {
+                if let Some(set) = &mut self.set {
+                    set.keep_domains(&list);
+                }
+            }
             Event::MariadbGtidList(_)
             | Event::PreviousGtids(_)
             | Event::Statement(_)

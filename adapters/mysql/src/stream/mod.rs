@@ -6,6 +6,7 @@
 
 mod catalogue;
 mod groups;
+mod kept;
 mod log;
 mod prepared;
 mod statements;
@@ -31,7 +32,7 @@ use crate::binlog::raw::Raw;
 use crate::cascade::Cascades;
 use crate::charset::Charsets;
 use crate::connect::{self, Connection, Rights};
-use crate::feed::Feed;
+use crate::feed::{Feed, From};
 use crate::gather::Gather;
 use crate::gtid::GtidSet;
 use crate::known::{Described, Known};
@@ -43,7 +44,7 @@ use crate::settings::Settings;
 use crate::start;
 use crate::untold::Standing;
 
-pub(crate) use self::prepared::Kept;
+pub(crate) use self::kept::Kept;
 
 /// A server that says nothing at all for so long is gone: it says at least that it is there.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
@@ -89,6 +90,7 @@ pub(crate) struct LogStream {
     group: Option<Group>,
     /// XA transactions that are prepared, as far as is known.
     prepared: Taken,
+    kept: Kept,
     /// By the log's own number.
     maps: HashMap<u64, Watched>,
     /// Statements may name a table in any case.
@@ -105,6 +107,8 @@ pub(crate) struct LogStream {
     file: String,
     at: Place,
     set: Option<GtidSet>,
+    /// It was opened at a place: what comes before one is what we have.
+    in_order: bool,
     first: bool,
     border_at: Instant,
     /// When the newest event came.
@@ -132,10 +136,12 @@ pub(crate) async fn open(
     let asking = async {
         let server = Server::read(&mut sql).await?;
         standing.look(&mut sql, tables).await?;
-        Ok((server, Cascades::read(&mut sql, &names).await?))
+        let former = kept.cascades(&server.identity());
+        let cascades = Cascades::read(&mut sql, &names, &former).await?;
+        Ok((server, former, cascades))
     };
-    let (server, cascades) = catalogue::in_time(asking).await?;
-    let starting = start::start(settings, &mut sql, &server, from);
+    let (server, former, cascades) = catalogue::in_time(asking).await?;
+    let starting = start::start(settings, &mut sql, &server, from, kept);
     let start = timeout(FIRST_MAX, starting).await.unwrap_or_else(|_| {
         Err(SourceError::Disconnected(format!(
             "open the binary log: the place in it was not found within {} s",
@@ -149,9 +155,10 @@ pub(crate) async fn open(
     }
     life.set(from.epoch, start.place.life);
     let identity = server.identity();
-    let prepared = kept.take(from.epoch, from.after.as_ref(), &start.place, &identity)?;
+    let prepared = &kept.prepared;
+    let prepared = prepared.take(from.epoch, from.after.as_ref(), &start.place, &identity)?;
     let now = Instant::now();
-    Ok(LogStream {
+    let mut stream = LogStream {
         settings: settings.clone(),
         identity,
         tables: tables.to_vec(),
@@ -163,6 +170,7 @@ pub(crate) async fn open(
         gather,
         group: None,
         prepared,
+        kept: kept.clone(),
         folds_names: server.folds_names(),
         maps: HashMap::new(),
         known: HashMap::new(),
@@ -178,6 +186,7 @@ pub(crate) async fn open(
         standing,
         file: start.file,
         set: start.place.before.clone(),
+        in_order: matches!(start.from, From::File { .. }),
         at: start.place,
         first: true,
         border_at: now,
@@ -187,7 +196,9 @@ pub(crate) async fn open(
         life: life.clone(),
         committed_at: from.committed_at,
         failed: None,
-    })
+    };
+    stream.missed_cascades(&former);
+    Ok(stream)
 }
 
 fn malformed(found: &str) -> SourceError {

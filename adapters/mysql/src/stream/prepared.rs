@@ -29,7 +29,7 @@ fn spot(place: &Place) -> Spot {
 
 /// What a source keeps between its streams.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Kept(Arc<Mutex<Option<Prepared>>>);
+pub(super) struct Kept(Arc<Mutex<Option<Prepared>>>);
 
 /// What was known of a transaction before the log went on behind a place.
 #[derive(Debug)]

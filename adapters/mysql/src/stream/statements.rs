@@ -30,6 +30,11 @@ impl LogStream {
             }
             Statement::Xa { verb, xid } => self.xa(verb, xid.as_ref()),
             Statement::Truncate(concerned) => self.truncate(&concerned),
+            // Of what a user deletes, a commit follows.
+            Statement::Emptied(table) if self.group.as_ref().is_some_and(|group| group.begun) => {
+                self.dml(query, "DELETE", Some(&table))
+            }
+            Statement::Emptied(table) => self.truncate(&Concerned::Tables(vec![table])),
             Statement::Ddl(concerned) => {
                 let kept = statement::kept(query, &self.charsets);
                 self.ddl(&concerned, &kept);
