@@ -309,6 +309,9 @@ async fn greeting(conn: &mut Conn, place: &str) -> Result<(String, u32), SourceE
     Ok((version, u32::try_from(id).unwrap_or_default()))
 }
 
+/// So many seconds a session that reads or writes may keep a transaction open without a word.
+const IDLE_MAX: u32 = 60;
+
 /// The session's settings, in one statement. What shapes values is the same on every connection, so
 /// that snapshot and stream give equal values on any server; what a person may have set for all
 /// sessions and would cut answers short is taken back.
@@ -330,10 +333,16 @@ fn session(flavour: Flavour, rights: Rights) -> String {
         Rights::Write => (120, 5),
         Rights::Log => return sql,
     };
+    // A transaction of ours that nobody goes on with, because this machine or the network is gone, holds
+    // up whoever changes a table that it has read.
     let limit = match flavour {
-        Flavour::MariaDb => format!("max_statement_time = {seconds}"),
-        // In milliseconds, and for SELECT alone.
-        Flavour::MySql => format!("max_execution_time = {seconds}000"),
+        Flavour::MariaDb => {
+            format!("max_statement_time = {seconds}, SESSION idle_transaction_timeout = {IDLE_MAX}")
+        }
+        // In milliseconds, and for SELECT alone. It has no limit for transactions.
+        Flavour::MySql => {
+            format!("max_execution_time = {seconds}000, SESSION wait_timeout = {IDLE_MAX}")
+        }
     };
     let _ = write!(
         sql,

@@ -23,6 +23,10 @@ pub(crate) struct Settling {
     listed: HashMap<String, Border>,
     /// The log's end before they were listed.
     looked: Option<Border>,
+    /// The first place of a snapshot that was seen in the newest file, and the last one that had moved
+    /// on from the first of its file.
+    first: Option<Border>,
+    moved: Border,
     /// Whether engines commit in the log's order, where that was asked.
     pub(crate) in_order: Option<bool>,
 }
@@ -37,6 +41,17 @@ impl Settling {
             }
             self.seen.push_back((now, place));
         }
+    }
+
+    /// A snapshot has this place. The last one that came of a commit: the first that is seen in a file
+    /// may be the file's head, where the server puts it while commits of the file before wait.
+    pub(crate) fn moved(&mut self, place: Border) -> Border {
+        match self.first {
+            Some(first) if first.file == place.file && first < place => self.moved = place,
+            Some(first) if first.file == place.file && first == place => {}
+            _ => self.first = Some(place),
+        }
+        self.moved
     }
 
     /// How far the log reached `ago`, as far as that is known.
@@ -90,6 +105,23 @@ mod tests {
         assert_eq!(look(40, &["a", "b"]), at(20));
         assert_eq!(look(50, &["b"]), at(30));
         assert_eq!(look(60, &[]), at(60));
+    }
+
+    #[test]
+    fn the_first_place_of_a_file_proves_nothing() {
+        let mut settling = Settling::default();
+        let of = |file, offset| Border { file, offset };
+        for (place, moved) in [
+            (of(1, 500), Border::START),
+            (of(1, 500), Border::START),
+            (of(1, 600), of(1, 600)),
+            (of(2, 300), of(1, 600)),
+            (of(2, 300), of(1, 600)),
+            (of(2, 301), of(2, 301)),
+            (of(2, 900), of(2, 900)),
+        ] {
+            assert_eq!(settling.moved(place), moved, "{place:?}");
+        }
     }
 
     #[test]

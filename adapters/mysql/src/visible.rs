@@ -8,7 +8,9 @@
 //!   the place in the log that it belongs to
 //!   (<https://mariadb.com/kb/en/enhancements-for-start-transaction-with-consistent-snapshot/>). Only the
 //!   commit of a prepared XA transaction is counted there before the engine has it. Until then the
-//!   server lists it as prepared (`XA RECOVER`), like one that nobody commits.
+//!   server lists it as prepared (`XA RECOVER`), like one that nobody commits. And where a replica must
+//!   confirm commits, a file that is begun meanwhile puts the place at its head, while those in the
+//!   file before are still waiting: there only a place that has moved on within its file is proof.
 //! - MySQL with GTIDs lists those that are on their way as owned, until the engine has them
 //!   (<https://dev.mysql.com/doc/refman/8.4/en/replication-options-gtids.html#sysvar_gtid_owned>).
 //! - Elsewhere, and for an XA transaction that stays prepared, what the log had some time ago. So it is
@@ -39,7 +41,7 @@ const PLACES_MAX: usize = 30;
 const PLACES_SAME: usize = 3;
 
 /// A border in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Border {
     /// The number of the file.
     pub(crate) file: u64,
@@ -104,12 +106,16 @@ pub(crate) async fn begin(
     let in_order = in_order(connection, doing).await?;
     connection.run(doing, BEGIN).await?;
     let place = of_snapshot(connection, doing).await?;
-    let now = Instant::now();
-    connection.settling.reach(place, now);
-    let settled = connection.settling.settled(SETTLED_AFTER, now);
+    connection.settling.reach(place, Instant::now());
+    let confirmed = confirmed_after(connection, doing).await?;
+    let after = SETTLED_AFTER + confirmed.unwrap_or_default();
+    let after = after.min(SETTLED_MAX);
+    let settled = connection.settling.settled(after, Instant::now());
     Ok(if in_order {
+        let moved = connection.settling.moved(place);
+        let sure = if confirmed.is_none() { place } else { moved };
         Visible {
-            up_to: place.min(finished.max(settled)),
+            up_to: place.min(finished).min(sure).max(place.min(settled)),
             nothing_behind: Some(place),
         }
     } else {
@@ -126,24 +132,25 @@ pub(crate) async fn settled(
     connection: &mut Connection,
     doing: &str,
 ) -> Result<Border, SourceError> {
-    let after = SETTLED_AFTER + confirmed_after(connection, doing).await?;
+    let confirmed = confirmed_after(connection, doing).await?;
+    let after = SETTLED_AFTER + confirmed.unwrap_or_default();
     let after = after.min(SETTLED_MAX);
     Ok(connection.settling.settled(after, Instant::now()))
 }
 
-/// How long a commit may wait for a replica.
+/// How long a commit may wait for a replica; `None` = none is waited for.
 async fn confirmed_after(
     connection: &mut Connection,
     doing: &str,
-) -> Result<Duration, SourceError> {
+) -> Result<Option<Duration>, SourceError> {
     let sql = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('rpl_semi_sync_master_enabled', \
                'rpl_semi_sync_master_timeout', 'rpl_semi_sync_source_enabled', \
                'rpl_semi_sync_source_timeout')";
     let rows: Vec<(String, String)> = connection.rows(doing, sql).await?;
     let is_on = rows.iter().any(|(_, value)| value == "ON");
     let millis = rows.iter().filter_map(|(_, value)| value.parse().ok());
-    let millis = millis.max().filter(|_| is_on).unwrap_or(0);
-    Ok(Duration::from_millis(millis))
+    let millis = millis.max().unwrap_or(0);
+    Ok(is_on.then(|| Duration::from_millis(millis)))
 }
 
 /// The XA transactions that are prepared, or are being committed.

@@ -100,6 +100,54 @@ async fn a_chunk_does_not_stand_for_a_change_that_it_does_not_see() {
     assert!(seen(answer.sees) > change.position);
 }
 
+/// The last commit of a file waits while the next one is begun, whose head is then the place of a
+/// snapshot, as the server tells it.
+#[tokio::test]
+async fn nor_where_another_file_is_begun_meanwhile() {
+    let world = world().await;
+    world
+        .run("SET GLOBAL max_binlog_size = 4096; CREATE TABLE filler (id int PRIMARY KEY)")
+        .await;
+    let source = world.source_with(&[("database", common::text(&world.name))]);
+    let mut stream = source.stream(1, None).await.unwrap();
+    let mut reader = started(&*source).await;
+    source.query(&question()).await.unwrap();
+    let large =
+        "BEGIN; UPDATE item SET qty = 20; INSERT INTO filler SELECT seq FROM seq_1_to_3000; COMMIT";
+    let commit = held_commit(&world, large).await;
+    let change = loop {
+        if let Some(change) = next(&mut *stream).await.changes.pop() {
+            break change;
+        }
+    };
+    let place: mysql_async::Row = world.server.ask("SHOW MASTER STATUS").await;
+    let file: String = place.get(0).unwrap();
+    assert_eq!(file, "binlog.000002", "another file was begun");
+    let table = TableName::new(&world.name, "item");
+    for _ in 0..3 {
+        let chunk = reader.chunk(&table, None, limits(10)).await.unwrap();
+        assert_eq!(cell(&chunk.rows[0], "qty"), "10");
+        let reflects = chunk.sees.reflects(&chunk.mark, &change.position, 0);
+        assert!(!reflects, "{:?} at {:?}", chunk.sees, chunk.mark);
+        let answer = source.query(&question()).await.unwrap();
+        assert!(seen(answer.sees) < change.position);
+    }
+    let mut other = source.snapshot(1).await.unwrap();
+    {
+        let mut begin = std::pin::pin!(other.begin());
+        let early = tokio::time::timeout(Duration::from_millis(500), &mut begin).await;
+        assert!(early.is_err(), "nothing was waited for");
+        release(&world, commit).await;
+        tokio::time::timeout(DEADLINE, begin)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    let chunk = reader.chunk(&table, None, limits(10)).await.unwrap();
+    assert_eq!(cell(&chunk.rows[0], "qty"), "20");
+    assert!(chunk.sees.reflects(&chunk.mark, &change.position, 0));
+}
+
 /// The stream begins behind the change and never tells it: the first chunk must wait until it is
 /// there.
 #[tokio::test]
