@@ -73,6 +73,8 @@ pub(crate) struct Connection {
     pub(crate) flavour: Flavour,
     /// As `VERSION()` has it.
     pub(crate) version: String,
+    /// What the server calls itself, where that was asked.
+    pub(crate) server: String,
     /// A statement was sent, and nobody waited for its answer: it would be taken for the next one's.
     unanswered: bool,
     /// What was seen by it of commits on their way.
@@ -202,6 +204,7 @@ pub(crate) async fn connect(
             conn,
             flavour,
             version,
+            server: String::new(),
             unanswered: false,
             settling: Settling::default(),
             silence_max: (rights == Rights::Read).then_some(SILENCE_MAX),

@@ -156,23 +156,30 @@ impl Order {
 
     /// Where reading goes on: at the first row, also where the cursor is of another table of this
     /// name, of another key or of the same one in another order. What is read again is told once
-    /// all the same, and what was never read would not be missed by anyone.
+    /// all the same, and what was never read would not be missed by anyone. One of several ranges keeps
+    /// its bounds: together they are the whole table by whatever numbers.
     pub(crate) fn place(&self, cursor: Option<&str>, table: &TableName) -> Place {
         let Some(cursor) = cursor else {
             return Place::default();
         };
         let known = serde_json::from_str::<Cursor>(cursor).ok();
-        let known = known.filter(|(of, ..)| *of == self.digest);
+        let is_ours = known.as_ref().is_some_and(|(of, ..)| *of == self.digest);
         let known = known.map(|(_, at, from, until)| Place { at, from, until });
-        let known = known.filter(|place| self.rest(place).is_some());
-        known.unwrap_or_else(|| {
+        let fits = |place: &Place| self.rest(place).is_some();
+        let cuts = |place: &Place| self.numbers().is_some() && fits(place);
+        let (place, bounds) = match known {
+            Some(place) if is_ours => (Some(place).filter(fits), None),
+            Some(place) => (None, Some(Place { at: None, ..place }).filter(cuts)),
+            None => (None, None),
+        };
+        place.unwrap_or_else(|| {
             tracing::warn!(
                 stage = "snapshot",
                 table = %table,
                 "the table is another than when its snapshot began, or its key is another or stands in \
                  another order: it is read from its first row again"
             );
-            Place::default()
+            bounds.unwrap_or_default()
         })
     }
 
@@ -348,6 +355,13 @@ mod tests {
             order.rest(&place).unwrap(),
             "`a` >= -5 AND `a` < 9 AND ((`a` > 1) OR (`a` = 1 AND `b` > 2.5))"
         );
+        // Of a table that was changed meanwhile, each begins anew within its bounds.
+        let other = self::order(&[("c", Form::Int)]);
+        let cursor = order.cursor(place).unwrap();
+        let anew = other.rest(&other.place(Some(&cursor), &table)).unwrap();
+        assert_eq!(anew, "`c` >= -5 AND `c` < 9");
+        let text = self::order(&[("c", Form::Decimal)]);
+        assert_eq!(text.place(Some(&cursor), &table), Place::default());
         assert_eq!(bounds(1, 101, 4), [26, 51, 76]);
         assert_eq!(bounds(1, 2, 8), Vec::<i128>::new());
         assert_eq!(bounds(5, 5, 3), Vec::<i128>::new());

@@ -20,6 +20,7 @@ use crate::connect::{self, Connection, Flavour, Rights, name};
 use crate::fetch;
 use crate::life::Life;
 use crate::question::{Asking, DOING, Ended, Question};
+use crate::server::Server;
 use crate::settings::Settings;
 use crate::values::RAW;
 use crate::visible;
@@ -106,6 +107,7 @@ impl Reader {
         }
         let mut connection = connect::connect(settings, Rights::Read).await?;
         connection.run(DOING, RAW).await?;
+        connection.server = Server::read(&mut connection).await?.identity();
         let whole = whole(connection.flavour);
         connection.run(DOING, &whole).await?;
         if let Some(database) = &settings.database {
@@ -158,6 +160,6 @@ async fn begin(
     connection.run(DOING, &limit).await?;
     // Where that is before the change behind the question, it is asked again.
     let seen = visible::begin(connection, DOING).await?;
-    let (epoch, life) = life.get();
+    let (epoch, life) = life.of(&connection.server, DOING)?;
     Ok(Sees::UpTo(seen.up_to.at(epoch, life)))
 }

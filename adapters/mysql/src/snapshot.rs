@@ -23,6 +23,7 @@ use crate::fetch::{self, Fetching, Stop};
 use crate::life::Life;
 use crate::order::Place;
 use crate::reading::{Failed, Reading, failed};
+use crate::server::Server;
 use crate::settings::Settings;
 use crate::values::{self, Cell, RAW};
 use crate::visible::{self, Border};
@@ -81,6 +82,8 @@ impl TableReader {
         }
         let mut connection = connect::connect(&self.settings, Rights::Read).await?;
         connection.run("set the session", RAW).await?;
+        connection.server = Server::read(&mut connection).await?.identity();
+        self.life.of(&connection.server, "read tables")?;
         Ok(connection)
     }
 
@@ -137,9 +140,10 @@ impl TableReader {
             Some(mark) => mark,
             None => visible::end(&mut connection, &doing).await?,
         };
+        let (_, life) = self.life.of(&connection.server, &doing)?;
         self.connection = Some(connection);
         let exact = nothing_behind == Some(up_to);
-        self.chunk_of(&reading, read, mark, (!exact).then_some(up_to))
+        self.chunk_of(&reading, read, life, mark, (!exact).then_some(up_to))
             .map_err(Failed::Other)
     }
 
@@ -147,10 +151,10 @@ impl TableReader {
         &self,
         reading: &Reading,
         read: Read,
+        life: u32,
         mark: Border,
         up_to: Option<Border>,
     ) -> Result<SnapshotChunk, SourceError> {
-        let (_, life) = self.life.get();
         let mark = mark.at(self.epoch, life);
         let sees = up_to.map_or(Sees::UpToMark, |up_to| {
             Sees::UpTo(up_to.at(self.epoch, life))

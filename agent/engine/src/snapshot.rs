@@ -185,7 +185,8 @@ impl Worker {
                         None => error.to_string(),
                     };
                     // What is being read may be another table by now; the next first row mends that.
-                    if !matches!(error, SourceError::Disconnected(_)) {
+                    // What was refused or took too long is not mended by beginning anew.
+                    if matches!(error, SourceError::SchemaChanged { .. }) {
                         let id = readers.source_id;
                         let _ = readers.store.give_up_reading(id, table.clone()).await;
                     }

@@ -153,8 +153,8 @@ pub(crate) async fn open(
     if from.after.is_none() {
         gather.reach(&start.place);
     }
-    life.set(from.epoch, start.place.life);
     let identity = server.identity();
+    life.begin(from.epoch, start.place.life, &identity);
     let prepared = &kept.prepared;
     let prepared = prepared.take(from.epoch, from.after.as_ref(), &start.place, &identity)?;
     let now = Instant::now();
