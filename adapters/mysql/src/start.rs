@@ -131,9 +131,9 @@ pub(crate) async fn start(
 /// have.
 ///
 /// A file that is begun anew (`RESET MASTER`) within the second in which it was begun before has the same
-/// head, and where the log was gone on with by GTIDs, its order need not be that of our checkpoints. The
-/// server finds what is before a place by reading the file up to there: it is asked only where that is
-/// open.
+/// head, one that was restored with its machine has it, too, and where the log was gone on with by GTIDs,
+/// its order need not be that of our checkpoints. The server finds what is before a place by reading the
+/// file up to there: it is asked when the agent starts and after a stream that has failed.
 async fn is_exact(
     sql: &mut Connection,
     server: &Server,
@@ -143,16 +143,23 @@ async fn is_exact(
 ) -> Result<bool, SourceError> {
     let (identity, place) = (server.identity(), &start.place);
     let by_place = place.life <= LIFE_FIRST || kept.is_in_order(&identity, place.life);
-    if let Some(born) = place.born
-        && by_place
-        && (outlived(born, place.last) || kept.is_ours(&identity, born))
-    {
+    if by_place && place.born.is_some_and(|born| kept.is_ours(&identity, born)) {
         return Ok(true);
     }
     let now: u64 = sql
         .one("read the server's clock", "SELECT UNIX_TIMESTAMP()")
         .await?;
-    let there = transactions_at(sql, &start.file, place.offset).await?;
+    let there = match transactions_at(sql, &start.file, place.offset).await {
+        // It reads for longer than a statement of ours may take, and would each time.
+        Err(SourceError::Disconnected(what)) if by_place && is_too_slow(&what) => {
+            let outlived = place.born.is_some_and(|born| outlived(born, place.last));
+            if outlived {
+                return Ok(true);
+            }
+            return Err(SourceError::Disconnected(what));
+        }
+        other => other?,
+    };
     if there.as_ref() == Some(before) {
         if let Some(born) = place.born
             && now > u64::from(born.second) + 1
@@ -181,6 +188,11 @@ fn begun_anew(start: &Start, before: &GtidSet, there: &str) -> SourceError {
          it, and the server has {there}: the log was deleted and begun anew (RESET MASTER)",
         start.place.offset, start.file,
     ))
+}
+
+/// Whether the server has ended a statement for its time, or we have.
+fn is_too_slow(what: &str) -> bool {
+    what.contains("error 1969") || what.contains("said nothing for")
 }
 
 /// Whether we read of the file what was made so long after it was begun that no other was begun within
@@ -379,7 +391,7 @@ fn all(flavour: Flavour, text: &str) -> Result<GtidSet, SourceError> {
 mod tests {
     use super::*;
 
-    /// The server is then not asked what is before a place, for which it reads the file.
+    /// Where the server does not come to an answer to what is before a place.
     #[test]
     fn a_file_in_which_we_read_what_is_later_is_ours() {
         let born = Born {

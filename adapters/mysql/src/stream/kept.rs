@@ -44,6 +44,11 @@ impl Kept {
         self.of(identity).cascades = cascades.clone();
     }
 
+    /// A stream has failed: what became of the server meanwhile is not known.
+    pub(super) fn doubt(&self, identity: &str) {
+        self.of(identity).ours = None;
+    }
+
     /// Whether the log file that was begun then is surely the one that we read.
     pub(crate) fn is_ours(&self, identity: &str, born: Born) -> bool {
         self.of(identity).ours == Some(born)

@@ -317,13 +317,16 @@ impl ChangeStream for LogStream {
         match self.batch().await {
             Ok(batch) => Ok(batch),
             // What was complete before it is told first: else it never would be.
-            Err(error) => match self.gather.take_whole() {
-                Some(batch) => {
-                    self.failed = Some(error);
-                    Ok(self.told(batch))
+            Err(error) => {
+                self.kept.doubt(&self.identity);
+                match self.gather.take_whole() {
+                    Some(batch) => {
+                        self.failed = Some(error);
+                        Ok(self.told(batch))
+                    }
+                    None => Err(error),
                 }
-                None => Err(error),
-            },
+            }
         }
     }
 
