@@ -20,7 +20,6 @@ type Result<T> = std::result::Result<T, ServerError>;
 struct Shared {
     state: Mutex<State>,
     hooks: Hooks,
-    statements: Mutex<BTreeSet<String>>,
 }
 
 /// The database. Its clones are the same database.
@@ -78,7 +77,6 @@ impl Database {
         Self(Arc::new(Shared {
             state: Mutex::new(state),
             hooks: Hooks::default(),
-            statements: Mutex::default(),
         }))
     }
 
@@ -444,25 +442,5 @@ impl Database {
 
     pub(crate) fn due(&self, sql: &str) -> Vec<Then> {
         self.0.hooks.due(sql)
-    }
-
-    pub(crate) fn note(&self, sql: &str) {
-        let mut all = self
-            .0
-            .statements
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if !all.contains(sql) {
-            all.insert(sql.to_owned());
-        }
-    }
-
-    /// Every distinct statement that clients sent.
-    pub fn statements(&self) -> BTreeSet<String> {
-        self.0
-            .statements
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
     }
 }

@@ -106,7 +106,6 @@ impl Connection {
 
     /// Runs a batch. It ends with its first error, as it does with XACT_ABORT, and here always.
     pub(crate) fn execute(&mut self, sql: &str, parameters: &[Parameter]) -> Vec<Part> {
-        self.database.note(sql);
         let reads = match parse::batch(sql) {
             Ok(reads) => reads,
             Err(error) => return vec![Part::Error(error)],

@@ -1,7 +1,5 @@
 //! Every statement that a source needs is read and answered; broken ones are not.
 
-use std::collections::BTreeSet;
-
 use tds_server::model::Database;
 use tds_server::wire::{Parameter, Type, Value};
 
@@ -90,8 +88,6 @@ fn every_statement_of_the_file_is_answered() {
             "no rows: {sql}"
         );
     }
-    let sent: BTreeSet<String> = all().into_iter().collect();
-    assert_eq!(database.statements(), sent);
 }
 
 /// Text cut off anywhere between its words never does what the whole does without saying so: it is an error,
