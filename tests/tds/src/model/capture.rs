@@ -235,6 +235,7 @@ impl State {
         name: Option<&str>,
         columns: Option<&[String]>,
         role: Option<&str>,
+        net: Option<bool>,
     ) -> Result<String, ServerError> {
         let place = self.next_place();
         let id = self.next_object();
@@ -261,7 +262,7 @@ impl State {
             name: name.clone(),
             start: place,
             role: role.map(str::to_owned),
-            net: table.primary().is_some(),
+            net: net.unwrap_or(table.primary().is_some()),
             index: table.primary().map(|index| index.name.clone()),
             key: table.key().to_vec(),
             columns: captured(table, wanted),

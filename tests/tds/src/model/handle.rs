@@ -220,7 +220,7 @@ impl Database {
             columns.map(|columns| columns.iter().map(|name| (*name).to_owned()).collect());
         self.with(|state| {
             let id = Self::find(state, table)?;
-            state.enable_instance(id, instance, columns.as_deref(), role)
+            state.enable_instance(id, instance, columns.as_deref(), role, None)
         })
     }
 

@@ -32,7 +32,7 @@ pub use table::Column;
 pub use transaction::Transaction;
 
 pub(crate) use capture::{CapturedRow, Instance, Time};
-pub(crate) use catalogue::{TYPES, cdc_relation, local, relation};
+pub(crate) use catalogue::{TYPES, cdc_relation, local, login_sid, relation, user_id};
 pub(crate) use hooks::Then;
 pub(crate) use lsn::{next as next_lsn, place as lsn_place};
 pub(crate) use rights::denied;

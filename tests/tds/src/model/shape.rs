@@ -245,13 +245,12 @@ impl State {
         Ok(())
     }
 
-    pub(crate) fn drop_table(&mut self, id: i32) -> Result<(), ServerError> {
+    pub(crate) fn drop_table(&mut self, id: i32) {
         self.seq += 1;
         self.tables.remove(&id);
         if let Some(capture) = &mut self.capture {
             capture.instances.retain(|instance| instance.source != id);
         }
-        Ok(())
     }
 
     /// TRUNCATE TABLE: refused on a table that is captured; in Change Tracking as if just enabled.

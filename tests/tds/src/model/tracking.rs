@@ -103,7 +103,6 @@ impl State {
     /// first done since then tells whether the key was there before. A key that came and went is told as
     /// deleted. NULL stands for every version.
     pub(crate) fn net_changes(
-        &self,
         table: &Table,
         since: Option<i64>,
         view: View,
@@ -157,7 +156,7 @@ impl State {
     }
 
     /// The version with which a key last changed.
-    pub(crate) fn key_version(&self, table: &Table, same: &[u8], view: View) -> Option<i64> {
+    pub(crate) fn key_version(table: &Table, same: &[u8], view: View) -> Option<i64> {
         let tracking = table.tracking.as_ref()?;
         let seen = |entry: &&Entry| entry.same == same && view.between(entry.from, entry.until);
         tracking

@@ -300,7 +300,7 @@ pub(crate) enum On {
 pub(crate) enum Alter {
     Add(Vec<ColumnDef>),
     Drop(String),
-    Column(ColumnDef),
+    Column(Box<ColumnDef>),
     /// `ENABLE CHANGE_TRACKING`; whether columns are tracked.
     Track(bool),
     Untrack,

@@ -452,9 +452,8 @@ pub(crate) fn compare(op: Op, left: Bound, right: Bound) -> Result<Bound> {
     }
     let by = shared(op, &left, &right)?;
     let (l, r) = (family(&left.kind.of), family(&right.kind.of));
-    let (left, right) = if l == r || left.kind.null || right.kind.null {
-        (left, right)
-    } else if l == Family::Variant || r == Family::Variant {
+    let as_they_are = l == r || left.kind.null || right.kind.null;
+    let (left, right) = if as_they_are || l == Family::Variant || r == Family::Variant {
         (left, right)
     } else if l == Family::Text || (l == Family::Bytes && r != Family::Text) {
         let to = of_side(&right.kind, &left.kind);

@@ -25,14 +25,14 @@ pub(crate) fn compare(
         (Value::Variant(a), Value::Variant(b)) => compare(&a.value, &a.kind, &b.value, &b.kind, by),
         (Value::Variant(a), b) => compare(&a.value, &a.kind, b, of_b, by),
         (a, Value::Variant(b)) => compare(a, of_a, &b.value, &b.kind, by),
-        _ => match (moment(a), moment(b)) {
-            (Some(a), Some(b)) => Some(a.utc().cmp(&b.utc())),
-            _ => {
-                let (a, sa) = exact(a, of_a)?;
-                let (b, sb) = exact(b, of_b)?;
-                Some(exacts(a, sa, b, sb))
+        _ => {
+            if let (Some(a), Some(b)) = (moment(a), moment(b)) {
+                return Some(a.utc().cmp(&b.utc()));
             }
-        },
+            let (a, scale_a) = exact(a, of_a)?;
+            let (b, scale_b) = exact(b, of_b)?;
+            Some(exacts(a, scale_a, b, scale_b))
+        }
     }
 }
 
@@ -154,10 +154,8 @@ fn letter(c: char) -> Letter {
         .map_or(lower, |(_, base)| *base);
     let class = if c.is_alphabetic() {
         2
-    } else if c.is_numeric() {
-        1
     } else {
-        0
+        u8::from(c.is_numeric())
     };
     Letter {
         class,

@@ -74,7 +74,7 @@ impl Connection {
 
     /// Runs statements in one transaction. Gives back the first error.
     pub fn run(&mut self, sql: &str) -> Result<()> {
-        self.begin()?;
+        self.begin();
         let done = self.query(sql, &[]).map(drop);
         if done.is_err() {
             self.roll_back();
@@ -161,7 +161,9 @@ impl Connection {
         }
         match gave {
             Ok(all) => {
-                all.into_iter().for_each(|gave| self.tell(gave, parts));
+                for gave in all {
+                    self.tell(gave, parts);
+                }
                 true
             }
             Err(error) => {
@@ -232,7 +234,7 @@ impl Connection {
             }
             Statement::Begin => {
                 let first = self.held.is_none();
-                self.begin()?;
+                self.begin();
                 if first {
                     Gave::Transacted(Transacted::Begun)
                 } else {
@@ -354,10 +356,10 @@ impl Connection {
         Ok(())
     }
 
-    pub(super) fn begin(&mut self) -> Result<()> {
+    pub(super) fn begin(&mut self) {
         if let Some(held) = &mut self.held {
             held.count += 1;
-            return Ok(());
+            return;
         }
         let id = self.database.with_state(crate::model::State::begin);
         self.held = Some(Held {
@@ -365,7 +367,6 @@ impl Connection {
             snapshot: None,
             count: 1,
         });
-        Ok(())
     }
 
     pub(super) fn commit(&mut self) -> Result<()> {
@@ -407,7 +408,7 @@ impl Connection {
         act: impl FnOnce(&mut Self, u64) -> Result<T>,
     ) -> Result<T> {
         let own = self.held.is_none();
-        self.begin()?;
+        self.begin();
         let id = self.held.as_ref().map_or(0, |held| held.id);
         let done = act(self, id);
         if !own && done.is_err() {

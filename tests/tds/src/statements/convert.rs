@@ -272,15 +272,7 @@ fn to_text(value: &Value, from: &Type, to: &Type, style: i32) -> Result<String> 
         Value::Text(text) => text.clone(),
         Value::Guid(guid) => guid_text(guid),
         Value::Bytes(bytes) if style == 1 || style == 2 => {
-            let mut text = if style == 1 {
-                "0x".to_owned()
-            } else {
-                String::new()
-            };
-            for byte in bytes {
-                text.push_str(&format!("{byte:02X}"));
-            }
-            text
+            format!("{}{}", if style == 1 { "0x" } else { "" }, hex(bytes))
         }
         Value::Bytes(bytes) => match to {
             Type::NVarChar(_) | Type::NChar(_) => {
@@ -354,7 +346,7 @@ pub(crate) fn guid(text: &str) -> Option<[u8; 16]> {
 
 /// Its text, in upper case as SQL Server writes it.
 pub(crate) fn guid_text(guid: &[u8; 16]) -> String {
-    let hex: String = guid.iter().map(|byte| format!("{byte:02X}")).collect();
+    let hex = hex(guid);
     format!(
         "{}-{}-{}-{}-{}",
         &hex[..8],
@@ -363,4 +355,14 @@ pub(crate) fn guid_text(guid: &[u8; 16]) -> String {
         &hex[16..20],
         &hex[20..]
     )
+}
+
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        for digit in [byte >> 4, byte & 15] {
+            text.extend(char::from_digit(u32::from(digit), 16).map(|c| c.to_ascii_uppercase()));
+        }
+        text
+    })
 }

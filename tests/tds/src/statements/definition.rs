@@ -85,7 +85,8 @@ fn run(state: &mut State, statement: &Statement) -> Result<()> {
         }
         Statement::DropTable(path) => {
             let id = find(state, path)?;
-            state.drop_table(id)
+            state.drop_table(id);
+            Ok(())
         }
         Statement::Truncate(path) => {
             let id = find(state, path)?;
@@ -116,7 +117,7 @@ fn run(state: &mut State, statement: &Statement) -> Result<()> {
                 AlterDatabase::Snapshot(on) => state.snapshot_allowed = *on,
                 AlterDatabase::CommittedSnapshot(on) => state.committed_snapshot = *on,
                 AlterDatabase::Track(retention, cleanup) => {
-                    state.track_database(*retention, *cleanup)
+                    state.track_database(*retention, *cleanup);
                 }
                 AlterDatabase::Untrack => state.untrack_database()?,
             }
@@ -201,7 +202,7 @@ fn give(state: &mut State, grant: bool, permission: &str, on: &On, to: &str) -> 
             match permission {
                 "VIEW SERVER STATE" | "VIEW SERVER PERFORMANCE STATE" => user.server_state = grant,
                 "VIEW DATABASE STATE" | "VIEW DATABASE PERFORMANCE STATE" => {
-                    user.database_state = grant
+                    user.database_state = grant;
                 }
                 "VIEW DEFINITION" | "VIEW ANY DEFINITION" => user.definition = grant,
                 "SELECT" if grant => {

@@ -385,13 +385,11 @@ fn arithmetic(op: Op, to: &Type, left: (&Value, &Type), right: (&Value, &Type)) 
         }));
     }
     let number = |side: (&Value, &Type)| -> Result<(i128, u8)> {
-        match exact(side.0, side.1) {
-            Some(found) => Ok(found),
-            None => {
-                let value = convert(side.0, side.1, to, 0)?;
-                exact(&value, to).ok_or_else(overflow)
-            }
+        if let Some(found) = exact(side.0, side.1) {
+            return Ok(found);
         }
+        let value = convert(side.0, side.1, to, 0)?;
+        exact(&value, to).ok_or_else(overflow)
     };
     let ((a, sa), (b, sb)) = (number(left)?, number(right)?);
     let up = |value: i128, by: u8| {

@@ -41,7 +41,8 @@ impl Session for Connection {
                 if let Some(isolation) = isolation {
                     self.isolate(*isolation)?;
                 }
-                self.begin()
+                self.begin();
+                Ok(())
             }
             Transaction::Commit => self.commit(),
             Transaction::Rollback { .. } => {

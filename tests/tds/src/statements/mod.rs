@@ -24,7 +24,7 @@ mod token;
 mod types;
 
 pub use connection::{Connection, ResultSet};
-pub(crate) use convert::convert;
+pub(crate) use convert::{convert, hex};
 pub(crate) use types::{Kind, collation, name as type_name};
 
 use crate::model::{State, View};

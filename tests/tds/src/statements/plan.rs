@@ -543,9 +543,7 @@ impl Plan {
                 let Some(table) = cx.state.tables.get(table) else {
                     return Ok(Vec::new());
                 };
-                let mut rows: Vec<Row> = cx
-                    .state
-                    .net_changes(table, since, cx.view)?
+                let mut rows: Vec<Row> = crate::model::State::net_changes(table, since, cx.view)?
                     .into_iter()
                     .map(|net| {
                         let did = match net.did {
@@ -580,7 +578,7 @@ impl Plan {
                     given.push(key[*at].clone());
                 }
                 let same = table.sameness(table.key(), &key, cx.state.collation.1);
-                let version = cx.state.key_version(table, &same, cx.view);
+                let version = crate::model::State::key_version(table, &same, cx.view);
                 // A key that was never tracked gives a row with NULL, so that OUTER APPLY keeps its row.
                 let mut row = vec![version.map_or(Value::Null, Value::BigInt), Value::Null];
                 row.extend(given);

@@ -131,7 +131,7 @@ impl Connection {
                     self.database.run_job(name == "sp_cdc_start_job");
                 }
             }
-            "sp_cdc_add_job" => {}
+            "sp_cdc_add_job" | "sp_cdc_drop_job" => {}
             _ => return Err(unknown()),
         }
         gave.push(Gave::Return(0));
@@ -146,6 +146,9 @@ impl Connection {
         );
         let instance = args.text("@capture_instance", 3)?;
         let role = args.text("@role_name", 2)?;
+        let net = args
+            .text("@supports_net_changes", 4)?
+            .map(|net| net == "1" || net == "true");
         let list = args.text("@captured_column_list", 6)?;
         let columns: Option<Vec<String>> = match &list {
             None => None,
@@ -167,7 +170,7 @@ impl Connection {
                 // The role is made when there is none.
                 state.roles.insert(role.to_lowercase());
             }
-            state.enable_instance(id, instance.as_deref(), columns.as_deref(), role.as_deref()).map(drop)
+            state.enable_instance(id, instance.as_deref(), columns.as_deref(), role.as_deref(), net).map(drop)
         })
     }
 

@@ -11,6 +11,7 @@ use crate::common::{ask, captured, int, nvarchar, one, place, put, refusal, shop
 const MAX: &str = "SELECT sys.fn_cdc_get_max_lsn()";
 const MIN: &str = "SELECT sys.fn_cdc_get_min_lsn(N'dbo_orders')";
 
+#[allow(clippy::unnecessary_wraps, reason = "the column can be NULL")]
 fn name(text: &str) -> Option<String> {
     Some(text.to_owned())
 }
@@ -478,7 +479,7 @@ fn a_stopped_job_captures_nothing_and_says_nothing() {
     assert_eq!(database.capture_all(), 0);
     assert_eq!(one(&database, MAX, &[]), Value::Null);
     database.run_job(true);
-    database.pass(Duration::from_secs(600));
+    database.pass(Duration::from_mins(10));
     assert_eq!(database.capture(1), 1);
     assert_eq!(told(&database).len(), 1);
     database.options(|options| options.agent_running = false);

@@ -1,6 +1,6 @@
 //! The model against what is known of SQL Server, and the reader of statements against the statements that
 //! a source needs.
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod capture;
 mod common;

@@ -156,3 +156,29 @@ fn logins_and_users_are_made_by_statements() {
         229
     );
 }
+
+#[test]
+fn what_was_granted_by_name_is_in_the_catalogue() {
+    let (database, _) = poor();
+    grant(&database, "SELECT ON dbo.orders");
+    grant(&database, "SELECT ON SCHEMA::cdc");
+    let mut connection = database.connect("sa");
+    let sql = "SELECT p.class, p.permission_name FROM sys.database_permissions AS p WHERE \
+               p.grantee_principal_id = USER_ID(@P1) AND (p.state = 'G' OR p.state = 'W') ORDER BY p.class";
+    let poor = crate::common::text("@P1", "poor");
+    let found = rows_of(&mut connection, sql, std::slice::from_ref(&poor));
+    let row = |class: u8, right: &str| vec![Value::TinyInt(class), right.into()];
+    assert_eq!(
+        found,
+        [row(0, "CONNECT"), row(1, "SELECT"), row(3, "SELECT")]
+    );
+    let sql = "SELECT dp.name FROM sys.database_principals AS dp WHERE dp.sid = SUSER_SID(@P1)";
+    assert_eq!(rows_of(&mut connection, sql, &[poor]), [["poor".into()]]);
+    let nobody = [crate::common::text("@P1", "nobody")];
+    assert_eq!(
+        rows_of(&mut connection, "SELECT SUSER_SID(@P1)", &nobody),
+        [[Value::Null]]
+    );
+    let sql = "SELECT IS_ROLEMEMBER('db_owner', N'poor'), IS_ROLEMEMBER('db_owner', N'dbo')";
+    assert_eq!(rows_of(&mut connection, sql, &[]), [[0.into(), 1.into()]]);
+}

@@ -2,6 +2,7 @@
 
 mod cdc;
 mod objects;
+mod principals;
 mod server;
 
 use super::rights::User;
@@ -13,6 +14,7 @@ use crate::wire::{Length, ServerError, Type, Value};
 
 pub(crate) use cdc::cdc_relation;
 pub(crate) use objects::TYPES;
+pub(crate) use principals::{login_sid, user_id};
 
 /// Rows with the names and types of their columns.
 #[derive(Clone, Debug, Default)]

@@ -76,6 +76,8 @@ pub(super) fn view(
         "types" => types(state),
         "indexes" => indexes(seen()),
         "index_columns" => index_columns(seen()),
+        "database_principals" => super::principals::principals(state),
+        "database_permissions" => super::principals::permissions(state),
         "partitions" | "dm_db_partition_stats" => partitions(state, seen(), name),
         "computed_columns" => {
             let mut found = columns(state, seen());
@@ -115,7 +117,7 @@ pub(super) fn view(
     }))
 }
 
-fn schema_id(state: &State, name: &str) -> Value {
+pub(super) fn schema_id(state: &State, name: &str) -> Value {
     let found = state
         .schemas
         .iter()

@@ -4,7 +4,7 @@ use super::super::lsn::lsn;
 use super::super::rights::{User, denied};
 use super::super::state::State;
 use super::{Relation, big, bit, datetime, guid, local, number, sysname, text, tiny};
-use crate::statements::Kind;
+use crate::statements::{Kind, hex};
 use crate::wire::{ServerError, Type, Value};
 
 fn server_state() -> ServerError {
@@ -260,13 +260,8 @@ fn sessions(state: &State) -> Relation {
     };
     for (id, session) in (1..).zip(&capture.sessions) {
         let place = lsn(session.last_commit);
-        let hex = |range: std::ops::Range<usize>| -> String {
-            place[range]
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect()
-        };
-        let shown = format!("{}:{}:{}", hex(0..4), hex(4..8), hex(8..10));
+        let part = |range: std::ops::Range<usize>| -> String { hex(&place[range]).to_lowercase() };
+        let shown = format!("{}:{}:{}", part(0..4), part(4..8), part(8..10));
         found.rows.push(vec![
             Value::Int(id),
             local(state, session.start),

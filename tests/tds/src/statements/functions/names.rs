@@ -41,7 +41,15 @@ pub(super) const ALL: &[Entry] = &[
         )))
     }),
     ("IS_MEMBER", 1, 1, int, is_member),
-    ("IS_ROLEMEMBER", 1, 2, int, is_member),
+    ("IS_ROLEMEMBER", 1, 2, int, is_role_member),
+    ("USER_ID", 0, 1, int, user_id),
+    (
+        "SUSER_SID",
+        0,
+        2,
+        |_| Kind::new(Type::VarBinary(Length::Of(85))),
+        login_sid,
+    ),
     ("IS_SRVROLEMEMBER", 1, 2, int, is_server_member),
     ("SUSER_SNAME", 0, 1, sysname, |cx, _, _| {
         Ok(Value::text(&cx.user.name))
@@ -396,6 +404,51 @@ fn is_member(cx: &Cx<'_>, values: &[Value], kinds: &[&Kind]) -> Result<Value> {
         return Ok(Value::Null);
     }
     Ok(Value::Int(i32::from(cx.user.is_member(&role))))
+}
+
+/// As [`is_member`], for another user when one is named.
+fn is_role_member(cx: &Cx<'_>, values: &[Value], kinds: &[&Kind]) -> Result<Value> {
+    let known = is_member(cx, values, kinds)?;
+    let (Some(role), Some(value)) = (text(&values[0], kinds[0])?, values.get(1)) else {
+        return Ok(known);
+    };
+    if known == Value::Null {
+        return Ok(known);
+    }
+    let Some(name) = text(value, kinds[1])? else {
+        return Ok(Value::Null);
+    };
+    if same_name(&name, "dbo") {
+        return Ok(Value::Int(i32::from(same_name(&role, "db_owner"))));
+    }
+    let user = cx.state.user(&name).filter(|user| user.here);
+    Ok(user.map_or(Value::Null, |user| {
+        Value::Int(i32::from(user.is_member(&role)))
+    }))
+}
+
+fn user_id(cx: &Cx<'_>, values: &[Value], kinds: &[&Kind]) -> Result<Value> {
+    let name = match values.first() {
+        Some(value) => text(value, kinds[0])?,
+        None => Some(if cx.user.sysadmin {
+            "dbo".to_owned()
+        } else {
+            cx.user.name.clone()
+        }),
+    };
+    Ok(name.map_or(Value::Null, |name| crate::model::user_id(cx.state, &name)))
+}
+
+/// NULL for a login that is not there.
+fn login_sid(cx: &Cx<'_>, values: &[Value], kinds: &[&Kind]) -> Result<Value> {
+    let name = match values.first() {
+        Some(value) => text(value, kinds[0])?,
+        None => Some(cx.user.name.clone()),
+    };
+    let user = name.and_then(|name| cx.state.user(&name));
+    Ok(user.map_or(Value::Null, |user| {
+        Value::Bytes(crate::model::login_sid(&user.name))
+    }))
 }
 
 fn is_server_member(cx: &Cx<'_>, values: &[Value], kinds: &[&Kind]) -> Result<Value> {

@@ -19,10 +19,10 @@ pub(super) const ALL: &[Entry] = &[
     ("LEN", 1, 1, int, len),
     ("DATALENGTH", 1, 1, int, data_length),
     ("UPPER", 1, 1, first_text, |_, v, k| {
-        map(v, k, |text| text.to_uppercase())
+        map(v, k, str::to_uppercase)
     }),
     ("LOWER", 1, 1, first_text, |_, v, k| {
-        map(v, k, |text| text.to_lowercase())
+        map(v, k, str::to_lowercase)
     }),
     ("LTRIM", 1, 1, first_text, |_, v, k| {
         map(v, k, |text| text.trim_start_matches(' ').to_owned())

@@ -179,18 +179,15 @@ fn net(cx: &Cx<'_>, instance: &Instance, rows: &[&CapturedRow], option: &str) ->
             key.extend(sameness(&row.values[place], &kind));
             key.push(0xff);
         }
-        match at.get(&key) {
-            Some(at) => {
-                let (_, last, mask) = &mut found[*at];
-                *last = row;
-                for (bit, other) in mask.iter_mut().zip(&row.mask) {
-                    *bit |= other;
-                }
+        if let Some(at) = at.get(&key) {
+            let (_, last, mask) = &mut found[*at];
+            *last = row;
+            for (bit, other) in mask.iter_mut().zip(&row.mask) {
+                *bit |= other;
             }
-            None => {
-                at.insert(key, found.len());
-                found.push((row, row, row.mask.clone()));
-            }
+        } else {
+            at.insert(key, found.len());
+            found.push((row, row, row.mask.clone()));
         }
     }
     let net = found.into_iter().filter_map(|(first, last, mask)| {

@@ -6,7 +6,7 @@ use crate::statements::token::Token;
 
 /// What stands between the brackets of CREATE TABLE.
 enum Element {
-    Column(ColumnDef),
+    Column(Box<ColumnDef>),
     Key(Vec<String>),
     Unique(Vec<String>),
 }
@@ -148,7 +148,7 @@ impl Parser<'_> {
                     if column.unique {
                         unique.push(vec![column.name.clone()]);
                     }
-                    columns.push(column);
+                    columns.push(*column);
                 }
                 Element::Key(names) => key = names,
                 Element::Unique(names) => unique.push(names),
@@ -178,7 +178,8 @@ impl Parser<'_> {
                 Element::Unique(names)
             });
         }
-        self.column_def().map(Element::Column)
+        self.column_def()
+            .map(|column| Element::Column(Box::new(column)))
     }
 
     fn column_def(&mut self) -> Result<ColumnDef> {
@@ -290,7 +291,9 @@ impl Parser<'_> {
                 return self.wrong();
             }
         };
-        if self.words(&["WITH", "ROLLBACK", "IMMEDIATE"]) || self.words(&["WITH", "NO_WAIT"]) {}
+        if !self.words(&["WITH", "ROLLBACK", "IMMEDIATE"]) {
+            self.words(&["WITH", "NO_WAIT"]);
+        }
         Ok(Statement::AlterDatabase(name, alter))
     }
 
@@ -302,7 +305,9 @@ impl Parser<'_> {
             return self.name().map(Alter::Drop);
         }
         if self.words(&["ALTER", "COLUMN"]) {
-            return self.column_def().map(Alter::Column);
+            return self
+                .column_def()
+                .map(|column| Alter::Column(Box::new(column)));
         }
         if self.words(&["ENABLE", "CHANGE_TRACKING"]) {
             let mut columns = false;

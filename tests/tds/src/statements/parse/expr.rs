@@ -191,13 +191,13 @@ impl Parser<'_> {
                 self.need_sign(")")?;
                 Ok(inner)
             }
-            Token::Word(word) => self.from_word(&word.to_uppercase()),
+            Token::Word(word) => self.keyword(&word.to_uppercase()),
             Token::Name(_) => self.column_or_call(),
             _ => self.wrong(),
         }
     }
 
-    fn from_word(&mut self, word: &str) -> Result<Expr> {
+    fn keyword(&mut self, word: &str) -> Result<Expr> {
         match word {
             "NULL" => {
                 self.next();

@@ -169,13 +169,11 @@ impl Parser<'_> {
         if clause {
             return Ok(None);
         }
-        match self.name() {
-            Ok(name) => Ok(Some(name)),
-            Err(_) => {
-                self.back_to(here);
-                Ok(None)
-            }
+        if let Ok(name) = self.name() {
+            return Ok(Some(name));
         }
+        self.back_to(here);
+        Ok(None)
     }
 
     /// `FROM ..` without its first word.

@@ -41,8 +41,8 @@ impl Parser<'_> {
             "SELECT" => self.query().map(Statement::Query),
             "SET" => self.set(),
             "BEGIN" => self.begin(),
-            "COMMIT" => self.end_of_transaction(Statement::Commit),
-            "ROLLBACK" => self.end_of_transaction(Statement::Rollback),
+            "COMMIT" => Ok(self.end_of_transaction(Statement::Commit)),
+            "ROLLBACK" => Ok(self.end_of_transaction(Statement::Rollback)),
             "IF" => {
                 self.next();
                 let when = self.expr()?;
@@ -159,12 +159,12 @@ impl Parser<'_> {
         }
     }
 
-    fn end_of_transaction(&mut self, statement: Statement) -> Result<Statement> {
+    fn end_of_transaction(&mut self, statement: Statement) -> Statement {
         self.next();
         if !self.word("TRAN") && !self.word("TRANSACTION") {
             self.word("WORK");
         }
-        Ok(statement)
+        statement
     }
 
     fn execute(&mut self) -> Result<Statement> {
