@@ -443,6 +443,8 @@ mod freetds {
         let all: Vec<(usize, String)> = golden::all()
             .iter()
             .enumerate()
+            // Before 7.4 nothing is agreed about UTF-8.
+            .filter(|(_, golden)| !(golden.column.collation.is_utf8() && more.contains("7.3")))
             .filter_map(|(at, golden)| Some((at, expected(golden)?)))
             .collect();
         assert!(all.len() > 150);
