@@ -10,8 +10,10 @@
 
 mod capture;
 mod catalogue;
+mod commit;
 mod handle;
 mod hooks;
+mod image;
 mod lsn;
 mod options;
 mod rights;
@@ -20,10 +22,12 @@ mod state;
 mod table;
 mod tracking;
 mod transaction;
+mod write;
 
-pub use capture::{Half, update_mask};
+pub use capture::Half;
 pub use handle::{Backup, Database};
 pub use hooks::Which;
+pub use image::update_mask;
 pub use lsn::{Place, lsn};
 pub use options::{KeyChange, Options};
 pub use rights::User;

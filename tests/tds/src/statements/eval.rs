@@ -46,6 +46,30 @@ pub(crate) enum Node {
     Call(Run, Vec<Bound>),
 }
 
+impl Node {
+    /// Whether it speaks only of the first columns of its row, and of nothing that is asked anew.
+    pub(crate) fn is_within(&self, width: usize) -> bool {
+        let all = |parts: &[&Bound]| parts.iter().all(|part| part.node.is_within(width));
+        match self {
+            Self::Value(_) => true,
+            Self::Column(depth, at) => *depth > 0 || *at < width,
+            Self::Total(_) | Self::Exists(_) | Self::Scalar(_) | Self::InQuery(..) => false,
+            Self::Not(what) | Self::IsNull(what, _) | Self::Cast { what, .. } => all(&[what]),
+            Self::Logic(_, parts)
+            | Self::Compare(_, _, parts)
+            | Self::Arithmetic(_, _, parts)
+            | Self::Join(parts) => all(&[&parts.0, &parts.1]),
+            Self::Like { parts, escape, .. } => {
+                all(&[&parts.0, &parts.1]) && escape.as_ref().is_none_or(|escape| all(&[escape]))
+            }
+            Self::Case(whens, other) => {
+                whens.iter().all(|(when, then)| all(&[when, then])) && all(&[other])
+            }
+            Self::Call(_, args) => args.iter().all(|arg| all(&[arg])),
+        }
+    }
+}
+
 /// What aggregates do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Total {

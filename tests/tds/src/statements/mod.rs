@@ -16,10 +16,13 @@ mod eval;
 mod functions;
 mod handler;
 pub(crate) mod moments;
+mod operate;
 mod parse;
 mod plan;
 mod procedures;
 mod query;
+mod rows;
+mod select;
 mod token;
 mod types;
 

@@ -1,18 +1,15 @@
 //! Where rows come from: tables, views, functions, CHANGETABLE, and joins of them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::ast::{Expr, From, Join, Op, Path};
 use super::bind::{Bound, Cx, Named, Result, Scope, expr};
-use super::compare::sameness;
-use super::convert::convert;
-use super::eval::{Env, Node, eval, holds};
+use super::eval::Node;
 use super::functions::{self, TableFunction};
 use super::query::{self, Bound as BoundQuery};
 use super::types::Kind;
 use crate::model::{
-    Did, Table, cdc_relation, denied, lock_timeout, locked, not_tracked, relation, same_name,
+    Table, cdc_relation, denied, lock_timeout, locked, not_tracked, relation, same_name,
 };
 use crate::wire::{Length, ServerError, Type, Value};
 
@@ -38,7 +35,11 @@ pub(crate) enum Plan {
         kind: Join,
         left: Box<Plan>,
         right: Box<Plan>,
+        /// The columns of the left and of the right side.
+        before: usize,
         width: usize,
+        /// What left rows must be.
+        filters: Vec<Bound>,
         on: Option<Bound>,
         keys: Vec<(Bound, Bound)>,
     },
@@ -449,27 +450,24 @@ fn join(
                 keys.push(pair);
                 continue;
             }
-            rest = Some(match rest {
-                None => bound,
-                Some(rest) => Bound::new(
-                    Kind::new(Type::Bit),
-                    Node::Logic(true, Box::new((rest, bound))),
-                ),
-            });
+            rest = Some(both(rest, bound));
         }
     }
     let plan = Plan::Join {
         kind,
         left: Box::new(left),
         right: Box::new(right),
+        before,
         width,
+        filters: Vec::new(),
         on: rest,
         keys,
     };
     Ok((plan, columns))
 }
 
-fn conjuncts<'a>(of: &'a Expr, into: &mut Vec<&'a Expr>) {
+/// The parts that AND joins.
+pub(crate) fn conjuncts<'a>(of: &'a Expr, into: &mut Vec<&'a Expr>) {
     match of {
         Expr::Binary(Op::And, left, right) => {
             conjuncts(left, into);
@@ -505,174 +503,13 @@ fn equal_key(bound: &Bound, before: usize) -> Option<(Bound, Bound)> {
     Some((left, right))
 }
 
-impl Plan {
-    /// The rows.
-    pub(crate) fn rows(&self, cx: &Cx<'_>, outer: Option<&Env<'_>>) -> Result<Vec<Row>> {
-        let env = Env::inside(&[], outer);
-        Ok(match self {
-            Self::Rows(rows) => rows.clone(),
-            Self::Query(query) => query.run(cx, outer)?.into_iter().map(Arc::new).collect(),
-            Self::Values(rows) => rows
-                .iter()
-                .map(|row| {
-                    Ok(Arc::new(
-                        row.iter()
-                            .map(|of| eval(cx, of, &env))
-                            .collect::<Result<Vec<_>>>()?,
-                    ))
-                })
-                .collect::<Result<Vec<_>>>()?,
-            Self::Function(function, args) => {
-                let values = args
-                    .iter()
-                    .map(|arg| eval(cx, arg, &env))
-                    .collect::<Result<Vec<_>>>()?;
-                let mut rows: Vec<Row> = function
-                    .rows(cx, &values)?
-                    .into_iter()
-                    .map(Arc::new)
-                    .collect();
-                shuffle(&mut rows, cx.salt);
-                rows
-            }
-            Self::Changes { table, since } => {
-                let since = match eval(cx, since, &env)? {
-                    Value::BigInt(since) => Some(since),
-                    _ => None,
-                };
-                let Some(table) = cx.state.tables.get(table) else {
-                    return Ok(Vec::new());
-                };
-                let mut rows: Vec<Row> = crate::model::State::net_changes(table, since, cx.view)?
-                    .into_iter()
-                    .map(|net| {
-                        let did = match net.did {
-                            Did::Insert => "I",
-                            Did::Update => "U",
-                            Did::Delete => "D",
-                        };
-                        let mut row = vec![
-                            Value::BigInt(net.version),
-                            net.created.map_or(Value::Null, Value::BigInt),
-                            Value::text(did),
-                            net.columns.map_or(Value::Null, Value::Bytes),
-                            Value::Null,
-                        ];
-                        row.extend(net.key);
-                        Arc::new(row)
-                    })
-                    .collect();
-                shuffle(&mut rows, cx.salt ^ 0x55);
-                rows
-            }
-            Self::Version { table, values } => {
-                let Some(table) = cx.state.tables.get(table) else {
-                    return Ok(Vec::new());
-                };
-                let mut key = vec![Value::Null; table.columns.len()];
-                let mut given = Vec::new();
-                for (at, value) in table.key().iter().zip(values) {
-                    let value = eval(cx, value, &env)?;
-                    key[*at] =
-                        convert(&value, &value_kind(table, *at), &value_kind(table, *at), 0)?;
-                    given.push(key[*at].clone());
-                }
-                let same = table.sameness(table.key(), &key, cx.state.collation.1);
-                let version = crate::model::State::key_version(table, &same, cx.view);
-                // A key that was never tracked gives a row with NULL, so that OUTER APPLY keeps its row.
-                let mut row = vec![version.map_or(Value::Null, Value::BigInt), Value::Null];
-                row.extend(given);
-                vec![Arc::new(row)]
-            }
-            Self::Join {
-                kind,
-                left,
-                right,
-                width,
-                on,
-                keys,
-            } => joined(cx, *kind, (left, right), *width, on.as_ref(), keys, outer)?,
-        })
+/// One condition and another.
+pub(crate) fn both(one: Option<Bound>, other: Bound) -> Bound {
+    match one {
+        None => other,
+        Some(one) => Bound::new(
+            Kind::new(Type::Bit),
+            Node::Logic(true, Box::new((one, other))),
+        ),
     }
-}
-
-fn value_kind(table: &Table, at: usize) -> Type {
-    table.columns[at].kind.clone()
-}
-
-fn joined(
-    cx: &Cx<'_>,
-    kind: Join,
-    (left, right): (&Plan, &Plan),
-    width: usize,
-    on: Option<&Bound>,
-    keys: &[(Bound, Bound)],
-    outer: Option<&Env<'_>>,
-) -> Result<Vec<Row>> {
-    let apply = matches!(kind, Join::CrossApply | Join::OuterApply);
-    let keeps = matches!(kind, Join::Left | Join::OuterApply);
-    let right_rows = if apply {
-        Vec::new()
-    } else {
-        right.rows(cx, outer)?
-    };
-    let key = |env: &Env<'_>, of: &dyn Fn(&(Bound, Bound)) -> Bound| -> Result<Option<Vec<u8>>> {
-        let mut found = Vec::new();
-        for pair in keys {
-            let bound = of(pair);
-            let value = eval(cx, &bound, env)?;
-            if value == Value::Null {
-                return Ok(None);
-            }
-            let same = sameness(&value, &bound.kind);
-            found.extend_from_slice(&(same.len() as u64).to_be_bytes());
-            found.extend(same);
-        }
-        Ok(Some(found))
-    };
-    let mut by_key: HashMap<Vec<u8>, Vec<usize>> = HashMap::new();
-    if !keys.is_empty() {
-        for (at, row) in right_rows.iter().enumerate() {
-            if let Some(same) = key(&Env::inside(row, outer), &|pair| pair.1.clone())? {
-                by_key.entry(same).or_default().push(at);
-            }
-        }
-    }
-    let all: Vec<usize> = (0..right_rows.len()).collect();
-    let mut found = Vec::new();
-    for row in left.rows(cx, outer)? {
-        let env = Env::inside(&row, outer);
-        let mut any = false;
-        let applied;
-        let others: Vec<&Row> = if apply {
-            applied = right.rows(cx, Some(&env))?;
-            applied.iter().collect()
-        } else if keys.is_empty() {
-            all.iter().map(|at| &right_rows[*at]).collect()
-        } else {
-            let same = key(&env, &|pair| pair.0.clone())?;
-            let fits = same.and_then(|same| by_key.get(&same));
-            fits.into_iter()
-                .flatten()
-                .map(|at| &right_rows[*at])
-                .collect()
-        };
-        for other in others {
-            let mut both = (*row).clone();
-            both.extend(other.iter().cloned());
-            if let Some(on) = on
-                && !holds(cx, on, &Env::inside(&both, outer))?
-            {
-                continue;
-            }
-            any = true;
-            found.push(Arc::new(both));
-        }
-        if !any && keeps {
-            let mut both = (*row).clone();
-            both.extend(std::iter::repeat_n(Value::Null, width));
-            found.push(Arc::new(both));
-        }
-    }
-    Ok(found)
 }

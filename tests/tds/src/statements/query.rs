@@ -1,13 +1,11 @@
-//! SELECT: bound once, run for each row around it.
-
-use std::cmp::Ordering;
-use std::collections::{BTreeSet, HashMap};
+//! SELECT, bound to what it reads.
 
 use super::ast::{Expr, Item, Query, Select};
-use super::bind::{Bound as Value_, Cx, Named, Result, Scope, expr};
-use super::compare::{exact, order, sameness, sortable};
-use super::eval::{Aggregate, Env, Node, eval, holds};
+use super::bind::{Bound as Part, Cx, Named, Result, Scope, expr};
+use super::compare::{exact, sortable};
+use super::eval::Node;
 use super::plan::{self, Plan};
+use super::select::BoundSelect;
 use super::types::{Kind, common};
 use crate::model::same_name;
 use crate::wire::{ServerError, Value};
@@ -24,25 +22,10 @@ pub(crate) struct Column {
 #[derive(Clone, Debug)]
 pub(crate) struct Bound {
     pub(crate) columns: Vec<Column>,
-    selects: Vec<BoundSelect>,
+    pub(super) selects: Vec<BoundSelect>,
     /// The order of several SELECTs, by the places of columns.
-    order: Vec<(usize, bool)>,
-    skip: Option<(Value_, Option<Value_>)>,
-}
-
-#[derive(Clone, Debug)]
-struct BoundSelect {
-    plan: Option<Plan>,
-    filter: Option<Value_>,
-    group: Vec<Value_>,
-    grouped: bool,
-    totals: Vec<Aggregate>,
-    having: Option<Value_>,
-    items: Vec<Value_>,
-    order: Vec<(Value_, bool)>,
-    top: Option<Value_>,
-    ties: bool,
-    distinct: bool,
+    pub(super) order: Vec<(usize, bool)>,
+    pub(super) skip: Option<(Part, Option<Part>)>,
 }
 
 /// Binds a query.
@@ -72,7 +55,7 @@ pub(crate) fn bind(cx: &Cx<'_>, query: &Query, outer: Option<&Scope<'_>>) -> Res
     if !alone {
         for select in &mut selects {
             let items = std::mem::take(&mut select.items);
-            let cast = |(item, column): (Value_, &Column)| item.cast(column.kind.clone());
+            let cast = |(item, column): (Part, &Column)| item.cast(column.kind.clone());
             select.items = items
                 .into_iter()
                 .zip(&columns)
@@ -132,7 +115,7 @@ fn bind_select(
     order: &[(Expr, bool)],
     outer: Option<&Scope<'_>>,
 ) -> Result<(BoundSelect, Vec<Column>)> {
-    let (plan, columns) = match &select.from {
+    let (mut plan, columns) = match &select.from {
         Some(from) => {
             let (plan, columns) = plan::bind(cx, from, outer)?;
             (Some(plan), columns)
@@ -140,11 +123,10 @@ fn bind_select(
         None => (None, Vec::new()),
     };
     let scope = Scope { columns, outer };
-    let filter = select
-        .filter
-        .as_ref()
-        .map(|of| expr(cx, of, &scope, None))
-        .transpose()?;
+    let filter = match &select.filter {
+        Some(of) => filters(cx, of, &scope, plan.as_mut())?,
+        None => None,
+    };
     let group = select
         .group
         .iter()
@@ -252,12 +234,12 @@ fn bind_select(
     Ok((bound, names))
 }
 
-fn same(a: &Value_, b: &Value_) -> bool {
+fn same(a: &Part, b: &Part) -> bool {
     matches!((&a.node, &b.node), (Node::Column(0, a), Node::Column(0, b)) if a == b)
 }
 
 /// Error 8120 for a column that is neither grouped by nor inside an aggregate.
-fn grouped_only(of: &Value_, group: &[Value_], scope: &Scope<'_>) -> Result<()> {
+fn grouped_only(of: &Part, group: &[Part], scope: &Scope<'_>) -> Result<()> {
     if group.iter().any(|by| same(by, of)) {
         return Ok(());
     }
@@ -278,7 +260,7 @@ fn grouped_only(of: &Value_, group: &[Value_], scope: &Scope<'_>) -> Result<()> 
 fn star(
     of: Option<&str>,
     scope: &Scope<'_>,
-    items: &mut Vec<Value_>,
+    items: &mut Vec<Part>,
     names: &mut Vec<Column>,
     cx: &Cx<'_>,
 ) -> Result<()> {
@@ -308,218 +290,29 @@ fn star(
     Ok(())
 }
 
-/// A row with what it is sorted by.
-struct Sorted {
-    by: Vec<Value>,
-    row: Vec<Value>,
-}
-
-impl Bound {
-    /// The rows.
-    pub(crate) fn run(&self, cx: &Cx<'_>, outer: Option<&Env<'_>>) -> Result<Vec<Vec<Value>>> {
-        let mut rows = Vec::new();
-        let (skip, fetch) = match &self.skip {
-            Some((skip, fetch)) => {
-                let env = Env::inside(&[], outer);
-                let count = |of: &Value_| count(&eval(cx, of, &env)?, of);
-                (count(skip)?, fetch.as_ref().map(count).transpose()?)
-            }
-            None => (0, None),
+/// WHERE: what speaks of the left side of a join only is asked before the join, so that a page of a long
+/// table does not join all of it.
+fn filters(
+    cx: &Cx<'_>,
+    of: &Expr,
+    scope: &Scope<'_>,
+    mut plan: Option<&mut Plan>,
+) -> Result<Option<Part>> {
+    let mut parts = Vec::new();
+    plan::conjuncts(of, &mut parts);
+    let mut rest = None;
+    for part in parts {
+        let bound = expr(cx, part, scope, None)?;
+        let left = match &mut plan {
+            Some(Plan::Join {
+                before, filters, ..
+            }) if bound.node.is_within(*before) => Some(filters),
+            _ => None,
         };
-        for select in &self.selects {
-            rows.extend(select.run(cx, outer)?);
-        }
-        if !self.order.is_empty() {
-            rows.sort_by(|a, b| {
-                let by = self.order.iter().map(|(at, down)| {
-                    let found = order(&a[*at], &b[*at], &self.columns[*at].kind);
-                    if *down { found.reverse() } else { found }
-                });
-                by.fold(Ordering::Equal, Ordering::then)
-            });
-        }
-        if self.skip.is_some() {
-            rows = rows
-                .into_iter()
-                .skip(skip)
-                .take(fetch.unwrap_or(usize::MAX))
-                .collect();
-        }
-        Ok(rows)
-    }
-}
-
-fn count(value: &Value, of: &Value_) -> Result<usize> {
-    match exact(value, &of.kind.of) {
-        Some((count, 0)) => usize::try_from(count).map_err(|_| {
-            ServerError::new(
-                127,
-                15,
-                "A TOP N or FETCH rowcount value may not be negative.",
-            )
-        }),
-        _ => Err(ServerError::new(
-            1060,
-            15,
-            "The number of rows provided for a TOP or FETCH clauses row count parameter must be an integer.",
-        )),
-    }
-}
-
-impl BoundSelect {
-    fn run(&self, cx: &Cx<'_>, outer: Option<&Env<'_>>) -> Result<Vec<Vec<Value>>> {
-        let mut source = match &self.plan {
-            Some(plan) => plan.rows(cx, outer)?,
-            None => vec![plan::Row::default()],
-        };
-        if let Some(filter) = &self.filter {
-            let mut kept = Vec::new();
-            for row in source {
-                if holds(cx, filter, &Env::inside(&row, outer))? {
-                    kept.push(row);
-                }
-            }
-            source = kept;
-        }
-        let top = match &self.top {
-            Some(top) => Some(count(&eval(cx, top, &Env::inside(&[], outer))?, top)?),
-            None => None,
-        };
-        let mut found = Vec::new();
-        if self.grouped {
-            self.groups(cx, &source, outer, &mut found)?;
-        } else {
-            for row in &source {
-                self.one(cx, &Env::inside(row, outer), &mut found)?;
-            }
-        }
-        if self.distinct {
-            let mut seen = BTreeSet::new();
-            found.retain(|sorted| {
-                let same: Vec<_> = sorted
-                    .row
-                    .iter()
-                    .zip(&self.items)
-                    .map(|(v, item)| sameness(v, &item.kind))
-                    .collect();
-                seen.insert(same)
-            });
-        }
-        self.sort(&mut found, top);
-        if self.order.is_empty() {
-            self.unsort(&mut found);
-        }
-        if let Some(top) = top {
-            let mut end = top.min(found.len());
-            while self.ties
-                && end > 0
-                && end < found.len()
-                && self.before(&found[end - 1], &found[end]).is_eq()
-            {
-                end += 1;
-            }
-            found.truncate(end);
-        }
-        Ok(found.into_iter().map(|sorted| sorted.row).collect())
-    }
-
-    fn one(&self, cx: &Cx<'_>, env: &Env<'_>, into: &mut Vec<Sorted>) -> Result<()> {
-        let row = self
-            .items
-            .iter()
-            .map(|of| eval(cx, of, env))
-            .collect::<Result<Vec<_>>>()?;
-        let by = self
-            .order
-            .iter()
-            .map(|(of, _)| eval(cx, of, env))
-            .collect::<Result<Vec<_>>>()?;
-        into.push(Sorted { by, row });
-        Ok(())
-    }
-
-    fn groups(
-        &self,
-        cx: &Cx<'_>,
-        source: &[plan::Row],
-        outer: Option<&Env<'_>>,
-        into: &mut Vec<Sorted>,
-    ) -> Result<()> {
-        let mut of_key: HashMap<Vec<Vec<u8>>, usize> = HashMap::new();
-        let mut groups: Vec<Vec<&plan::Row>> = Vec::new();
-        for row in source {
-            let env = Env::inside(row, outer);
-            let key = self
-                .group
-                .iter()
-                .map(|of| Ok(sameness(&eval(cx, of, &env)?, &of.kind)));
-            let at = *of_key
-                .entry(key.collect::<Result<Vec<_>>>()?)
-                .or_insert_with(|| {
-                    groups.push(Vec::new());
-                    groups.len() - 1
-                });
-            groups[at].push(row);
-        }
-        if self.group.is_empty() && groups.is_empty() {
-            groups.push(Vec::new());
-        }
-        for group in groups {
-            let envs: Vec<Env<'_>> = group.iter().map(|row| Env::inside(row, outer)).collect();
-            let totals = self.totals.iter().map(|of| of.total.over(cx, of, &envs));
-            let totals = totals.collect::<Result<Vec<_>>>()?;
-            let first = group.first().map_or(&[][..], |row| row.as_slice());
-            let env = Env {
-                row: first,
-                totals: &totals,
-                outer,
-            };
-            if let Some(having) = &self.having
-                && !holds(cx, having, &env)?
-            {
-                continue;
-            }
-            self.one(cx, &env, into)?;
-        }
-        Ok(())
-    }
-
-    fn before(&self, a: &Sorted, b: &Sorted) -> Ordering {
-        for ((of, down), (a, b)) in self.order.iter().zip(a.by.iter().zip(&b.by)) {
-            let found = order(a, b, &of.kind);
-            if found.is_ne() {
-                return if *down { found.reverse() } else { found };
-            }
-        }
-        Ordering::Equal
-    }
-
-    fn sort(&self, rows: &mut [Sorted], top: Option<usize>) {
-        if self.order.is_empty() {
-            return;
-        }
-        if let Some(top) = top
-            && !self.ties
-            && top < rows.len()
-            && top > 0
-        {
-            // Only the first ones are asked for; the others need no order.
-            rows.select_nth_unstable_by(top - 1, |a, b| self.before(a, b));
-            rows[..top].sort_by(|a, b| self.before(a, b));
-            return;
-        }
-        rows.sort_by(|a, b| self.before(a, b));
-    }
-
-    /// Rows that nobody ordered must not look ordered: when they happen to go upwards they are turned.
-    fn unsort(&self, rows: &mut [Sorted]) {
-        let upwards = |pair: &[Sorted]| {
-            let both = pair[0].row.iter().zip(&pair[1].row).zip(&self.items);
-            let found = both.map(|((a, b), item)| order(a, b, &item.kind));
-            found.fold(Ordering::Equal, Ordering::then).is_le()
-        };
-        if self.plan.is_some() && rows.len() > 1 && rows.windows(2).all(upwards) {
-            rows.reverse();
+        match left {
+            Some(filters) => filters.push(bound),
+            None => rest = Some(plan::both(rest, bound)),
         }
     }
+    Ok(rest)
 }

@@ -135,3 +135,36 @@ fn the_version_of_a_row_can_be_asked_for() {
         ]
     );
 }
+
+/// Scenario 29, from the server's side: a page by (version, key) of many rows in one version.
+#[test]
+fn many_rows_of_one_version_are_paged_by_version_and_key() {
+    let database = tracked();
+    let transaction = database.begin();
+    for id in 1..=20_000 {
+        transaction
+            .insert("dbo.orders", &[("id", id.into()), ("name", "x".into())])
+            .unwrap();
+    }
+    let version = transaction.commit().unwrap().version.unwrap();
+    let sql = "SELECT TOP (@P1) CT.SYS_CHANGE_VERSION, CT.[id], T.[name] FROM CHANGETABLE(CHANGES dbo.orders, @P2) AS CT \
+               LEFT OUTER JOIN dbo.orders AS T ON T.[id] = CT.[id] WHERE CT.SYS_CHANGE_VERSION <= @P3 AND \
+               (CT.SYS_CHANGE_VERSION > @P4 OR (CT.SYS_CHANGE_VERSION = @P4 AND CT.[id] > @P5)) \
+               ORDER BY CT.SYS_CHANGE_VERSION, CT.[id]";
+    let mut last = 0;
+    let mut connection = database.connect("sa");
+    for _ in 0..5 {
+        let parameters = [
+            crate::common::int("@P1", 1000),
+            big("@P2", 0),
+            big("@P3", version),
+            big("@P4", version),
+            crate::common::int("@P5", last),
+        ];
+        let rows = crate::common::rows_of(&mut connection, sql, &parameters);
+        assert_eq!(rows.len(), 1000);
+        assert_eq!(rows[0][1], (last + 1).into());
+        last += 1000;
+        assert_eq!(rows[999][1], last.into());
+    }
+}

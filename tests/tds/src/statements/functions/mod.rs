@@ -14,9 +14,10 @@ mod tracking;
 use std::fmt;
 
 use super::ast::{Op, Path};
-use super::bind::{Bound, Cx, Result, case, compare};
+use super::bind::{Bound, Cx, Result};
 use super::convert::convert;
 use super::eval::Node;
+use super::operate::{case, compare};
 use super::types::{Family, Kind, common, family};
 use crate::wire::{Length, ServerError, Type, Value};
 
