@@ -349,6 +349,7 @@ impl Capture {
             .times
             .iter()
             .rev()
+            .take(32)
             .any(|time| time.place == committed.place);
         if half != Some(Half::Rows) && !has_time {
             self.times.push(Time {
@@ -367,9 +368,8 @@ impl Capture {
             if committed.place < instance.start
                 || instance
                     .rows
-                    .iter()
-                    .rev()
-                    .any(|row| row.place == committed.place)
+                    .last()
+                    .is_some_and(|row| row.place == committed.place)
             {
                 continue;
             }

@@ -124,6 +124,24 @@ impl Bound {
         }
     }
 
+    /// The same, when it is a condition: true, false or unknown.
+    pub(crate) fn condition(self) -> Result<Self> {
+        if self.node.is_condition() {
+            return Ok(self);
+        }
+        let text = "An expression of non-boolean type specified in a context where a condition is expected.";
+        Err(ServerError::new(4145, 15, text))
+    }
+
+    /// The same, when it is a value: T-SQL has no values that are true or false.
+    pub(crate) fn value(self) -> Result<Self> {
+        if self.node.is_condition() {
+            Err(ServerError::syntax("="))
+        } else {
+            Ok(self)
+        }
+    }
+
     pub(crate) fn cast(self, to: Kind) -> Result<Self> {
         if self.kind.of == to.of {
             return Ok(self);
@@ -234,27 +252,31 @@ pub(crate) fn expr(
             functions::call(cx, name, args)?
         }
         Expr::Minus(what) => {
-            let what = inner(what)?;
+            let what = inner(what)?.value()?;
             let zero = Bound::new(Kind::int(), Node::Value(Value::Int(0)));
             arithmetic(Op::Sub, zero, what)?
         }
-        Expr::Not(what) => boolean(Node::Not(Box::new(inner(what)?))),
+        Expr::Not(what) => boolean(Node::Not(Box::new(inner(what)?.condition()?))),
         Expr::Binary(op, left, right) => {
             let (left, right) = (inner(left)?, inner(right)?);
+            if matches!(op, Op::And | Op::Or) {
+                let sides = (left.condition()?, right.condition()?);
+                return Ok(boolean(Node::Logic(*op == Op::And, Box::new(sides))));
+            }
+            let (left, right) = (left.value()?, right.value()?);
             match op {
-                Op::And | Op::Or => boolean(Node::Logic(*op == Op::And, Box::new((left, right)))),
                 Op::Eq | Op::Ne | Op::Lt | Op::Le | Op::Gt | Op::Ge => compare(*op, left, right)?,
                 _ => arithmetic(*op, left, right)?,
             }
         }
-        Expr::IsNull(what, not) => boolean(Node::IsNull(Box::new(inner(what)?), *not)),
+        Expr::IsNull(what, not) => boolean(Node::IsNull(Box::new(inner(what)?.value()?), *not)),
         Expr::Like {
             what,
             pattern,
             escape,
             not,
         } => {
-            let (what, pattern) = (inner(what)?, inner(pattern)?);
+            let (what, pattern) = (inner(what)?.value()?, inner(pattern)?.value()?);
             let escape = escape.as_deref().map(&mut inner).transpose()?.map(Box::new);
             boolean(Node::Like {
                 parts: Box::new((what, pattern)),
@@ -263,12 +285,12 @@ pub(crate) fn expr(
             })
         }
         Expr::In(what, list, not) => {
-            let what = inner(what)?;
-            let mut any = boolean(Node::Value(Value::Bit(false)));
+            let what = inner(what)?.value()?;
+            let mut any = Vec::new();
             for one in list {
-                let same = compare(Op::Eq, what.clone(), inner(one)?)?;
-                any = boolean(Node::Logic(false, Box::new((any, same))));
+                any.push(compare(Op::Eq, what.clone(), inner(one)?.value()?)?);
             }
+            let any = either(any);
             if *not {
                 boolean(Node::Not(Box::new(any)))
             } else {
@@ -276,16 +298,16 @@ pub(crate) fn expr(
             }
         }
         Expr::InQuery(what, query, not) => {
-            let what = inner(what)?;
+            let what = inner(what)?.value()?;
             let query = query::bind(cx, query, Some(scope))?;
             one_column(&query)?;
             comparable(&what.kind, &query.columns[0].kind)?;
             boolean(Node::InQuery(Box::new(what), Box::new(query), *not))
         }
         Expr::Between(what, low, high, not) => {
-            let what = inner(what)?;
-            let low = compare(Op::Ge, what.clone(), inner(low)?)?;
-            let high = compare(Op::Le, what, inner(high)?)?;
+            let what = inner(what)?.value()?;
+            let low = compare(Op::Ge, what.clone(), inner(low)?.value()?)?;
+            let high = compare(Op::Le, what, inner(high)?.value()?)?;
             let both = boolean(Node::Logic(true, Box::new((low, high))));
             if *not {
                 boolean(Node::Not(Box::new(both)))
@@ -298,13 +320,13 @@ pub(crate) fn expr(
             let mut bound = Vec::new();
             for (when, then) in whens {
                 let when = match &of {
-                    Some(of) => compare(Op::Eq, of.clone(), inner(when)?)?,
-                    None => inner(when)?,
+                    Some(of) => compare(Op::Eq, of.clone(), inner(when)?.value()?)?,
+                    None => inner(when)?.condition()?,
                 };
-                bound.push((when, inner(then)?));
+                bound.push((when, inner(then)?.value()?));
             }
             let other = match other {
-                Some(other) => inner(other)?,
+                Some(other) => inner(other)?.value()?,
                 None => functions::null(),
             };
             case(bound, other)?
@@ -315,7 +337,7 @@ pub(crate) fn expr(
             style,
             lenient,
         } => {
-            let what = inner(what)?;
+            let what = inner(what)?.value()?;
             let mut kind = Kind::new(to.clone()).collated(what.kind.collation);
             kind.nullable = what.kind.nullable || *lenient;
             let from = what.kind.of.clone();
@@ -362,6 +384,23 @@ pub(crate) fn expr(
             what
         }
     })
+}
+
+/// One of many conditions, as a tree that is no deeper than it must be: a list may be long.
+fn either(mut all: Vec<Bound>) -> Bound {
+    while all.len() > 1 {
+        let mut halved = Vec::with_capacity(all.len().div_ceil(2));
+        let mut rest = all.into_iter();
+        while let Some(one) = rest.next() {
+            halved.push(match rest.next() {
+                Some(other) => boolean(Node::Logic(false, Box::new((one, other)))),
+                None => one,
+            });
+        }
+        all = halved;
+    }
+    all.pop()
+        .unwrap_or_else(|| boolean(Node::Value(Value::Bit(false))))
 }
 
 fn not_found(path: &Path, scope: &Scope<'_>) -> ServerError {

@@ -260,7 +260,7 @@ impl Connection {
             }
             Statement::If(when, then, other) => {
                 let yes = self.read(|cx| {
-                    let bound = expr(cx, when, &Scope::default(), None)?;
+                    let bound = expr(cx, when, &Scope::default(), None)?.condition()?;
                     holds(cx, &bound, &Env::of(&[]))
                 })?;
                 return match (yes, other) {

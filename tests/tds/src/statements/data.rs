@@ -133,7 +133,9 @@ fn changed(
 ) -> Result<(i32, Rows)> {
     let table = writable(cx, path, if set.is_empty() { "DELETE" } else { "UPDATE" })?;
     let scope = Scope::of_table(table, cx.state.collation.1);
-    let filter = filter.map(|of| expr(cx, of, &scope, None)).transpose()?;
+    let filter = filter
+        .map(|of| expr(cx, of, &scope, None)?.condition())
+        .transpose()?;
     let set = set
         .iter()
         .map(|(name, of)| Ok((place(table, name)?, expr(cx, of, &scope, None)?)));

@@ -47,6 +47,20 @@ pub(crate) enum Node {
 }
 
 impl Node {
+    /// Whether it is true, false or unknown, and no value.
+    pub(crate) fn is_condition(&self) -> bool {
+        matches!(
+            self,
+            Self::Not(_)
+                | Self::Logic(..)
+                | Self::Compare(..)
+                | Self::IsNull(..)
+                | Self::Like { .. }
+                | Self::Exists(_)
+                | Self::InQuery(..)
+        )
+    }
+
     /// Whether it speaks only of the first columns of its row, and of nothing that is asked anew.
     pub(crate) fn is_within(&self, width: usize) -> bool {
         let all = |parts: &[&Bound]| parts.iter().all(|part| part.node.is_within(width));

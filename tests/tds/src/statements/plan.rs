@@ -445,7 +445,7 @@ fn join(
         let mut parts = Vec::new();
         conjuncts(on, &mut parts);
         for part in parts {
-            let bound = expr(cx, part, &scope, None)?;
+            let bound = expr(cx, part, &scope, None)?.condition()?;
             if let Some(pair) = equal_key(&bound, before) {
                 keys.push(pair);
                 continue;

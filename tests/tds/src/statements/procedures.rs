@@ -75,7 +75,17 @@ impl Connection {
         }
         let mut gave = Vec::new();
         match name.as_str() {
-            "sp_cdc_enable_db" => self.database.enable_cdc(),
+            "sp_cdc_enable_db" => {
+                if self
+                    .database
+                    .with_state(|state| state.options.engine_edition)
+                    == 4
+                {
+                    let text = "This instance of SQL Server is the Express Edition (64-bit). Change data capture is only available in the Enterprise, Developer, Enterprise Evaluation, and Standard editions.";
+                    return Err(ServerError::new(22_988, 16, text));
+                }
+                self.database.enable_cdc();
+            }
             "sp_cdc_disable_db" => self.database.with_state(|state| state.capture = None),
             "sp_cdc_enable_table" => self.enable_table(&args)?,
             "sp_cdc_disable_table" => {

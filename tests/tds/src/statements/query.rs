@@ -138,7 +138,7 @@ fn bind_select(
         match item {
             Item::Star(of) => star(of.as_deref(), &scope, &mut items, &mut names, cx)?,
             Item::Expr(of, alias) => {
-                let bound = expr(cx, of, &scope, Some(&mut totals))?;
+                let bound = expr(cx, of, &scope, Some(&mut totals))?.value()?;
                 let name = alias.clone().or_else(|| match of {
                     Expr::Column(path) => path.last().cloned(),
                     _ => None,
@@ -159,7 +159,7 @@ fn bind_select(
     let having = select
         .having
         .as_ref()
-        .map(|of| expr(cx, of, &scope, Some(&mut totals)))
+        .map(|of| expr(cx, of, &scope, Some(&mut totals))?.condition())
         .transpose()?;
     let mut by = Vec::new();
     for (of, down) in order {
@@ -174,7 +174,7 @@ fn bind_select(
         };
         let bound = match output {
             Some(at) => items[at].clone(),
-            None => expr(cx, of, &scope, Some(&mut totals))?,
+            None => expr(cx, of, &scope, Some(&mut totals))?.value()?,
         };
         if !sortable(&bound.kind.of) {
             return Err(ServerError::new(
@@ -302,7 +302,7 @@ fn filters(
     plan::conjuncts(of, &mut parts);
     let mut rest = None;
     for part in parts {
-        let bound = expr(cx, part, scope, None)?;
+        let bound = expr(cx, part, scope, None)?.condition()?;
         let left = match &mut plan {
             Some(Plan::Join {
                 before, filters, ..

@@ -184,7 +184,7 @@ pub(crate) fn common(a: &Kind, b: &Kind) -> Result<Kind, ServerError> {
         (Type::Decimal(..) | Type::Numeric(..), other) if family(other) == Family::Exact => {
             let ((p1, s1), (p2, s2)) = (digits(&high.of), digits(other));
             let scale = s1.max(s2);
-            let precision = ((p1 - s1).max(p2 - s2) + scale).min(38);
+            let precision = (p1.saturating_sub(s1).max(p2.saturating_sub(s2)) + scale).min(38);
             Type::Decimal(precision, scale)
         }
         (Type::NVarChar(l), other) => Type::NVarChar(longer(*l, length(other))),

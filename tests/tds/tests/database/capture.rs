@@ -487,8 +487,9 @@ fn a_stopped_job_captures_nothing_and_says_nothing() {
                WHERE dss.[servicename] LIKE N'SQL Server Agent (%'";
     assert_eq!(one(&database, sql, &[]), 0.into());
     database.options(|options| options.engine_edition = 5);
-    assert!(
-        ask(&database, sql, &[]).is_empty(),
+    assert_eq!(
+        refusal(&database, sql, &[]).number,
+        208,
         "Azure SQL database has no agent"
     );
 }
@@ -543,6 +544,10 @@ fn it_is_set_up_by_its_procedures() {
     let mut connection = database.connect("sa");
     let enabled = "SELECT CAST(is_cdc_enabled AS int) FROM sys.databases WHERE name = DB_NAME()";
     assert_eq!(one(&database, enabled, &[]), 0.into());
+    database.options(|options| options.engine_edition = 4);
+    let express = connection.query("EXEC sys.sp_cdc_enable_db", &[]);
+    assert_eq!(express.unwrap_err().number, 22_988);
+    database.options(|options| options.engine_edition = 3);
     connection.query("EXEC sys.sp_cdc_enable_db", &[]).unwrap();
     assert_eq!(one(&database, enabled, &[]), 1.into());
     let sql = "EXEC sys.sp_cdc_enable_table @source_schema = N'dbo', @source_name = N'orders', @role_name = N'reader', \

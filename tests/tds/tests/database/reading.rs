@@ -336,6 +336,20 @@ fn joins_groups_and_subqueries_are_worked_out() {
 }
 
 #[test]
+fn a_list_of_two_thousand_parameters_is_worked_out() {
+    let database = ten();
+    let names: Vec<String> = (1..=2000).map(|n| format!("@P{n}")).collect();
+    let parameters: Vec<_> = (1..=2000)
+        .map(|n| int(&names[n - 1], i32::try_from(n).unwrap()))
+        .collect();
+    let sql = format!(
+        "SELECT id FROM dbo.orders WHERE id IN ({}) ORDER BY id",
+        names.join(", ")
+    );
+    assert_eq!(ask(&database, &sql, &parameters).len(), 10);
+}
+
+#[test]
 fn binary_compares_as_if_the_shorter_were_padded() {
     let database = shop();
     let sql = "SELECT CASE WHEN @P1 > 0x00 THEN 1 ELSE 0 END";

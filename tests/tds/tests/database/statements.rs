@@ -131,6 +131,10 @@ fn what_is_no_transact_sql_is_error_102() {
         "SELECT ROW_NUMBER() OVER (ORDER BY id) FROM dbo.orders",
         "FROM dbo.orders SELECT id",
         "SELECT `id` FROM dbo.orders",
+        "SELECT 1 > 0",
+        "SELECT id FROM dbo.orders ORDER BY id = 1",
+        "SELECT @P1 = id FROM dbo.orders",
+        "SELECT ISNULL(id > 1, 0) FROM dbo.orders",
     ] {
         let error = refusal(&database, sql, &[big("@P1", 0)]);
         assert!(matches!(error.number, 102 | 156), "{sql}: {error}");
@@ -162,7 +166,41 @@ fn unknown_names_are_errors_207_208_4104_195_and_137() {
             209,
         ),
         ("USE another", 911),
+        ("SELECT id FROM dbo.orders WHERE id", 4145),
+        ("SELECT id FROM dbo.orders WHERE id > 1 AND 1", 4145),
+        ("IF 1 SELECT 1", 4145),
     ] {
         assert_eq!(refusal(&database, sql, &[]).number, number, "{sql}");
     }
+}
+
+/// Text that ends anywhere is an answer or an error, never a panic.
+#[test]
+fn text_that_ends_anywhere_is_answered_or_refused() {
+    let (database, last) = full();
+    for sql in all() {
+        let parameters = parameters(&sql, last);
+        for (at, _) in sql.char_indices() {
+            let _ = database.connect("sa").query(&sql[..at], &parameters);
+            let _ = database.connect("sa").query(&sql[at..], &parameters);
+        }
+    }
+    for sql in [
+        "",
+        ";;",
+        "SELECT",
+        "SELECT 0x",
+        "SELECT 1e",
+        "SELECT '",
+        "SELECT [",
+        "/*",
+        "--",
+        "SELECT é",
+        "SELECT .5",
+        "SELECT 1.e5",
+    ] {
+        let _ = database.connect("sa").query(sql, &[]);
+    }
+    let deep = format!("SELECT {}1{}", "(".repeat(10_000), ")".repeat(10_000));
+    assert_eq!(refusal(&database, &deep, &[]).number, 191);
 }

@@ -46,6 +46,12 @@ pub(crate) fn relation(
 ) -> Option<Result<Relation, ServerError>> {
     let schema = schema.to_lowercase();
     let name = name.to_lowercase();
+    // Azure SQL database has neither an agent nor another database to ask [from memory: the number of the
+    // error for `msdb` may be another one than 208].
+    let azure = state.options.engine_edition == 5;
+    if azure && (name == "dm_server_services" || schema == "dbo") {
+        return None;
+    }
     match (database.map(str::to_lowercase).as_deref(), schema.as_str()) {
         (Some("msdb"), "dbo") => server::msdb(state, user, &name),
         (_, "sys") => {

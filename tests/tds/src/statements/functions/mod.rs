@@ -92,6 +92,11 @@ pub(crate) fn call(cx: &Cx<'_>, path: &Path, args: Vec<Bound>) -> Result<Bound> 
         }
         _ => return Err(unknown(path)),
     };
+    for (at, arg) in args.iter().enumerate() {
+        if !(key == "IIF" && at == 0) {
+            arg.clone().value()?;
+        }
+    }
     if let Some(found) = shaped(&key, &args)? {
         return Ok(found);
     }
@@ -139,6 +144,7 @@ fn shaped(key: &str, args: &[Bound]) -> Result<Option<Bound>> {
             Some(case(whens, last.clone())?)
         }
         ("IIF", [when, then, other]) => {
+            when.clone().condition()?;
             Some(case(vec![(when.clone(), then.clone())], other.clone())?)
         }
         ("NULLIF", [what, other]) => {

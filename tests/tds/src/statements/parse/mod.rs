@@ -124,7 +124,7 @@ const RESERVED: [&str; 78] = [
 ];
 
 /// How deep expressions and queries may be in one another.
-const DEPTH_MAX: usize = 200;
+const DEPTH_MAX: usize = 64;
 
 pub(super) struct Parser<'a> {
     sql: &'a str,

@@ -138,6 +138,10 @@ impl Parser<'_> {
         if self.sign("*") {
             return Ok(Item::Star(None));
         }
+        if matches!(self.peek(), Token::Variable(_)) && *self.peek_at(1) == Token::Sign("=") {
+            // Variables are not assigned by SELECT here.
+            return self.wrong();
+        }
         let here = self.here();
         if let Ok(name) = self.name() {
             if self.sign(".") && self.sign("*") {
