@@ -1,4 +1,9 @@
 //! What goes wrong where the test wants it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests stop the test"
+)]
 
 mod support;
 

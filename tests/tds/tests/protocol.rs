@@ -1,4 +1,9 @@
 //! Logins of every kind, and clients that do not keep to the protocol, byte by byte.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests stop the test"
+)]
 
 mod support;
 

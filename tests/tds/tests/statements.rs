@@ -1,4 +1,9 @@
 //! Statements, counts, messages and transactions through tiberius.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests stop the test"
+)]
 
 mod support;
 

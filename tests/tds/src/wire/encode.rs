@@ -332,8 +332,8 @@ fn plain(kind: &Type, collation: Collation, value: &Value) -> Outcome<Vec<u8>> {
         }
         (Type::Money, Value::Money(number)) => {
             // The high half comes first, each half with its low byte first.
-            let [a, b, c, d, e, f, g, h] = number.to_le_bytes();
-            vec![e, f, g, h, a, b, c, d]
+            let bytes = number.to_le_bytes();
+            [&bytes[4..], &bytes[..4]].concat()
         }
         (Type::SmallMoney, Value::SmallMoney(number)) => number.to_le_bytes().to_vec(),
         (Type::DateTime, Value::DateTime { days, ticks }) => {
