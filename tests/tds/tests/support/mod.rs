@@ -3,7 +3,9 @@
 
 use tds_server::wire::{Answer, Parameter};
 pub mod certificate;
+pub mod door;
 pub mod golden;
+pub mod raw;
 
 use tds_server::wire::{Options, Server, answering};
 use tiberius::{AuthMethod, Client, Config, EncryptionLevel};
