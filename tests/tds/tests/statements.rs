@@ -163,8 +163,9 @@ async fn every_statement_of_a_batch_ends_with_its_count_and_only_the_last_says_t
             (0xFD, MORE | ERROR, 0),
             (0x81, 0, 0),
             (0xD1, 0, 3),
+            (0xFF, MORE | COUNT, 1),
             (0x79, 0, 5),
-            (0xFE, COUNT, 1),
+            (0xFE, 0, 0),
         ]
     );
 }
