@@ -149,6 +149,7 @@ async fn a_message_without_end_is_not_kept() {
             break;
         }
     }
+    drop(socket);
     server.handle().all_closed().await;
     assert!(server.handle().complaints()[0].contains("more than 100000 bytes"));
 }
