@@ -1,4 +1,9 @@
 //! Transactions, as requests of their own and in SQL text.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests stop the test"
+)]
 
 mod support;
 

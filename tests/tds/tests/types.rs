@@ -1,4 +1,9 @@
 //! Every type at its borders, as tiberius reads it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests stop the test"
+)]
 
 mod support;
 

@@ -7,9 +7,12 @@
 //! tables as parameters, encrypted columns, server-side cursors, distributed transactions.
 
 mod answer;
+mod client;
 mod connection;
+mod decode;
 mod encode;
 mod fault;
+mod field;
 mod gate;
 mod handler;
 mod link;

@@ -328,6 +328,9 @@ impl<'a> Reply<'a> {
                     if in_procedure {
                         self.returned = Some(status);
                     } else {
+                        if self.open.is_some() || self.error.is_some() {
+                            self.end(token::DONE_IN_PROC, None).await?;
+                        }
                         token::returned(&mut out, status);
                         self.release(true).await?;
                         self.put(&out).await?;

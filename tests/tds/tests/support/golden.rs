@@ -106,10 +106,10 @@ pub fn all() -> Vec<Golden> {
         );
     }
     for (units, read) in [
-        (i32::MIN, -214_748.3648),
+        (i32::MIN, -214_748.364_8),
         (-1, -0.0001),
         (0, 0.0),
-        (i32::MAX, 214_748.3647),
+        (i32::MAX, 214_748.364_7),
     ] {
         push(
             Type::SmallMoney,

@@ -3,7 +3,9 @@
 
 use tds_server::wire::{Answer, Parameter};
 pub mod certificate;
+pub mod door;
 pub mod golden;
+pub mod raw;
 
 use tds_server::wire::{Options, Server, answering};
 use tiberius::{AuthMethod, Client, Config, EncryptionLevel};
@@ -17,7 +19,7 @@ pub fn server<F>(answer: F) -> Server
 where
     F: Fn(&str, &[Parameter]) -> Answer + Send + Sync + 'static,
 {
-    Server::start(Options::default(), answering(answer)).expect("the server starts")
+    Server::start(Options::default(), answering(answer)).unwrap()
 }
 
 /// What tiberius needs to connect.
@@ -38,7 +40,5 @@ pub async fn connect_with(server: &Server, config: Config) -> tiberius::Result<T
 
 /// Connects tiberius.
 pub async fn connect(server: &Server) -> Tiberius {
-    connect_with(server, config(server))
-        .await
-        .expect("tiberius connects")
+    connect_with(server, config(server)).await.unwrap()
 }
