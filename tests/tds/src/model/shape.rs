@@ -73,7 +73,26 @@ impl State {
             });
         }
         self.tables.insert(id, table);
+        if let Err(error) = self.type_computed(id) {
+            self.tables.remove(&id);
+            return Err(error);
+        }
         Ok(id)
+    }
+
+    /// Gives computed columns the types of their expressions.
+    fn type_computed(&mut self, id: i32) -> Result<(), ServerError> {
+        let columns = self.tables.get(&id).map(|table| table.columns.clone());
+        for (at, column) in columns.into_iter().flatten().enumerate() {
+            let Some(expr) = &column.computed else {
+                continue;
+            };
+            let kind = crate::statements::computed_type(self, id, expr)?;
+            if let Some(table) = self.tables.get_mut(&id) {
+                table.columns[at].kind = kind;
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn add_index(
@@ -146,7 +165,7 @@ impl State {
             return Err(ServerError::new(2705, 16, text));
         }
         table.columns.push(column);
-        Ok(())
+        self.type_computed(id)
     }
 
     pub(crate) fn drop_column(&mut self, id: i32, name: &str) -> Result<(), ServerError> {

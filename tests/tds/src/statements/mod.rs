@@ -180,11 +180,32 @@ pub(crate) fn computed(
     row: &[Value],
     to: &Type,
 ) -> Result<Value, ServerError> {
-    let Some(of) = state.tables.get(&table) else {
-        return Ok(Value::Null);
-    };
+    of_table(state, table, expr, |cx, bound| {
+        let value = eval::eval(cx, bound, &eval::Env::of(row))?;
+        convert(&value, &bound.kind.of, to, 0)
+    })
+}
+
+/// The type that a computed column has by its expression.
+pub(crate) fn computed_type(
+    state: &State,
+    table: i32,
+    expr: &ast::Expr,
+) -> Result<Type, ServerError> {
+    of_table(state, table, expr, |_, bound| Ok(bound.kind.of.clone()))
+}
+
+fn of_table<T>(
+    state: &State,
+    table: i32,
+    expr: &ast::Expr,
+    act: impl FnOnce(&bind::Cx<'_>, &bind::Bound) -> Result<T, ServerError>,
+) -> Result<T, ServerError> {
+    let of = state
+        .tables
+        .get(&table)
+        .ok_or_else(|| ServerError::invalid_object("?"))?;
     let user = crate::model::User::sysadmin("", "");
-    let names = bind::Names::default();
     let cx = bind::Cx {
         state,
         user: &user,
@@ -193,12 +214,11 @@ pub(crate) fn computed(
             own: None,
             snapshot: false,
         },
-        names: &names,
+        names: &bind::Names::default(),
         facts: &bind::Facts::default(),
         salt: 0,
     };
     let scope = bind::Scope::of_table(of, state.collation.1);
-    let bound = bind::expr(&cx, expr, &scope, None)?;
-    let value = eval::eval(&cx, &bound, &eval::Env::of(row))?;
-    convert(&value, &bound.kind.of, to, 0)
+    let bound = bind::expr(&cx, expr, &scope, None)?.value()?;
+    act(&cx, &bound)
 }

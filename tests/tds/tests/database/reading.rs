@@ -362,3 +362,23 @@ fn binary_compares_as_if_the_shorter_were_padded() {
         Value::Int(1)
     );
 }
+
+#[test]
+fn a_computed_column_has_the_type_of_its_expression() {
+    let database = Database::new("shop");
+    let sql = "CREATE TABLE dbo.t (id int PRIMARY KEY, price decimal(9,2), n int, total AS (price * n), label AS N'no ' + CAST(id AS nvarchar(9)))";
+    database.run(sql).unwrap();
+    database
+        .run("INSERT INTO dbo.t (id, price, n) VALUES (1, 1.25, 3)")
+        .unwrap();
+    let set = database
+        .connect("sa")
+        .query("SELECT total, label FROM dbo.t", &[])
+        .unwrap()
+        .remove(0);
+    assert_eq!(set.columns[0].kind, Type::Decimal(38, 2));
+    assert_eq!(set.rows, [[Value::Decimal(375), "no 1".into()]]);
+    let wrong = database.run("CREATE TABLE dbo.w (id int PRIMARY KEY, x AS nothing + 1)");
+    assert_eq!(wrong.unwrap_err().number, 207);
+    assert_eq!(refusal(&database, "SELECT 1 FROM dbo.w", &[]).number, 208);
+}
