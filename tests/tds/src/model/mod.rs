@@ -1,0 +1,60 @@
+//! A model of one SQL Server database that captures its changes: rows in versions, transactions, the
+//! transaction log, Change Data Capture, Change Tracking, rowversion, rights and the catalogue.
+//!
+//! It is what the notes on SQL Server say, not SQL Server. Where they are not sure, [`Options`] has both
+//! ways. A test drives it through [`Database`] in the same process; clients ask it over the wire through
+//! [`Database`] as a [`Handler`](crate::wire::Handler).
+//!
+//! From memory and not from Microsoft's documents, without a second way: the numbers 3951, 3952, 3961, 4711 and
+//! 22988 and their texts; that `max_lsn` needs no rights while the functions of an instance say 229; that the
+//! clean-up moves `start_lsn` of `cdc.change_tables`; that shorter binary values compare as if padded; the bytes
+//! of `SYS_CHANGE_COLUMNS`; that a rowversion is held back by the first one of each open transaction; which
+//! rights the catalogue of Change Tracking needs; what Azure SQL database says of the agent's views.
+//!
+//! Other than on a server: a batch ends with its first error also without XACT_ABORT; the hints and the isolation
+//! that read dirty rows are refused (error 50000); snapshots of a database begin with their first SELECT; all
+//! local times move when the clock's offset does; the type of an arithmetic result has 38 digits.
+//!
+//! Not modelled: waiting for locks (what would wait ends with error 1222 at once), deadlocks and the version
+//! store (a test lets them happen with [`Database::fail`]), several databases, plans and costs.
+
+mod capture;
+mod catalogue;
+mod commit;
+mod handle;
+mod hooks;
+mod image;
+mod lsn;
+mod options;
+mod rights;
+mod shape;
+mod state;
+mod table;
+mod tracking;
+mod transaction;
+mod write;
+
+pub use capture::Half;
+pub use handle::{Backup, Database};
+pub use hooks::Which;
+pub use image::update_mask;
+pub use lsn::{Place, lsn};
+pub use options::{KeyChange, Options};
+pub use rights::User;
+pub use state::Commit;
+pub use table::Column;
+pub use transaction::Transaction;
+
+pub(crate) use capture::{CapturedRow, Instance, Time};
+pub(crate) use catalogue::{TYPES, cdc_relation, local, login_sid, relation, user_id};
+pub(crate) use hooks::Then;
+pub(crate) use lsn::{next as next_lsn, place as lsn_place};
+pub(crate) use rights::denied;
+pub(crate) use state::{State, lock_timeout};
+pub(crate) use table::{Table, View, locked};
+pub(crate) use tracking::{Did, in_mask, not_tracked};
+
+/// Whether two names are the same, as in a database whose collation ignores case.
+pub(crate) fn same_name(a: &str, b: &str) -> bool {
+    a.eq_ignore_ascii_case(b) || a.to_lowercase() == b.to_lowercase()
+}
