@@ -210,16 +210,15 @@ async fn a_wish_to_stop_is_granted_in_the_middle_of_rows_and_at_a_gate() {
     });
     let mut client = connect(&server).await;
     {
-        let mut rows = client
-            .simple_query("long")
-            .await
-            .unwrap()
-            .into_row_stream();
+        let mut rows = client.simple_query("long").await.unwrap().into_row_stream();
         for _ in 0..100 {
             rows.try_next().await.unwrap().unwrap();
         }
     }
-    tokio::time::timeout(Duration::from_secs(60), client.cancel_query()).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_mins(1), client.cancel_query())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(client.execute("x", &[]).await.unwrap().rows_affected(), [7]);
 
     {
@@ -232,7 +231,10 @@ async fn a_wish_to_stop_is_granted_in_the_middle_of_rows_and_at_a_gate() {
             _ = asked => panic!("it was answered"),
         }
     }
-    tokio::time::timeout(Duration::from_secs(60), client.cancel_query()).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_mins(1), client.cancel_query())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(client.execute("x", &[]).await.unwrap().rows_affected(), [7]);
     assert_eq!(server.handle().complaints(), Vec::<String>::new());
 }
