@@ -215,7 +215,7 @@ async fn a_wish_to_stop_is_granted_in_the_middle_of_rows_and_at_a_gate() {
             rows.try_next().await.unwrap().unwrap();
         }
     }
-    tokio::time::timeout(Duration::from_secs(60), client.cancel_query())
+    tokio::time::timeout(Duration::from_mins(1), client.cancel_query())
         .await
         .unwrap()
         .unwrap();
@@ -231,7 +231,7 @@ async fn a_wish_to_stop_is_granted_in_the_middle_of_rows_and_at_a_gate() {
             _ = asked => panic!("it was answered"),
         }
     }
-    tokio::time::timeout(Duration::from_secs(60), client.cancel_query())
+    tokio::time::timeout(Duration::from_mins(1), client.cancel_query())
         .await
         .unwrap()
         .unwrap();
