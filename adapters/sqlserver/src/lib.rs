@@ -5,6 +5,8 @@
 
 mod browser;
 mod catalogue;
+mod check;
+mod choice;
 mod column;
 mod connect;
 mod describe;
