@@ -3,6 +3,7 @@
 //!
 //! It reads with ordinary queries and writes nothing to the database.
 
+mod bind;
 mod browser;
 mod catalogue;
 mod check;
@@ -15,6 +16,7 @@ mod grants;
 mod prelogin;
 mod prepare;
 mod probe;
+mod query;
 mod row;
 mod session;
 mod settings;
