@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use contract::{Position, Sees, SourceError};
+use tokio::sync::Notify;
 
 use crate::place::{Place, end_of_cycle};
 
@@ -14,6 +15,8 @@ use crate::place::{Place, end_of_cycle};
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cycles {
     counted: Arc<Mutex<Counted>>,
+    /// A chunk waits for a cycle that has not begun.
+    waits: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -24,6 +27,8 @@ struct Counted {
     begun: u64,
     /// Where the newest one ended that is handed on.
     completed: Place,
+    /// The end of this one is waited for by a chunk; 0 = of none.
+    awaited: u64,
 }
 
 /// What stood when a chunk's reading began.
@@ -46,6 +51,7 @@ impl Cycles {
             life: counted.life + 1,
             begun: border.cycles,
             completed: border,
+            awaited: 0,
         };
     }
 
@@ -54,9 +60,29 @@ impl Cycles {
         self.lock().begun = cycle;
     }
 
-    /// All of a cycle is handed on.
-    pub(crate) fn complete(&self, border: Place) {
-        self.lock().completed = border;
+    /// All of a cycle is told. Whether a chunk waits for this.
+    pub(crate) fn complete(&self, border: Place) -> bool {
+        let mut counted = self.lock();
+        counted.completed = border;
+        let awaited = counted.awaited != 0 && counted.awaited <= border.cycles;
+        if awaited {
+            counted.awaited = 0;
+        }
+        awaited
+    }
+
+    /// Waits until a chunk waits for the next cycle.
+    pub(crate) async fn awaited(&self) {
+        loop {
+            let waits = self.waits.notified();
+            {
+                let counted = self.lock();
+                if counted.awaited > counted.begun {
+                    return;
+                }
+            }
+            waits.await;
+        }
     }
 
     /// Before a chunk is read.
@@ -73,13 +99,16 @@ impl Cycles {
     /// # Errors
     /// [`SourceError::Disconnected`] when another stream was opened meanwhile.
     pub(crate) fn after(&self, before: Before, epoch: u32) -> Result<(Position, Sees), SourceError> {
-        let counted = self.lock();
+        let mut counted = self.lock();
         if counted.life != before.life {
             return Err(SourceError::Disconnected(
                 "read a table: the stream beside it was opened anew meanwhile".to_owned(),
             ));
         }
-        let mark = end_of_cycle(epoch, counted.begun + 1);
+        counted.awaited = counted.begun + 1;
+        let mark = end_of_cycle(epoch, counted.awaited);
+        drop(counted);
+        self.waits.notify_one();
         Ok((mark, Sees::UpTo(before.completed.at(epoch, 0))))
     }
 }
@@ -114,9 +143,11 @@ mod tests {
         cycles.begin(5);
         let before = cycles.before();
         // Meanwhile this cycle ends, and another one takes its heads.
-        cycles.complete(border(5));
+        assert!(!cycles.complete(border(5)));
         cycles.begin(6);
         let (mark, sees) = cycles.after(before, 1).unwrap();
+        assert!(!cycles.complete(border(6)), "its heads may be older than the chunk");
+        assert!(cycles.complete(border(7)) && !cycles.complete(border(8)));
         // Cycle 5 tells at 4, and its heads may be older than the chunk, or newer.
         for (at, reflected) in [(3, true), (4, false), (5, false), (6, false)] {
             assert_eq!(sees.reflects(&mark, &told(at), 0), reflected, "{at}");
