@@ -3,5 +3,17 @@
 //!
 //! It reads with ordinary queries and writes nothing to the database.
 
+mod browser;
+mod column;
+mod connect;
+mod errors;
+mod prelogin;
+mod row;
+mod session;
+mod settings;
+mod sql;
+mod tls;
+mod values;
+
 /// The `type` in the settings.
 pub const NAME: &str = "sqlserver";
