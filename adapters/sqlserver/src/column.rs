@@ -313,8 +313,6 @@ pub(crate) struct Column {
     pub(crate) computed: bool,
     /// The database's own name of its type, where that is made of another.
     pub(crate) alias: Option<String>,
-    /// Its values are encrypted by a key that the server does not have.
-    pub(crate) encrypted: bool,
 }
 
 impl Column {

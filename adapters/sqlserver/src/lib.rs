@@ -4,10 +4,13 @@
 //! It reads with ordinary queries and writes nothing to the database.
 
 mod browser;
+mod catalogue;
 mod column;
 mod connect;
+mod describe;
 mod errors;
 mod prelogin;
+mod probe;
 mod row;
 mod session;
 mod settings;
