@@ -3,14 +3,20 @@
 //!
 //! It reads with ordinary queries and writes nothing to the database.
 
+mod bind;
 mod browser;
 mod catalogue;
+mod check;
+mod choice;
 mod column;
 mod connect;
 mod describe;
 mod errors;
+mod grants;
 mod prelogin;
+mod prepare;
 mod probe;
+mod query;
 mod row;
 mod session;
 mod settings;
@@ -18,5 +24,107 @@ mod sql;
 mod tls;
 mod values;
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use contract::{
+    BuildSource, ChangeStream, Finding, Login, Position, Preparation, ReadQuery, ReadRows, Secrets,
+    Section, SnapshotReader, Source, SourceContext, SourceError, TableInfo, TableName,
+};
+
+use settings::Settings;
+
 /// The `type` in the settings.
 pub const NAME: &str = "sqlserver";
+
+/// A commented block for the settings file.
+pub const EXAMPLE: &str = r#"[[source]]
+name = "erp"
+type = "sqlserver"               # SQL Server and Azure SQL
+host = "127.0.0.1"
+port = 1433
+# instance = "ERP"               # a named instance, by its SQL Browser, in place of port
+# failover_host = "erp2:1433"    # tried where the first server does not have the database; also host\instance
+database = "ERP"
+user = "lighterman"              # needs SELECT on the captured tables, and on schema cdc or VIEW CHANGE TRACKING
+password = { env = "ERP_PASSWORD" }
+# token = { env = "ERP_TOKEN" }  # of Azure's directory, in place of user and password
+# integrated = true              # a Windows account, where the agent runs on Windows; with user and password another than its own
+# tls = "verify-full"            # disable | require | verify-ca | verify-full; the default, except on this machine
+# ca_file = "erp-ca.pem"         # beside the system's certificate authorities
+# read_only_intent = true        # an availability group's listener may send us to a replica
+# poll_seconds = 1               # how often a quiet database is asked
+# compare_minutes = 60           # how often a table is read again that nothing tells the changes, or the deletions, of
+# modes = { "dbo.orders" = "tracking" } # cdc | cdc-function | tracking | rowversion | compare; by default the best that is there
+# start = "2026-01-31T08:00:00Z" # where the first capture begins, by default at the end of the log: a time, or a log sequence number
+mappings = ["mapping.yaml"]
+"#;
+
+/// Reads a source's own settings: `host`, `port`, `instance`, `failover_host`, `database`, `user`,
+/// `password`, `token`, `integrated`, `tls`, `ca_file`, `read_only_intent`, `poll_seconds`,
+/// `compare_minutes`, `modes`, `start`.
+pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildSource> {
+    let settings = settings::read(section, secrets)?;
+    Some(Arc::new(move |context: SourceContext| {
+        Ok(Arc::new(SqlServerSource {
+            settings: settings.clone(),
+            context,
+            reader: query::Reader::default(),
+        }) as Arc<dyn Source>)
+    }))
+}
+
+/// A SQL Server database we capture.
+#[derive(Debug, Clone)]
+pub struct SqlServerSource {
+    settings: Settings,
+    context: SourceContext,
+    reader: query::Reader,
+}
+
+#[async_trait]
+impl Source for SqlServerSource {
+    async fn check(&self) -> Vec<Finding> {
+        check::check(&self.context.name, &self.settings, &self.context.tables).await
+    }
+
+    async fn prepare(&self, apply: bool) -> Result<Preparation, SourceError> {
+        prepare::prepare(&self.settings, &self.context.tables, None, apply).await
+    }
+
+    async fn prepare_as(&self, login: &Login, apply: bool) -> Result<Preparation, SourceError> {
+        let tables = &self.context.tables;
+        prepare::prepare(&self.settings, tables, Some(login), apply).await
+    }
+
+    async fn stream(
+        &self,
+        _: u32,
+        _: Option<&Position>,
+    ) -> Result<Box<dyn ChangeStream>, SourceError> {
+        Err(not_yet())
+    }
+
+    async fn snapshot(&self, _: u32) -> Result<Box<dyn SnapshotReader>, SourceError> {
+        Err(not_yet())
+    }
+
+    async fn catalogue(&self, tables: &[TableName]) -> Result<Vec<TableInfo>, SourceError> {
+        describe::describe(&self.settings, tables).await
+    }
+
+    fn can_query(&self) -> bool {
+        true
+    }
+
+    async fn query(&self, query: &ReadQuery) -> Result<ReadRows, SourceError> {
+        self.reader.read(&self.settings, query).await
+    }
+}
+
+fn not_yet() -> SourceError {
+    errors::denied(
+        "capture: SQL Server cannot be captured yet".to_owned(),
+        "wait for a version that can",
+    )
+}

@@ -120,11 +120,8 @@ impl Pager {
         let doing = format!("read the tracked changes of {}", self.table());
         let begun = session.begin_transaction(&doing, self.isolation).await;
         begun.map_err(of_isolation)?;
-        let since = match &self.last {
-            // Rows of the version that was cut come again, and are passed over by their keys.
-            Some((version, _)) => version.saturating_sub(1).max(self.since),
-            None => self.since,
-        };
+        // The same for all pages: what is new is so in relation to it.
+        let since = self.since;
         if let Some(gap) = self.gap(session, since, upto, &doing).await? {
             session.commit(&doing).await?;
             return Ok(gap);
