@@ -110,7 +110,11 @@ pub(crate) fn classify(doing: &str, error: &Error) -> Failed {
                 "{doing}: a cell is of another type than its column"
             ))
         }
-        Error::Encoding(_) | Error::Protocol(_) => broken(
+        Error::Encoding(_) => denied(
+            format!("{doing}: a text is in a code page that the client does not know, or is none"),
+            "CAST(.. AS nvarchar(4000)) around the column: the server knows every code page",
+        ),
+        Error::Protocol(_) => broken(
             doing,
             "the server sends something that is not an answer to us",
         ),

@@ -335,3 +335,11 @@ pub(crate) async fn jobs(session: &mut Session) -> Result<Known<Vec<Job>>, Sourc
     let jobs: Result<_, SourceError> = rows.iter().map(job).collect();
     Ok(Known::Is(jobs?))
 }
+
+/// The numbers of the tables that change data capture captures, also for who may not see how.
+pub(crate) async fn captured_tables(session: &mut Session) -> Result<Vec<i64>, SourceError> {
+    let doing = "read which tables are captured";
+    let sql = "SELECT t.object_id FROM sys.tables AS t WHERE t.is_tracked_by_cdc = 1";
+    let rows = session.rows(doing, sql, &[]).await?;
+    rows.iter().map(|row| row.int_there(doing, 0)).collect()
+}

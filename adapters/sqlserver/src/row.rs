@@ -24,6 +24,11 @@ impl Row {
         self.0.into_iter()
     }
 
+    /// Its columns as the server describes them.
+    pub(crate) fn columns(&self) -> &[tiberius::Column] {
+        self.0.columns()
+    }
+
     pub(crate) fn cell(&self, at: usize) -> Option<&ColumnData<'static>> {
         self.0.get_column_data(at).ok()
     }

@@ -62,6 +62,9 @@ pub(crate) fn value(kind: &Kind, cell: ColumnData<'static>) -> Option<Value> {
         (Kind::Char { .. } | Kind::NChar { .. } | Kind::Xml, ColumnData::String(value)) => {
             or_null(value, |value| text(value.into_owned()))
         }
+        (Kind::Xml, ColumnData::Xml(value)) => {
+            or_null(value, |value| text(value.into_owned().into_string()))
+        }
         (Kind::Binary { .. } | Kind::Rowversion | Kind::Udt(_), ColumnData::Binary(value)) => {
             or_null(value, |value| Value::Bytes(value.into_owned()))
         }
