@@ -10,9 +10,18 @@ mod check;
 mod choice;
 mod column;
 mod connect;
+mod cycle;
 mod describe;
 mod errors;
 mod grants;
+mod instance;
+mod layout;
+mod look;
+mod lsn;
+mod mask;
+mod mode;
+mod order;
+mod place;
 mod prelogin;
 mod prepare;
 mod probe;
@@ -20,16 +29,21 @@ mod query;
 mod row;
 mod session;
 mod settings;
+mod snapshot;
 mod sql;
+mod stream;
 mod tls;
+mod tuple;
+mod untold;
 mod values;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use contract::{
-    BuildSource, ChangeStream, Finding, Login, Position, Preparation, ReadQuery, ReadRows, Secrets,
-    Section, SnapshotReader, Source, SourceContext, SourceError, TableInfo, TableName,
+    BuildSource, ChangeStream, Finding, Login, Look, Position, Preparation, ReadQuery, ReadRows,
+    Resume, Secrets, Section, SnapshotReader, Source, SourceContext, SourceError, TableInfo,
+    TableName,
 };
 
 use settings::Settings;
@@ -70,6 +84,8 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildSou
             settings: settings.clone(),
             context,
             reader: query::Reader::default(),
+            shared: stream::Shared::default(),
+            looker: look::Looker::default(),
         }) as Arc<dyn Source>)
     }))
 }
@@ -80,6 +96,8 @@ pub struct SqlServerSource {
     settings: Settings,
     context: SourceContext,
     reader: query::Reader,
+    shared: stream::Shared,
+    looker: look::Looker,
 }
 
 #[async_trait]
@@ -99,14 +117,33 @@ impl Source for SqlServerSource {
 
     async fn stream(
         &self,
-        _: u32,
-        _: Option<&Position>,
+        epoch: u32,
+        after: Option<&Position>,
     ) -> Result<Box<dyn ChangeStream>, SourceError> {
-        Err(not_yet())
+        let from = Resume {
+            epoch,
+            after: after.cloned(),
+            ..Resume::default()
+        };
+        self.resume(&from).await
     }
 
-    async fn snapshot(&self, _: u32) -> Result<Box<dyn SnapshotReader>, SourceError> {
-        Err(not_yet())
+    async fn resume(&self, from: &Resume) -> Result<Box<dyn ChangeStream>, SourceError> {
+        let (settings, tables) = (&self.settings, &self.context.tables);
+        let tuning = stream::Tuning::of(settings);
+        let opening = stream::open(settings, tables, from, &self.shared, tuning);
+        Ok(Box::new(opening.await?))
+    }
+
+    async fn look(&self) -> Result<Option<Look>, SourceError> {
+        let look = self.looker.look(&self.settings, &self.shared.reached);
+        Ok(Some(look.await?))
+    }
+
+    async fn snapshot(&self, epoch: u32) -> Result<Box<dyn SnapshotReader>, SourceError> {
+        let (settings, tables) = (&self.settings, &self.context.tables);
+        let opening = snapshot::TableReader::open(settings, tables, epoch, &self.shared);
+        Ok(Box::new(opening.await?))
     }
 
     async fn catalogue(&self, tables: &[TableName]) -> Result<Vec<TableInfo>, SourceError> {
@@ -122,9 +159,3 @@ impl Source for SqlServerSource {
     }
 }
 
-fn not_yet() -> SourceError {
-    errors::denied(
-        "capture: SQL Server cannot be captured yet".to_owned(),
-        "wait for a version that can",
-    )
-}

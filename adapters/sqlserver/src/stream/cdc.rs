@@ -299,11 +299,6 @@ impl Pager {
         Ok(plan.is_gap.then(|| gap(self.table(), told, plan.behind)))
     }
 
-    /// The columns of the newest instance that is read: what a table is told with from there on.
-    pub(crate) fn layout(&self) -> Option<&Layout> {
-        self.parts.back().map(|(told, _)| &told.layout)
-    }
-
     /// There are other instances than when the parts were planned: the rest is planned anew. Why changes
     /// are lost, where they are.
     pub(crate) async fn plan_again(

@@ -203,7 +203,8 @@ pub(crate) async fn open(
         lsn,
         seq,
         // What is captured does not change: the same rows come in the same order, from the same instances.
-        drop: all_kept && before == Some(server.as_str()),
+        // Where nobody said which they were, nothing speaks against it.
+        drop: all_kept && before.is_none_or(|before| before == server),
     });
     let border = Place {
         cycles: start.cycles,
