@@ -146,7 +146,6 @@ mod tests {
             nullable: false,
             computed: false,
             alias: None,
-            encrypted: false,
         };
         let table = Table {
             name: TableName::new("dbo", "t"),

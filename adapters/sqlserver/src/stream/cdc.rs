@@ -574,7 +574,6 @@ mod tests {
             nullable: true,
             computed: false,
             alias: None,
-            encrypted: false,
         };
         let table = Table {
             name: TableName::new("dbo", "t"),
