@@ -146,6 +146,13 @@ async fn open(
     doing: &str,
 ) -> Result<Session, Refused> {
     let tls = tls::config(settings, &server.host).await?;
+    if tls.is_none() && matches!(settings.auth, Auth::Token(_)) {
+        return Err(errors::denied(
+            format!("{doing}: a token is only sent over TLS"),
+            "tls = \"verify-full\"",
+        )
+        .into());
+    }
     let port = match &server.instance {
         Some(instance) => browser::port(&server.host, browser::PORT, instance, doing).await?,
         None => server.port,

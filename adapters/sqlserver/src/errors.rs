@@ -217,3 +217,54 @@ pub(crate) fn by_number(doing: &str, error: &TokenError) -> SourceError {
         _ => SourceError::Disconnected(what),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(error: &SourceError) -> &'static str {
+        match error {
+            SourceError::Disconnected(_) => "disconnected",
+            SourceError::PositionLost { .. } => "lost",
+            SourceError::Denied { .. } => "denied",
+            SourceError::SchemaChanged { .. } => "schema",
+            SourceError::Malformed(_) => "malformed",
+        }
+    }
+
+    /// What the library makes of the server's words cannot be made by hand: the numbers are looked at as
+    /// it hands them on, in the tests over a socket.
+    #[test]
+    fn numbers_stand_in_one_list_only() {
+        let lists = [
+            NO_OBJECT,
+            NO_RIGHT,
+            OUT_OF_RANGE,
+            NOT_TRACKED,
+            NO_SNAPSHOTS,
+            AGAIN,
+        ];
+        for (at, list) in lists.iter().enumerate() {
+            for number in *list {
+                let mut others = lists.iter().enumerate().filter(|(other, _)| *other != at);
+                assert!(!others.any(|(_, other)| other.contains(number)), "{number}");
+                assert!(!quotes_data(*number), "{number}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_client_itself_says_shows_nothing_that_was_received() {
+        let secret = || "secret row value".into();
+        for (error, expected) in [
+            (Error::Conversion(secret()), "malformed"),
+            (Error::Protocol(secret()), "disconnected"),
+            (Error::Encoding(secret()), "denied"),
+            (Error::Utf8, "malformed"),
+        ] {
+            let failed = classify("read", &error);
+            assert_eq!((kind(&failed.error), failed.number), (expected, None));
+            assert!(!failed.error.to_string().contains("secret"));
+        }
+    }
+}

@@ -416,3 +416,7 @@ impl Line {
         self.session = None;
     }
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

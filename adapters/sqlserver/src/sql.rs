@@ -74,8 +74,9 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_escapes_its_quotes(text: String) {
-            prop_assert_eq!(end(&name(&text)[1..], ']'), Some((text.clone(), "")));
-            prop_assert_eq!(end(&literal(&text)[2..], '\''), Some((text, "")));
+            let (name, literal) = (name(&text), literal(&text));
+            prop_assert_eq!(end(&name[1..], ']'), Some((text.clone(), "")));
+            prop_assert_eq!(end(&literal[2..], '\''), Some((text, "")));
         }
     }
 }
