@@ -68,6 +68,7 @@ password = { env = "ERP_PASSWORD" }
 # ca_file = "erp-ca.pem"         # beside the system's certificate authorities
 # read_only_intent = true        # an availability group's listener may send us to a replica
 # poll_seconds = 1               # how often a quiet database is asked
+# page_rows = 2000               # the most changed rows of a table that are asked for at once
 # compare_minutes = 60           # how often a table is read again that nothing tells the changes, or the deletions, of
 # modes = { "dbo.orders" = "tracking" } # cdc | cdc-function | tracking | rowversion | compare; by default the best that is there
 # start = "2026-01-31T08:00:00Z" # where the first capture begins, by default at the end of the log: a time, or a log sequence number
@@ -76,7 +77,7 @@ mappings = ["mapping.yaml"]
 
 /// Reads a source's own settings: `host`, `port`, `instance`, `failover_host`, `database`, `user`,
 /// `password`, `token`, `integrated`, `tls`, `ca_file`, `read_only_intent`, `poll_seconds`,
-/// `compare_minutes`, `modes`, `start`.
+/// `page_rows`, `compare_minutes`, `modes`, `start`.
 pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildSource> {
     let settings = settings::read(section, secrets)?;
     Some(Arc::new(move |context: SourceContext| {

@@ -41,8 +41,6 @@ use table::{Found, Reader, Watched};
 
 /// A batch has about so many bytes.
 const BATCH_BYTES: usize = 1 << 20;
-/// Rows of one page at most.
-const PAGE_ROWS: usize = 2_000;
 /// A position that only idles on is handed on this often.
 const IDLE_EVERY: Duration = Duration::from_secs(10);
 /// Between two looks at what is captured.
@@ -67,7 +65,7 @@ impl Tuning {
     pub(crate) fn of(settings: &Settings) -> Self {
         Self {
             poll: Duration::from_secs(settings.poll_seconds),
-            page_rows: PAGE_ROWS,
+            page_rows: usize::try_from(settings.page_rows).unwrap_or(usize::MAX),
             batch_bytes: BATCH_BYTES,
         }
     }
