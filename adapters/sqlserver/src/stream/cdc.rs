@@ -23,6 +23,7 @@ use crate::sql::name;
 use crate::tuple::{Captured, Operation, Pairing, Tuple};
 use crate::values;
 
+use super::table::low_before;
 use super::page::{At, Item, Page, Size, Trouble, row_bytes};
 
 /// A gap is looked behind so many times in a row.
@@ -231,8 +232,8 @@ pub(crate) struct Pager {
     offset_minutes: i64,
     /// The instances still to be read, the first of which is read now, each strictly below its end.
     parts: VecDeque<(Arc<Told>, Option<Lsn>)>,
-    /// The names of those that there were when the parts were planned.
-    pub(crate) known: Vec<String>,
+    /// Those that there were when the parts were planned, and how far down each reached.
+    pub(crate) known: Vec<(String, Lsn)>,
     /// Told up to here.
     after: Tuple,
     pairing: Pairing,
@@ -241,7 +242,8 @@ pub(crate) struct Pager {
 }
 
 impl Pager {
-    /// Reads on behind what was told; also why changes before that are lost, where they are.
+    /// Reads on behind what was told, where `before` is what the stream said that told it; also why changes before that are lost, where they are.
+    #[expect(clippy::too_many_arguments, reason = "each is another thing to know")]
     pub(crate) async fn open(
         session: &mut Session,
         table: &Table,
@@ -250,6 +252,7 @@ impl Pager {
         offset_minutes: i64,
         rows_max: usize,
         told: Lsn,
+        before: Option<&str>,
     ) -> Result<(Self, Option<String>), Trouble> {
         let mut pager = Self {
             table: table.clone(),
@@ -264,7 +267,14 @@ impl Pager {
             gaps: 0,
         };
         let gap = pager.plan(session, told).await?;
-        Ok((pager, gap))
+        // An instance that reaches no further down than it did is the whole of what there was: it is younger
+        // than what was told.
+        let whole = pager.parts.front().is_some_and(|(part, _)| {
+            let Instance { name, low, .. } = &part.instance;
+            let low_before = before.and_then(|before| low_before(before, pager.table(), name));
+            low_before == Some(*low)
+        });
+        Ok((pager, gap.filter(|_| !whole)))
     }
 
     fn table(&self) -> &TableName {
@@ -275,13 +285,14 @@ impl Pager {
     async fn plan(&mut self, session: &mut Session, told: Lsn) -> Result<Option<String>, Trouble> {
         let all = Instances::read(session).await?;
         let mut instances = all.of(self.table());
-        self.known = instances.iter().map(|one| one.name.clone()).collect();
         for instance in &mut instances {
             let Some(low) = low(session, &instance.name).await? else {
                 return Err(Trouble::Table(unreadable(self.table(), &instance.name)));
             };
             instance.low = low;
         }
+        let known = instances.iter().map(|one| (one.name.clone(), one.low));
+        self.known = known.collect();
         let Some(plan) = plan(&instances, told) else {
             return Err(Trouble::Table(gone(self.table())));
         };

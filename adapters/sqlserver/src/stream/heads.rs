@@ -46,10 +46,10 @@ impl Heads {
         told: Self,
     ) -> Result<Self, SourceError> {
         let mut heads = told;
-        if needed.cdc
-            && let Some(lsn) = max_lsn(session, needed.cdc_tables).await?
-        {
-            heads.lsn = lsn;
+        if needed.cdc {
+            // What we have read once was there.
+            let newest = max_lsn(session, needed.cdc_tables).await?;
+            heads.lsn = newest.unwrap_or(Lsn::ZERO);
         }
         if needed.tracking
             && let Some(version) = version(session).await?
@@ -67,7 +67,7 @@ impl Heads {
         let older = |what: &str, now: String, then: String| {
             Err(lost(format!(
                 "the database's {what} is {now}, and we have read up to {then}: it was restored to an \
-                 earlier time, or this is a copy that is behind"
+                 earlier time, its capture was begun anew, or this is a copy that is behind"
             )))
         };
         if self.lsn < told.lsn {
@@ -85,7 +85,7 @@ impl Heads {
     }
 }
 
-/// `None` = the capture job has not run yet, or there is no change data capture.
+/// `None` = the capture job has not run yet.
 pub(crate) async fn max_lsn(
     session: &mut Session,
     tables: bool,
@@ -94,8 +94,10 @@ pub(crate) async fn max_lsn(
     let sql = if tables { MAX_LSN } else { MAX_LSN_BY_FUNCTION };
     let row = match session.row(doing, sql, &[]).await {
         Ok(row) => row,
-        // Change data capture was turned off; its tables say so themselves.
-        Err(failed) if failed.is(NO_OBJECT) => return Ok(None),
+        // Change data capture was turned off: whoever opens the stream anew sees what is left.
+        Err(failed) if failed.is(NO_OBJECT) => {
+            return Err(SourceError::Disconnected(failed.error.to_string()));
+        }
         Err(failed) => return Err(failed.error),
     };
     let Some(row) = row else {

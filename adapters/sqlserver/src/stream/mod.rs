@@ -277,7 +277,7 @@ impl Worker {
             };
             let names = instances.of(&table);
             let names: Vec<&String> = names.iter().map(|one| &one.name).collect();
-            if pager.known.iter().eq(names) || instances.is_hidden {
+            if pager.known.iter().map(|(name, _)| name).eq(names) || instances.is_hidden {
                 continue;
             }
             match pager.plan_again(session).await {

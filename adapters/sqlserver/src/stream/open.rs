@@ -16,7 +16,7 @@ use crate::untold::Standing;
 
 use super::heads::{Heads, Needed};
 use super::page::Trouble;
-use super::table::{self, Found, From, Reader, Watched, mode_before};
+use super::table::{self, Found, From, Reader, Watched, mode_before, without_lows};
 use super::{Resumed, Shared, Stream, Tuning, Worker};
 
 /// A table that failed is tried again after so long.
@@ -169,7 +169,7 @@ pub(crate) async fn open(
                 standing.unclear(watched.table(), what, hint);
             }
             let opening = table::open(
-                session, &found, &described, &watched.captured, mode, tuning.page_rows, from,
+                session, &found, &described, &watched.captured, mode, tuning.page_rows, from, before,
             );
             match opening.await {
                 Ok((reader, gap)) => {
@@ -204,7 +204,7 @@ pub(crate) async fn open(
         seq,
         // What is captured does not change: the same rows come in the same order, from the same instances.
         // Where nobody said which they were, nothing speaks against it.
-        drop: all_kept && before.is_none_or(|before| before == server),
+        drop: all_kept && before.is_none_or(|before| without_lows(before) == without_lows(&server)),
     });
     let border = Place {
         cycles: start.cycles,

@@ -1,5 +1,7 @@
 //! How each captured table is read, as it was when the stream was opened.
 
+use std::fmt::Write as _;
+
 use contract::{CapturedTable, SourceError, TableName};
 
 use crate::catalogue::Table;
@@ -52,15 +54,38 @@ impl Watched {
         }
     }
 
-    /// What [`contract::ChangeStream::server`] says of it: how it is told, and by what.
+    /// What [`contract::ChangeStream::server`] says of it: how it is told, and by which capture instances, each
+    /// with how far down it reaches.
     pub(crate) fn line(&self) -> String {
-        let by = match &self.reader {
-            Reader::Cdc(pager) => pager.known.as_slice(),
-            _ => &[],
-        };
-        let mode = self.mode.map_or("none", Mode::name);
-        format!("{}{mode} {by:?}", head(self.table()))
+        let mut line = head(self.table());
+        line.push_str(self.mode.map_or("none", Mode::name));
+        if let Reader::Cdc(pager) = &self.reader {
+            for (name, low) in &pager.known {
+                let _ = write!(line, " {name:?}={low}");
+            }
+        }
+        line
     }
+}
+
+/// How far down a capture instance of a table reached when a stream said this; `None` = it did not say.
+pub(crate) fn low_before(server: &str, table: &TableName, instance: &str) -> Option<Lsn> {
+    let head = head(table);
+    let line = server.lines().find_map(|line| line.strip_prefix(&head))?;
+    let (_, rest) = line.split_once(&format!(" {instance:?}="))?;
+    Lsn::parse(rest.get(..20)?)
+}
+
+/// What a stream said, without how far down the instances reach: that rises while the server cleans up.
+pub(crate) fn without_lows(server: &str) -> String {
+    let mut parts = server.split("\"=");
+    let mut all = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let low = part.get(..20).and_then(Lsn::parse);
+        all.push_str(if low.is_some() { "\"" } else { "\"=" });
+        all.push_str(if low.is_some() { part.get(20..).unwrap_or_default() } else { part });
+    }
+    all
 }
 
 /// How the line of a table begins.
@@ -165,7 +190,8 @@ pub(crate) struct From {
     pub(crate) told_before: bool,
 }
 
-/// Opens a table's reader; also why changes of it are lost, where they are.
+/// Opens a table's reader, where `before` is what the stream said that told of the checkpoint; also why changes of it are lost, where they are.
+#[expect(clippy::too_many_arguments, reason = "each is another thing to know")]
 pub(crate) async fn open(
     session: &mut Session,
     found: &Found,
@@ -174,6 +200,7 @@ pub(crate) async fn open(
     mode: Mode,
     rows_max: usize,
     from: From,
+    before: Option<&str>,
 ) -> Result<(Reader, Option<String>), Trouble> {
     let snapshots = found.database.snapshots();
     let told = from.told;
@@ -182,7 +209,7 @@ pub(crate) async fn open(
             let by_function = mode == Mode::CdcFunction;
             let offset = found.offset_minutes;
             let opening = cdc::Pager::open(
-                session, table, captured, by_function, offset, rows_max, told.lsn,
+                session, table, captured, by_function, offset, rows_max, told.lsn, before,
             );
             let (pager, gap) = opening.await?;
             (Reader::Cdc(Box::new(pager)), gap)
@@ -242,5 +269,16 @@ mod tests {
         assert_eq!(mode_before(&server, one.table()), Some("tracking"));
         assert_eq!(mode_before(&server, other.table()), Some("none"));
         assert_eq!(mode_before(&server, &TableName::new("dbo", "c")), None);
+    }
+
+    #[test]
+    fn how_far_down_instances_reach_is_found_again_and_can_be_left_out() {
+        let low = Lsn([7; 10]);
+        let server = format!("SQL Server\n\"dbo.a\" cdc \"a\\\"=b\"={low} \"a\"={}", Lsn([8; 10]));
+        let table = TableName::new("dbo", "a");
+        assert_eq!(low_before(&server, &table, "a\"=b"), Some(low));
+        assert_eq!(low_before(&server, &table, "a"), Some(Lsn([8; 10])));
+        assert_eq!(low_before(&server, &table, "b"), None);
+        assert_eq!(without_lows(&server), "SQL Server\n\"dbo.a\" cdc \"a\\\"=b\" \"a\"");
     }
 }
