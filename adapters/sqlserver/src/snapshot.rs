@@ -17,7 +17,7 @@ use contract::{
 };
 
 use crate::catalogue::Table;
-use crate::errors::{AGAIN, Failed, denied};
+use crate::errors::{AGAIN, Failed, NO_SNAPSHOTS, denied};
 use crate::layout::Layout;
 use crate::order::Order;
 use crate::probe::Database;
@@ -198,6 +198,11 @@ impl TableReader {
     }
 }
 
+/// Snapshots may have been turned off since it was asked whether they are allowed.
+fn is_to_be_tried_again(failed: &Failed) -> bool {
+    failed.is(AGAIN) || failed.is(NO_SNAPSHOTS)
+}
+
 fn change(layout: &Layout, row: contract::Row, mark: &Position) -> RowChange {
     RowChange {
         shape: Arc::clone(&layout.shape),
@@ -235,7 +240,7 @@ impl SnapshotReader for TableReader {
             let before = self.shared.cycles.before();
             let read = match self.read(&captured, cursor, limits).await {
                 Ok(read) => read,
-                Err(failed) if failed.is(AGAIN) && tries < TRIES => {
+                Err(failed) if tries < TRIES && is_to_be_tried_again(&failed) => {
                     tries += 1;
                     // What it left of its transaction goes with the connection.
                     self.line.close();

@@ -153,7 +153,7 @@ pub(crate) async fn open(
                 all_kept = false;
                 From {
                     told: now,
-                    told_before: true,
+                    told_before: false,
                 }
             } else {
                 start.from

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use contract::{Op, Row, SourceError, TableShape, Value};
 use jiff::Timestamp;
 
-use crate::errors::{AGAIN, Failed};
+use crate::errors::{AGAIN, Failed, NO_SNAPSHOTS};
 use crate::lsn::Lsn;
 use crate::tuple::Tuple;
 
@@ -75,6 +75,9 @@ impl From<Failed> for Trouble {
     fn from(failed: Failed) -> Self {
         if is_of_one_table(&failed) {
             Self::Table(failed.error)
+        } else if failed.is(NO_SNAPSHOTS) {
+            // Turned off since we looked: whoever opens the stream anew sees that.
+            Self::All(SourceError::Disconnected(failed.error.to_string()))
         } else if failed.is(AGAIN) {
             Self::Again(failed.error)
         } else {

@@ -11,7 +11,7 @@ use contract::{CapturedTable, Op, SourceError, TableName, Value};
 
 use crate::catalogue::Table;
 use crate::column::Column;
-use crate::errors::{NO_SNAPSHOTS, PREPARE, denied};
+use crate::errors::{PREPARE, denied};
 use crate::layout::Layout;
 use crate::order::Order;
 use crate::row::Row as Answer;
@@ -118,8 +118,7 @@ impl Pager {
             return Ok(Page::default());
         }
         let doing = format!("read the tracked changes of {}", self.table());
-        let begun = session.begin_transaction(&doing, self.isolation).await;
-        begun.map_err(of_isolation)?;
+        session.begin_transaction(&doing, self.isolation).await?;
         // The same for all pages: what is new is so in relation to it.
         let since = self.since;
         if let Some(gap) = self.gap(session, since, upto, &doing).await? {
@@ -299,14 +298,6 @@ pub(crate) async fn min_valid(
         return Err(incoherent(table));
     }
     Ok(valid.and_then(|valid| u64::try_from(valid).ok()))
-}
-
-fn of_isolation(failed: crate::errors::Failed) -> Trouble {
-    if failed.is(NO_SNAPSHOTS) {
-        // It was turned off since we looked.
-        return Trouble::All(SourceError::Disconnected(failed.error.to_string()));
-    }
-    failed.into()
 }
 
 fn untracked(table: &TableName) -> SourceError {

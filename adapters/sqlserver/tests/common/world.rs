@@ -111,7 +111,7 @@ impl World {
             stream: None,
             told: Vec::new(),
             untold: Vec::new(),
-            table: self.tables[0].table.clone(),
+            table: self.tables.last().unwrap().table.clone(),
         }
     }
 }
