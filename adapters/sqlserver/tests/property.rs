@@ -21,6 +21,8 @@ enum Step {
     Batches(usize),
     /// The agent is killed.
     Kill,
+    /// The same, while a part of the newest batch was stored.
+    KillWithin(usize),
     /// So is the connection.
     Cut,
     CatchUp,
@@ -32,7 +34,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         5 => proptest::collection::vec(command, 1..6).prop_map(Step::Commit),
         3 => (1..4_usize).prop_map(Step::Capture),
         2 => (1..3_usize).prop_map(Step::Batches),
-        2 => Just(Step::Kill),
+        1 => Just(Step::Kill),
+        3 => (0..20_usize).prop_map(Step::KillWithin),
         1 => Just(Step::Cut),
         2 => Just(Step::CatchUp),
     ];
@@ -115,6 +118,7 @@ async fn play(mode: &str, page: u64, steps: Vec<Step>) -> Result<(), TestCaseErr
                 }
             }
             Step::Kill => reader.kill(&world),
+            Step::KillWithin(part) => reader.kill_within(&world, part),
             Step::Cut => reader.stream = None,
             Step::CatchUp => drop(reader.catch_up().await.unwrap()),
         }

@@ -112,6 +112,7 @@ impl World {
             told: Vec::new(),
             untold: Vec::new(),
             table: self.tables.last().unwrap().table.clone(),
+            before: (Resume::default(), 0),
         }
     }
 }
@@ -125,6 +126,8 @@ pub struct Reader {
     /// All that was said to be untold ever.
     pub untold: Vec<Untold>,
     table: TableName,
+    /// What was stored before the newest batch, and how many changes that had.
+    before: (Resume, usize),
 }
 
 impl Reader {
@@ -151,6 +154,20 @@ impl Reader {
         self.source = world.source();
     }
 
+    /// As [`Reader::kill`], while the newest batch was being stored: a part of it was, up to a change.
+    pub fn kill_within(&mut self, world: &World, part: usize) {
+        let (resume, count) = std::mem::take(&mut self.before);
+        if count > 0 {
+            let kept = part % count;
+            self.told.truncate(self.told.len() - count + kept);
+            match self.told.last().filter(|_| kept > 0) {
+                Some(last) => self.resume.after = Some(last.position.clone()),
+                None => self.resume = resume,
+            }
+        }
+        self.kill(world);
+    }
+
     /// One batch, stored.
     pub async fn batch(&mut self) -> Result<Vec<RowChange>, SourceError> {
         if self.stream.is_none() {
@@ -166,6 +183,7 @@ impl Reader {
         assert!(after.is_none_or(|after| after < first || after == &batch.end), "{after:?} {first:?}");
         assert!(batch.changes.is_sorted_by(|a, b| a.position < b.position));
         let untold = stream.untold().to_vec();
+        self.before = (self.resume.clone(), batch.changes.len());
         self.resume.after = Some(batch.end.clone());
         self.resume.server = stream.server();
         stream.acknowledge(&batch.end).await?;
