@@ -379,3 +379,82 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Greeted<S> {
         Pin::new(&mut self.get_mut().socket).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// An answer: version, encryption, instance, thread, several answers at once.
+    const SHOWN: [u8; 43] = [
+        0x04, 0x01, 0x00, 0x2b, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x1a, 0x00, 0x06, 0x01, 0x00,
+        0x20, 0x00, 0x01, 0x02, 0x00, 0x21, 0x00, 0x01, 0x03, 0x00, 0x22, 0x00, 0x00, 0x04, 0x00,
+        0x22, 0x00, 0x01, 0xff, 0x09, 0x00, 0x00, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00,
+    ];
+
+    fn answer(packet: &[u8]) -> Option<Answer> {
+        let (header, body) = packet.split_first_chunk()?;
+        read(header, body.to_vec())
+    }
+
+    #[test]
+    fn the_library_is_shown_that_there_is_no_encryption() {
+        let found = answer(&SHOWN).unwrap();
+        assert_eq!((found.encryption, found.instance_fits), (ENCRYPT_ON, true));
+        let mut expected = SHOWN.to_vec();
+        expected[40] = ENCRYPT_NOT_SUPPORTED;
+        assert_eq!(found.shown, expected);
+        // Another instance than the one that was asked for.
+        let mut other = SHOWN;
+        other[41] = 1;
+        assert!(!answer(&other).unwrap().instance_fits);
+        for cut in 8..34 {
+            assert_eq!(answer(&SHOWN[..cut]), None, "{cut}");
+        }
+    }
+
+    #[test]
+    fn our_first_words_ask_for_what_is_wanted() {
+        let said = ours(ENCRYPT_ON, Some("ERP"), true);
+        assert_eq!(said.len(), usize::from(said[3]));
+        let (_, body) = said.split_first_chunk::<HEADER>().unwrap();
+        // Six options, each five bytes, and an end.
+        let held = &body[31..];
+        assert_eq!(held, b"\0\0\0\0\0\0\x01ERP\0\0\0\0\0\0\x01");
+        let plain = ours(ENCRYPT_NOT_SUPPORTED, None, false);
+        assert_eq!(plain[8 + 26..], *b"\0\0\0\0\0\0\x02\0\0\0\0\0\0");
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_read_without_harm(header: [u8; HEADER], body: Vec<u8>) {
+            let _ = read(&header, body);
+        }
+    }
+
+    /// What is written by the library before its own first words are complete goes nowhere, however it is
+    /// cut; all behind them does.
+    #[tokio::test]
+    async fn the_librarys_first_words_go_no_further() {
+        let words = ours(ENCRYPT_NOT_SUPPORTED, None, false);
+        for size in 1..words.len() + 3 {
+            let (mut near, ours) = tokio::io::duplex(256);
+            let mut greeted = Greeted::new(ours, answer(&SHOWN).unwrap());
+            let mut all = words.clone();
+            all.extend(b"LOGIN");
+            for part in all.chunks(size) {
+                greeted.write_all(part).await.unwrap();
+            }
+            let mut shown = vec![0; SHOWN.len()];
+            greeted.read_exact(&mut shown).await.unwrap();
+            near.write_all(b"IN").await.unwrap();
+            let mut inside = [0; 2];
+            greeted.read_exact(&mut inside).await.unwrap();
+            drop(greeted);
+            let mut heard = Vec::new();
+            near.read_to_end(&mut heard).await.unwrap();
+            assert_eq!((&heard[..], &inside), (&b"LOGIN"[..], b"IN"), "{size}");
+        }
+    }
+}

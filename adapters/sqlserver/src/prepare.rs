@@ -146,6 +146,8 @@ struct There<'a> {
     tracked: Vec<i64>,
     /// Change data capture would capture: Azure by itself, else by an agent that runs.
     captures: bool,
+    /// The agent is there, and does not run.
+    stopped: bool,
 }
 
 impl<'a> There<'a> {
@@ -167,17 +169,21 @@ impl<'a> There<'a> {
             Some(_) => probe::tracked(session).await?.known().cloned(),
             None => None,
         };
-        let captures = !engine.is_express()
-            && (!engine.needs_agent() || probe::agent(session).await?.known() == Some(&Some(true)));
+        let runs = if engine.needs_agent() {
+            probe::agent(session).await?.known().copied().flatten()
+        } else {
+            Some(true)
+        };
         Ok(Self {
             settings,
-            engine,
             database,
             captured,
             captured_tables,
             tracking,
             tracked: tracked.unwrap_or_default(),
-            captures,
+            captures: !engine.is_express() && runs == Some(true),
+            stopped: runs == Some(false),
+            engine,
         })
     }
 
@@ -327,17 +333,6 @@ async fn plan(
         };
         let grant = grants::grant("SELECT", &sql::table(&table.name), agent.name());
         steps.right(has, by_name, grant);
-        if matches!(wanted.mode, Mode::Rowversion | Mode::Compare) {
-            steps.note(&format!(
-                "{} is captured by {}: there is nothing to turn on",
-                table.name,
-                wanted.mode.name()
-            ));
-        }
-    }
-    // Words alone are nothing to do.
-    if statements(&steps.sql).next().is_none() && matches!(agent, Agent::User(_)) {
-        steps.sql.clear();
     }
     steps.undo.reverse();
     Ok(Preparation {
@@ -413,9 +408,8 @@ impl Planning<'_> {
                 "EXEC sys.sp_cdc_disable_db".to_owned(),
             );
         }
-        if there.engine.needs_agent() && !there.captures {
-            steps
-                .note("see that the service SQL Server Agent runs: without it nothing is captured");
+        if there.stopped {
+            steps.note("start the service SQL Server Agent: without it nothing is captured");
         }
         let mut enables = false;
         for wanted in self.tables.iter().filter(|wanted| wanted.is_cdc()) {

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 
 use tds_server::wire::{Answer, Parameter};
+pub mod certificate;
 pub mod golden;
 
 use tds_server::wire::{Options, Server, answering};
