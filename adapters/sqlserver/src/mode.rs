@@ -41,7 +41,7 @@ fn unfit(what: String, hint: String) -> Unfit {
 
 /// Chooses. Where something better is there and may not be read, a person must act: a weaker mode is never
 /// taken in silence.
-pub(crate) fn choose(table: &TableName, wanted: Option<Mode>, has: &Has) -> Result<Mode, Unfit> {
+pub(crate) fn choose(table: &TableName, wanted: Option<Mode>, has: Has) -> Result<Mode, Unfit> {
     let change_tracking = || {
         unfit(
             format!(
@@ -138,7 +138,7 @@ mod tests {
     };
 
     fn chosen(wanted: Option<Mode>, has: Has) -> Result<Mode, Unfit> {
-        choose(&TableName::new("dbo", "orders"), wanted, &has)
+        choose(&TableName::new("dbo", "orders"), wanted, has)
     }
 
     #[test]

@@ -215,9 +215,7 @@ async fn a_delete_without_its_text_is_a_delete_by_key() {
 async fn a_computed_column_is_left_out_and_never_null() {
     let world = World::new().table("plain").cdc();
     let sql = "CREATE TABLE dbo.t (id int NOT NULL PRIMARY KEY, a int, b AS (a + 1))";
-    if world.database.run(sql).is_err() {
-        panic!("the model makes no computed column of: {sql}");
-    }
+    world.database.run(sql).unwrap();
     let mut world = world;
     world.tables = vec![common::captured("dbo", "t")];
     let world = world.cdc();

@@ -420,10 +420,6 @@ impl Pager {
     }
 
     /// Reads one page; how far it goes, and whether it is full.
-    #[expect(
-        clippy::type_complexity,
-        reason = "taken apart at once, by the one caller"
-    )]
     async fn read(
         &mut self,
         session: &mut Session,

@@ -20,7 +20,7 @@ use super::table::{self, Found, From, Reader, Watched, mode_before, without_lows
 use super::{Resumed, Shared, Stream, Tuning, Worker};
 
 /// A table that failed is tried again after so long.
-pub(super) const TRY_AGAIN: std::time::Duration = std::time::Duration::from_secs(60);
+pub(super) const TRY_AGAIN: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// Which database this is, and which life of it, in one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,20 +133,19 @@ pub(crate) async fn open(
     });
     let now = Heads::take(session, needed, told).await?;
 
-    let start = match place {
-        Some(place) => Start::resume(place, seq, told),
-        None => {
-            let mut heads = now;
-            match settings.start {
-                Some(StartAt::Behind(lsn)) => heads.lsn = Lsn(lsn),
-                Some(StartAt::Time(time)) => {
-                    let at = table::lsn_at(session, time, found.offset_minutes).await?;
-                    heads.lsn = at.unwrap_or(heads.lsn);
-                }
-                None => {}
+    let start = if let Some(place) = place {
+        Start::resume(place, seq, told)
+    } else {
+        let mut heads = now;
+        match settings.start {
+            Some(StartAt::Behind(lsn)) => heads.lsn = Lsn(lsn),
+            Some(StartAt::Time(time)) => {
+                let at = table::lsn_at(session, time, found.offset_minutes).await?;
+                heads.lsn = at.unwrap_or(heads.lsn);
             }
-            Start::first(heads)
+            None => {}
         }
+        Start::first(heads)
     };
     let mut tables = Vec::with_capacity(chosen.len());
     let mut all_kept = true;

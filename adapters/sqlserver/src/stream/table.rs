@@ -181,7 +181,7 @@ impl Found {
             primary_key: table.primary().is_some(),
             rowversion: table.rowversion().is_some(),
         };
-        let mode = mode::choose(name, wanted, &has);
+        let mode = mode::choose(name, wanted, has);
         if mode == Ok(Mode::Tracking) && !self.database.writable {
             return Err(denied(
                 format!(

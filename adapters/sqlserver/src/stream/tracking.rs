@@ -191,10 +191,6 @@ impl Pager {
         }))
     }
 
-    #[expect(
-        clippy::type_complexity,
-        reason = "taken apart at once, by the one caller"
-    )]
     async fn read(
         &mut self,
         session: &mut Session,
@@ -256,7 +252,7 @@ impl Pager {
         let packed = self.key.pack(&key)?;
         let (op, before, after) = match (operation.trim_end(), live) {
             // Gone by now, though not yet at this version: a removal will come.
-            ("I" | "U", false) | ("D", false) => {
+            ("I" | "U" | "D", false) => {
                 let names = self.key.columns.iter().map(|column| column.name.as_str());
                 let known: Vec<(&str, Value)> = names.zip(key).collect();
                 (Op::Delete, Some(self.layout.known(&known)), None)

@@ -175,7 +175,7 @@ impl Reader {
         }
         let stream = self.stream.as_mut().unwrap();
         let batch = tokio::time::timeout(SOON, stream.next()).await;
-        let batch = batch.expect("a batch comes")?;
+        let batch = batch.unwrap_or_else(|_| panic!("no batch comes"))?;
         let last = batch.changes.last().map(|change| &change.position);
         assert!(
             last.is_none_or(|last| *last <= batch.end),
@@ -263,7 +263,7 @@ pub struct Rows(pub BTreeMap<String, BTreeMap<String, BTreeMap<String, String>>>
 impl Rows {
     pub fn apply(&mut self, change: &RowChange) {
         let table = self.0.entry(change.table().to_string()).or_default();
-        let key = change.key().expect("a key").as_str().to_owned();
+        let key = change.key().unwrap().as_str().to_owned();
         let mut known = BTreeMap::new();
         if let Some(old) = change.old_key() {
             known = table.remove(old.as_str()).unwrap_or_default();
