@@ -47,6 +47,7 @@ impl Standing {
             table: table.clone(),
             what,
             hint: hint.to_owned(),
+            routine: false,
         });
         self.unsaid = true;
         true

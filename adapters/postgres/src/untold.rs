@@ -68,6 +68,7 @@ impl Standing {
                      read again"
                 ),
                 hint: "nothing; it is rare where the key's index is not deferrable".to_owned(),
+                routine: false,
             });
         }
         told
@@ -97,7 +98,12 @@ impl Standing {
         };
         if !self.doubts.iter().any(|doubt| doubt.table == table) {
             let hint = "nothing, if that was meant".to_owned();
-            self.doubts.push(Untold { table, what, hint });
+            self.doubts.push(Untold {
+                table,
+                what,
+                hint,
+                routine: false,
+            });
         }
         false
     }
@@ -304,6 +310,7 @@ fn out_for_a_while(settings: &Settings, table: &TableName) -> Untold {
             settings.publication
         ),
         hint: "nothing, if that was meant".to_owned(),
+        routine: false,
     }
 }
 
@@ -348,6 +355,7 @@ fn untold(
         table: table.clone(),
         what,
         hint,
+        routine: false,
     }
 }
 

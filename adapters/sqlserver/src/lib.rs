@@ -10,9 +10,18 @@ mod check;
 mod choice;
 mod column;
 mod connect;
+mod cycle;
 mod describe;
 mod errors;
 mod grants;
+mod instance;
+mod layout;
+mod look;
+mod lsn;
+mod mask;
+mod mode;
+mod order;
+mod place;
 mod prelogin;
 mod prepare;
 mod probe;
@@ -20,16 +29,21 @@ mod query;
 mod row;
 mod session;
 mod settings;
+mod snapshot;
 mod sql;
+mod stream;
 mod tls;
+mod tuple;
+mod untold;
 mod values;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use contract::{
-    BuildSource, ChangeStream, Finding, Login, Position, Preparation, ReadQuery, ReadRows, Secrets,
-    Section, SnapshotReader, Source, SourceContext, SourceError, TableInfo, TableName,
+    BuildSource, ChangeStream, Finding, Login, Look, Position, Preparation, ReadQuery, ReadRows,
+    Resume, Secrets, Section, SnapshotReader, Source, SourceContext, SourceError, TableInfo,
+    TableName,
 };
 
 use settings::Settings;
@@ -54,6 +68,7 @@ password = { env = "ERP_PASSWORD" }
 # ca_file = "erp-ca.pem"         # beside the system's certificate authorities
 # read_only_intent = true        # an availability group's listener may send us to a replica
 # poll_seconds = 1               # how often a quiet database is asked
+# page_rows = 2000               # the most changed rows of a table that are asked for at once
 # compare_minutes = 60           # how often a table is read again that nothing tells the changes, or the deletions, of
 # modes = { "dbo.orders" = "tracking" } # cdc | cdc-function | tracking | rowversion | compare; by default the best that is there
 # start = "2026-01-31T08:00:00Z" # where the first capture begins, by default at the end of the log: a time, or a log sequence number
@@ -62,7 +77,7 @@ mappings = ["mapping.yaml"]
 
 /// Reads a source's own settings: `host`, `port`, `instance`, `failover_host`, `database`, `user`,
 /// `password`, `token`, `integrated`, `tls`, `ca_file`, `read_only_intent`, `poll_seconds`,
-/// `compare_minutes`, `modes`, `start`.
+/// `page_rows`, `compare_minutes`, `modes`, `start`.
 pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildSource> {
     let settings = settings::read(section, secrets)?;
     Some(Arc::new(move |context: SourceContext| {
@@ -70,6 +85,8 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildSou
             settings: settings.clone(),
             context,
             reader: query::Reader::default(),
+            shared: stream::Shared::default(),
+            looker: look::Looker::default(),
         }) as Arc<dyn Source>)
     }))
 }
@@ -80,6 +97,8 @@ pub struct SqlServerSource {
     settings: Settings,
     context: SourceContext,
     reader: query::Reader,
+    shared: stream::Shared,
+    looker: look::Looker,
 }
 
 #[async_trait]
@@ -99,14 +118,33 @@ impl Source for SqlServerSource {
 
     async fn stream(
         &self,
-        _: u32,
-        _: Option<&Position>,
+        epoch: u32,
+        after: Option<&Position>,
     ) -> Result<Box<dyn ChangeStream>, SourceError> {
-        Err(not_yet())
+        let from = Resume {
+            epoch,
+            after: after.cloned(),
+            ..Resume::default()
+        };
+        self.resume(&from).await
     }
 
-    async fn snapshot(&self, _: u32) -> Result<Box<dyn SnapshotReader>, SourceError> {
-        Err(not_yet())
+    async fn resume(&self, from: &Resume) -> Result<Box<dyn ChangeStream>, SourceError> {
+        let (settings, tables) = (&self.settings, &self.context.tables);
+        let tuning = stream::Tuning::of(settings);
+        let opening = stream::open(settings, tables, from, &self.shared, tuning);
+        Ok(Box::new(opening.await?))
+    }
+
+    async fn look(&self) -> Result<Option<Look>, SourceError> {
+        let look = self.looker.look(&self.settings, &self.shared.reached);
+        Ok(Some(look.await?))
+    }
+
+    async fn snapshot(&self, epoch: u32) -> Result<Box<dyn SnapshotReader>, SourceError> {
+        let (settings, tables) = (&self.settings, &self.context.tables);
+        let opening = snapshot::TableReader::open(settings, tables, epoch, &self.shared);
+        Ok(Box::new(opening.await?))
     }
 
     async fn catalogue(&self, tables: &[TableName]) -> Result<Vec<TableInfo>, SourceError> {
@@ -120,11 +158,4 @@ impl Source for SqlServerSource {
     async fn query(&self, query: &ReadQuery) -> Result<ReadRows, SourceError> {
         self.reader.read(&self.settings, query).await
     }
-}
-
-fn not_yet() -> SourceError {
-    errors::denied(
-        "capture: SQL Server cannot be captured yet".to_owned(),
-        "wait for a version that can",
-    )
 }

@@ -11,6 +11,8 @@ use jiff::Timestamp;
 const PORT: u16 = 1433;
 /// How often a quiet database is asked.
 const POLL_SECONDS: u64 = 1;
+/// Rows of one page at most: enough that a slow network does not count.
+const PAGE_ROWS: u64 = 2_000;
 /// How often a table is read again that nothing tells the changes of.
 const COMPARE_MINUTES: u64 = 60;
 
@@ -116,6 +118,8 @@ pub(crate) struct Settings {
     /// We say that we only read, so that a listener may send us to a replica.
     pub(crate) read_only_intent: bool,
     pub(crate) poll_seconds: u64,
+    /// The most rows of a table that are asked for at once.
+    pub(crate) page_rows: u64,
     pub(crate) compare_minutes: u64,
     /// Modes that a person chose.
     pub(crate) modes: BTreeMap<TableName, Mode>,
@@ -144,6 +148,7 @@ pub(crate) fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<S
     let ca_file = section.text("ca_file").map(PathBuf::from);
     let read_only_intent = section.flag("read_only_intent").unwrap_or(false);
     let poll_seconds = section.number("poll_seconds", 1, 3_600);
+    let page_rows = section.number("page_rows", 1, 100_000);
     let compare_minutes = section.number("compare_minutes", 1, 43_200);
     let modes = modes(section);
     let start = start(section);
@@ -176,6 +181,7 @@ pub(crate) fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<S
         ca_file,
         read_only_intent,
         poll_seconds: poll_seconds.unwrap_or(POLL_SECONDS),
+        page_rows: page_rows.unwrap_or(PAGE_ROWS),
         compare_minutes: compare_minutes.unwrap_or(COMPARE_MINUTES),
         modes: modes.ok()?,
         start: start.ok()?,
@@ -411,6 +417,7 @@ pub(crate) fn of_tests(port: u16) -> Settings {
         ca_file: None,
         read_only_intent: false,
         poll_seconds: POLL_SECONDS,
+        page_rows: PAGE_ROWS,
         compare_minutes: COMPARE_MINUTES,
         modes: BTreeMap::new(),
         start: None,

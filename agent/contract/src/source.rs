@@ -122,6 +122,9 @@ pub struct Untold {
     pub what: String,
     /// What to do.
     pub hint: String,
+    /// Nothing is wrong and nothing is to be mended: the table is read again from time to time, for
+    /// nothing tells its changes.
+    pub routine: bool,
 }
 
 /// Consecutive changes, in commit order.

@@ -75,6 +75,8 @@ struct World {
     ends: bool,
     /// A cursor cannot be gone on with: the table is another one.
     stuck: bool,
+    /// Nothing is wrong with the table that is marked.
+    routine: bool,
 }
 
 impl World {
@@ -157,6 +159,7 @@ impl ChangeStream for Log {
                 table: item(),
                 what: "rows of item are unclear".to_owned(),
                 hint: "nothing".to_owned(),
+                routine: self.world.lock().routine,
             });
         }
         Ok(ChangeBatch {
@@ -258,6 +261,7 @@ fn start(chunk: Duration, marks: fn(u64) -> bool) -> Running {
         opened: 0,
         ends: false,
         stuck: false,
+        routine: false,
     })));
     let mapping = Mapping::load("marks.yaml", MAPPING).unwrap();
     let (setup_sender, setup) = watch::channel(SourceSetup {
@@ -468,5 +472,27 @@ async fn a_reading_that_cannot_go_on_gives_way_to_the_one_behind_it() {
         .await;
     running
         .until("and to its end", minutes, || running.is_done())
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_that_is_compared_as_a_routine_is_read_again_and_nothing_is_wrong() {
+    let running = start(Duration::from_millis(10), |at| at == 50);
+    running.erp.lock().routine = true;
+    let minute = Duration::from_mins(1);
+    running
+        .until("it is read once", minute, || running.is_done())
+        .await;
+    running.erp.lock().rows.pop();
+    let problems = || {
+        let reader = StateReader::open(running.folder.path()).unwrap();
+        let sources = reader.sources().unwrap();
+        sources.into_iter().next().unwrap().partly
+    };
+    running
+        .until("what is gone is told", minute, || {
+            assert!(problems().is_empty(), "{:?}", problems());
+            running.ended() == ["ACME|S9"]
+        })
         .await;
 }

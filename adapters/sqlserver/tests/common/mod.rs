@@ -8,6 +8,8 @@
     reason = "tests, of which each uses a part"
 )]
 
+pub mod world;
+
 use std::fs;
 use std::sync::{Arc, Mutex};
 

@@ -35,7 +35,7 @@ pub(super) async fn note(
     let known = |one: &&Untold| noted.iter().any(|known| known.table == one.table);
     let new = untold.iter().filter(|one| !known(one));
     let tables: Vec<String> = new.map(|one| one.table.to_string()).collect();
-    let said = untold.iter();
+    let said = untold.iter().filter(|one| !one.routine);
     let said = said.map(|one| format!("{}; to mend it: {}", one.what, one.hint));
     let said: Vec<String> = said.collect();
     let problem = (!said.is_empty()).then(|| said.join("; "));
@@ -57,7 +57,13 @@ pub(super) async fn note(
     };
     // A table that is marked all the time is said once for each reading.
     for one in &untold {
-        if marked.contains(&one.table.to_string()) {
+        if !marked.contains(&one.table.to_string()) {
+            continue;
+        }
+        if one.routine {
+            tracing::info!(source = name, stage = "capture", table = %one.table,
+                "a table is read again and compared: {}", one.what);
+        } else {
             tracing::error!(source = name, stage = "capture", table = %one.table, hint = one.hint,
                 "a table is read again as soon as it can be, the others go on: {}", one.what);
         }

@@ -1,0 +1,644 @@
+//! Pages of captured changes.
+//!
+//! The change tables are read in the one order of [`Tuple`], which also says where the next page begins.
+//! They give no error where the server has cleaned up what we have not read, only fewer rows: how far down
+//! they reach is asked before the first page and again after each.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use contract::{CapturedTable, Row, SourceError, TableName, Value};
+use jiff::Timestamp;
+
+use crate::catalogue::{CDC, Table};
+use crate::column::Kind;
+use crate::errors::{NO_OBJECT, NO_RIGHT, OUT_OF_RANGE};
+use crate::instance::{CapturedColumn, Instance, plan};
+use crate::layout::Layout;
+use crate::lsn::Lsn;
+use crate::mask::is_changed;
+use crate::row::Row as Answer;
+use crate::session::{Parameter, Session, Take};
+use crate::sql::name;
+use crate::tuple::{Captured, Operation, Pairing, Tuple};
+use crate::values;
+
+use super::page::{At, Item, Page, Size, Trouble, row_bytes};
+use super::table::low_before;
+
+/// A gap is looked behind so many times in a row.
+const GAPS_MAX: u32 = 5;
+
+/// What an instance tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) instance: Instance,
+    layout: Layout,
+    /// Of each column of the layout: its place in the mask, and whether it may be left out.
+    marks: Vec<(u32, bool)>,
+    sql: String,
+    by_function: bool,
+}
+
+impl Told {
+    /// What an instance of a table tells of it: columns that are captured, as they are captured.
+    pub(crate) async fn of(
+        session: &mut Session,
+        table: &Table,
+        captured: &CapturedTable,
+        instance: Instance,
+        by_function: bool,
+    ) -> Result<Self, SourceError> {
+        // Of the types that the change table has: they may be older than the table's.
+        let changes = TableName::new(CDC, format!("{}_CT", instance.name));
+        let stored = if by_function {
+            None
+        } else {
+            Table::read(session, &changes).await?
+        };
+        let mut source = table.clone();
+        for column in &mut source.columns {
+            let kept = stored
+                .as_ref()
+                .and_then(|stored| stored.column(&column.name));
+            if let Some(kept) = kept {
+                column.kind = match (&column.kind, &kept.kind) {
+                    // Kept as bytes.
+                    (Kind::Rowversion, Kind::Binary { .. }) => Kind::Rowversion,
+                    _ => kept.kind.clone(),
+                };
+            }
+        }
+        let of = |name: &str| instance.columns.iter().find(|column| column.name == name);
+        // One that the server computes is always null there.
+        let told = |column: &CapturedColumn| !column.is_computed;
+        let layout = Layout::new(&source, captured, |column| {
+            !column.computed && of(&column.name).is_some_and(told)
+        });
+        let marks = layout.columns.iter().map(|column| {
+            let ordinal = of(&column.name).map_or(0, |captured| captured.ordinal);
+            (ordinal, column.kind.is_large())
+        });
+        Ok(Self {
+            marks: marks.collect(),
+            sql: if by_function {
+                function_sql(&instance.name, &layout)
+            } else {
+                table_sql(&instance.name, &layout)
+            },
+            instance,
+            layout,
+            by_function,
+        })
+    }
+
+    /// Cells that were left out are not null.
+    fn mend(&self, row: &mut Row, operation: Operation, mask: &[u8]) {
+        for (cell, (ordinal, is_large)) in row.iter_mut().zip(&self.marks) {
+            if !is_large || *cell != Value::Null {
+                continue;
+            }
+            let left_out = match operation {
+                Operation::Insert => false,
+                // Of text, ntext and image nothing is ever kept here, of the others what changed.
+                Operation::Delete | Operation::Before => true,
+                Operation::After => !is_changed(mask, *ordinal),
+            };
+            if left_out {
+                *cell = Value::Unchanged;
+            }
+        }
+    }
+}
+
+fn columns(layout: &Layout, of: &str) -> String {
+    let asked = layout.select(of);
+    if asked.is_empty() {
+        asked
+    } else {
+        format!(", {asked}")
+    }
+}
+
+/// Rows that have the whole tuple in common are never cut apart.
+fn table_sql(instance: &str, layout: &Layout) -> String {
+    format!(
+        "SELECT TOP (@P1) WITH TIES c.[__$start_lsn], c.[__$command_id], c.[__$seqval], c.[__$operation], \
+         c.[__$update_mask], m.tran_end_time{} FROM cdc.{} AS c LEFT JOIN cdc.lsn_time_mapping AS m ON \
+         m.start_lsn = c.[__$start_lsn] WHERE c.[__$start_lsn] <= @P2 AND (c.[__$start_lsn] > @P3 OR \
+         (c.[__$start_lsn] = @P3 AND (c.[__$command_id] > @P4 OR (c.[__$command_id] = @P4 AND (c.[__$seqval] > \
+         @P5 OR (c.[__$seqval] = @P5 AND c.[__$operation] > @P6)))))) ORDER BY c.[__$start_lsn], \
+         c.[__$command_id], c.[__$seqval], c.[__$operation]",
+        columns(layout, "c"),
+        name(&format!("{instance}_CT")),
+    )
+}
+
+/// The functions do not tell the order of commands.
+fn function_sql(instance: &str, layout: &Layout) -> String {
+    format!(
+        "SELECT TOP (@P1) WITH TIES f.[__$start_lsn], f.[__$seqval], f.[__$operation], f.[__$update_mask]{} \
+         FROM cdc.{}(@P2, @P3, N'all update old') AS f WHERE (f.[__$start_lsn] > @P4 OR (f.[__$start_lsn] = \
+         @P4 AND (f.[__$seqval] > @P5 OR (f.[__$seqval] = @P5 AND f.[__$operation] > @P6)))) ORDER BY \
+         f.[__$start_lsn], f.[__$seqval], f.[__$operation]",
+        columns(layout, "f"),
+        name(&format!("fn_cdc_get_all_changes_{instance}")),
+    )
+}
+
+const INSTANCES: &str = "SELECT ct.object_id, ct.source_object_id, s.name, t.name, ct.capture_instance, \
+     ct.start_lsn, ct.end_lsn, ct.supports_net_changes, ct.has_drop_pending, ct.role_name, ct.index_name, \
+     ct.create_date FROM cdc.change_tables AS ct JOIN sys.tables AS t ON t.object_id = ct.source_object_id \
+     JOIN sys.schemas AS s ON s.schema_id = t.schema_id ORDER BY s.name, t.name, ct.create_date, \
+     ct.capture_instance";
+const COLUMNS: &str = "SELECT cc.object_id, cc.column_name, cc.column_id, cc.column_type, \
+     cc.column_ordinal, cc.is_computed FROM cdc.captured_columns AS cc ORDER BY cc.object_id, \
+     cc.column_ordinal";
+const MIN_LSN: &str = "SELECT sys.fn_cdc_get_min_lsn(@P1) AS min_lsn";
+
+/// The capture instances of all tables.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Instances {
+    /// With the table of each.
+    all: Vec<(TableName, Instance)>,
+    /// Our user may not know which there are.
+    pub(crate) is_hidden: bool,
+}
+
+impl Instances {
+    /// Reads them; there are none where nothing is captured.
+    pub(crate) async fn read(session: &mut Session) -> Result<Self, SourceError> {
+        let doing = "read capture instances";
+        let rows = match session.rows(doing, INSTANCES, &[]).await {
+            Ok(rows) => rows,
+            Err(failed) if failed.is(NO_OBJECT) => return Ok(Self::default()),
+            Err(failed) if failed.is(NO_RIGHT) => {
+                return Ok(Self {
+                    is_hidden: true,
+                    ..Self::default()
+                });
+            }
+            Err(failed) => return Err(failed.error),
+        };
+        let mut found = Self::default();
+        let columns = if rows.is_empty() {
+            Vec::new()
+        } else {
+            session.rows(doing, COLUMNS, &[]).await?
+        };
+        for row in &rows {
+            let own = row.int_there(doing, 0)?;
+            let table = TableName::new(row.text_there(doing, 2)?, row.text_there(doing, 3)?);
+            let mut instance = Instance {
+                name: row.text_there(doing, 4)?,
+                low: Lsn(row.array(doing, 5)?.unwrap_or_default()),
+                columns: Vec::new(),
+            };
+            for column in &columns {
+                if column.int_there(doing, 0)? == own {
+                    instance.columns.push(CapturedColumn {
+                        name: column.text_there(doing, 1)?,
+                        ordinal: u32::try_from(column.int_there(doing, 4)?).unwrap_or(0),
+                        is_computed: column.flag(doing, 5)?,
+                    });
+                }
+            }
+            found.all.push((table, instance));
+        }
+        Ok(found)
+    }
+
+    /// Those of a table.
+    pub(crate) fn of(&self, table: &TableName) -> Vec<Instance> {
+        let ours = self.all.iter().filter(|(of, _)| of == table);
+        ours.map(|(_, instance)| instance.clone()).collect()
+    }
+}
+
+/// How far down an instance reaches; `None` = there is none of that name, or our user may not read it: the
+/// server does not tell one from the other, and neither is a place in the log.
+pub(crate) async fn low(session: &mut Session, instance: &str) -> Result<Option<Lsn>, SourceError> {
+    let doing = format!("read how far down capture instance {instance} reaches");
+    let named = [Parameter::Text(instance.to_owned())];
+    let row = session.one(&doing, MIN_LSN, &named).await?;
+    let low = row.array(&doing, 0)?.map(Lsn);
+    Ok(low.filter(|low| !low.is_zero()))
+}
+
+/// Reads the captured changes of one table.
+#[derive(Debug)]
+pub(crate) struct Pager {
+    table: Table,
+    captured: CapturedTable,
+    by_function: bool,
+    offset_minutes: i64,
+    /// The instances still to be read, the first of which is read now, each strictly below its end.
+    parts: VecDeque<(Arc<Told>, Option<Lsn>)>,
+    /// Those that there were when the parts were planned, and how far down each reached.
+    pub(crate) known: Vec<(String, Lsn)>,
+    /// Told up to here.
+    after: Tuple,
+    pairing: Pairing,
+    size: Size,
+    gaps: u32,
+}
+
+impl Pager {
+    /// Reads on behind what was told, where `before` is what the stream said that told it; also why changes before that are lost, where they are.
+    #[expect(clippy::too_many_arguments, reason = "each is another thing to know")]
+    pub(crate) async fn open(
+        session: &mut Session,
+        table: &Table,
+        captured: &CapturedTable,
+        by_function: bool,
+        offset_minutes: i64,
+        rows_max: usize,
+        told: Lsn,
+        before: Option<&str>,
+    ) -> Result<(Self, Option<String>), Trouble> {
+        let mut pager = Self {
+            table: table.clone(),
+            captured: captured.clone(),
+            by_function,
+            offset_minutes,
+            parts: VecDeque::new(),
+            known: Vec::new(),
+            after: Tuple::behind(told),
+            pairing: Pairing::default(),
+            size: Size::new(rows_max),
+            gaps: 0,
+        };
+        let gap = pager.plan(session, told).await?;
+        // An instance that reaches no further down than it did is the whole of what there was: it is younger
+        // than what was told.
+        let whole = pager.parts.front().is_some_and(|(part, _)| {
+            let Instance { name, low, .. } = &part.instance;
+            let low_before = before.and_then(|before| low_before(before, pager.table(), name));
+            low_before == Some(*low)
+        });
+        Ok((pager, gap.filter(|_| !whole)))
+    }
+
+    fn table(&self) -> &TableName {
+        &self.captured.table
+    }
+
+    /// Plans how to go on behind `told`.
+    async fn plan(&mut self, session: &mut Session, told: Lsn) -> Result<Option<String>, Trouble> {
+        let all = Instances::read(session).await?;
+        let mut instances = all.of(self.table());
+        for instance in &mut instances {
+            let Some(low) = low(session, &instance.name).await? else {
+                return Err(Trouble::Table(unreadable(self.table(), &instance.name)));
+            };
+            instance.low = low;
+        }
+        let known = instances.iter().map(|one| (one.name.clone(), one.low));
+        self.known = known.collect();
+        let Some(plan) = plan(&instances, told) else {
+            return Err(Trouble::Table(gone(self.table())));
+        };
+        self.parts.clear();
+        for part in plan.parts {
+            let Some(instance) = instances.get(part.instance) else {
+                continue;
+            };
+            let (table, captured) = (&self.table, &self.captured);
+            let told = Told::of(session, table, captured, instance.clone(), self.by_function);
+            self.parts.push_back((Arc::new(told.await?), part.below));
+        }
+        self.after = Tuple::behind(plan.behind);
+        self.pairing = Pairing::default();
+        Ok(plan.is_gap.then(|| gap(self.table(), told, plan.behind)))
+    }
+
+    /// There are other instances than when the parts were planned: the rest is planned anew. Why changes
+    /// are lost, where they are.
+    pub(crate) async fn plan_again(
+        &mut self,
+        session: &mut Session,
+    ) -> Result<Option<String>, Trouble> {
+        let told = self.told_whole();
+        self.plan(session, told).await
+    }
+
+    /// Up to where whole transactions are told.
+    fn told_whole(&self) -> Lsn {
+        if self.after == Tuple::behind(self.after.lsn) {
+            self.after.lsn
+        } else {
+            self.after.lsn.before()
+        }
+    }
+
+    /// The next page up to `upto`.
+    pub(crate) async fn page(&mut self, session: &mut Session, upto: Lsn) -> Result<Page, Trouble> {
+        let mut lost = None;
+        loop {
+            let Some((told, below)) = self.parts.front().cloned() else {
+                return Err(Trouble::Table(gone(self.table())));
+            };
+            let last = below.map_or(upto, |below| below.before().min(upto));
+            if self.told_whole() >= last {
+                if below.is_some_and(|below| below <= upto) {
+                    self.parts.pop_front();
+                    continue;
+                }
+                return Ok(Page {
+                    gap: lost,
+                    ..Page::default()
+                });
+            }
+            let mut pairing = self.pairing.clone();
+            let read = self.read(session, &told, last, &mut pairing).await;
+            let read = match read {
+                Err(Read::Gone) => {
+                    lost = self.plan_again(session).await?.or(lost);
+                    self.count_gap()?;
+                    continue;
+                }
+                Err(Read::Trouble(trouble)) => return Err(trouble),
+                other => other.ok(),
+            };
+            // Looked after the page: the server may have cleaned up between the two.
+            let Some(low) = low(session, &told.instance.name).await? else {
+                lost = self.plan_again(session).await?.or(lost);
+                self.count_gap()?;
+                continue;
+            };
+            let whole = self.told_whole();
+            if low > whole.next() {
+                lost = Some(gap(self.table(), whole, low.before()));
+                self.after = Tuple::behind(low.before());
+                self.pairing = Pairing::default();
+                self.count_gap()?;
+                continue;
+            }
+            let Some((items, full)) = read else {
+                // The function says that it does not reach, and the instance says that it does.
+                self.count_gap()?;
+                continue;
+            };
+            self.gaps = 0;
+            self.pairing = pairing;
+            let more = match items.1 {
+                Some(after) if full => {
+                    self.after = after;
+                    true
+                }
+                _ => {
+                    if self.pairing.is_waiting() {
+                        let what = format!(
+                            "read the changes of {}: an update at LSN {} has a row before it and none after",
+                            self.table(),
+                            self.after.lsn
+                        );
+                        return Err(Trouble::All(SourceError::Malformed(what)));
+                    }
+                    self.after = Tuple::behind(last);
+                    below.is_some_and(|below| below <= upto)
+                }
+            };
+            return Ok(Page {
+                items: items.0,
+                more,
+                gap: lost,
+            });
+        }
+    }
+
+    fn count_gap(&mut self) -> Result<(), Trouble> {
+        self.gaps += 1;
+        if self.gaps > GAPS_MAX {
+            self.gaps = 0;
+            return Err(Trouble::All(SourceError::Disconnected(format!(
+                "read the changes of {}: the server cleans up faster than they are read",
+                self.table()
+            ))));
+        }
+        Ok(())
+    }
+
+    /// Reads one page; how far it goes, and whether it is full.
+    async fn read(
+        &mut self,
+        session: &mut Session,
+        told: &Told,
+        last: Lsn,
+        pairing: &mut Pairing,
+    ) -> Result<((Vec<Item>, Option<Tuple>), bool), Read> {
+        let doing = format!("read the changes of {}", self.table());
+        let ask = self.size.ask();
+        let parameters = self.parameters(told, last, ask);
+        let (mut items, mut after) = (Vec::new(), None);
+        let (mut rows, mut bytes) = (0, 0);
+        let offset = self.offset_minutes;
+        let reading = session.each(&doing, &told.sql, &parameters, |row| {
+            let captured = captured(told, row, offset, &doing)?;
+            rows += 1;
+            bytes += row_bytes(&captured.row);
+            after = Some(captured.tuple);
+            let change = pairing.take(captured, &told.layout.shape);
+            let change =
+                change.map_err(|what| SourceError::Malformed(format!("{doing}: {what}")))?;
+            items.extend(change.map(|change| Item {
+                at: At::Lsn(change.tuple.lsn),
+                tuple: Some(change.tuple),
+                shape: Arc::clone(&told.layout.shape),
+                op: change.op,
+                before: change.before,
+                after: change.after,
+                committed_at: change.committed_at,
+            }));
+            Ok(Take::More)
+        });
+        match reading.await {
+            Ok(_) => {}
+            Err(failed) if failed.is(OUT_OF_RANGE) => return Err(Read::OutOfRange),
+            Err(failed) if failed.is(&[208]) => return Err(Read::Gone),
+            Err(failed) => return Err(Read::Trouble(failed.into())),
+        }
+        self.size.learn(rows, bytes);
+        Ok(((items, after), rows >= ask))
+    }
+
+    fn parameters(&self, told: &Told, last: Lsn, ask: usize) -> Vec<Parameter> {
+        let bytes = |lsn: Lsn| Parameter::Bytes(lsn.0.to_vec());
+        let ask = Parameter::Int(i64::try_from(ask).unwrap_or(i64::MAX));
+        let Tuple {
+            lsn,
+            command,
+            seqval,
+            operation,
+        } = self.after;
+        let operation = Parameter::Int(operation as i64);
+        if told.by_function {
+            let from = self.told_whole().next();
+            return vec![
+                ask,
+                bytes(from),
+                bytes(last),
+                bytes(lsn),
+                bytes(seqval),
+                operation,
+            ];
+        }
+        let command = Parameter::Int(command.into());
+        vec![
+            ask,
+            bytes(last),
+            bytes(lsn),
+            command,
+            bytes(seqval),
+            operation,
+        ]
+    }
+}
+
+/// Why a page was not read.
+enum Read {
+    /// The instance is not there any more.
+    Gone,
+    /// Its function does not reach so far.
+    OutOfRange,
+    Trouble(Trouble),
+}
+
+fn captured(
+    told: &Told,
+    row: Answer,
+    offset_minutes: i64,
+    doing: &str,
+) -> Result<Captured, SourceError> {
+    let malformed = |what: &str| SourceError::Malformed(format!("{doing}: {what}"));
+    let lsn = |at| row.array(doing, at).map(|lsn| lsn.map(Lsn));
+    let (first, own) = if told.by_function { (1, 4) } else { (2, 6) };
+    let command = if told.by_function {
+        0
+    } else {
+        let command = row.int(doing, 1)?.unwrap_or(0);
+        i32::try_from(command).map_err(|_| malformed("a command's number is too large"))?
+    };
+    let operation = row.int_there(doing, first + 1)?;
+    let tuple = Tuple {
+        lsn: lsn(0)?.ok_or_else(|| malformed("a change has no LSN"))?,
+        command,
+        seqval: lsn(first)?.ok_or_else(|| malformed("a change has no place in its transaction"))?,
+        operation: Operation::of(operation)
+            .ok_or_else(|| malformed(&format!("operation {operation} is unknown")))?,
+    };
+    let mask = row.bytes(doing, first + 2)?.unwrap_or_default();
+    let mut cells = row.into_cells().skip(own - 1);
+    let time = cells.next();
+    let committed_at = time
+        .filter(|_| !told.by_function)
+        .and_then(|time| values::value(&Kind::DateTime, time))
+        .and_then(|time| moment(&time, offset_minutes));
+    let mut row = told.layout.row(&mut cells)?;
+    told.mend(&mut row, tuple.operation, &mask);
+    Ok(Captured {
+        tuple,
+        row,
+        committed_at,
+    })
+}
+
+/// The server's own time as a moment: a hint, for the server's offset may have been another then.
+fn moment(time: &Value, offset_minutes: i64) -> Option<Timestamp> {
+    let Value::DateTime(time) = time else {
+        return None;
+    };
+    let utc = jiff::tz::TimeZone::UTC.to_timestamp(*time).ok()?;
+    let back = jiff::SignedDuration::from_mins(offset_minutes);
+    utc.checked_sub(back).ok()
+}
+
+pub(crate) fn gone(table: &TableName) -> SourceError {
+    SourceError::SchemaChanged {
+        what: format!("table {table} has no capture instance any more"),
+        hint: crate::errors::PREPARE.to_owned(),
+    }
+}
+
+pub(crate) fn unreadable(table: &TableName, instance: &str) -> SourceError {
+    SourceError::Denied {
+        what: format!("our user may not read capture instance {instance} of table {table}"),
+        hint: format!(
+            "add our user to the instance's gating role, and GRANT SELECT ON {}",
+            crate::sql::table(table)
+        ),
+    }
+}
+
+fn gap(table: &TableName, told: Lsn, low: Lsn) -> String {
+    format!(
+        "changes of table {table} behind LSN {told} and up to {low} are lost: the server removed them before \
+         they were read, or the capture instance that had them"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scenario 7, and trap 10.
+    #[test]
+    fn trap_10_a_large_value_that_was_left_out_is_unchanged_and_never_null() {
+        let text = Kind::NChar {
+            fixed: false,
+            units: None,
+            collation: String::new(),
+        };
+        let column = |name: &str, kind: Kind| crate::column::Column {
+            name: name.to_owned(),
+            id: 1,
+            kind,
+            nullable: true,
+            computed: false,
+            alias: None,
+        };
+        let table = Table {
+            name: TableName::new("dbo", "t"),
+            object_id: 1,
+            columns: vec![column("id", Kind::Int("int")), column("note", text)],
+            indexes: Vec::new(),
+            rows: None,
+        };
+        let captured = CapturedTable {
+            table: table.name.clone(),
+            key: vec!["id".to_owned()],
+            columns: Vec::new(),
+        };
+        let told = Told {
+            instance: Instance {
+                name: "dbo_t".to_owned(),
+                low: Lsn::ZERO,
+                columns: Vec::new(),
+            },
+            layout: Layout::new(&table, &captured, |_| true),
+            marks: vec![(1, false), (9, true)],
+            sql: String::new(),
+            by_function: false,
+        };
+        let mended = |operation, mask: &[u8]| {
+            let mut row = vec![Value::Null, Value::Null];
+            told.mend(&mut row, operation, mask);
+            assert_eq!(row[0], Value::Null, "a small value is what it is");
+            row[1].clone()
+        };
+        assert_eq!(mended(Operation::After, &[0x00, 0x01]), Value::Unchanged);
+        assert_eq!(mended(Operation::After, &[0x01, 0x00]), Value::Null);
+        assert_eq!(mended(Operation::Before, &[0x01, 0x00]), Value::Unchanged);
+        assert_eq!(mended(Operation::Delete, &[0x01, 0xff]), Value::Unchanged);
+        assert_eq!(mended(Operation::Insert, &[0x01, 0xff]), Value::Null);
+    }
+
+    /// Trap 20.
+    #[test]
+    fn trap_20_a_commit_time_is_the_servers_own_and_only_a_hint() {
+        let at: jiff::civil::DateTime = "2026-07-01T12:00:00".parse().unwrap();
+        let found = moment(&Value::DateTime(at), 120).unwrap();
+        assert_eq!(found.to_string(), "2026-07-01T10:00:00Z");
+        assert_eq!(moment(&Value::Null, 0), None);
+    }
+}

@@ -1,0 +1,310 @@
+//! How each captured table is read, as it was when the stream was opened.
+
+use std::fmt::Write as _;
+
+use contract::{CapturedTable, SourceError, TableName};
+
+use crate::catalogue::Table;
+use crate::errors::denied;
+use crate::lsn::Lsn;
+use crate::mode::{self, Has, There, Unfit};
+use crate::probe::{Database, Known, tracked};
+use crate::session::Session;
+use crate::settings::{Mode, Settings};
+
+use super::cdc::{self, Instances};
+use super::heads::Heads;
+use super::page::{Page, Trouble};
+use super::{rowversion, tracking};
+
+/// Reads pages of a table.
+#[derive(Debug)]
+pub(crate) enum Reader {
+    Cdc(Box<cdc::Pager>),
+    Tracking(Box<tracking::Pager>),
+    Rowversion(Box<rowversion::Pager>),
+    /// Nothing tells its changes.
+    Nothing,
+}
+
+/// A captured table.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    pub(crate) captured: CapturedTable,
+    /// `None` = it is not told.
+    pub(crate) mode: Option<Mode>,
+    pub(crate) reader: Reader,
+}
+
+impl Watched {
+    pub(crate) fn table(&self) -> &TableName {
+        &self.captured.table
+    }
+
+    pub(crate) async fn page(
+        &mut self,
+        session: &mut Session,
+        upto: Heads,
+    ) -> Result<Page, Trouble> {
+        match &mut self.reader {
+            Reader::Cdc(pager) => pager.page(session, upto.lsn).await,
+            Reader::Tracking(pager) => pager.page(session, upto.version).await,
+            Reader::Rowversion(pager) => pager.page(session, upto.rowversion).await,
+            Reader::Nothing => Ok(Page::default()),
+        }
+    }
+
+    /// What [`contract::ChangeStream::server`] says of it: how it is told, and by which capture instances, each
+    /// with how far down it reaches.
+    pub(crate) fn line(&self) -> String {
+        let mut line = head(self.table());
+        line.push_str(self.mode.map_or("none", Mode::name));
+        if let Reader::Cdc(pager) = &self.reader {
+            for (name, low) in &pager.known {
+                let _ = write!(line, " {name:?}={low}");
+            }
+        }
+        line
+    }
+}
+
+/// How far down a capture instance of a table reached when a stream said this; `None` = it did not say.
+pub(crate) fn low_before(server: &str, table: &TableName, instance: &str) -> Option<Lsn> {
+    let head = head(table);
+    let line = server.lines().find_map(|line| line.strip_prefix(&head))?;
+    let (_, rest) = line.split_once(&format!(" {instance:?}="))?;
+    Lsn::parse(rest.get(..20)?)
+}
+
+/// What a stream said, without how far down the instances reach: that rises while the server cleans up.
+pub(crate) fn without_lows(server: &str) -> String {
+    let mut parts = server.split("\"=");
+    let mut all = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let low = part.get(..20).and_then(Lsn::parse);
+        all.push_str(if low.is_some() { "\"" } else { "\"=" });
+        all.push_str(if low.is_some() {
+            part.get(20..).unwrap_or_default()
+        } else {
+            part
+        });
+    }
+    all
+}
+
+/// How the line of a table begins.
+pub(crate) fn head(table: &TableName) -> String {
+    format!("{:?} ", table.to_string())
+}
+
+/// How a table was told, by what a stream said of it before; `None` = it did not know the table.
+pub(crate) fn mode_before<'a>(server: &'a str, table: &TableName) -> Option<&'a str> {
+    let head = head(table);
+    let line = server.lines().find_map(|line| line.strip_prefix(&head))?;
+    line.split(' ').next()
+}
+
+/// What the database has for all tables.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) database: Database,
+    pub(crate) instances: Instances,
+    tracked: Known<Vec<i64>>,
+    pub(crate) offset_minutes: i64,
+}
+
+impl Found {
+    pub(crate) async fn read(session: &mut Session) -> Result<Self, SourceError> {
+        let database = Database::read(session).await?;
+        let instances = if database.cdc {
+            Instances::read(session).await?
+        } else {
+            Instances::default()
+        };
+        Ok(Self {
+            instances,
+            tracked: tracked(session).await?,
+            offset_minutes: crate::probe::offset_minutes(session).await?,
+            database,
+        })
+    }
+
+    /// Chooses how a table is told.
+    pub(crate) async fn choose(
+        &self,
+        session: &mut Session,
+        settings: &Settings,
+        captured: &CapturedTable,
+    ) -> Result<Result<(Table, Mode), Unfit>, SourceError> {
+        let name = &captured.table;
+        let Some(table) = Table::read(session, name).await? else {
+            return Ok(Err(Unfit {
+                what: format!("there is no table {name}, or our user may not know of it"),
+                hint: format!(
+                    "make it again, take it out of the mapping (lighterman map check), or GRANT SELECT ON {}",
+                    crate::sql::table(name)
+                ),
+            }));
+        };
+        let mut cdc = There::No;
+        for instance in self.instances.of(name) {
+            let low = cdc::low(session, &instance.name).await?;
+            let there = if low.is_some() {
+                There::Yes
+            } else {
+                There::Unreadable
+            };
+            // Each of them is needed for what lies before the other.
+            cdc = if cdc == There::Unreadable { cdc } else { there };
+        }
+        let wanted = settings.modes.get(name).copied();
+        let by_cdc = matches!(wanted, Some(Mode::Cdc | Mode::CdcFunction));
+        if cdc == There::No && self.instances.is_hidden && (by_cdc || wanted.is_none()) {
+            cdc = There::Unreadable;
+        }
+        let listed = self
+            .tracked
+            .known()
+            .map(|all| all.contains(&table.object_id));
+        let valid = tracking::min_valid(session, name).await?;
+        let tracking = match (listed, valid) {
+            (_, Some(_)) => There::Yes,
+            (Some(false), None) => There::No,
+            (Some(true), None) => There::Unreadable,
+            // Nothing says that it is tracked.
+            (None, None) => There::No,
+        };
+        let has = Has {
+            cdc,
+            cdc_tables: !self.instances.is_hidden,
+            tracking,
+            primary_key: table.primary().is_some(),
+            rowversion: table.rowversion().is_some(),
+        };
+        let mode = mode::choose(name, wanted, has);
+        if mode == Ok(Mode::Tracking) && !self.database.writable {
+            return Err(denied(
+                format!(
+                    "table {name}: change tracking cannot be read on a replica that is only read"
+                ),
+                "set host to the primary, and leave read_only_intent out",
+            ));
+        }
+        Ok(mode.map(|mode| (table, mode)))
+    }
+}
+
+/// From where a table is read on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct From {
+    /// Told up to here.
+    pub(crate) told: Heads,
+    /// Some of what comes may have been told.
+    pub(crate) told_before: bool,
+}
+
+/// Opens a table's reader, where `before` is what the stream said that told of the checkpoint; also why changes of it are lost, where they are.
+#[expect(clippy::too_many_arguments, reason = "each is another thing to know")]
+pub(crate) async fn open(
+    session: &mut Session,
+    found: &Found,
+    table: &Table,
+    captured: &CapturedTable,
+    mode: Mode,
+    rows_max: usize,
+    from: From,
+    before: Option<&str>,
+) -> Result<(Reader, Option<String>), Trouble> {
+    let snapshots = found.database.snapshots();
+    let told = from.told;
+    Ok(match mode {
+        Mode::Cdc | Mode::CdcFunction => {
+            let by_function = mode == Mode::CdcFunction;
+            let offset = found.offset_minutes;
+            let opening = cdc::Pager::open(
+                session,
+                table,
+                captured,
+                by_function,
+                offset,
+                rows_max,
+                told.lsn,
+                before,
+            );
+            let (pager, gap) = opening.await?;
+            (Reader::Cdc(Box::new(pager)), gap)
+        }
+        Mode::Tracking => {
+            let (since, before) = (told.version, from.told_before);
+            let pager = tracking::Pager::open(table, captured, snapshots, rows_max, since, before)?;
+            (Reader::Tracking(Box::new(pager)), None)
+        }
+        Mode::Rowversion => {
+            let after = told.rowversion;
+            let pager = rowversion::Pager::open(table, captured, snapshots, rows_max, after);
+            (Reader::Rowversion(Box::new(pager)), None)
+        }
+        Mode::Compare => (Reader::Nothing, None),
+    })
+}
+
+/// Behind which place in the log the first capture begins, where a person named a time.
+pub(crate) async fn lsn_at(
+    session: &mut Session,
+    time: jiff::Timestamp,
+    offset_minutes: i64,
+) -> Result<Option<Lsn>, SourceError> {
+    let doing = "find where to start";
+    let ahead = jiff::SignedDuration::from_mins(offset_minutes);
+    let local = time
+        .checked_add(ahead)
+        .map_err(|error| SourceError::Malformed(format!("{doing}: {error}")))?;
+    let local = jiff::tz::TimeZone::UTC.to_datetime(local);
+    let millis = local.strftime("%Y-%m-%dT%H:%M:%S%.3f").to_string();
+    let sql = "SELECT sys.fn_cdc_map_time_to_lsn(N'smallest greater than or equal', CAST(@P1 AS datetime))";
+    let parameters = [crate::session::Parameter::Text(millis)];
+    let row = session.one(doing, sql, &parameters).await?;
+    let lsn = row.array(doing, 0)?.map(Lsn);
+    Ok(lsn.filter(|lsn| !lsn.is_zero()).map(Lsn::before))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_stream_said_of_a_table_is_found_again() {
+        let captured = |name: &str| CapturedTable {
+            table: TableName::new("dbo", name),
+            key: Vec::new(),
+            columns: Vec::new(),
+        };
+        let watched = |name: &str, mode| Watched {
+            captured: captured(name),
+            mode,
+            reader: Reader::Nothing,
+        };
+        let (one, other) = (watched("a b", Some(Mode::Tracking)), watched("a", None));
+        let server = format!("SQL Server\n{}\n{}", one.line(), other.line());
+        assert_eq!(mode_before(&server, one.table()), Some("tracking"));
+        assert_eq!(mode_before(&server, other.table()), Some("none"));
+        assert_eq!(mode_before(&server, &TableName::new("dbo", "c")), None);
+    }
+
+    #[test]
+    fn how_far_down_instances_reach_is_found_again_and_can_be_left_out() {
+        let low = Lsn([7; 10]);
+        let server = format!(
+            "SQL Server\n\"dbo.a\" cdc \"a\\\"=b\"={low} \"a\"={}",
+            Lsn([8; 10])
+        );
+        let table = TableName::new("dbo", "a");
+        assert_eq!(low_before(&server, &table, "a\"=b"), Some(low));
+        assert_eq!(low_before(&server, &table, "a"), Some(Lsn([8; 10])));
+        assert_eq!(low_before(&server, &table, "b"), None);
+        assert_eq!(
+            without_lows(&server),
+            "SQL Server\n\"dbo.a\" cdc \"a\\\"=b\" \"a\""
+        );
+    }
+}
