@@ -269,36 +269,6 @@ impl Kind {
             _ => cast(&self.declared()),
         }
     }
-
-    /// A value as the parameter that [`Kind::mark`] stands for; `None` = it is of another type than the
-    /// column, or is nothing that can be compared with.
-    pub(crate) fn bind(&self, value: &Value) -> Option<Parameter> {
-        Some(match (self, value) {
-            (Self::Bit, Value::Bool(value)) => Parameter::Int(i64::from(*value)),
-            (Self::Int(_), Value::Int(value)) => Parameter::Int(*value),
-            // A number's text has every digit.
-            (Self::Decimal { .. } | Self::Money | Self::SmallMoney, Value::Decimal(value)) => {
-                Parameter::Text(value.to_string())
-            }
-            (Self::Real | Self::Float, Value::Float(value)) => Parameter::Float(*value),
-            (Self::Date, Value::Date(value)) => Parameter::Text(value.to_string()),
-            (Self::Time(_), Value::Time(value)) => Parameter::Text(value.to_string()),
-            (Self::DateTime | Self::SmallDateTime | Self::DateTime2(_), Value::DateTime(value)) => {
-                Parameter::Text(value.to_string())
-            }
-            (Self::DateTimeOffset(_), Value::Timestamp(value)) => {
-                Parameter::Text(value.to_string())
-            }
-            (Self::Char { .. } | Self::NChar { .. }, Value::Text(value)) => {
-                Parameter::Text(value.clone())
-            }
-            (Self::Binary { .. } | Self::Rowversion, Value::Bytes(value)) => {
-                Parameter::Bytes(value.clone())
-            }
-            (Self::Uuid, Value::Uuid(value)) => Parameter::Uuid(*value),
-            _ => return None,
-        })
-    }
 }
 
 /// A column, as snapshot and stream deliver it.
@@ -352,7 +322,8 @@ pub(crate) fn packed(value: &Value) -> Option<String> {
 }
 
 impl Kind {
-    /// The parameter behind a text of [`packed`].
+    /// The parameter behind a text of [`packed`], which [`Kind::mark`] stands for; `None` = the text is of
+    /// another type, or the column cannot be compared with.
     pub(crate) fn unpacked(&self, text: &str) -> Option<Parameter> {
         Some(match self {
             Self::Bit => Parameter::Int(i64::from(text.parse::<bool>().ok()?)),
@@ -534,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_bound_as_itself_also_out_of_a_cursor() {
+    fn a_value_comes_out_of_a_cursor_as_itself() {
         let nvarchar = Kind::NChar {
             fixed: false,
             units: Some(9),
@@ -548,30 +519,51 @@ mod tests {
             fixed: true,
             bytes: Some(2),
         };
-        for (kind, value) in [
-            (Kind::Bit, Value::Bool(true)),
-            (Kind::Int("int"), Value::Int(-7)),
-            (decimal, Value::Decimal("-1.50".parse().unwrap())),
-            (Kind::Float, Value::Float(0.1)),
-            (Kind::Date, Value::Date("2026-01-31".parse().unwrap())),
+        let text = |text: &str| Parameter::Text(text.to_owned());
+        let moment = "2026-01-31T01:02:03.997";
+        for (kind, value, expected) in [
+            (Kind::Bit, Value::Bool(true), Parameter::Int(1)),
+            (Kind::Int("int"), Value::Int(-7), Parameter::Int(-7)),
+            (
+                decimal,
+                Value::Decimal("-1.50".parse().unwrap()),
+                text("-1.5"),
+            ),
+            (Kind::Float, Value::Float(0.1), Parameter::Float(0.1)),
+            (
+                Kind::Date,
+                Value::Date("2026-01-31".parse().unwrap()),
+                text("2026-01-31"),
+            ),
             (
                 Kind::DateTime,
-                Value::DateTime("2026-01-31T01:02:03.997".parse().unwrap()),
+                Value::DateTime(moment.parse().unwrap()),
+                text(moment),
             ),
             (
                 Kind::DateTimeOffset(7),
                 Value::Timestamp("2026-01-31T01:02:03Z".parse().unwrap()),
+                text("2026-01-31T01:02:03Z"),
             ),
-            (nvarchar, Value::Text("a|'b ".to_owned())),
-            (bytes, Value::Bytes(vec![0, 255])),
-            (Kind::Uuid, Value::Uuid([7; 16])),
+            (nvarchar, Value::Text("a|'b ".to_owned()), text("a|'b ")),
+            (
+                bytes,
+                Value::Bytes(vec![0, 255]),
+                Parameter::Bytes(vec![0, 255]),
+            ),
+            (Kind::Uuid, Value::Uuid([7; 16]), Parameter::Uuid([7; 16])),
         ] {
-            let bound = kind.bind(&value).unwrap_or_else(|| panic!("{kind:?}"));
             let again = packed(&value).and_then(|text| kind.unpacked(&text));
-            assert_eq!(again, Some(bound), "{kind:?}");
-            assert_eq!(kind.bind(&Value::Null), None);
+            assert_eq!(again, Some(expected), "{kind:?}");
         }
-        assert_eq!(Kind::Int("int").bind(&Value::Text("1".to_owned())), None);
-        assert_eq!(Kind::Int("int").unpacked("x"), None);
+        assert_eq!(packed(&Value::Null), None);
+        for (kind, text) in [
+            (Kind::Int("int"), "x"),
+            (Kind::Uuid, "x"),
+            (Kind::Rowversion, "0"),
+            (Kind::Xml, "<a/>"),
+        ] {
+            assert_eq!(kind.unpacked(text), None, "{kind:?}");
+        }
     }
 }

@@ -17,11 +17,6 @@ pub(crate) fn literal(text: &str) -> String {
     format!("N'{}'", text.replace('\'', "''"))
 }
 
-/// Bytes in SQL.
-pub(crate) fn binary(bytes: &[u8]) -> String {
-    format!("0x{}", contract::value::hex(bytes).to_ascii_uppercase())
-}
-
 /// A name that may stand without quotes, such as that of a collation: those are never quoted, so that one
 /// with other characters is taken for none.
 pub(crate) fn plain_name(name: &str) -> Option<&str> {
@@ -44,7 +39,6 @@ mod tests {
             table(&TableName::new("d]bo", "o.rders")),
             "[d]]bo].[o.rders]"
         );
-        assert_eq!(binary(&[0, 0xab]), "0x00AB");
         assert_eq!(
             plain_name("SQL_Latin1_General_CP1_CI_AS"),
             Some("SQL_Latin1_General_CP1_CI_AS")

@@ -1,6 +1,5 @@
 //! Cells of an answer as values: the same, to the cell, whichever way a row is read.
 
-use contract::value::hex;
 use contract::{Decimal, Value};
 use jiff::civil::{self, Date};
 use jiff::tz::TimeZone;
@@ -145,11 +144,6 @@ fn timestamp(at: civil::DateTime) -> Value {
         // The last day of the calendar is beyond what is counted here.
         Err(_) => Value::Invalid(format!("{at}Z")),
     }
-}
-
-/// A log sequence number as people see it.
-pub(crate) fn lsn_text(lsn: &[u8; 10]) -> String {
-    format!("0x{}", hex(lsn).to_ascii_uppercase())
 }
 
 #[cfg(test)]
