@@ -19,7 +19,7 @@ const ANSWER: u8 = 5;
 const ANSWER_BYTES_MAX: usize = 1_024 + 3;
 /// A datagram that is lost is sent again, so often.
 const TIMES: usize = 3;
-const EACH_MAX: Duration = Duration::from_millis(1_000);
+const EACH_MAX: Duration = Duration::from_secs(1);
 
 /// The port of `instance` on `host`.
 pub(crate) async fn port(
@@ -44,9 +44,9 @@ pub(crate) async fn port(
                     });
                 }
                 Ok(None) => {
-                    why = "its SQL Browser does not answer: see that it runs, and that UDP port 1434 is not \
+                    "its SQL Browser does not answer: see that it runs, and that UDP port 1434 is not \
                            closed on the way; or set port in place of instance"
-                        .to_owned();
+                        .clone_into(&mut why);
                 }
                 Err(error) => why = error.to_string(),
             }

@@ -32,7 +32,7 @@ const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMES: u32 = 3;
 /// Bytes that the other side does not confirm in this time will not arrive any more.
 #[cfg(target_os = "linux")]
-const CONFIRM_MAX: Duration = Duration::from_secs(60);
+const CONFIRM_MAX: Duration = Duration::from_mins(1);
 
 /// What a connection may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

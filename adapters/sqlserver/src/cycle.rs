@@ -98,7 +98,11 @@ impl Cycles {
     ///
     /// # Errors
     /// [`SourceError::Disconnected`] when another stream was opened meanwhile.
-    pub(crate) fn after(&self, before: Before, epoch: u32) -> Result<(Position, Sees), SourceError> {
+    pub(crate) fn after(
+        &self,
+        before: Before,
+        epoch: u32,
+    ) -> Result<(Position, Sees), SourceError> {
         let mut counted = self.lock();
         if counted.life != before.life {
             return Err(SourceError::Disconnected(
@@ -146,7 +150,10 @@ mod tests {
         assert!(!cycles.complete(border(5)));
         cycles.begin(6);
         let (mark, sees) = cycles.after(before, 1).unwrap();
-        assert!(!cycles.complete(border(6)), "its heads may be older than the chunk");
+        assert!(
+            !cycles.complete(border(6)),
+            "its heads may be older than the chunk"
+        );
         assert!(cycles.complete(border(7)) && !cycles.complete(border(8)));
         // Cycle 5 tells at 4, and its heads may be older than the chunk, or newer.
         for (at, reflected) in [(3, true), (4, false), (5, false), (6, false)] {
@@ -163,6 +170,9 @@ mod tests {
         let before = cycles.before();
         cycles.open(border(0));
         let refused = cycles.after(before, 1);
-        assert!(matches!(refused, Err(SourceError::Disconnected(_))), "{refused:?}");
+        assert!(
+            matches!(refused, Err(SourceError::Disconnected(_))),
+            "{refused:?}"
+        );
     }
 }

@@ -103,7 +103,11 @@ mod tests {
         assert_eq!((found.behind, found.is_gap), (lsn(20), false));
         // What is told up to just before the new one's start needs the old one no more.
         for told in [49, 50, 70] {
-            assert_eq!(plan(&both, lsn(told)).unwrap().parts, [part(0, None)], "{told}");
+            assert_eq!(
+                plan(&both, lsn(told)).unwrap().parts,
+                [part(0, None)],
+                "{told}"
+            );
         }
         assert_eq!(plan(&both, lsn(48)).unwrap().parts.len(), 2);
     }

@@ -31,9 +31,8 @@ impl Layout {
             captured.columns.is_empty() || of(&captured.columns) || of(&key) || of(&own)
         };
         let columns = table.columns.iter();
-        let columns = columns.filter(|column| {
-            wanted(column) && column.kind.select("").is_some() && has(column)
-        });
+        let columns = columns
+            .filter(|column| wanted(column) && column.kind.select("").is_some() && has(column));
         let columns: Vec<Column> = columns.cloned().collect();
         let at = |name: &String| columns.iter().position(|column| column.name == *name);
         let key: Option<Vec<usize>> = key.iter().map(at).collect();
@@ -63,7 +62,9 @@ impl Layout {
         cells: &mut impl Iterator<Item = ColumnData<'static>>,
     ) -> Result<Row, SourceError> {
         let row = self.columns.iter().map(|column| {
-            let value = cells.next().and_then(|cell| values::value(&column.kind, cell));
+            let value = cells
+                .next()
+                .and_then(|cell| values::value(&column.kind, cell));
             value.ok_or_else(|| {
                 SourceError::Malformed(format!(
                     "read {}: a cell of column {} is of another type than its column",

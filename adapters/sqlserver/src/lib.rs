@@ -159,4 +159,3 @@ impl Source for SqlServerSource {
         self.reader.read(&self.settings, query).await
     }
 }
-

@@ -135,7 +135,10 @@ fn say(before: &State, now: &State) {
         return;
     }
     match now {
-        State::Well => tracing::info!(stage = "capture", "changes are captured as they should be again"),
+        State::Well => tracing::info!(
+            stage = "capture",
+            "changes are captured as they should be again"
+        ),
         State::Stopped => tracing::warn!(
             stage = "capture",
             hint = "start SQL Server Agent",
@@ -176,7 +179,10 @@ async fn see(session: &mut Session, place: Option<Place>) -> Result<Option<Seen>
         Some(true)
     };
     let jobs = probe::jobs(session).await?;
-    let job = |kind: &str| jobs.known().and_then(|jobs| jobs.iter().find(|job| job.kind == kind));
+    let job = |kind: &str| {
+        jobs.known()
+            .and_then(|jobs| jobs.iter().find(|job| job.kind == kind))
+    };
     let polling = job("capture").map(|job| job.polling);
     let retention = job("cleanup").map(|job| job.retention);
     let ours = place.map_or(Lsn::ZERO, |place| place.lsn);
@@ -190,7 +196,11 @@ async fn see(session: &mut Session, place: Option<Place>) -> Result<Option<Seen>
         None => None,
     };
     let unread = newest.is_some_and(|newest| newest > ours) && !ours.is_zero();
-    let unread = if unread { age_seconds(session, ours).await? } else { None };
+    let unread = if unread {
+        age_seconds(session, ours).await?
+    } else {
+        None
+    };
     Ok(Some(Seen {
         agent,
         polling_seconds: polling.unwrap_or(POLLING),
@@ -241,19 +251,55 @@ mod tests {
     #[test]
     fn trap_21_a_job_that_stands_still_is_told_from_a_quiet_database() {
         assert_eq!(state(&WELL), State::Well);
-        let quiet = Seen { silent_seconds: Some(86_400), ..WELL };
+        let quiet = Seen {
+            silent_seconds: Some(86_400),
+            ..WELL
+        };
         assert_eq!(state(&quiet), State::Well);
-        assert_eq!(state(&Seen { agent: Some(false), ..quiet.clone() }), State::Stopped);
-        let hidden = Seen { agent: None, latency_seconds: None, ..quiet };
+        assert_eq!(
+            state(&Seen {
+                agent: Some(false),
+                ..quiet.clone()
+            }),
+            State::Stopped
+        );
+        let hidden = Seen {
+            agent: None,
+            latency_seconds: None,
+            ..quiet
+        };
         assert_eq!(state(&hidden), State::Unknown(86_400));
-        assert_eq!(state(&Seen { silent_seconds: Some(400), ..hidden.clone() }), State::Well);
-        assert_eq!(state(&Seen { silent_seconds: None, ..hidden }), State::Well);
-        assert_eq!(state(&Seen { latency_seconds: Some(11), ..WELL }), State::Behind(11));
+        assert_eq!(
+            state(&Seen {
+                silent_seconds: Some(400),
+                ..hidden.clone()
+            }),
+            State::Well
+        );
+        assert_eq!(
+            state(&Seen {
+                silent_seconds: None,
+                ..hidden
+            }),
+            State::Well
+        );
+        assert_eq!(
+            state(&Seen {
+                latency_seconds: Some(11),
+                ..WELL
+            }),
+            State::Behind(11)
+        );
     }
 
     #[test]
     fn what_is_removed_before_it_is_read_is_said_in_time() {
-        let unread = |minutes| state(&Seen { unread_minutes: Some(minutes), ..WELL });
+        let unread = |minutes| {
+            state(&Seen {
+                unread_minutes: Some(minutes),
+                ..WELL
+            })
+        };
         assert_eq!(unread(3_000), State::Well);
         assert_eq!(unread(4_000), State::Expiring(320));
         assert_eq!(unread(9_000), State::Expiring(0));

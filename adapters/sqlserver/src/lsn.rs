@@ -82,12 +82,21 @@ mod tests {
         assert_eq!(Lsn::ZERO.before(), Lsn::ZERO);
         let last = Lsn([0xff; 10]);
         assert_eq!(last.next(), last);
-        assert_eq!(lsn("0000002d00000a680003").transaction(), 0x2d_0000_0a68_0003);
+        assert_eq!(
+            lsn("0000002d00000a680003").transaction(),
+            0x2d_0000_0a68_0003
+        );
     }
 
     #[test]
     fn what_has_another_length_is_none() {
-        for text in ["", "00", "0000002d00000a68000", "0000002d00000a6800030", "0000002d00000a68000g"] {
+        for text in [
+            "",
+            "00",
+            "0000002d00000a68000",
+            "0000002d00000a6800030",
+            "0000002d00000a68000g",
+        ] {
             assert_eq!(Lsn::parse(text), None, "{text}");
         }
         assert_eq!(Lsn::of(&[0; 9]), None);

@@ -20,7 +20,9 @@ mod tests {
     use super::*;
 
     fn changed(mask: &[u8]) -> Vec<u32> {
-        (0..=1_100).filter(|ordinal| is_changed(mask, *ordinal)).collect()
+        (0..=1_100)
+            .filter(|ordinal| is_changed(mask, *ordinal))
+            .collect()
     }
 
     /// Trap 1, and scenario 6: what a real server wrote of an insert into nine columns is 0x01FF.

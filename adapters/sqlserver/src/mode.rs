@@ -41,16 +41,23 @@ fn unfit(what: String, hint: String) -> Unfit {
 
 /// Chooses. Where something better is there and may not be read, a person must act: a weaker mode is never
 /// taken in silence.
-pub(crate) fn choose(table: &TableName, wanted: Option<Mode>, has: &Has) -> Result<Mode, Unfit> {
+pub(crate) fn choose(table: &TableName, wanted: Option<Mode>, has: Has) -> Result<Mode, Unfit> {
     let change_tracking = || {
         unfit(
-            format!("our user may not read the tracked changes of table {table}, or there are none"),
-            format!("GRANT VIEW CHANGE TRACKING ON {} TO <user>, or {PREPARE}", sql::table(table)),
+            format!(
+                "our user may not read the tracked changes of table {table}, or there are none"
+            ),
+            format!(
+                "GRANT VIEW CHANGE TRACKING ON {} TO <user>, or {PREPARE}",
+                sql::table(table)
+            ),
         )
     };
     let capture = || {
         unfit(
-            format!("our user may not read the capture instance of table {table}, or there is none"),
+            format!(
+                "our user may not read the capture instance of table {table}, or there is none"
+            ),
             format!(
                 "add our user to the instance's gating role, and GRANT SELECT ON {} and on the schema cdc, \
                  or {PREPARE}",
@@ -131,17 +138,42 @@ mod tests {
     };
 
     fn chosen(wanted: Option<Mode>, has: Has) -> Result<Mode, Unfit> {
-        choose(&TableName::new("dbo", "orders"), wanted, &has)
+        choose(&TableName::new("dbo", "orders"), wanted, has)
     }
 
     #[test]
     fn the_best_that_is_there_is_chosen() {
-        let tracked = Has { tracking: There::Yes, rowversion: true, ..NOTHING };
-        let captured = Has { cdc: There::Yes, ..tracked };
+        let tracked = Has {
+            tracking: There::Yes,
+            rowversion: true,
+            ..NOTHING
+        };
+        let captured = Has {
+            cdc: There::Yes,
+            ..tracked
+        };
         assert_eq!(chosen(None, captured), Ok(Mode::Cdc));
-        assert_eq!(chosen(None, Has { cdc_tables: false, ..captured }), Ok(Mode::CdcFunction));
+        assert_eq!(
+            chosen(
+                None,
+                Has {
+                    cdc_tables: false,
+                    ..captured
+                }
+            ),
+            Ok(Mode::CdcFunction)
+        );
         assert_eq!(chosen(None, tracked), Ok(Mode::Tracking));
-        assert_eq!(chosen(None, Has { rowversion: true, ..NOTHING }), Ok(Mode::Rowversion));
+        assert_eq!(
+            chosen(
+                None,
+                Has {
+                    rowversion: true,
+                    ..NOTHING
+                }
+            ),
+            Ok(Mode::Rowversion)
+        );
         assert_eq!(chosen(None, NOTHING), Ok(Mode::Compare));
         for mode in Mode::ALL {
             assert_eq!(chosen(Some(mode), captured), Ok(mode));
@@ -151,12 +183,33 @@ mod tests {
     /// Scenario 12: a zero LSN and a NULL version say nothing good.
     #[test]
     fn what_may_not_be_read_is_said_with_the_statement_that_mends_it() {
-        let hidden = Has { cdc: There::Unreadable, tracking: There::Yes, ..NOTHING };
-        assert!(chosen(None, hidden).unwrap_err().hint.contains("gating role"));
-        let hidden = Has { tracking: There::Unreadable, rowversion: true, ..NOTHING };
+        let hidden = Has {
+            cdc: There::Unreadable,
+            tracking: There::Yes,
+            ..NOTHING
+        };
+        assert!(
+            chosen(None, hidden)
+                .unwrap_err()
+                .hint
+                .contains("gating role")
+        );
+        let hidden = Has {
+            tracking: There::Unreadable,
+            rowversion: true,
+            ..NOTHING
+        };
         let found = chosen(None, hidden).unwrap_err();
-        assert!(found.hint.contains("GRANT VIEW CHANGE TRACKING ON [dbo].[orders]"), "{found:?}");
-        assert!(chosen(Some(Mode::Rowversion), hidden).is_ok(), "a person chose it");
+        assert!(
+            found
+                .hint
+                .contains("GRANT VIEW CHANGE TRACKING ON [dbo].[orders]"),
+            "{found:?}"
+        );
+        assert!(
+            chosen(Some(Mode::Rowversion), hidden).is_ok(),
+            "a person chose it"
+        );
         for mode in [Mode::Cdc, Mode::Tracking, Mode::Rowversion] {
             assert!(chosen(Some(mode), NOTHING).is_err(), "{mode:?}");
         }

@@ -71,7 +71,8 @@ impl Order {
                     "a row's key has a value in column {} by which nothing can be found",
                     column.name
                 ),
-                hint: "correct the row, or give the table a primary key of other columns".to_owned(),
+                hint: "correct the row, or give the table a primary key of other columns"
+                    .to_owned(),
             })
         });
         texts.collect()
@@ -89,7 +90,9 @@ impl Order {
     fn head(&self) -> Vec<String> {
         let columns = self.columns.iter();
         let columns = columns.map(|column| format!("{} {:?}", column.name, column.kind));
-        std::iter::once(self.object.to_string()).chain(columns).collect()
+        std::iter::once(self.object.to_string())
+            .chain(columns)
+            .collect()
     }
 
     /// A place as the engine keeps it.

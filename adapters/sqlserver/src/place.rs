@@ -52,7 +52,10 @@ impl Place {
         self.ended || self.phase == Phase::Border
     }
 
-    #[expect(clippy::expect_used, reason = "the text is made of digits, letters and `:` only")]
+    #[expect(
+        clippy::expect_used,
+        reason = "the text is made of digits, letters and `:` only"
+    )]
     fn log_pos(&self) -> LogPos {
         let phase = match self.phase {
             Phase::Border => 0,
@@ -76,7 +79,9 @@ impl Place {
         let place = Self::read(position.pos.as_str());
         let place = place.filter(|place| place.is_border() == (position.seq == 0));
         place.ok_or_else(|| {
-            SourceError::Malformed(format!("checkpoint {position} is not one of a SQL Server source"))
+            SourceError::Malformed(format!(
+                "checkpoint {position} is not one of a SQL Server source"
+            ))
         })
     }
 
@@ -137,7 +142,14 @@ mod tests {
             Just(Phase::Tracking),
             Just(Phase::Rowversion)
         ];
-        let all = (0..4_u64, phases, 0..3_u8, 0..3_u64, any::<u64>(), any::<bool>());
+        let all = (
+            0..4_u64,
+            phases,
+            0..3_u8,
+            0..3_u64,
+            any::<u64>(),
+            any::<bool>(),
+        );
         all.prop_map(|(cycles, phase, lsn, version, rowversion, ended)| Place {
             cycles,
             phase,
@@ -160,8 +172,14 @@ mod tests {
         };
         let text = "0000000003/000000000000001a:1:0000002d00000a680003:0000000000000007:00000000000007d1/0000000004";
         assert_eq!(place.at(3, 4).to_string(), text);
-        let ended = Place { ended: true, ..place };
-        assert_eq!(ended.at(3, 4).to_string(), text.replace("/0000000004", ":e/0000000000"));
+        let ended = Place {
+            ended: true,
+            ..place
+        };
+        assert_eq!(
+            ended.at(3, 4).to_string(),
+            text.replace("/0000000004", ":e/0000000000")
+        );
     }
 
     proptest! {
@@ -192,7 +210,10 @@ mod tests {
 
     #[test]
     fn a_position_of_another_kind_of_source_is_refused() {
-        for text in ["0000000000000001", "0000000000000001:4:00000000000000000000:0000000000000000:0000000000000000"] {
+        for text in [
+            "0000000000000001",
+            "0000000000000001:4:00000000000000000000:0000000000000000:0000000000000000",
+        ] {
             let position = Position::border(1, LogPos::try_new(text).unwrap());
             let refused = Place::parse(&position);
             assert!(matches!(refused, Err(SourceError::Malformed(_))), "{text}");

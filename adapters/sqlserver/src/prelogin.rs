@@ -78,7 +78,7 @@ pub(crate) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
     }
     let mut body = vec![0; length - HEADER];
     socket.read_exact(&mut body).await?;
-    read(&header, body).ok_or(Failure::NotAServer)
+    read(header, body).ok_or(Failure::NotAServer)
 }
 
 fn ours(encryption: u8, instance: Option<&str>, token: bool) -> Vec<u8> {
@@ -122,7 +122,7 @@ fn packet(body: &[u8]) -> Vec<u8> {
 }
 
 /// Reads an answer, and makes it one that says that there is no encryption.
-fn read(header: &[u8; HEADER], mut body: Vec<u8>) -> Option<Answer> {
+fn read(header: [u8; HEADER], mut body: Vec<u8>) -> Option<Answer> {
     let (mut encryption, mut instance_fits) = (None, true);
     let mut at = 0;
     loop {
@@ -395,7 +395,7 @@ mod tests {
 
     fn answer(packet: &[u8]) -> Option<Answer> {
         let (header, body) = packet.split_first_chunk()?;
-        read(header, body.to_vec())
+        read(*header, body.to_vec())
     }
 
     #[test]
@@ -429,7 +429,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_answer_is_read_without_harm(header: [u8; HEADER], body: Vec<u8>) {
-            let _ = read(&header, body);
+            let _ = read(header, body);
         }
     }
 

@@ -158,7 +158,7 @@ fn meaning(failed: Failed) -> SourceError {
         SourceError::Disconnected(_) if is_passing(number) => {
             broken(DOING, format!("the server stops it (error {number})"))
         }
-        SourceError::Disconnected(what) if number >= 18_000 && number < 50_000 => {
+        SourceError::Disconnected(what) if (18_000..50_000).contains(&number) => {
             SourceError::Disconnected(what)
         }
         _ => refused(format!(

@@ -18,9 +18,9 @@ use crate::row::Row;
 use crate::settings::Settings;
 
 /// So long the server may say nothing while it owes an answer.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+const SILENCE_MAX: Duration = Duration::from_mins(1);
 /// Turning things on waits for what others do.
-const WRITE_MAX: Duration = Duration::from_secs(120);
+const WRITE_MAX: Duration = Duration::from_mins(2);
 /// How long the server may take to stop what it sends.
 const STOP_MAX: Duration = Duration::from_secs(10);
 /// The most rows of an answer that is taken as a whole: catalogues, not tables.

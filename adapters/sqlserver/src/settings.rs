@@ -357,21 +357,19 @@ fn modes(section: &mut Section<'_>) -> Result<BTreeMap<TableName, Mode>, ()> {
             continue;
         };
         let names = Mode::ALL.map(Mode::name);
-        let text = match &node.kind {
-            NodeKind::Text(text) => text.as_str(),
-            _ => node.type_name(),
+        let text = if let NodeKind::Text(text) = &node.kind {
+            text.as_str()
+        } else {
+            node.type_name()
         };
-        match Mode::ALL.into_iter().find(|mode| mode.name() == text) {
-            Some(mode) => {
-                modes.insert(TableName::new(schema, table), mode);
-            }
-            None => {
-                let found = format!("`{text}` is not one of {}", names.join(", "));
-                let fix = nearest(text, names).map(|name| format!("did you mean `{name}`?"));
-                section.wrong(&key.name, node, found, fix);
-                right = false;
-            }
+        if let Some(mode) = Mode::ALL.into_iter().find(|mode| mode.name() == text) {
+            modes.insert(TableName::new(schema, table), mode);
+            continue;
         }
+        let found = format!("`{text}` is not one of {}", names.join(", "));
+        let fix = nearest(text, names).map(|name| format!("did you mean `{name}`?"));
+        section.wrong(&key.name, node, found, fix);
+        right = false;
     }
     if right { Ok(modes) } else { Err(()) }
 }

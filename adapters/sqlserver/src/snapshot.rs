@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use contract::{
-    CapturedTable, ChunkLimits, Op, Position, RowChange, SnapshotChunk, SnapshotReader, SourceError,
-    TableName,
+    CapturedTable, ChunkLimits, Op, Position, RowChange, SnapshotChunk, SnapshotReader,
+    SourceError, TableName,
 };
 
 use crate::catalogue::Table;
@@ -51,10 +51,7 @@ struct Reading {
 }
 
 impl Reading {
-    async fn of(
-        session: &mut Session,
-        captured: &CapturedTable,
-    ) -> Result<Self, SourceError> {
+    async fn of(session: &mut Session, captured: &CapturedTable) -> Result<Self, SourceError> {
         let name = &captured.table;
         let Some(table) = Table::read(session, name).await? else {
             return Err(SourceError::SchemaChanged {
@@ -180,7 +177,11 @@ impl TableReader {
             bytes += row.iter().map(contract::Value::bytes).sum::<usize>();
             rows.push(row);
             // Larger rows than those before: the rest of them is asked for anew.
-            Ok(if bytes >= limits.bytes_max { Take::Enough } else { Take::More })
+            Ok(if bytes >= limits.bytes_max {
+                Take::Enough
+            } else {
+                Take::More
+            })
         });
         given.await?;
         session.commit(&doing).await?;

@@ -120,9 +120,8 @@ impl Pairing {
             Operation::After => {
                 // One of several is known by its key, where that did not change.
                 let key = contract::RowKey::of(shape, &captured.row);
-                let same = |one: &Captured| {
-                    key.is_some() && contract::RowKey::of(shape, &one.row) == key
-                };
+                let same =
+                    |one: &Captured| key.is_some() && contract::RowKey::of(shape, &one.row) == key;
                 let at = self.waiting.iter().position(same).unwrap_or(0);
                 let before = (at < self.waiting.len()).then(|| self.waiting.remove(at).row);
                 Some(change(Op::Update, before, Some(captured.row)))
@@ -187,7 +186,9 @@ impl<T> Merge<T> {
         }
         let firsts = self.lists.iter().enumerate();
         let firsts = firsts.filter_map(|(at, list)| Some((order(list.page.front()?), at)));
-        firsts.min().map_or(Next::Nothing, |(_, at)| Next::First(at))
+        firsts
+            .min()
+            .map_or(Next::Nothing, |(_, at)| Next::First(at))
     }
 
     pub(crate) fn first(&self, list: usize) -> Option<&T> {
@@ -269,7 +270,10 @@ mod tests {
         let mut pairing = Pairing::default();
         assert_eq!(pairing.take(captured(1, 1, 3, 1), &shape()), Ok(None));
         assert!(pairing.is_waiting());
-        let update = pairing.take(captured(1, 1, 4, 1), &shape()).unwrap().unwrap();
+        let update = pairing
+            .take(captured(1, 1, 4, 1), &shape())
+            .unwrap()
+            .unwrap();
         assert_eq!((update.op, update.before.is_some()), (Op::Update, true));
         assert!(!pairing.is_waiting());
         // A row before that nothing follows is never dropped in silence.
@@ -287,7 +291,13 @@ mod tests {
             captured(1, 1, 4, 7),
         ];
         let pairs = told(rows).unwrap();
-        assert_eq!(pairs, [(Op::Update, Some(8), Some(8)), (Op::Update, Some(7), Some(7))]);
+        assert_eq!(
+            pairs,
+            [
+                (Op::Update, Some(8), Some(8)),
+                (Op::Update, Some(7), Some(7))
+            ]
+        );
     }
 
     proptest! {

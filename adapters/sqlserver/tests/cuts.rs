@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::world::{World, int, ops};
 use common::number;
+use common::world::{World, int, ops};
 use tds_server::wire::{Fault, FaultKind, Options, Point, Value};
 
 fn insert(world: &World, id: i32) {
@@ -19,14 +19,20 @@ async fn a_connection_that_is_cut_within_a_page_is_gone_on_with_exactly() {
         let part = if mode == "cdc" { "_CT]" } else { "CHANGETABLE" };
         for bytes in [1, 40, 120, 300, 420, 600] {
             let world = World::new().table("t").set("page_rows", number(3_u64));
-            let world = if mode == "cdc" { world.cdc() } else { world.track() };
+            let world = if mode == "cdc" {
+                world.cdc()
+            } else {
+                world.track()
+            };
             let mut reader = world.open();
             reader.catch_up().await.unwrap();
             for id in 0..8 {
                 insert(&world, id);
             }
             world.database.capture_all();
-            let cut = Fault::new(FaultKind::Cut(Point::Bytes(bytes))).on(part).after(1);
+            let cut = Fault::new(FaultKind::Cut(Point::Bytes(bytes)))
+                .on(part)
+                .after(1);
             world.server.handle().fault(cut);
             let told = reader.catch_up().await.unwrap();
             let expected: Vec<String> = (0..8).map(|id| format!("insert t {id}")).collect();
@@ -38,7 +44,9 @@ async fn a_connection_that_is_cut_within_a_page_is_gone_on_with_exactly() {
 /// The same whatever the packets and however little is written at once.
 #[tokio::test]
 async fn packets_of_any_size_bring_the_same() {
-    for (packet_bytes, write_bytes_max) in [(Some(512), None), (None, Some(1)), (Some(600), Some(7))] {
+    for (packet_bytes, write_bytes_max) in
+        [(Some(512), None), (None, Some(1)), (Some(600), Some(7))]
+    {
         let options = Options {
             packet_bytes,
             write_bytes_max,
@@ -72,7 +80,10 @@ async fn an_error_or_a_cut_after_some_rows_tells_no_half_of_a_page() {
         FaultKind::Cut(Point::Start),
         FaultKind::Cut(Point::End),
     ] {
-        world.server.handle().fault(Fault::new(fault).on("_CT] AS c"));
+        world
+            .server
+            .handle()
+            .fault(Fault::new(fault).on("_CT] AS c"));
     }
     let told = reader.catch_up().await.unwrap();
     assert_eq!(told.len(), 20);

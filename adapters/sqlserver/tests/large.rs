@@ -75,7 +75,10 @@ async fn a_transaction_that_other_instances_tell_is_told_again_from_its_beginnin
     let inside = reader.resume.after.clone().unwrap();
     assert!(inside.seq > 0 && first.len() < 400);
     reader.kill(&world);
-    world.database.capture_table("u", Some("second"), None).unwrap();
+    world
+        .database
+        .capture_table("u", Some("second"), None)
+        .unwrap();
     reader.catch_up().await.unwrap();
     let again = &reader.told[first.len()..];
     assert_eq!(again.len(), 400);
@@ -95,7 +98,10 @@ async fn a_gap_within_a_transaction_that_was_told_in_part_loses_no_row_of_anothe
     let first = reader.batch().await.unwrap();
     assert!(first.len() < 400);
     reader.kill(&world);
-    world.database.cleanup("dbo_t", world.database.log_end()).unwrap();
+    world
+        .database
+        .cleanup("dbo_t", world.database.log_end())
+        .unwrap();
     reader.catch_up().await.unwrap();
     let told = ops(&reader.told);
     for id in (1..400).step_by(2) {
@@ -111,10 +117,17 @@ async fn a_table_of_1024_columns_is_told_by_its_mask() {
     let mut columns = vec![Column::new("id", Type::Int).not_null()];
     let kind = |n: usize| {
         let large = [9, 17, 512, 1_024].contains(&n);
-        if large { Type::NVarChar(Length::Max) } else { Type::Int }
+        if large {
+            Type::NVarChar(Length::Max)
+        } else {
+            Type::Int
+        }
     };
     columns.extend((2..=1_024).map(|n| Column::new(&format!("c{n}"), kind(n))));
-    world.database.create_table("wide", columns, &["id"]).unwrap();
+    world
+        .database
+        .create_table("wide", columns, &["id"])
+        .unwrap();
     world.tables.push(common::captured("dbo", "wide"));
     let world = world.cdc();
     let mut reader = world.open();

@@ -34,8 +34,8 @@ impl Handler for Keeping {
     }
 }
 
-fn cell(answer: Answer) -> Value {
-    let row = answer.into_iter().find_map(|part| match part {
+fn cell(mut answer: Answer) -> Value {
+    let row = answer.find_map(|part| match part {
         Part::Row(row) => row.into_iter().next(),
         _ => None,
     });
@@ -108,7 +108,7 @@ impl Session for Kept {
         } else {
             None
         };
-        let parts: Vec<Part> = self.0.batch(sql, parameters).into_iter().collect();
+        let parts: Vec<Part> = self.0.batch(sql, parameters).collect();
         if !parts.iter().any(|part| matches!(part, Part::Error(_))) {
             if let Some(about) = about {
                 let mut grants = self.1.grants.lock().unwrap();

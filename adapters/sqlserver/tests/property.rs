@@ -54,7 +54,10 @@ fn world(mode: &str, page: u64) -> World {
         if mode == "rowversion" {
             columns.push(Column::rowversion("rv"));
         }
-        world.database.create_table(table, columns, &["id"]).unwrap();
+        world
+            .database
+            .create_table(table, columns, &["id"])
+            .unwrap();
         world.tables.push(common::captured("dbo", table));
     }
     let world = match mode {
@@ -98,7 +101,11 @@ async fn play(mode: &str, page: u64, steps: Vec<Step>) -> Result<(), TestCaseErr
             Step::Commit(commands) => {
                 let transaction = world.database.begin();
                 for (first, id, what) in commands {
-                    let what = if mode == "rowversion" && what == 2 { 0 } else { what };
+                    let what = if mode == "rowversion" && what == 2 {
+                        0
+                    } else {
+                        what
+                    };
                     command(&transaction, TABLES[usize::from(first)], id, what, n);
                 }
                 transaction.commit().unwrap();
@@ -128,7 +135,13 @@ async fn play(mode: &str, page: u64, steps: Vec<Step>) -> Result<(), TestCaseErr
     let mut rows = Rows::default();
     apply(&mut rows, &reader.told);
     for table in TABLES {
-        prop_assert_eq!(rows.of(table), truth(&world.database, table), "{} {}", mode, page);
+        prop_assert_eq!(
+            rows.of(table),
+            truth(&world.database, table),
+            "{} {}",
+            mode,
+            page
+        );
     }
     check_order(&reader, mode)
 }

@@ -37,11 +37,15 @@ async fn trap_19_a_row_of_an_open_transaction_is_not_passed_by() {
             reader.start().await.unwrap();
             insert(&world, 1);
             let open = world.database.begin();
-            open.insert("t", &[("id", int(2)), ("name", Value::text("late"))]).unwrap();
+            open.insert("t", &[("id", int(2)), ("name", Value::text("late"))])
+                .unwrap();
             insert(&world, 3);
             assert_eq!(ops(&reader.catch_up().await.unwrap()), ["read t 1"]);
             open.commit().unwrap();
-            assert_eq!(ops(&reader.catch_up().await.unwrap()), ["read t 2", "read t 3"]);
+            assert_eq!(
+                ops(&reader.catch_up().await.unwrap()),
+                ["read t 2", "read t 3"]
+            );
             let set = [("name", Value::text("new"))];
             world.database.update("t", &[int(1)], &set).unwrap();
             assert_eq!(ops(&reader.catch_up().await.unwrap()), ["read t 1"]);
@@ -84,7 +88,11 @@ async fn deletions_are_not_told_and_the_table_is_compared_for_them() {
     reader.catch_up().await.unwrap();
     assert_eq!(reader.untold.len(), 1);
     assert!(reader.untold[0].routine, "{:?}", reader.untold);
-    assert!(reader.said("t")[0].contains("deleted"), "{:?}", reader.said("t"));
+    assert!(
+        reader.said("t")[0].contains("deleted"),
+        "{:?}",
+        reader.said("t")
+    );
     // Once each compare_minutes, however often the stream is opened.
     reader.stream = None;
     reader.untold.clear();
@@ -123,7 +131,11 @@ async fn a_table_whose_mode_changed_is_read_again() {
     insert(&world, 2);
     reader.kill(&world);
     reader.catch_up().await.unwrap();
-    assert!(reader.said("t")[0].contains("is told by tracking now"), "{:?}", reader.said("t"));
+    assert!(
+        reader.said("t")[0].contains("is told by tracking now"),
+        "{:?}",
+        reader.said("t")
+    );
     insert(&world, 3);
     assert_eq!(ops(&reader.catch_up().await.unwrap()), ["insert t 3"]);
 }

@@ -43,7 +43,8 @@ impl Taken {
         for change in &told[self.told..] {
             self.rows.apply(change);
             for key in [change.key(), change.old_key()].into_iter().flatten() {
-                self.guard.insert(key.as_str().to_owned(), change.position.clone());
+                self.guard
+                    .insert(key.as_str().to_owned(), change.position.clone());
             }
         }
         self.told = told.len();
@@ -83,7 +84,9 @@ async fn trap_18_a_table_that_is_read_while_it_changes_ends_as_it_is() {
                 "tracking" => world.track(),
                 _ => world,
             };
-            world.database.options(|options| options.capture_at_once = mode == "cdc");
+            world
+                .database
+                .options(|options| options.capture_at_once = mode == "cdc");
             let mut reader = world.open();
             reader.start().await.unwrap();
             let mut chunks = reader.source.snapshot(1).await.unwrap();
@@ -94,17 +97,27 @@ async fn trap_18_a_table_that_is_read_while_it_changes_ends_as_it_is() {
             loop {
                 rename(&world, n % 6, &format!("before {n}"));
                 let late = n;
-                world.database.before(Which::next("SELECT TOP (@P1) T."), move |database| {
-                    let set = [("name", Value::text(&format!("within {late}")))];
-                    database.update("t", &[int((late + 1) % 6)], &set).unwrap();
-                });
-                let chunk = chunks.chunk(&table("t"), cursor.as_deref(), FEW).await.unwrap();
+                world
+                    .database
+                    .before(Which::next("SELECT TOP (@P1) T."), move |database| {
+                        let set = [("name", Value::text(&format!("within {late}")))];
+                        database.update("t", &[int((late + 1) % 6)], &set).unwrap();
+                    });
+                let chunk = chunks
+                    .chunk(&table("t"), cursor.as_deref(), FEW)
+                    .await
+                    .unwrap();
                 assert_eq!(world.database.hooks_waiting(), 0);
                 rename(&world, (n + 2) % 6, &format!("behind {n}"));
                 if mode != "rowversion" && n == 2 {
                     world.database.delete("t", &[int(0)]).unwrap();
                 }
-                while reader.resume.after.as_ref().is_none_or(|at| *at < chunk.mark || at.seq > 0) {
+                while reader
+                    .resume
+                    .after
+                    .as_ref()
+                    .is_none_or(|at| *at < chunk.mark || at.seq > 0)
+                {
                     reader.batch().await.unwrap();
                 }
                 taken.stream(&reader.told);
@@ -117,7 +130,11 @@ async fn trap_18_a_table_that_is_read_while_it_changes_ends_as_it_is() {
             }
             reader.catch_up().await.unwrap();
             taken.stream(&reader.told);
-            assert_eq!(taken.rows.of("t"), truth(&world.database, "t"), "{mode} {snapshots}");
+            assert_eq!(
+                taken.rows.of("t"),
+                truth(&world.database, "t"),
+                "{mode} {snapshots}"
+            );
         }
     }
 }
@@ -133,7 +150,12 @@ async fn a_chunk_that_is_ahead_of_the_capture_job_converges() {
     let mut chunks = reader.source.snapshot(1).await.unwrap();
     let chunk = chunks.chunk(&table("t"), None, FEW).await.unwrap();
     let mut taken = Taken::default();
-    while reader.resume.after.as_ref().is_none_or(|at| *at < chunk.mark) {
+    while reader
+        .resume
+        .after
+        .as_ref()
+        .is_none_or(|at| *at < chunk.mark)
+    {
         reader.batch().await.unwrap();
     }
     taken.stream(&reader.told);
@@ -154,7 +176,10 @@ async fn trap_25_keys_that_only_the_server_can_sort_are_read_whole() {
         Column::new("code", Type::Char(4)).not_null(),
         Column::new("name", words()),
     ];
-    world.database.create_table("t", columns, &["id", "code"]).unwrap();
+    world
+        .database
+        .create_table("t", columns, &["id", "code"])
+        .unwrap();
     world.tables.push(common::captured("dbo", "t"));
     for n in 0..20_u8 {
         let mut guid = [0; 16];
@@ -174,7 +199,10 @@ async fn trap_25_keys_that_only_the_server_can_sort_are_read_whole() {
     let mut cursor: Option<String> = None;
     let mut keys = Vec::new();
     loop {
-        let chunk = chunks.chunk(&table("t"), cursor.as_deref(), FEW).await.unwrap();
+        let chunk = chunks
+            .chunk(&table("t"), cursor.as_deref(), FEW)
+            .await
+            .unwrap();
         keys.extend(chunk.rows.iter().map(|row| row.key().unwrap()));
         cursor = chunk.next;
         if cursor.is_none() {
@@ -196,7 +224,9 @@ async fn a_chunk_is_read_again_where_the_server_asks_for_that() {
         let source = world.source();
         let mut chunks = source.snapshot(1).await.unwrap();
         let error = ServerError::new(number, 13, "try again");
-        world.database.fail(Which::next("SELECT TOP (@P1) T."), error);
+        world
+            .database
+            .fail(Which::next("SELECT TOP (@P1) T."), error);
         let chunk = chunks.chunk(&table("t"), None, FEW).await.unwrap();
         assert_eq!(chunk.rows.len(), 1);
         assert_eq!(chunk.next, None);
@@ -206,14 +236,20 @@ async fn a_chunk_is_read_again_where_the_server_asks_for_that() {
 #[tokio::test]
 async fn what_cannot_be_read_in_pieces_is_said() {
     let mut world = World::new();
-    world.database.create_table("t", vec![Column::new("id", Type::Int)], &[]).unwrap();
+    world
+        .database
+        .create_table("t", vec![Column::new("id", Type::Int)], &[])
+        .unwrap();
     world.tables.push(common::captured("dbo", "t"));
     let source = world.source();
     let mut chunks = source.snapshot(1).await.unwrap();
     let error = chunks.chunk(&table("t"), None, FEW).await.unwrap_err();
     common::denied(&error, "no primary key", "ADD PRIMARY KEY");
     let error = chunks.chunk(&table("gone"), None, FEW).await.unwrap_err();
-    assert!(matches!(error, SourceError::SchemaChanged { .. }), "{error:?}");
+    assert!(
+        matches!(error, SourceError::SchemaChanged { .. }),
+        "{error:?}"
+    );
 }
 
 /// Scenario 36.
@@ -230,12 +266,18 @@ async fn names_of_any_kind_are_quoted_and_find_their_own_table() {
         if mode == "rowversion" {
             columns.push(Column::rowversion("r]v"));
         }
-        world.database.create_table(&full, columns, &["the ]key'"]).unwrap();
+        world
+            .database
+            .create_table(&full, columns, &["the ]key'"])
+            .unwrap();
         world.tables.push(common::captured("dbo", name));
         match mode {
             "cdc" => {
                 world.database.enable_cdc();
-                world.database.capture_table(&full, Some("in]st'"), None).unwrap();
+                world
+                    .database
+                    .capture_table(&full, Some("in]st'"), None)
+                    .unwrap();
             }
             "tracking" => world.database.track(&full).unwrap(),
             _ => {}

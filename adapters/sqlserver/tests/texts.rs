@@ -5,8 +5,8 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::world::{World, int, words};
 use common::number;
+use common::world::{World, int, words};
 use contract::{ChunkLimits, TableName};
 use tds_server::model::Column;
 use tds_server::wire::{Type, Value};
@@ -35,7 +35,10 @@ async fn work(world: &World, rows: i32) -> BTreeSet<String> {
                 bytes_max: 1 << 20,
             };
             let table = TableName::new("dbo", table);
-            let chunk = chunks.chunk(&table, cursor.as_deref(), limits).await.unwrap();
+            let chunk = chunks
+                .chunk(&table, cursor.as_deref(), limits)
+                .await
+                .unwrap();
             cursor = chunk.next;
             if cursor.is_none() {
                 break;
@@ -68,8 +71,14 @@ fn world() -> World {
 async fn more_rows_and_more_pages_send_no_more_texts() {
     let few = work(&world(), 5).await;
     let many = work(&world(), 40).await;
-    assert_eq!(few.difference(&many).collect::<Vec<_>>(), Vec::<&String>::new());
-    assert_eq!(many.difference(&few).collect::<Vec<_>>(), Vec::<&String>::new());
+    assert_eq!(
+        few.difference(&many).collect::<Vec<_>>(),
+        Vec::<&String>::new()
+    );
+    assert_eq!(
+        many.difference(&few).collect::<Vec<_>>(),
+        Vec::<&String>::new()
+    );
     assert!(many.len() <= 45, "{} texts: {many:#?}", many.len());
     for text in &many {
         assert!(!text.to_ascii_uppercase().contains("NOLOCK"), "{text}");

@@ -34,7 +34,10 @@ async fn a_row_that_changed_often_is_told_once_as_it_is_now() {
     let told = reader.catch_up().await.unwrap();
     assert_eq!(ops(&told), ["insert t 1"]);
     assert_eq!(told[0].before, None);
-    assert_eq!(told[0].after.as_ref().unwrap()[1], Cell::Text("c".to_owned()));
+    assert_eq!(
+        told[0].after.as_ref().unwrap()[1],
+        Cell::Text("c".to_owned())
+    );
     rename(&world, "t", 1, "d");
     assert_eq!(ops(&reader.catch_up().await.unwrap()), ["update t 1"]);
 }
@@ -66,7 +69,10 @@ async fn trap_13_a_row_that_was_made_again_and_a_key_that_changed_lose_nothing()
     again.delete("t", &[int(1)]).unwrap();
     again.insert("t", &named(1, "new")).unwrap();
     again.commit().unwrap();
-    world.database.update("t", &[int(2)], &[("id", int(3))]).unwrap();
+    world
+        .database
+        .update("t", &[int(2)], &[("id", int(3))])
+        .unwrap();
     let told = reader.catch_up().await.unwrap();
     let mut found = ops(&told);
     found.sort();
@@ -128,10 +134,16 @@ async fn trap_14_a_clean_up_that_overtakes_us_is_said_and_idle_tables_move_on() 
         let upto = world.database.tracking_version().unwrap();
         insert(&world, "t", 4, "a");
         let clean = move |database: &Database| database.tracking_cleanup("t", upto).unwrap();
-        world.database.before(Which::next("CHANGE_TRACKING_MIN_VALID_VERSION"), clean);
+        world
+            .database
+            .before(Which::next("CHANGE_TRACKING_MIN_VALID_VERSION"), clean);
         let told = reader.catch_up().await.unwrap();
         assert_eq!(ops(&told), ["insert idle 3"]);
-        assert!(reader.said("t")[0].contains("are lost"), "{:?}", reader.said("t"));
+        assert!(
+            reader.said("t")[0].contains("are lost"),
+            "{:?}",
+            reader.said("t")
+        );
         assert!(reader.said("idle").is_empty());
         insert(&world, "t", 5, "a");
         assert_eq!(ops(&reader.catch_up().await.unwrap()), ["insert t 5"]);
@@ -149,7 +161,11 @@ async fn trap_12_an_emptied_table_is_read_again() {
     world.database.truncate("t").unwrap();
     insert(&world, "t", 2, "a");
     reader.catch_up().await.unwrap();
-    assert!(reader.said("t")[0].contains("TRUNCATE"), "{:?}", reader.said("t"));
+    assert!(
+        reader.said("t")[0].contains("TRUNCATE"),
+        "{:?}",
+        reader.said("t")
+    );
     // And said once.
     insert(&world, "t", 3, "a");
     assert_eq!(ops(&reader.catch_up().await.unwrap()), ["insert t 3"]);
@@ -231,14 +247,21 @@ async fn changes_that_may_not_be_read_are_said_with_what_mends_it() {
         .set("password", common::secret(common::PASSWORD))
         .mode("tracking");
     let error = world.source().stream(1, None).await.err().unwrap();
-    denied(&error, "tracked changes", "GRANT VIEW CHANGE TRACKING ON [dbo].[t]");
+    denied(
+        &error,
+        "tracked changes",
+        "GRANT VIEW CHANGE TRACKING ON [dbo].[t]",
+    );
 }
 
 /// Scenario 29, and trap 15.
 #[tokio::test]
 async fn trap_15_a_version_of_many_pages_that_is_cut_short_loses_nothing() {
     const ROWS: i32 = 5_000;
-    let world = World::new().table("t").track().set("page_rows", number(500_u64));
+    let world = World::new()
+        .table("t")
+        .track()
+        .set("page_rows", number(500_u64));
     let mut reader = world.open();
     reader.start().await.unwrap();
     let transaction = world.database.begin();
@@ -251,7 +274,11 @@ async fn trap_15_a_version_of_many_pages_that_is_cut_short_loses_nothing() {
     let first = reader.batch().await.unwrap();
     assert!(!first.is_empty());
     let inside = reader.resume.after.as_ref().unwrap().seq > 0;
-    assert!(inside || first.len() == usize::try_from(ROWS).unwrap(), "{}", first.len());
+    assert!(
+        inside || first.len() == usize::try_from(ROWS).unwrap(),
+        "{}",
+        first.len()
+    );
     reader.kill(&world);
     rename(&world, "t", ROWS - 1, "late");
     rename(&world, "t", 0, "late");

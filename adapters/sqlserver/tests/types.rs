@@ -22,15 +22,35 @@ fn all() -> Vec<(Type, Value, Cell)> {
     vec![
         (Type::Bit, Value::Bit(true), Cell::Bool(true)),
         (Type::TinyInt, Value::TinyInt(255), Cell::Int(255)),
-        (Type::SmallInt, Value::SmallInt(i16::MIN), Cell::Int(-32_768)),
+        (
+            Type::SmallInt,
+            Value::SmallInt(i16::MIN),
+            Cell::Int(-32_768),
+        ),
         (Type::BigInt, Value::BigInt(i64::MIN), Cell::Int(i64::MIN)),
-        (Type::Decimal(38, 10), Value::Decimal(-12_345), decimal("-0.0000012345")),
+        (
+            Type::Decimal(38, 10),
+            Value::Decimal(-12_345),
+            decimal("-0.0000012345"),
+        ),
         // Trap 22: as a binary float it would end in .5806.
-        (Type::Money, Value::Money(i64::MAX), decimal("922337203685477.5807")),
+        (
+            Type::Money,
+            Value::Money(i64::MAX),
+            decimal("922337203685477.5807"),
+        ),
         (Type::SmallMoney, Value::SmallMoney(-5), decimal("-0.0005")),
         (Type::Float, Value::Float(0.1), Cell::Float(0.1)),
-        (Type::Date, Value::Date(0), Cell::Date("0001-01-01".parse().unwrap())),
-        (Type::Time(7), Value::Time(1), Cell::Time("00:00:00.0000001".parse().unwrap())),
+        (
+            Type::Date,
+            Value::Date(0),
+            Cell::Date("0001-01-01".parse().unwrap()),
+        ),
+        (
+            Type::Time(7),
+            Value::Time(1),
+            Cell::Time("00:00:00.0000001".parse().unwrap()),
+        ),
         (
             Type::DateTime,
             Value::DateTime { days: 0, ticks: 1 },
@@ -38,23 +58,50 @@ fn all() -> Vec<(Type, Value, Cell)> {
         ),
         (
             Type::DateTime2(3),
-            Value::DateTime2 { days: 693_595, ticks: 10_000 },
+            Value::DateTime2 {
+                days: 693_595,
+                ticks: 10_000,
+            },
             Cell::DateTime("1900-01-01T00:00:00.001".parse().unwrap()),
         ),
         (
             Type::DateTimeOffset(0),
-            Value::DateTimeOffset { days: 693_595, ticks: 0, offset_minutes: 60 },
+            Value::DateTimeOffset {
+                days: 693_595,
+                ticks: 0,
+                offset_minutes: 60,
+            },
             Cell::Timestamp("1900-01-01T00:00:00Z".parse().unwrap()),
         ),
         (Type::Char(4), Value::text("ab"), text("ab  ")),
         (Type::VarChar(Length::Of(9)), Value::text("é"), text("é")),
-        (Type::NVarChar(Length::Of(9)), Value::text("łäß"), text("łäß")),
-        (Type::NVarChar(Length::Max), Value::text("long"), text("long")),
+        (
+            Type::NVarChar(Length::Of(9)),
+            Value::text("łäß"),
+            text("łäß"),
+        ),
+        (
+            Type::NVarChar(Length::Max),
+            Value::text("long"),
+            text("long"),
+        ),
         (Type::Binary(3), Value::bytes(&[1, 2, 3]), bytes(&[1, 2, 3])),
-        (Type::VarBinary(Length::Max), Value::bytes(&[0, 255]), bytes(&[0, 255])),
-        (Type::UniqueIdentifier, Value::Guid([7; 16]), Cell::Uuid([7; 16])),
+        (
+            Type::VarBinary(Length::Max),
+            Value::bytes(&[0, 255]),
+            bytes(&[0, 255]),
+        ),
+        (
+            Type::UniqueIdentifier,
+            Value::Guid([7; 16]),
+            Cell::Uuid([7; 16]),
+        ),
         (Type::Xml, Value::text("<a/>"), text("<a/>")),
-        (Type::Udt(Udt::hierarchyid()), Value::bytes(&[0x58]), bytes(&[0x58])),
+        (
+            Type::Udt(Udt::hierarchyid()),
+            Value::bytes(&[0x58]),
+            bytes(&[0x58]),
+        ),
         (Type::Variant, Value::variant(Type::Int, int(1)), Cell::Null),
     ]
 }
@@ -74,7 +121,12 @@ async fn every_type_is_the_same_by_stream_and_snapshot() {
         }
         world.database.create_table("t", columns, &["id"]).unwrap();
         world.tables.push(common::captured("dbo", "t"));
-        let world = if mode.starts_with("cdc") { world.cdc() } else { world.track() }.mode(mode);
+        let world = if mode.starts_with("cdc") {
+            world.cdc()
+        } else {
+            world.track()
+        }
+        .mode(mode);
         let mut reader = world.open();
         reader.catch_up().await.unwrap();
         let names: Vec<String> = (0..types.len()).map(|n| format!("c{n}")).collect();
@@ -86,15 +138,28 @@ async fn every_type_is_the_same_by_stream_and_snapshot() {
         world.database.insert("t", &[("id", int(2))]).unwrap();
         world.database.capture_all();
         let told = reader.catch_up().await.unwrap();
-        let limits = ChunkLimits { rows_max: 10, bytes_max: 1 << 20 };
+        let limits = ChunkLimits {
+            rows_max: 10,
+            bytes_max: 1 << 20,
+        };
         let mut chunks = reader.source.snapshot(1).await.unwrap();
-        let chunk = chunks.chunk(&TableName::new("dbo", "t"), None, limits).await.unwrap();
+        let chunk = chunks
+            .chunk(&TableName::new("dbo", "t"), None, limits)
+            .await
+            .unwrap();
         let known: Vec<_> = types.iter().enumerate().collect();
-        let known: Vec<_> = known.into_iter().filter(|(_, (kind, ..))| *kind != Type::Variant).collect();
+        let known: Vec<_> = known
+            .into_iter()
+            .filter(|(_, (kind, ..))| *kind != Type::Variant)
+            .collect();
         for change in [&told[0], &chunk.rows[0]] {
             for (n, (kind, _, expected)) in &known {
                 let at = change.shape.column(&format!("c{n}")).unwrap();
-                assert_eq!(&change.after.as_ref().unwrap()[at], expected, "{mode} {kind:?}");
+                assert_eq!(
+                    &change.after.as_ref().unwrap()[at],
+                    expected,
+                    "{mode} {kind:?}"
+                );
             }
             assert_eq!(change.shape.column(&format!("c{}", types.len() - 1)), None);
         }

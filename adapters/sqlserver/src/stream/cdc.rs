@@ -23,8 +23,8 @@ use crate::sql::name;
 use crate::tuple::{Captured, Operation, Pairing, Tuple};
 use crate::values;
 
-use super::table::low_before;
 use super::page::{At, Item, Page, Size, Trouble, row_bytes};
+use super::table::low_before;
 
 /// A gap is looked behind so many times in a row.
 const GAPS_MAX: u32 = 5;
@@ -58,7 +58,9 @@ impl Told {
         };
         let mut source = table.clone();
         for column in &mut source.columns {
-            let kept = stored.as_ref().and_then(|stored| stored.column(&column.name));
+            let kept = stored
+                .as_ref()
+                .and_then(|stored| stored.column(&column.name));
             if let Some(kept) = kept {
                 column.kind = match (&column.kind, &kept.kind) {
                     // Kept as bytes.
@@ -330,11 +332,7 @@ impl Pager {
     }
 
     /// The next page up to `upto`.
-    pub(crate) async fn page(
-        &mut self,
-        session: &mut Session,
-        upto: Lsn,
-    ) -> Result<Page, Trouble> {
+    pub(crate) async fn page(&mut self, session: &mut Session, upto: Lsn) -> Result<Page, Trouble> {
         let mut lost = None;
         loop {
             let Some((told, below)) = self.parts.front().cloned() else {
@@ -422,7 +420,6 @@ impl Pager {
     }
 
     /// Reads one page; how far it goes, and whether it is full.
-    #[expect(clippy::type_complexity, reason = "taken apart at once, by the one caller")]
     async fn read(
         &mut self,
         session: &mut Session,
@@ -442,7 +439,8 @@ impl Pager {
             bytes += row_bytes(&captured.row);
             after = Some(captured.tuple);
             let change = pairing.take(captured, &told.layout.shape);
-            let change = change.map_err(|what| SourceError::Malformed(format!("{doing}: {what}")))?;
+            let change =
+                change.map_err(|what| SourceError::Malformed(format!("{doing}: {what}")))?;
             items.extend(change.map(|change| Item {
                 at: At::Lsn(change.tuple.lsn),
                 tuple: Some(change.tuple),
@@ -476,10 +474,24 @@ impl Pager {
         let operation = Parameter::Int(operation as i64);
         if told.by_function {
             let from = self.told_whole().next();
-            return vec![ask, bytes(from), bytes(last), bytes(lsn), bytes(seqval), operation];
+            return vec![
+                ask,
+                bytes(from),
+                bytes(last),
+                bytes(lsn),
+                bytes(seqval),
+                operation,
+            ];
         }
         let command = Parameter::Int(command.into());
-        vec![ask, bytes(last), bytes(lsn), command, bytes(seqval), operation]
+        vec![
+            ask,
+            bytes(last),
+            bytes(lsn),
+            command,
+            bytes(seqval),
+            operation,
+        ]
     }
 }
 
@@ -568,7 +580,6 @@ fn gap(table: &TableName, told: Lsn, low: Lsn) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
 
     /// Scenario 7, and trap 10.
     #[test]

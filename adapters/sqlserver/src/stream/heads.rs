@@ -71,7 +71,11 @@ impl Heads {
             )))
         };
         if self.lsn < told.lsn {
-            return older("newest captured LSN", self.lsn.to_string(), told.lsn.to_string());
+            return older(
+                "newest captured LSN",
+                self.lsn.to_string(),
+                told.lsn.to_string(),
+            );
         }
         if self.version < told.version {
             let (now, then) = (self.version.to_string(), told.version.to_string());
@@ -111,7 +115,9 @@ pub(crate) async fn max_lsn(
 async fn version(session: &mut Session) -> Result<Option<u64>, SourceError> {
     let doing = "read the change tracking version";
     let row = session.one(doing, VERSION, &[]).await?;
-    Ok(row.int(doing, 0)?.and_then(|version| u64::try_from(version).ok()))
+    Ok(row
+        .int(doing, 0)?
+        .and_then(|version| u64::try_from(version).ok()))
 }
 
 /// The highest rowversion below which no transaction is on its way.

@@ -19,9 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use contract::{
-    ChangeBatch, ChangeStream, Position, RowChange, SourceError, TableName, Untold,
-};
+use contract::{ChangeBatch, ChangeStream, Position, RowChange, SourceError, TableName, Untold};
 use tokio::time::Instant;
 
 use crate::cycle::Cycles;
@@ -125,7 +123,9 @@ impl Shared {
 /// Why a table is read again as a matter of routine.
 fn routine(table: &TableName, mode: Mode) -> String {
     match mode {
-        Mode::Rowversion => format!("rows of table {table} that were deleted are found by comparing"),
+        Mode::Rowversion => {
+            format!("rows of table {table} that were deleted are found by comparing")
+        }
         _ => format!("nothing tells the changes of table {table}: they are found by comparing"),
     }
 }
@@ -369,8 +369,12 @@ impl Worker {
                         self.skip = 0;
                         let resumed = self.resumed.filter(|one| item.at == At::Lsn(one.lsn));
                         match resumed {
-                            Some(Resumed { seq, drop: true, .. }) => self.skip = seq,
-                            Some(Resumed { seq, drop: false, .. }) => cycle.seq = seq,
+                            Some(Resumed {
+                                seq, drop: true, ..
+                            }) => self.skip = seq,
+                            Some(Resumed {
+                                seq, drop: false, ..
+                            }) => cycle.seq = seq,
                             None => {}
                         }
                     }

@@ -20,7 +20,7 @@ use super::table::{self, Found, From, Reader, Watched, mode_before, without_lows
 use super::{Resumed, Shared, Stream, Tuning, Worker};
 
 /// A table that failed is tried again after so long.
-pub(super) const TRY_AGAIN: std::time::Duration = std::time::Duration::from_secs(60);
+pub(super) const TRY_AGAIN: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// Which database this is, and which life of it, in one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,10 @@ struct Identity {
 impl Identity {
     fn line(&self) -> String {
         let fork = self.fork.as_deref().unwrap_or("unknown");
-        format!("SQL Server recovery fork {fork} of database {:?}", self.name)
+        format!(
+            "SQL Server recovery fork {fork} of database {:?}",
+            self.name
+        )
     }
 
     /// Whether a stream that said this told of another database, or of another life of it.
@@ -69,7 +72,11 @@ pub(crate) async fn open(
         fork: fork.known().cloned().flatten(),
     };
     if let Known::Unknown(why) = &fork {
-        tracing::debug!(stage = "capture", why, "whether the database was restored cannot be asked");
+        tracing::debug!(
+            stage = "capture",
+            why,
+            "whether the database was restored cannot be asked"
+        );
     }
     let before = from.server.as_deref();
     if from.after.is_some()
@@ -98,14 +105,19 @@ pub(crate) async fn open(
         };
         if let Err(unfit) = &choice {
             if place.is_none() {
-                return Err(crate::errors::denied(unfit.what.clone(), unfit.hint.clone()));
+                return Err(crate::errors::denied(
+                    unfit.what.clone(),
+                    unfit.hint.clone(),
+                ));
             }
             standing.lasting(&captured.table, unfit.what.clone(), unfit.hint.clone());
         }
         chosen.push((captured, choice.ok()));
     }
     let uses = |mode: Mode| {
-        let mut modes = chosen.iter().filter_map(|(_, choice)| Some(choice.as_ref()?.1));
+        let mut modes = chosen
+            .iter()
+            .filter_map(|(_, choice)| Some(choice.as_ref()?.1));
         modes.any(|one| one == mode)
     };
     let needed = Needed {
@@ -121,20 +133,19 @@ pub(crate) async fn open(
     });
     let now = Heads::take(session, needed, told).await?;
 
-    let start = match place {
-        Some(place) => Start::resume(place, seq, told),
-        None => {
-            let mut heads = now;
-            match settings.start {
-                Some(StartAt::Behind(lsn)) => heads.lsn = Lsn(lsn),
-                Some(StartAt::Time(time)) => {
-                    let at = table::lsn_at(session, time, found.offset_minutes).await?;
-                    heads.lsn = at.unwrap_or(heads.lsn);
-                }
-                None => {}
+    let start = if let Some(place) = place {
+        Start::resume(place, seq, told)
+    } else {
+        let mut heads = now;
+        match settings.start {
+            Some(StartAt::Behind(lsn)) => heads.lsn = Lsn(lsn),
+            Some(StartAt::Time(time)) => {
+                let at = table::lsn_at(session, time, found.offset_minutes).await?;
+                heads.lsn = at.unwrap_or(heads.lsn);
             }
-            Start::first(heads)
+            None => {}
         }
+        Start::first(heads)
     };
     let mut tables = Vec::with_capacity(chosen.len());
     let mut all_kept = true;
@@ -169,7 +180,14 @@ pub(crate) async fn open(
                 standing.unclear(watched.table(), what, hint);
             }
             let opening = table::open(
-                session, &found, &described, &watched.captured, mode, tuning.page_rows, from, before,
+                session,
+                &found,
+                &described,
+                &watched.captured,
+                mode,
+                tuning.page_rows,
+                from,
+                before,
             );
             match opening.await {
                 Ok((reader, gap)) => {
@@ -186,7 +204,8 @@ pub(crate) async fn open(
                 }
                 Err(trouble) => return Err(trouble.error()),
             }
-            if mode::is_compared(mode) && shared.is_due(watched.table(), settings, place.is_some()) {
+            if mode::is_compared(mode) && shared.is_due(watched.table(), settings, place.is_some())
+            {
                 standing.routine(watched.table(), super::routine(watched.table(), mode));
             }
             if let Some(limits) = mode::limits(mode) {

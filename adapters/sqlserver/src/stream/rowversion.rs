@@ -37,7 +37,11 @@ impl Pager {
         let column = table.rowversion().map_or("", |column| column.name.as_str());
         let version = sql::name(column);
         let cells = layout.select("T");
-        let cells = if cells.is_empty() { cells } else { format!(", {cells}") };
+        let cells = if cells.is_empty() {
+            cells
+        } else {
+            format!(", {cells}")
+        };
         // Rows that share one, as after an import, are never cut apart.
         let sql = format!(
             "SELECT TOP (@P1) WITH TIES CAST(T.{version} AS binary(8)) AS [__rv]{cells} FROM {} AS T WHERE \
@@ -68,7 +72,9 @@ impl Pager {
             bytes(upto.saturating_add(1)),
         ];
         if self.snapshots {
-            session.begin_transaction(&doing, Isolation::Snapshot).await?;
+            session
+                .begin_transaction(&doing, Isolation::Snapshot)
+                .await?;
         }
         let mut items = Vec::new();
         let (mut rows, mut size, mut last) = (0, 0, self.after);
@@ -99,9 +105,8 @@ impl Pager {
 
     fn item(&self, row: Answer, doing: &str) -> Result<Item, SourceError> {
         let version = row.array(doing, 0)?.map(u64::from_be_bytes);
-        let version = version.ok_or_else(|| {
-            SourceError::Malformed(format!("{doing}: a row has no rowversion"))
-        })?;
+        let version = version
+            .ok_or_else(|| SourceError::Malformed(format!("{doing}: a row has no rowversion")))?;
         let mut cells = row.into_cells().skip(1);
         Ok(Item {
             at: At::Rowversion(version),

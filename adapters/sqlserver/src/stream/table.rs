@@ -83,7 +83,11 @@ pub(crate) fn without_lows(server: &str) -> String {
     for part in parts {
         let low = part.get(..20).and_then(Lsn::parse);
         all.push_str(if low.is_some() { "\"" } else { "\"=" });
-        all.push_str(if low.is_some() { part.get(20..).unwrap_or_default() } else { part });
+        all.push_str(if low.is_some() {
+            part.get(20..).unwrap_or_default()
+        } else {
+            part
+        });
     }
     all
 }
@@ -145,7 +149,11 @@ impl Found {
         let mut cdc = There::No;
         for instance in self.instances.of(name) {
             let low = cdc::low(session, &instance.name).await?;
-            let there = if low.is_some() { There::Yes } else { There::Unreadable };
+            let there = if low.is_some() {
+                There::Yes
+            } else {
+                There::Unreadable
+            };
             // Each of them is needed for what lies before the other.
             cdc = if cdc == There::Unreadable { cdc } else { there };
         }
@@ -154,7 +162,10 @@ impl Found {
         if cdc == There::No && self.instances.is_hidden && (by_cdc || wanted.is_none()) {
             cdc = There::Unreadable;
         }
-        let listed = self.tracked.known().map(|all| all.contains(&table.object_id));
+        let listed = self
+            .tracked
+            .known()
+            .map(|all| all.contains(&table.object_id));
         let valid = tracking::min_valid(session, name).await?;
         let tracking = match (listed, valid) {
             (_, Some(_)) => There::Yes,
@@ -170,10 +181,12 @@ impl Found {
             primary_key: table.primary().is_some(),
             rowversion: table.rowversion().is_some(),
         };
-        let mode = mode::choose(name, wanted, &has);
+        let mode = mode::choose(name, wanted, has);
         if mode == Ok(Mode::Tracking) && !self.database.writable {
             return Err(denied(
-                format!("table {name}: change tracking cannot be read on a replica that is only read"),
+                format!(
+                    "table {name}: change tracking cannot be read on a replica that is only read"
+                ),
                 "set host to the primary, and leave read_only_intent out",
             ));
         }
@@ -209,7 +222,14 @@ pub(crate) async fn open(
             let by_function = mode == Mode::CdcFunction;
             let offset = found.offset_minutes;
             let opening = cdc::Pager::open(
-                session, table, captured, by_function, offset, rows_max, told.lsn, before,
+                session,
+                table,
+                captured,
+                by_function,
+                offset,
+                rows_max,
+                told.lsn,
+                before,
             );
             let (pager, gap) = opening.await?;
             (Reader::Cdc(Box::new(pager)), gap)
@@ -236,9 +256,9 @@ pub(crate) async fn lsn_at(
 ) -> Result<Option<Lsn>, SourceError> {
     let doing = "find where to start";
     let ahead = jiff::SignedDuration::from_mins(offset_minutes);
-    let local = time.checked_add(ahead).map_err(|error| {
-        SourceError::Malformed(format!("{doing}: {error}"))
-    })?;
+    let local = time
+        .checked_add(ahead)
+        .map_err(|error| SourceError::Malformed(format!("{doing}: {error}")))?;
     let local = jiff::tz::TimeZone::UTC.to_datetime(local);
     let millis = local.strftime("%Y-%m-%dT%H:%M:%S%.3f").to_string();
     let sql = "SELECT sys.fn_cdc_map_time_to_lsn(N'smallest greater than or equal', CAST(@P1 AS datetime))";
@@ -274,11 +294,17 @@ mod tests {
     #[test]
     fn how_far_down_instances_reach_is_found_again_and_can_be_left_out() {
         let low = Lsn([7; 10]);
-        let server = format!("SQL Server\n\"dbo.a\" cdc \"a\\\"=b\"={low} \"a\"={}", Lsn([8; 10]));
+        let server = format!(
+            "SQL Server\n\"dbo.a\" cdc \"a\\\"=b\"={low} \"a\"={}",
+            Lsn([8; 10])
+        );
         let table = TableName::new("dbo", "a");
         assert_eq!(low_before(&server, &table, "a\"=b"), Some(low));
         assert_eq!(low_before(&server, &table, "a"), Some(Lsn([8; 10])));
         assert_eq!(low_before(&server, &table, "b"), None);
-        assert_eq!(without_lows(&server), "SQL Server\n\"dbo.a\" cdc \"a\\\"=b\" \"a\"");
+        assert_eq!(
+            without_lows(&server),
+            "SQL Server\n\"dbo.a\" cdc \"a\\\"=b\" \"a\""
+        );
     }
 }

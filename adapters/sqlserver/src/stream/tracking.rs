@@ -71,9 +71,16 @@ impl Pager {
                 let column = sql::name(&column.name);
                 format!("T.{column} = CT.{column}")
             });
-            let first = key.columns.first().map_or("", |column| column.name.as_str());
+            let first = key
+                .columns
+                .first()
+                .map_or("", |column| column.name.as_str());
             let cells = layout.select("T");
-            let cells = if cells.is_empty() { cells } else { format!(", {cells}") };
+            let cells = if cells.is_empty() {
+                cells
+            } else {
+                format!(", {cells}")
+            };
             format!(
                 "SELECT TOP (@P1) CT.SYS_CHANGE_VERSION, CT.SYS_CHANGE_OPERATION, {}, CASE WHEN T.{} IS NULL \
                  THEN 0 ELSE 1 END AS [__live]{cells} FROM CHANGETABLE(CHANGES {named}, @P2) AS CT LEFT OUTER \
@@ -184,7 +191,6 @@ impl Pager {
         }))
     }
 
-    #[expect(clippy::type_complexity, reason = "taken apart at once, by the one caller")]
     async fn read(
         &mut self,
         session: &mut Session,
@@ -237,14 +243,16 @@ impl Pager {
         let mut cells = row.into_cells().skip(OWN);
         let mut key = Vec::with_capacity(self.key.columns.len());
         for column in &self.key.columns {
-            let value = cells.next().and_then(|cell| values::value(&column.kind, cell));
+            let value = cells
+                .next()
+                .and_then(|cell| values::value(&column.kind, cell));
             key.push(value.ok_or_else(|| malformed("a key's cell is of another type"))?);
         }
         drop(cells.next());
         let packed = self.key.pack(&key)?;
         let (op, before, after) = match (operation.trim_end(), live) {
             // Gone by now, though not yet at this version: a removal will come.
-            ("I" | "U", false) | ("D", false) => {
+            ("I" | "U" | "D", false) => {
                 let names = self.key.columns.iter().map(|column| column.name.as_str());
                 let known: Vec<(&str, Value)> = names.zip(key).collect();
                 (Op::Delete, Some(self.layout.known(&known)), None)

@@ -175,12 +175,21 @@ impl Reader {
         }
         let stream = self.stream.as_mut().unwrap();
         let batch = tokio::time::timeout(SOON, stream.next()).await;
-        let batch = batch.expect("a batch comes")?;
+        let batch = batch.unwrap_or_else(|_| panic!("no batch comes"))?;
         let last = batch.changes.last().map(|change| &change.position);
-        assert!(last.is_none_or(|last| *last <= batch.end), "a batch ends after its changes");
+        assert!(
+            last.is_none_or(|last| *last <= batch.end),
+            "a batch ends after its changes"
+        );
         let after = self.resume.after.as_ref();
-        let first = batch.changes.first().map_or(&batch.end, |change| &change.position);
-        assert!(after.is_none_or(|after| after < first || after == &batch.end), "{after:?} {first:?}");
+        let first = batch
+            .changes
+            .first()
+            .map_or(&batch.end, |change| &change.position);
+        assert!(
+            after.is_none_or(|after| after < first || after == &batch.end),
+            "{after:?} {first:?}"
+        );
         assert!(batch.changes.is_sorted_by(|a, b| a.position < b.position));
         let untold = stream.untold().to_vec();
         self.before = (self.resume.clone(), batch.changes.len());
@@ -211,7 +220,12 @@ impl Reader {
             self.start().await?;
         }
         let mark = self.mark().await?;
-        while self.resume.after.as_ref().is_none_or(|at| at.seq != 0 || *at < mark) {
+        while self
+            .resume
+            .after
+            .as_ref()
+            .is_none_or(|at| at.seq != 0 || *at < mark)
+        {
             self.batch().await?;
         }
         Ok(())
@@ -249,7 +263,7 @@ pub struct Rows(pub BTreeMap<String, BTreeMap<String, BTreeMap<String, String>>>
 impl Rows {
     pub fn apply(&mut self, change: &RowChange) {
         let table = self.0.entry(change.table().to_string()).or_default();
-        let key = change.key().expect("a key").as_str().to_owned();
+        let key = change.key().unwrap().as_str().to_owned();
         let mut known = BTreeMap::new();
         if let Some(old) = change.old_key() {
             known = table.remove(old.as_str()).unwrap_or_default();
@@ -259,7 +273,12 @@ impl Rows {
             return;
         }
         let row = table.entry(key).or_insert(known);
-        for (name, value) in change.shape.columns.iter().zip(change.after.as_ref().unwrap()) {
+        for (name, value) in change
+            .shape
+            .columns
+            .iter()
+            .zip(change.after.as_ref().unwrap())
+        {
             match value {
                 contract::Value::Unchanged => {}
                 value => {
@@ -271,7 +290,9 @@ impl Rows {
 
     pub fn of(&self, table: &str) -> Vec<BTreeMap<String, String>> {
         let table = self.0.get(&format!("dbo.{table}"));
-        table.map(|rows| rows.values().cloned().collect()).unwrap_or_default()
+        table
+            .map(|rows| rows.values().cloned().collect())
+            .unwrap_or_default()
     }
 }
 
@@ -288,7 +309,11 @@ pub fn truth(database: &Database, table: &str) -> Vec<BTreeMap<String, String>> 
     };
     let mut rows: Vec<BTreeMap<String, String>> = Vec::new();
     for row in database.rows(table).unwrap() {
-        rows.push(row.into_iter().map(|(name, value)| (name, shown(value))).collect());
+        rows.push(
+            row.into_iter()
+                .map(|(name, value)| (name, shown(value)))
+                .collect(),
+        );
     }
     rows.sort_by_key(|row| row.get("id").cloned());
     rows
@@ -297,7 +322,9 @@ pub fn truth(database: &Database, table: &str) -> Vec<BTreeMap<String, String>> 
 /// What happened, by operation and key.
 pub fn ops(changes: &[RowChange]) -> Vec<String> {
     let shown = |change: &RowChange| {
-        let key = change.key().map_or("?".to_owned(), |key| key.as_str().to_owned());
+        let key = change
+            .key()
+            .map_or("?".to_owned(), |key| key.as_str().to_owned());
         format!("{} {} {key}", change.op.name(), change.table().name)
     };
     changes.iter().map(shown).collect()
