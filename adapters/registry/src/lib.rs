@@ -46,6 +46,12 @@ pub const SOURCES: &[SourceKind] = &[
         mapping: "source: sqlite",
         read: source_sqlite::read,
     },
+    SourceKind {
+        name: source_sqlserver::NAME,
+        example: source_sqlserver::EXAMPLE,
+        mapping: "source: sqlserver",
+        read: source_sqlserver::read,
+    },
 ];
 
 /// Every kind of destination.
