@@ -89,7 +89,9 @@ async fn dynamics_gp_stock_flows_from_change_tracking() {
     }
     run("INSERT INTO dbo.IV40201 (UOMSCHDL, BASEUOFM) VALUES ('EA1', 'Each')");
     run("INSERT INTO dbo.IV40700 (LOCNCODE, INACTIVE) VALUES ('WAREHOUSE', 0)");
-    run("INSERT INTO dbo.IV00101 (ITEMNMBR, UOMSCHDL, ITEMTYPE, INACTIVE) VALUES ('100XLG', 'ea1', 1, 0)");
+    run(
+        "INSERT INTO dbo.IV00101 (ITEMNMBR, UOMSCHDL, ITEMTYPE, INACTIVE) VALUES ('100XLG', 'ea1', 1, 0)",
+    );
     run(&stock("100XLG", "WAREHOUSE", "12", "5"));
 
     let folder = tempfile::tempdir().unwrap();
@@ -104,7 +106,8 @@ async fn dynamics_gp_stock_flows_from_change_tracking() {
     );
     std::fs::write(folder.path().join("lighterman.toml"), settings).unwrap();
     std::fs::write(folder.path().join("password"), "Secret-1").unwrap();
-    let site = "mapping: 1\nextends: dynamics-gp-inventory\nsettings: {sellable_sites: [WAREHOUSE]}\n";
+    let site =
+        "mapping: 1\nextends: dynamics-gp-inventory\nsettings: {sellable_sites: [WAREHOUSE]}\n";
     std::fs::write(folder.path().join("site.yaml"), site).unwrap();
 
     // Nothing is prepared yet, which check says.
@@ -134,17 +137,20 @@ async fn dynamics_gp_stock_flows_from_change_tracking() {
     // What happens while the agent is away is told when it comes back, and nothing else.
     site.stop().await;
     run(&stock("200XLG", "WAREHOUSE", "7", "0"));
-    run("INSERT INTO dbo.IV00101 (ITEMNMBR, UOMSCHDL, ITEMTYPE, INACTIVE) VALUES ('200XLG', 'EA1', 1, 0)");
+    run(
+        "INSERT INTO dbo.IV00101 (ITEMNMBR, UOMSCHDL, ITEMTYPE, INACTIVE) VALUES ('200XLG', 'EA1', 1, 0)",
+    );
     run("DELETE FROM dbo.SOP10200 WHERE SOPNUMBE = 'ORD1001'");
     site.agent = Agent::start(BINARY, folder.path());
-    site.comes("TWO|200XLG|WAREHOUSE", "on_hand", "7".into()).await;
+    site.comes("TWO|200XLG|WAREHOUSE", "on_hand", "7".into())
+        .await;
     site.comes(key, "atp", "5.5".into()).await;
 
     // An item is taken off its site: zero first, then it is gone.
     run("DELETE FROM dbo.IV00102 WHERE ITEMNMBR = '200XLG'");
-    let gone = site
-        .receiver
-        .wait(LIMIT, |held| held.body(STOCK, "TWO|200XLG|WAREHOUSE").is_none());
+    let gone = site.receiver.wait(LIMIT, |held| {
+        held.body(STOCK, "TWO|200XLG|WAREHOUSE").is_none()
+    });
     assert!(gone.await, "{}", site.agent.log());
     site.stop().await;
     assert_eq!(site.receiver.held().violations, Vec::<String>::new());
