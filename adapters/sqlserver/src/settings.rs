@@ -419,6 +419,7 @@ pub(crate) fn of_tests(port: u16) -> Settings {
         ca_file: None,
         read_only_intent: false,
         poll_seconds: POLL_SECONDS,
+        page_rows: PAGE_ROWS,
         compare_minutes: COMPARE_MINUTES,
         modes: BTreeMap::new(),
         start: None,
