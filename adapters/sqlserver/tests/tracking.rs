@@ -216,7 +216,7 @@ async fn what_the_server_wants_tried_again_is_tried_again() {
 async fn without_snapshots_it_is_read_as_it_can_be() {
     let world = World::new().table("t").track();
     let mut reader = world.open();
-    reader.start().await.unwrap();
+    reader.catch_up().await.unwrap();
     world.database.allow_snapshot(false);
     insert(&world, "t", 1, "a");
     let told = reader.catch_up().await.unwrap();
