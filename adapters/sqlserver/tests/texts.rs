@@ -45,7 +45,7 @@ async fn work(world: &World, rows: i32) -> BTreeSet<String> {
             }
         }
     }
-    world.database.statements()
+    world.server.handle().statements()
 }
 
 fn world() -> World {
