@@ -228,7 +228,10 @@ mod tests {
         }
     }
 
-    fn told(rows: Vec<Captured>) -> Result<Vec<(Op, Option<i64>, Option<i64>)>, String> {
+    /// What happened, with the row's number before and after.
+    type Told = (Op, Option<i64>, Option<i64>);
+
+    fn told(rows: Vec<Captured>) -> Result<Vec<Told>, String> {
         let id = |row: &Option<Row>| match row.as_ref().and_then(|row| row.first()) {
             Some(Value::Int(id)) => Some(*id),
             _ => None,
