@@ -228,7 +228,7 @@ mod tests {
         }
     }
 
-    /// What happened, and a number before and after.
+    /// What happened, with the row's number before and after.
     type Told = (Op, Option<i64>, Option<i64>);
 
     fn told(rows: Vec<Captured>) -> Result<Vec<Told>, String> {
