@@ -179,7 +179,7 @@ fn seeds() -> std::ops::Range<u64> {
     };
     match number("CRASH_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("CRASH_SEEDS").unwrap_or(20),
+        None => 0..number("CRASH_SEEDS").unwrap_or(12),
     }
 }
 

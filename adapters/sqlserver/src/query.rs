@@ -21,6 +21,8 @@ use crate::values;
 const DOING: &str = "read by key";
 /// A connection that nobody used for longer is not trusted to be there.
 const KEPT_MAX: Duration = Duration::from_secs(30);
+/// The question's own limit ends first, and says what took so long.
+const SILENCE_LONGER: Duration = Duration::from_secs(1);
 /// Errors about the statement's own words, which hold no value.
 const ABOUT_WORDS: &[u32] = &[
     102, 103, 104, 105, 107, 108, 116, 121, 130, 137, 145, 147, 148, 156, 164, 170, 174, 189, 195,
@@ -73,7 +75,7 @@ impl Reader {
         if let Some((mut asking, at)) = kept
             && at.elapsed() < KEPT_MAX
         {
-            asking.session.silence_max(query.time_max);
+            asking.session.silence_max(query.time_max.saturating_add(SILENCE_LONGER));
             let begun = asking.session.begin_transaction(DOING, asking.isolation);
             if begun.await.is_ok() {
                 return Ok(asking);
@@ -86,7 +88,7 @@ impl Reader {
         } else {
             Isolation::ReadCommitted
         };
-        session.silence_max(query.time_max);
+        session.silence_max(query.time_max.saturating_add(SILENCE_LONGER));
         session.begin_transaction(DOING, isolation).await?;
         Ok(Asking { session, isolation })
     }
