@@ -18,7 +18,7 @@ use crate::row::Row;
 use crate::settings::Settings;
 
 /// So long the server may say nothing while it owes an answer.
-const SILENCE_MAX: Duration = Duration::from_mins(1);
+pub(crate) const SILENCE_MAX: Duration = Duration::from_mins(1);
 /// Turning things on waits for what others do.
 const WRITE_MAX: Duration = Duration::from_mins(2);
 /// How long the server may take to stop what it sends.
@@ -390,6 +390,7 @@ async fn send<'a>(
 pub(crate) struct Line {
     settings: Settings,
     session: Option<Session>,
+    silence_max: Duration,
 }
 
 impl Line {
@@ -397,16 +398,25 @@ impl Line {
         Self {
             settings: settings.clone(),
             session: None,
+            silence_max: SILENCE_MAX,
         }
+    }
+
+    /// Another limit for the server's silence, on each connection from now on.
+    pub(crate) fn silence_max(&mut self, limit: Duration) {
+        self.silence_max = limit;
     }
 
     /// A connection that can be asked, and whether it is another one than before.
     pub(crate) async fn session(&mut self) -> Result<(&mut Session, bool), SourceError> {
         let usable = self.session.take().filter(Session::is_usable);
         let fresh = usable.is_none();
-        let session = match usable {
-            Some(session) => session,
-            None => connect::connect(&self.settings, Rights::Read).await?,
+        let session = if let Some(session) = usable {
+            session
+        } else {
+            let mut session = connect::connect(&self.settings, Rights::Read).await?;
+            session.silence_max(self.silence_max);
+            session
         };
         Ok((self.session.insert(session), fresh))
     }

@@ -36,6 +36,8 @@ pub(crate) enum Auth {
     Sql { user: String, password: Secret },
     /// A token of Azure's directory.
     Token(Secret),
+    /// The same, in a file that somebody keeps new.
+    TokenFile(PathBuf),
     /// A Windows account: the one the agent runs as, or another by its password.
     Windows(Option<(String, Secret)>),
 }
@@ -45,8 +47,12 @@ impl Auth {
     pub(crate) fn user(&self) -> Option<&str> {
         match self {
             Self::Sql { user, .. } | Self::Windows(Some((user, _))) => Some(user),
-            Self::Token(_) | Self::Windows(None) => None,
+            Self::Token(_) | Self::TokenFile(_) | Self::Windows(None) => None,
         }
+    }
+
+    pub(crate) fn is_token(&self) -> bool {
+        matches!(self, Self::Token(_) | Self::TokenFile(_))
     }
 }
 
@@ -160,8 +166,8 @@ pub(crate) fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<S
         _ => TlsMode::Disable,
     });
     if tls == Some(TlsMode::Disable)
-        && matches!(auth, Auth::Token(_))
-        && let Some(node) = section.get("token")
+        && auth.is_token()
+        && let Some(node) = section.get("token").or(section.get("token_file"))
     {
         let found = "a token is only sent over TLS".to_owned();
         section.wrong(
@@ -273,18 +279,25 @@ fn auth(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<Auth> {
     let password = section.secret("password", secrets);
     let has_token = section.get("token");
     let token = section.secret("token", secrets);
+    let token_file = section.text("token_file");
+    let has_file = section.get("token_file");
     let is_integrated = section.get("integrated");
     let integrated = section.flag("integrated").unwrap_or(false);
     if (has_password.is_some() && password.is_none()) || (has_token.is_some() && token.is_none()) {
         return None;
     }
-    if let Some(node) = has_token
-        && (integrated || user.is_some() || password.is_some())
+    let both = has_token.is_some() && has_file.is_some();
+    if let Some(node) = has_token.or(has_file)
+        && (integrated || user.is_some() || password.is_some() || both)
     {
         let found = "a token already says who we are".to_owned();
-        let fix = "leave out user, password and integrated".to_owned();
+        let fix =
+            "leave out user, password and integrated, and take token or token_file".to_owned();
         section.wrong("token", node, found, Some(fix));
         return None;
+    }
+    if has_file.is_some() {
+        return token_file.map(|file| Auth::TokenFile(PathBuf::from(file)));
     }
     if let Some(token) = token {
         return Some(Auth::Token(token));
@@ -634,6 +647,12 @@ mod tests {
         let (settings, problems) = read_all(&entries("disable"));
         assert!(settings.is_none());
         assert!(problems[0].contains("only sent over TLS"), "{problems:?}");
+        let mut entries = entries("verify-ca");
+        entries.push(("token_file", text("token")));
+        assert!(read_all(&entries).1[0].contains("token or token_file"));
+        entries.retain(|(name, _)| *name != "token");
+        let settings = read_all(&entries).0.unwrap();
+        assert_eq!(settings.auth, Auth::TokenFile(PathBuf::from("token")));
     }
 
     #[cfg(not(windows))]

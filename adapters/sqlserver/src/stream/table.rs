@@ -14,6 +14,7 @@ use crate::settings::{Mode, Settings};
 
 use super::cdc::{self, Instances};
 use super::heads::Heads;
+use super::life::{Life, without_life};
 use super::page::{Page, Trouble};
 use super::{rowversion, tracking};
 
@@ -55,14 +56,22 @@ impl Watched {
     }
 
     /// What [`contract::ChangeStream::server`] says of it: how it is told, and by which capture instances, each
-    /// with how far down it reaches.
+    /// with how far down it reaches, or in which life of its tracking.
     pub(crate) fn line(&self) -> String {
         let mut line = head(self.table());
         line.push_str(self.mode.map_or("none", Mode::name));
-        if let Reader::Cdc(pager) = &self.reader {
-            for (name, low) in &pager.known {
-                let _ = write!(line, " {name:?}={low}");
+        match &self.reader {
+            Reader::Cdc(pager) => {
+                for (name, low) in &pager.known {
+                    let _ = write!(line, " {name:?}={low}");
+                }
             }
+            Reader::Tracking(pager) => {
+                if let Some(life) = pager.life {
+                    let _ = write!(line, "{life}");
+                }
+            }
+            Reader::Rowversion(_) | Reader::Nothing => {}
         }
         line
     }
@@ -70,14 +79,19 @@ impl Watched {
 
 /// How far down a capture instance of a table reached when a stream said this; `None` = it did not say.
 pub(crate) fn low_before(server: &str, table: &TableName, instance: &str) -> Option<Lsn> {
-    let head = head(table);
-    let line = server.lines().find_map(|line| line.strip_prefix(&head))?;
-    let (_, rest) = line.split_once(&format!(" {instance:?}="))?;
+    let (_, rest) = line_of(server, table)?.split_once(&format!(" {instance:?}="))?;
     Lsn::parse(rest.get(..20)?)
 }
 
-/// What a stream said, without how far down the instances reach: that rises while the server cleans up.
-pub(crate) fn without_lows(server: &str) -> String {
+/// What a stream said that says which captured rows it told, and by what. Left out is how far down the
+/// instances reach, which rises while the server cleans up, and what does not concern them: the lives of
+/// tracked tables.
+pub(crate) fn without_marks(server: &str) -> String {
+    let lines: Vec<&str> = server.lines().map(without_life).collect();
+    without_lows(&lines.join("\n"))
+}
+
+fn without_lows(server: &str) -> String {
     let mut parts = server.split("\"=");
     let mut all = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -97,11 +111,15 @@ pub(crate) fn head(table: &TableName) -> String {
     format!("{:?} ", table.to_string())
 }
 
+/// What a stream said of a table, behind its name.
+pub(crate) fn line_of<'a>(server: &'a str, table: &TableName) -> Option<&'a str> {
+    let head = head(table);
+    server.lines().find_map(|line| line.strip_prefix(&head))
+}
+
 /// How a table was told, by what a stream said of it before; `None` = it did not know the table.
 pub(crate) fn mode_before<'a>(server: &'a str, table: &TableName) -> Option<&'a str> {
-    let head = head(table);
-    let line = server.lines().find_map(|line| line.strip_prefix(&head))?;
-    line.split(' ').next()
+    line_of(server, table)?.split(' ').next()
 }
 
 /// What the database has for all tables.
@@ -214,6 +232,7 @@ pub(crate) async fn open(
     rows_max: usize,
     from: From,
     before: Option<&str>,
+    life: Option<Life>,
 ) -> Result<(Reader, Option<String>), Trouble> {
     let snapshots = found.database.snapshots();
     let told = from.told;
@@ -237,6 +256,7 @@ pub(crate) async fn open(
         Mode::Tracking => {
             let (since, before) = (told.version, from.told_before);
             let pager = tracking::Pager::open(table, captured, snapshots, rows_max, since, before)?;
+            let pager = pager.within(life);
             (Reader::Tracking(Box::new(pager)), None)
         }
         Mode::Rowversion => {
@@ -246,26 +266,6 @@ pub(crate) async fn open(
         }
         Mode::Compare => (Reader::Nothing, None),
     })
-}
-
-/// Behind which place in the log the first capture begins, where a person named a time.
-pub(crate) async fn lsn_at(
-    session: &mut Session,
-    time: jiff::Timestamp,
-    offset_minutes: i64,
-) -> Result<Option<Lsn>, SourceError> {
-    let doing = "find where to start";
-    let ahead = jiff::SignedDuration::from_mins(offset_minutes);
-    let local = time
-        .checked_add(ahead)
-        .map_err(|error| SourceError::Malformed(format!("{doing}: {error}")))?;
-    let local = jiff::tz::TimeZone::UTC.to_datetime(local);
-    let millis = local.strftime("%Y-%m-%dT%H:%M:%S%.3f").to_string();
-    let sql = "SELECT sys.fn_cdc_map_time_to_lsn(N'smallest greater than or equal', CAST(@P1 AS datetime))";
-    let parameters = [crate::session::Parameter::Text(millis)];
-    let row = session.one(doing, sql, &parameters).await?;
-    let lsn = row.array(doing, 0)?.map(Lsn);
-    Ok(lsn.filter(|lsn| !lsn.is_zero()).map(Lsn::before))
 }
 
 #[cfg(test)]
@@ -303,8 +303,8 @@ mod tests {
         assert_eq!(low_before(&server, &table, "a"), Some(Lsn([8; 10])));
         assert_eq!(low_before(&server, &table, "b"), None);
         assert_eq!(
-            without_lows(&server),
-            "SQL Server\n\"dbo.a\" cdc \"a\\\"=b\" \"a\""
+            without_marks(&format!("{server}\n\"dbo.t\" tracking life=1.2")),
+            "SQL Server\n\"dbo.a\" cdc \"a\\\"=b\" \"a\"\n\"dbo.t\" tracking"
         );
     }
 }
