@@ -43,20 +43,31 @@ impl Identity {
         )
     }
 
-    /// Whether a stream that said this told of another database, or of another life of it.
-    fn differs(&self, server: &str) -> bool {
-        let Some(before) = server.lines().next() else {
-            return false;
-        };
+    /// What there is to say of a stream that said this.
+    fn against(&self, server: &str) -> Compared {
+        let before = server.lines().next().unwrap_or_default();
         let rest = before.strip_prefix("SQL Server recovery fork ");
         let Some((fork, name)) = rest.and_then(|rest| rest.split_once(" of database ")) else {
-            return false;
+            return Compared::Same;
         };
+        let is_named = name == format!("{:?}", self.name);
         match &self.fork {
-            Some(now) if fork != "unknown" => now != fork,
-            _ => name != format!("{:?}", self.name),
+            Some(now) if fork != "unknown" && now == fork => Compared::Same,
+            Some(_) if fork != "unknown" => Compared::Other,
+            _ if !is_named => Compared::Other,
+            None if fork != "unknown" => Compared::Unsure,
+            _ => Compared::Same,
         }
     }
+}
+
+/// Whether this is the database that a stream told of, in the same life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Compared {
+    Same,
+    Other,
+    /// Its life could be seen then and cannot be now: it may have been restored.
+    Unsure,
 }
 
 /// Opens the stream behind what is stored.
@@ -84,13 +95,17 @@ pub(crate) async fn open(
         );
     }
     let before = from.server.as_deref();
-    if from.after.is_some()
-        && let Some(before) = before
-        && identity.differs(before)
+    let compared = match before.filter(|_| from.after.is_some()) {
+        Some(before) => identity.against(before),
+        None => Compared::Same,
+    };
+    if let Some(before) = before
+        && compared == Compared::Other
     {
         let was = before.lines().next().unwrap_or_default();
         return Err(lost(format!(
-            "this is another database, or it was restored: it is {}, and we have read {was}",
+            "this is another database, or it was restored, or a failover began another recovery fork: it is {}, \
+             and we have read {was}",
             identity.line()
         )));
     }
@@ -161,6 +176,16 @@ pub(crate) async fn open(
             mode: None,
             reader: Reader::Nothing,
         };
+        if compared == Compared::Unsure {
+            let what = format!(
+                "our user cannot see the database's recovery fork any more: table {} is read again, for nobody \
+                 knows whether the database was restored",
+                watched.table()
+            );
+            let hint =
+                "GRANT VIEW ANY DATABASE TO <login>, on each server that may have the database";
+            standing.unclear(watched.table(), what, hint.to_owned());
+        }
         if let Some((described, mode)) = choice {
             let was = before.and_then(|before| mode_before(before, watched.table()));
             // One that we did not know is read from its first row anyway.
@@ -310,12 +335,28 @@ mod tests {
             fork: fork.map(str::to_owned),
         };
         let one = identity("ERP", Some("a"));
-        assert!(!one.differs(&one.line()));
-        assert!(!identity("renamed", Some("a")).differs(&one.line()));
-        assert!(identity("ERP", Some("b")).differs(&one.line()));
+        assert_eq!(one.against(&one.line()), Compared::Same);
+        assert_eq!(
+            identity("renamed", Some("a")).against(&one.line()),
+            Compared::Same
+        );
+        assert_eq!(
+            identity("ERP", Some("b")).against(&one.line()),
+            Compared::Other
+        );
         // Where one of the two is not known, the name is what there is.
-        assert!(!identity("ERP", None).differs(&one.line()));
-        assert!(identity("other", Some("a")).differs(&identity("ERP", None).line()));
-        assert!(!one.differs("something else"));
+        let hidden = identity("ERP", None);
+        assert_eq!(hidden.against(&one.line()), Compared::Unsure);
+        assert_eq!(hidden.against(&hidden.line()), Compared::Same);
+        assert_eq!(one.against(&hidden.line()), Compared::Same);
+        assert_eq!(
+            identity("other", Some("a")).against(&hidden.line()),
+            Compared::Other
+        );
+        assert_eq!(
+            identity("other", None).against(&one.line()),
+            Compared::Other
+        );
+        assert_eq!(one.against("something else"), Compared::Same);
     }
 }
