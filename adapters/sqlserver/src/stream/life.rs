@@ -3,7 +3,8 @@
 //! `TRUNCATE` and turning tracking off and on forget what was tracked. Whether either counts as a version is
 //! not known: where it does not, a reader whose version is the newest one passes the server's own check, and
 //! the rows that went are told by nobody. The version with which a table's tracking began is set anew by
-//! both, and unlike the lowest valid one it does not move when the server cleans up.
+//! both, and unlike the lowest valid one it does not move when the server cleans up. Where it began anew with
+//! the version that it had begun with, the server's own table that the changes are kept in is another one.
 
 use std::fmt;
 
@@ -16,10 +17,22 @@ use crate::session::Session;
 use super::table::line_of;
 
 /// A table that is made again has another number; one that is emptied, or tracked anew, begins anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Life {
     pub(crate) object: i64,
     pub(crate) began: i64,
+    /// The server's own table of its changes; 0 = our user may not see it.
+    pub(crate) kept_in: i64,
+}
+
+impl PartialEq for Life {
+    /// What cannot be seen is no difference.
+    fn eq(&self, other: &Self) -> bool {
+        let hidden = self.kept_in == 0 || other.kept_in == 0;
+        self.object == other.object
+            && self.began == other.began
+            && (hidden || self.kept_in == other.kept_in)
+    }
 }
 
 /// How it stands in what a stream says of a table.
@@ -27,16 +40,19 @@ const MARK: &str = " life=";
 
 impl fmt::Display for Life {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{MARK}{}.{}", self.object, self.began)
+        write!(f, "{MARK}{}.{}.{}", self.object, self.began, self.kept_in)
     }
 }
 
 impl Life {
     fn parse(text: &str) -> Option<Self> {
-        let (object, began) = text.split_once('.')?;
-        Some(Self {
-            object: object.parse().ok()?,
-            began: began.parse().ok()?,
+        let mut numbers = text.split('.').map(|number| number.parse().ok());
+        let mut number = || numbers.next().flatten();
+        let (object, began, kept_in) = (number()?, number()?, number()?);
+        numbers.next().is_none().then_some(Self {
+            object,
+            began,
+            kept_in,
         })
     }
 
@@ -56,14 +72,17 @@ pub(crate) fn without_life(line: &str) -> &str {
 }
 
 /// The lives of all tables whose changes are tracked, as far as our user may see them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Lives(Vec<Life>);
 
 impl Lives {
     /// Reads them. What passes, as a lock that somebody else holds, says nothing about what our user may see.
     pub(crate) async fn read(session: &mut Session) -> Result<Known<Self>, Failed> {
         let doing = "read when the tracking of tables began";
-        let sql = "SELECT ctt.object_id, ctt.begin_version FROM sys.change_tracking_tables AS ctt";
+        // 209: of change tracking.
+        let sql = "SELECT ctt.object_id, ctt.begin_version, it.object_id AS kept_in FROM \
+             sys.change_tracking_tables AS ctt LEFT JOIN sys.internal_tables AS it ON it.parent_id = \
+             ctt.object_id AND it.internal_type = 209";
         let rows = match session.rows(doing, sql, &[]).await {
             Ok(rows) => rows,
             Err(failed) if failed.is(NO_RIGHT) || failed.is(NO_OBJECT) => {
@@ -75,15 +94,21 @@ impl Lives {
         for row in &rows {
             if let Some(began) = row.int(doing, 1).map_err(Failed::ours)? {
                 let object = row.int_there(doing, 0).map_err(Failed::ours)?;
-                lives.push(Life { object, began });
+                let kept_in = row.int(doing, 2).map_err(Failed::ours)?;
+                lives.push(Life {
+                    object,
+                    began,
+                    kept_in: kept_in.unwrap_or(0),
+                });
             }
         }
         Ok(Known::Is(Self(lives)))
     }
 
     pub(crate) fn of(&self, object: i64) -> Option<Life> {
-        let mut lives = self.0.iter();
-        lives.find(|life| life.object == object).copied()
+        let lives = self.0.iter().filter(|life| life.object == object);
+        // Were there two, it must always be the same.
+        lives.max_by_key(|life| life.kept_in).copied()
     }
 }
 
@@ -115,15 +140,18 @@ mod tests {
         let life = Life {
             object: 581,
             began: 7,
+            kept_in: 99,
         };
-        let table = TableName::new("dbo", "a life=1.2");
+        let table = TableName::new("dbo", "a life=1.2.3");
         let line = format!("{:?} tracking{life}", table.to_string());
         let server = format!("SQL Server\n{line}\n\"dbo.b\" tracking");
         assert_eq!(Life::before(&server, &table), Some(life));
+        let of = |kept_in| Life { kept_in, ..life };
+        assert!(of(0) == life && life == of(0) && of(98) != life);
         assert_eq!(Life::before(&server, &TableName::new("dbo", "b")), None);
         assert_eq!(Life::before(&server, &TableName::new("dbo", "c")), None);
-        assert_eq!(without_life(&line), "\"dbo.a life=1.2\" tracking");
-        for whole in ["\"dbo.a life=1.2\" cdc", "\"dbo.b\" tracking"] {
+        assert_eq!(without_life(&line), "\"dbo.a life=1.2.3\" tracking");
+        for whole in ["\"dbo.a life=1.2.3\" cdc", "\"dbo.b\" tracking"] {
             assert_eq!(without_life(whole), whole);
         }
     }

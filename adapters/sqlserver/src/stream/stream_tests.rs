@@ -237,6 +237,32 @@ async fn trap_12_a_table_that_is_emptied_without_a_version_is_read_again() {
     }
 }
 
+/// The same in a database in which nothing that is tracked has changed since tracking began: it begins anew with
+/// the very version that it had begun with.
+#[tokio::test]
+async fn trap_12_tracking_that_begins_anew_with_the_same_version_is_seen() {
+    for running in [true, false] {
+        let mut agent = Agent::new();
+        agent
+            .database
+            .options(|options| options.enable_is_a_version = false);
+        agent.insert("t", 1);
+        agent.insert("t", 2);
+        for table in ["other", "t"] {
+            agent.database.track(table).unwrap();
+        }
+        agent.batch().await;
+        // Read whole, as every table is at first.
+        agent.held = ["t/1", "t/2"].map(str::to_owned).into();
+        if !running {
+            agent.stop();
+        }
+        empty(&agent, false);
+        agent.until(&[]).await;
+        assert_eq!(agent.said.len(), 1, "{running}: {:?}", agent.said);
+    }
+}
+
 /// The same where the next page comes before the next look: all up to the version at which it was emptied is
 /// told already, and the server has no more to say against that.
 #[tokio::test]

@@ -303,7 +303,7 @@ mod tests {
         assert_eq!(low_before(&server, &table, "a"), Some(Lsn([8; 10])));
         assert_eq!(low_before(&server, &table, "b"), None);
         assert_eq!(
-            without_marks(&format!("{server}\n\"dbo.t\" tracking life=1.2")),
+            without_marks(&format!("{server}\n\"dbo.t\" tracking life=1.2.3")),
             "SQL Server\n\"dbo.a\" cdc \"a\\\"=b\" \"a\"\n\"dbo.t\" tracking"
         );
     }

@@ -184,7 +184,12 @@ impl Pager {
         };
         if let (Some(life), Some(object), Some(began)) =
             (self.life, row.int(doing, 2)?, row.int(doing, 3)?)
-            && life != (Life { object, began })
+            && life
+                != (Life {
+                    object,
+                    began,
+                    kept_in: 0,
+                })
         {
             return Err(Trouble::All(anew(self.table())));
         }

@@ -91,6 +91,26 @@ pub(super) fn view(
                 .retain(|row| row.get(at) == Some(&Value::Bit(true)));
             found
         }
+        "internal_tables" => {
+            let mut found = Relation::new(&[
+                ("object_id", Kind::int().not_null()),
+                ("internal_type", tiny()),
+                ("internal_type_desc", Kind::nvarchar(60)),
+                ("parent_id", Kind::int().not_null()),
+            ]);
+            // Seen by who may see the table [from memory, as below].
+            for table in seen() {
+                if let Some(tracking) = &table.tracking {
+                    found.rows.push(vec![
+                        Value::Int(tracking.kept_in),
+                        Value::TinyInt(209),
+                        text("CHANGE_TRACKING"),
+                        Value::Int(table.id),
+                    ]);
+                }
+            }
+            found
+        }
         "change_tracking_tables" => {
             let mut found = Relation::new(&[
                 ("object_id", Kind::int().not_null()),
