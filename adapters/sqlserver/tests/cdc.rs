@@ -571,6 +571,7 @@ async fn captured_changes_that_are_about_to_go_are_an_alarm() {
         kept.at_risk && kept.hint.contains("sp_cdc_change_job"),
         "{kept:?}"
     );
+    assert!(kept.sentence(None).contains("about to drop"), "{kept:?}");
     assert_eq!(ops(&reader.catch_up().await.unwrap()), ["insert a 2"]);
     let look = reader.source.look().await.unwrap().unwrap();
     assert_eq!(look.kept, None);
