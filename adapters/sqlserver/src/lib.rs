@@ -16,6 +16,7 @@ mod errors;
 mod grants;
 mod instance;
 mod layout;
+mod line;
 mod look;
 mod lsn;
 mod mask;

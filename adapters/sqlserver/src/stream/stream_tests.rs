@@ -310,6 +310,34 @@ async fn trap_12_a_table_that_is_emptied_within_a_page_is_read_again() {
     }
 }
 
+/// The life of a tracked table is no reason to tell a captured transaction again that was told in part.
+#[tokio::test]
+async fn a_captured_transaction_is_gone_on_with_beside_a_tracked_table_that_was_emptied() {
+    let mut agent = Agent::tracked();
+    agent.database.untrack("other").unwrap();
+    agent.database.enable_cdc();
+    agent.database.capture_table("other", None, None).unwrap();
+    agent.tuning.batch_bytes = 1;
+    agent.batch().await;
+    agent.insert("t", 1);
+    agent.until(&["t/1"]).await;
+    let transaction = agent.database.begin();
+    for id in 1..=5 {
+        let row = [("id", Value::Int(id)), ("name", Value::text("x"))];
+        transaction.insert("other", &row).unwrap();
+    }
+    transaction.commit().unwrap();
+    agent.database.capture_all();
+    agent.until(&["t/1", "other/1", "other/2"]).await;
+    assert!(agent.resume.after.as_ref().unwrap().seq > 0);
+    agent.stop();
+    agent.database.truncate("t").unwrap();
+    let all = ["other/1", "other/2", "other/3", "other/4", "other/5"];
+    agent.until(&all).await;
+    assert_eq!(agent.positions().len(), 6, "{:?}", agent.positions());
+    assert_eq!(agent.said.len(), 1, "{:?}", agent.said);
+}
+
 /// Where our user may not see when tracking began, the lowest valid version is what there is.
 #[tokio::test]
 async fn without_the_life_of_the_tracking_the_lowest_version_still_tells_a_gap() {
