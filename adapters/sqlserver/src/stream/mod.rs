@@ -22,6 +22,7 @@ use async_trait::async_trait;
 use contract::{ChangeBatch, ChangeStream, Position, RowChange, SourceError, TableName, Untold};
 use tokio::time::Instant;
 
+use crate::captured::Instances;
 use crate::cycle::Cycles;
 use crate::lsn::Lsn;
 use crate::mode::{self, Unfit};
@@ -36,6 +37,7 @@ use heads::{Heads, Needed};
 pub(crate) use open::open;
 use page::{At, Item, Trouble};
 use table::{Found, Reader, Watched};
+pub(crate) use tracking::min_valid;
 
 /// A batch has about so many bytes.
 const BATCH_BYTES: usize = 1 << 20;
@@ -269,7 +271,7 @@ impl Worker {
             return Ok(());
         }
         let (session, _) = self.line.session().await?;
-        let instances = cdc::Instances::read(session).await?;
+        let instances = Instances::read(session).await?;
         for watched in &mut self.tables {
             let table = watched.captured.table.clone();
             let Reader::Cdc(pager) = &mut watched.reader else {

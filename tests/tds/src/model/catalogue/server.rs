@@ -81,7 +81,8 @@ pub(super) fn view(
                 ("retention_period_units_desc", Kind::nvarchar(60)),
                 ("max_cleanup_version", big()),
             ]);
-            if let Some(tracking) = &state.tracking {
+            let shown = user.is_owner() || state.options.databases_shown;
+            if let Some(tracking) = state.tracking.as_ref().filter(|_| shown) {
                 let minutes = tracking.retention_minutes;
                 let (period, unit, desc) = match minutes {
                     m if m % 1440 == 0 => (m / 1440, 3, "DAYS"),
@@ -220,22 +221,29 @@ fn services(state: &State) -> Relation {
         ("startup_type_desc", Kind::nvarchar(256)),
         ("status", Kind::int()),
         ("status_desc", Kind::nvarchar(256)),
+        ("filename", Kind::nvarchar(256).not_null()),
     ]);
-    let one = |name: &str, running: bool| {
+    let folder = r"C:\Program Files\Microsoft SQL Server\MSSQL16.MSSQLSERVER\MSSQL\Binn";
+    let one = |name: &str, running: bool, program: &str| {
         vec![
             text(name),
             Value::Int(2),
             text("Automatic"),
             Value::Int(if running { 4 } else { 1 }),
             text(if running { "Running" } else { "Stopped" }),
+            Value::Text(format!("\"{folder}\\{program}")),
         ]
     };
-    found.rows.push(one("SQL Server (MSSQLSERVER)", true));
+    let server = r#"sqlservr.exe" -sMSSQLSERVER"#;
+    found
+        .rows
+        .push(one("SQL Server (MSSQLSERVER)", true, server));
     // Express and Azure SQL database have no agent.
     if !matches!(state.options.engine_edition, 4 | 5) {
         found.rows.push(one(
-            "SQL Server Agent (MSSQLSERVER)",
+            &state.options.agent_service,
             state.options.agent_running,
+            r#"SQLAGENT.EXE" -i MSSQLSERVER"#,
         ));
     }
     found
