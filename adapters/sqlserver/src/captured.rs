@@ -53,13 +53,34 @@ pub(crate) struct Instances {
 impl Instances {
     /// Reads them; there are none where nothing is captured.
     pub(crate) async fn read(session: &mut Session) -> Result<Self, SourceError> {
-        match tables(session).await {
+        Self::with_columns(session, |_| true).await
+    }
+
+    /// The same, with the columns of one table only: each table's are a question of their own where the tables
+    /// of change data capture may not be read.
+    pub(crate) async fn of_table(
+        session: &mut Session,
+        table: &TableName,
+    ) -> Result<Self, SourceError> {
+        Self::with_columns(session, |of| of == table).await
+    }
+
+    /// The same without columns.
+    pub(crate) async fn names(session: &mut Session) -> Result<Self, SourceError> {
+        Self::with_columns(session, |_| false).await
+    }
+
+    async fn with_columns(
+        session: &mut Session,
+        wanted: impl Fn(&TableName) -> bool + Send,
+    ) -> Result<Self, SourceError> {
+        match tables(session, &wanted).await {
             Ok(all) => Ok(Self {
                 all,
                 ..Self::default()
             }),
             Err(failed) if failed.is(NO_OBJECT) => Ok(Self::default()),
-            Err(failed) if failed.is(NO_RIGHT) => match functions(session).await {
+            Err(failed) if failed.is(NO_RIGHT) => match functions(session, &wanted).await {
                 Ok(all) => Ok(Self {
                     all,
                     by_functions: true,
@@ -102,32 +123,28 @@ impl Instances {
 }
 
 /// From the tables of change data capture.
-async fn tables(session: &mut Session) -> Result<Vec<Captured>, Failed> {
+async fn tables(
+    session: &mut Session,
+    wanted: &(impl Fn(&TableName) -> bool + Send),
+) -> Result<Vec<Captured>, Failed> {
     let rows = session.rows(DOING, INSTANCES, &[]).await?;
-    let columns = if rows.is_empty() {
-        Vec::new()
-    } else {
-        session.rows(DOING, COLUMNS, &[]).await?
-    };
-    let found = rows.iter().map(|row| of_tables(row, &columns));
-    found
-        .collect::<Result<_, SourceError>>()
-        .map_err(Failed::ours)
-}
-
-fn of_tables(row: &Row, columns: &[Row]) -> Result<Captured, SourceError> {
-    let own = row.int_there(DOING, 0)?;
-    let mut captured = Vec::new();
-    for column in columns {
-        if column.int_there(DOING, 0)? == own {
-            captured.push(CapturedColumn {
-                name: column.text_there(DOING, 1)?,
-                ordinal: u32::try_from(column.int_there(DOING, 4)?).unwrap_or(0),
-                is_computed: column.flag(DOING, 5)?,
-            });
+    let found: Result<Vec<_>, SourceError> = rows.iter().map(of_tables).collect();
+    let mut found = found.map_err(Failed::ours)?;
+    if found.iter().any(|(_, one)| wanted(&one.table)) {
+        for column in session.rows(DOING, COLUMNS, &[]).await? {
+            let (of, column) = of_columns(&column).map_err(Failed::ours)?;
+            let own = found.iter_mut().find(|(own, _)| *own == of);
+            if let Some((_, own)) = own.filter(|(_, own)| wanted(&own.table)) {
+                own.instance.columns.push(column);
+            }
         }
     }
-    Ok(Captured {
+    Ok(found.into_iter().map(|(_, one)| one).collect())
+}
+
+/// An instance, with the number of its change table.
+fn of_tables(row: &Row) -> Result<(i64, Captured), SourceError> {
+    let captured = Captured {
         table: TableName::new(row.text_there(DOING, 2)?, row.text_there(DOING, 3)?),
         object_id: row.int_there(DOING, 1)?,
         role: row.text(DOING, 6)?,
@@ -135,13 +152,27 @@ fn of_tables(row: &Row, columns: &[Row]) -> Result<Captured, SourceError> {
         instance: Instance {
             name: row.text_there(DOING, 4)?,
             low: Lsn(row.array(DOING, 5)?.unwrap_or_default()),
-            columns: captured,
+            columns: Vec::new(),
         },
-    })
+    };
+    Ok((row.int_there(DOING, 0)?, captured))
+}
+
+/// A column, with the number of its change table.
+fn of_columns(row: &Row) -> Result<(i64, CapturedColumn), SourceError> {
+    let column = CapturedColumn {
+        name: row.text_there(DOING, 1)?,
+        ordinal: u32::try_from(row.int_there(DOING, 4)?).unwrap_or(0),
+        is_computed: row.flag(DOING, 5)?,
+    };
+    Ok((row.int_there(DOING, 0)?, column))
 }
 
 /// From the procedure that tells everybody of what they may read.
-async fn functions(session: &mut Session) -> Result<Vec<Captured>, Failed> {
+async fn functions(
+    session: &mut Session,
+    wanted: &(impl Fn(&TableName) -> bool + Send),
+) -> Result<Vec<Captured>, Failed> {
     let rows = session.rows(DOING, HELP, &[]).await?;
     let mut found = Vec::with_capacity(rows.len());
     for row in &rows {
@@ -152,13 +183,8 @@ async fn functions(session: &mut Session) -> Result<Vec<Captured>, Failed> {
             _ => None,
         };
         let mut captured = of_help(row).map_err(Failed::ours)?;
-        let asked = [
-            Parameter::Text(captured.instance.name.clone()),
-            Parameter::Int(captured.object_id),
-        ];
-        for column in session.rows(DOING, ORDINALS, &asked).await? {
-            let column = of_ordinal(&column).map_err(Failed::ours)?;
-            captured.instance.columns.extend(column);
+        if wanted(&captured.table) {
+            captured.instance.columns = ordinals(session, &captured).await?;
         }
         found.push((made, captured));
     }
@@ -168,6 +194,22 @@ async fn functions(session: &mut Session) -> Result<Vec<Captured>, Failed> {
         (a_key.0, a_made, a_key.1).cmp(&(b_key.0, b_made, b_key.1))
     });
     Ok(found.into_iter().map(|(_, captured)| captured).collect())
+}
+
+/// The captured columns of an instance: those of the table that have a place in its update mask.
+async fn ordinals(
+    session: &mut Session,
+    captured: &Captured,
+) -> Result<Vec<CapturedColumn>, Failed> {
+    let asked = [
+        Parameter::Text(captured.instance.name.clone()),
+        Parameter::Int(captured.object_id),
+    ];
+    let mut columns = Vec::new();
+    for column in session.rows(DOING, ORDINALS, &asked).await? {
+        columns.extend(of_ordinal(&column).map_err(Failed::ours)?);
+    }
+    Ok(columns)
 }
 
 fn of_help(row: &Row) -> Result<Captured, SourceError> {

@@ -207,7 +207,7 @@ impl Pager {
 
     /// Plans how to go on behind `told`.
     async fn plan(&mut self, session: &mut Session, told: Lsn) -> Result<Option<String>, Trouble> {
-        let all = Instances::read(session).await?;
+        let all = Instances::of_table(session, self.table()).await?;
         let mut instances = all.of(self.table());
         for instance in &mut instances {
             let Some(low) = low(session, &instance.name).await? else {

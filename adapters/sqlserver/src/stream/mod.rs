@@ -271,7 +271,7 @@ impl Worker {
             return Ok(());
         }
         let (session, _) = self.line.session().await?;
-        let instances = Instances::read(session).await?;
+        let instances = Instances::names(session).await?;
         for watched in &mut self.tables {
             let table = watched.captured.table.clone();
             let Reader::Cdc(pager) = &mut watched.reader else {
