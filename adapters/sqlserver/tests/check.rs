@@ -3,8 +3,13 @@
 
 mod common;
 
-use common::{PASSWORD, about, captured, key, node, of, source, text};
-use contract::{CapturedTable, Finding, Level, NodeKind};
+use std::time::Duration;
+
+use common::{
+    Door, PASSWORD, about, captured, denied, empty, key, node, nvarchar, of, plain, source, table,
+    text,
+};
+use contract::{CapturedTable, Finding, Level, NodeKind, ReadQuery};
 use tds_server::model::{Database, User};
 use tds_server::wire::{Options, Server, ServerError};
 
@@ -501,4 +506,26 @@ async fn a_server_that_cannot_be_reached_is_a_finding() {
         "connect to 127.0.0.1:1",
         "firewall",
     );
+}
+
+/// Who may not see the database that it is in has no database without change data capture or snapshots.
+#[tokio::test]
+async fn a_database_that_its_login_may_not_see_is_said() {
+    let door = Door::new(|sql, _| {
+        if sql.contains("FROM sys.databases") {
+            return table(&[("name", nvarchar())], Vec::new());
+        }
+        empty(sql)
+    });
+    let server = plain(&door);
+    let source = source(server.address().port(), &[], Vec::new());
+    let question = ReadQuery {
+        sql: "SELECT 1 AS n".to_owned(),
+        parameters: Vec::new(),
+        more: Vec::new(),
+        rows_max: 10,
+        time_max: Duration::from_secs(5),
+    };
+    let error = source.query(&question).await.unwrap_err();
+    denied(&error, "its own database", "GRANT VIEW ANY DATABASE");
 }
