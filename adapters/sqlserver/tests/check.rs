@@ -160,6 +160,24 @@ async fn azure_is_asked_for_its_jobs_where_they_are() {
     );
 }
 
+/// The log reader of a publication captures in its place.
+#[tokio::test]
+async fn a_published_database_needs_no_capture_job() {
+    let database = world(&cdc());
+    database.options(|options| options.published = true);
+    database
+        .run("GRANT SELECT ON msdb.dbo.cdc_jobs TO agent")
+        .unwrap();
+    let findings = check(&database, &[], reading(&["id"])).await;
+    is(
+        about(&findings, "capture job"),
+        Level::Pass,
+        "its log reader captures",
+        "",
+    );
+    assert_eq!(of(&findings, Level::Fail), Vec::<String>::new());
+}
+
 /// An empty answer about the database is not "off": the row is only shown to who may see it.
 #[tokio::test]
 async fn tracking_that_may_not_be_seen_is_not_taken_for_off() {

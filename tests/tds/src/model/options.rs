@@ -60,6 +60,8 @@ pub struct Options {
     pub agent_service: String,
     /// Whether change tables have the column `__$command_id`, which older builds do not.
     pub command_id: bool,
+    /// Whether the database is published for replication: its log reader captures, and no capture job is made.
+    pub published: bool,
     /// Whether logins see databases in the server's list (VIEW ANY DATABASE, which all have by default).
     pub databases_shown: bool,
     /// The recovery model: 1 full, 2 bulk-logged, 3 simple.
@@ -84,6 +86,7 @@ impl Default for Options {
             agent_running: true,
             agent_service: "SQL Server Agent (MSSQLSERVER)".to_owned(),
             command_id: true,
+            published: false,
             databases_shown: true,
             recovery_model: 1,
         }

@@ -310,17 +310,19 @@ pub(super) fn msdb(
         ("threshold", big()),
     ]);
     if let Some(capture) = &state.capture {
-        found.rows.push(vec![
-            Value::Int(5),
-            text("capture"),
-            guid_value(0xca),
-            number(500),
-            number(10),
-            Value::Bit(true),
-            Value::BigInt(capture.job.poll_seconds),
-            Value::BigInt(0),
-            Value::BigInt(0),
-        ]);
+        if !state.options.published {
+            found.rows.push(vec![
+                Value::Int(5),
+                text("capture"),
+                guid_value(0xca),
+                number(500),
+                number(10),
+                Value::Bit(true),
+                Value::BigInt(capture.job.poll_seconds),
+                Value::BigInt(0),
+                Value::BigInt(0),
+            ]);
+        }
         found.rows.push(vec![
             Value::Int(5),
             text("cleanup"),

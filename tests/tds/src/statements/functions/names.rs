@@ -296,6 +296,7 @@ fn database_property(cx: &Cx<'_>, values: &[Value], kinds: &[&Kind]) -> Result<V
             2 => "BULK_LOGGED",
             _ => "SIMPLE",
         }),
+        "ispublished" => of_int(i32::from(cx.state.options.published)),
         "edition" if cx.state.options.engine_edition == 5 => of_text("Standard"),
         _ => Value::Null,
     })
