@@ -53,6 +53,8 @@ pub(crate) const NO_OBJECT: &[u32] = &[207, 208];
 pub(crate) const NO_RIGHT: &[u32] = &[229, 230, 262, 297, 300, 371, 916];
 /// A position outside what a function of change data capture can tell: too few arguments, says the server.
 pub(crate) const OUT_OF_RANGE: &[u32] = &[313];
+/// Change data capture is off for the database.
+pub(crate) const NO_CAPTURE: &[u32] = &[22901];
 /// Change tracking is off, for the table or the whole database.
 pub(crate) const NOT_TRACKED: &[u32] = &[4998, 22105];
 /// The database does not allow snapshot isolation.

@@ -5,15 +5,16 @@
 
 mod bind;
 mod browser;
+mod captured;
 mod catalogue;
 mod check;
-mod choice;
 mod column;
 mod connect;
 mod cycle;
 mod describe;
 mod errors;
 mod grants;
+mod has;
 mod instance;
 mod layout;
 mod line;
@@ -86,6 +87,7 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildSou
     let shared = stream::Shared::default();
     let looker = look::Looker::default();
     Some(Arc::new(move |context: SourceContext| {
+        has::warn_of_misnamed(&settings, &context.tables);
         Ok(Arc::new(SqlServerSource {
             settings: settings.clone(),
             context,

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use contract::{CapturedTable, SourceError, TableName};
 
+use crate::captured::{Instances, low};
 use crate::catalogue::Table;
-use crate::errors::{NO_OBJECT, NO_RIGHT, OUT_OF_RANGE};
-use crate::instance::{CapturedColumn, Instance, plan};
+use crate::errors::OUT_OF_RANGE;
+use crate::instance::{Instance, plan};
 use crate::lsn::Lsn;
 use crate::session::{Parameter, Session, Take};
 use crate::tuple::{Pairing, Tuple};
@@ -22,85 +23,6 @@ use super::told::{Told, captured};
 
 /// A gap is looked behind so many times in a row.
 const GAPS_MAX: u32 = 5;
-
-const INSTANCES: &str = "SELECT ct.object_id, ct.source_object_id, s.name, t.name, ct.capture_instance, \
-     ct.start_lsn, ct.end_lsn, ct.supports_net_changes, ct.has_drop_pending, ct.role_name, ct.index_name, \
-     ct.create_date FROM cdc.change_tables AS ct JOIN sys.tables AS t ON t.object_id = ct.source_object_id \
-     JOIN sys.schemas AS s ON s.schema_id = t.schema_id ORDER BY s.name, t.name, ct.create_date, \
-     ct.capture_instance";
-const COLUMNS: &str = "SELECT cc.object_id, cc.column_name, cc.column_id, cc.column_type, \
-     cc.column_ordinal, cc.is_computed FROM cdc.captured_columns AS cc ORDER BY cc.object_id, \
-     cc.column_ordinal";
-const MIN_LSN: &str = "SELECT sys.fn_cdc_get_min_lsn(@P1) AS min_lsn";
-
-/// The capture instances of all tables.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Instances {
-    /// With the table of each.
-    all: Vec<(TableName, Instance)>,
-    /// Our user may not know which there are.
-    pub(crate) is_hidden: bool,
-}
-
-impl Instances {
-    /// Reads them; there are none where nothing is captured.
-    pub(crate) async fn read(session: &mut Session) -> Result<Self, SourceError> {
-        let doing = "read capture instances";
-        let rows = match session.rows(doing, INSTANCES, &[]).await {
-            Ok(rows) => rows,
-            Err(failed) if failed.is(NO_OBJECT) => return Ok(Self::default()),
-            Err(failed) if failed.is(NO_RIGHT) => {
-                return Ok(Self {
-                    is_hidden: true,
-                    ..Self::default()
-                });
-            }
-            Err(failed) => return Err(failed.error),
-        };
-        let mut found = Self::default();
-        let columns = if rows.is_empty() {
-            Vec::new()
-        } else {
-            session.rows(doing, COLUMNS, &[]).await?
-        };
-        for row in &rows {
-            let own = row.int_there(doing, 0)?;
-            let table = TableName::new(row.text_there(doing, 2)?, row.text_there(doing, 3)?);
-            let mut instance = Instance {
-                name: row.text_there(doing, 4)?,
-                low: Lsn(row.array(doing, 5)?.unwrap_or_default()),
-                columns: Vec::new(),
-            };
-            for column in &columns {
-                if column.int_there(doing, 0)? == own {
-                    instance.columns.push(CapturedColumn {
-                        name: column.text_there(doing, 1)?,
-                        ordinal: u32::try_from(column.int_there(doing, 4)?).unwrap_or(0),
-                        is_computed: column.flag(doing, 5)?,
-                    });
-                }
-            }
-            found.all.push((table, instance));
-        }
-        Ok(found)
-    }
-
-    /// Those of a table.
-    pub(crate) fn of(&self, table: &TableName) -> Vec<Instance> {
-        let ours = self.all.iter().filter(|(of, _)| of == table);
-        ours.map(|(_, instance)| instance.clone()).collect()
-    }
-}
-
-/// How far down an instance reaches; `None` = there is none of that name, or our user may not read it: the
-/// server does not tell one from the other, and neither is a place in the log.
-pub(crate) async fn low(session: &mut Session, instance: &str) -> Result<Option<Lsn>, SourceError> {
-    let doing = format!("read how far down capture instance {instance} reaches");
-    let named = [Parameter::Text(instance.to_owned())];
-    let row = session.one(&doing, MIN_LSN, &named).await?;
-    let low = row.array(&doing, 0)?.map(Lsn);
-    Ok(low.filter(|low| !low.is_zero()))
-}
 
 /// Reads the captured changes of one table.
 #[derive(Debug)]
@@ -162,7 +84,7 @@ impl Pager {
 
     /// Plans how to go on behind `told`.
     async fn plan(&mut self, session: &mut Session, told: Lsn) -> Result<Option<String>, Trouble> {
-        let all = Instances::read(session).await?;
+        let all = Instances::of_table(session, self.table()).await?;
         let mut instances = all.of(self.table());
         for instance in &mut instances {
             let Some(low) = low(session, &instance.name).await? else {

@@ -34,6 +34,7 @@ pub(crate) use open::open;
 use shared::Reached;
 pub(crate) use shared::Shared;
 use shared::lock;
+pub(crate) use tracking::min_valid;
 use worker::Worker;
 
 /// A batch has about so many bytes.

@@ -4,15 +4,16 @@ use std::fmt::Write as _;
 
 use contract::{CapturedTable, SourceError, TableName};
 
-use crate::catalogue::Table;
+use crate::catalogue::{self, Table};
 use crate::errors::denied;
+use crate::has::Asked;
 use crate::lsn::Lsn;
-use crate::mode::{self, Has, There, Unfit};
-use crate::probe::{Database, Known, tracked};
+use crate::mode::{self, Unfit};
+use crate::probe::Database;
 use crate::session::Session;
 use crate::settings::{Mode, Settings};
 
-use super::cdc::{self, Instances};
+use super::cdc;
 use super::heads::Heads;
 use super::life::{Life, without_life};
 use super::page::{Page, Trouble};
@@ -126,24 +127,17 @@ pub(crate) fn mode_before<'a>(server: &'a str, table: &TableName) -> Option<&'a 
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) database: Database,
-    pub(crate) instances: Instances,
-    tracked: Known<Vec<i64>>,
+    asked: Asked,
     pub(crate) offset_minutes: i64,
 }
 
 impl Found {
     pub(crate) async fn read(session: &mut Session) -> Result<Self, SourceError> {
-        let database = Database::read(session).await?;
-        let instances = if database.cdc {
-            Instances::read(session).await?
-        } else {
-            Instances::default()
-        };
+        let asked = Asked::read(session).await?;
         Ok(Self {
-            instances,
-            tracked: tracked(session).await?,
+            database: asked.database.clone(),
+            asked,
             offset_minutes: crate::probe::offset_minutes(session).await?,
-            database,
         })
     }
 
@@ -155,60 +149,37 @@ impl Found {
         captured: &CapturedTable,
     ) -> Result<Result<(Table, Mode), Unfit>, SourceError> {
         let name = &captured.table;
-        let Some(table) = Table::read(session, name).await? else {
-            return Ok(Err(Unfit {
-                what: format!("there is no table {name}, or our user may not know of it"),
-                hint: format!(
+        let unfit = |what: String, hint: String| {
+            Ok(Err(Unfit {
+                what: format!("table {name}: {what}"),
+                hint,
+            }))
+        };
+        let Some(table) = catalogue::find(session, name).await? else {
+            return unfit(
+                "there is none, or our user may not know of it".to_owned(),
+                format!(
                     "make it again, take it out of the mapping (lighterman map check), or GRANT SELECT ON {}",
                     crate::sql::table(name)
                 ),
-            }));
+            );
         };
-        let mut cdc = There::No;
-        for instance in self.instances.of(name) {
-            let low = cdc::low(session, &instance.name).await?;
-            let there = if low.is_some() {
-                There::Yes
-            } else {
-                There::Unreadable
-            };
-            // Each of them is needed for what lies before the other.
-            cdc = if cdc == There::Unreadable { cdc } else { there };
+        if table.name != *name {
+            return unfit(
+                format!("it is called {} in the database", table.name),
+                format!("write it as {} in the mapping", table.name),
+            );
         }
+        let has = self.asked.has(session, &table).await?;
         let wanted = settings.modes.get(name).copied();
-        let by_cdc = matches!(wanted, Some(Mode::Cdc | Mode::CdcFunction));
-        if cdc == There::No && self.instances.is_hidden && (by_cdc || wanted.is_none()) {
-            cdc = There::Unreadable;
+        match mode::choose(name, wanted, &has) {
+            Ok(mode) => Ok(Ok((table, mode))),
+            // Not of this table alone: this is the wrong server to be at.
+            Err(found) if found == mode::of_replica() => {
+                Err(denied(format!("table {name}: {}", found.what), found.hint))
+            }
+            Err(found) => unfit(found.what, found.hint),
         }
-        let listed = self
-            .tracked
-            .known()
-            .map(|all| all.contains(&table.object_id));
-        let valid = tracking::min_valid(session, name).await?;
-        let tracking = match (listed, valid) {
-            (_, Some(_)) => There::Yes,
-            (Some(false), None) => There::No,
-            (Some(true), None) => There::Unreadable,
-            // Nothing says that it is tracked.
-            (None, None) => There::No,
-        };
-        let has = Has {
-            cdc,
-            cdc_tables: !self.instances.is_hidden,
-            tracking,
-            primary_key: table.primary().is_some(),
-            rowversion: table.rowversion().is_some(),
-        };
-        let mode = mode::choose(name, wanted, has);
-        if mode == Ok(Mode::Tracking) && !self.database.writable {
-            return Err(denied(
-                format!(
-                    "table {name}: change tracking cannot be read on a replica that is only read"
-                ),
-                "set host to the primary, and leave read_only_intent out",
-            ));
-        }
-        Ok(mode.map(|mode| (table, mode)))
     }
 }
 

@@ -2,16 +2,17 @@
 
 use contract::{SourceError, TableName};
 
+use crate::captured::Instances;
 use crate::errors::AGAIN;
 use crate::mode;
 use crate::probe::Known;
 use crate::settings::Mode;
 
+use super::GAP_HINT;
 use super::life::{Lives, anew};
 use super::page::Trouble;
 use super::table::{Found, Reader};
 use super::worker::Worker;
-use super::{GAP_HINT, cdc};
 
 /// Why a table is read again as a matter of routine.
 pub(super) fn routine(table: &TableName, mode: Mode) -> String {
@@ -57,7 +58,7 @@ impl Worker {
             return Ok(());
         }
         let (session, _) = self.line.session().await?;
-        let instances = cdc::Instances::read(session).await?;
+        let instances = Instances::names(session).await?;
         for watched in &mut self.tables {
             let table = watched.captured.table.clone();
             let Reader::Cdc(pager) = &mut watched.reader else {
