@@ -142,8 +142,9 @@ async fn sigterm_drains_and_exits_cleanly() {
     assert_eq!(receiver.held().violations, Vec::<String>::new());
 }
 
+/// Scenario 38 of the SQL Server source, and the same for every other: two agents with one state directory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_agent_refuses_with_the_others_pid() {
+async fn scenario_38_a_second_agent_refuses_with_the_others_pid() {
     let receiver = quiet().await;
     let site = site_of(receiver.url());
     let agent = site.agent();

@@ -163,6 +163,47 @@ pub(crate) async fn read(
     Ok(found)
 }
 
+/// The names of all tables that a person could choose.
+pub(crate) async fn names(session: &mut Session) -> Result<Vec<TableName>, SourceError> {
+    let doing = "read the names of tables";
+    let sql = format!("{TABLES}t.is_ms_shipped = 0 ORDER BY s.name, t.name");
+    let rows = session.rows(doing, &sql, &[]).await?;
+    let names = rows.iter().map(|row| {
+        Ok(TableName::new(
+            row.text_there(doing, 0)?,
+            row.text_there(doing, 1)?,
+        ))
+    });
+    names.collect()
+}
+
+/// Whether an index begins with a column: rows are found by it without reading all of them.
+pub(crate) async fn leads(
+    session: &mut Session,
+    table: &TableName,
+    column: &str,
+) -> Result<bool, SourceError> {
+    let doing = "read indexes";
+    let sql = "SELECT i.name FROM sys.indexes AS i JOIN sys.index_columns AS ic ON ic.object_id = i.object_id AND \
+         ic.index_id = i.index_id AND ic.key_ordinal = 1 JOIN sys.columns AS c ON c.object_id = ic.object_id AND \
+         c.column_id = ic.column_id WHERE i.object_id = OBJECT_ID(@P1) AND c.name = @P2 AND i.is_disabled = 0 AND \
+         i.has_filter = 0 AND i.is_hypothetical = 0";
+    let named = [
+        Parameter::Text(sql::table(table)),
+        Parameter::Text(column.to_owned()),
+    ];
+    Ok(session.row(doing, sql, &named).await?.is_some())
+}
+
+/// An index that begins with a table's rowversion, and its undo.
+pub(crate) fn rowversion_index(table: &TableName, column: &str) -> (String, String) {
+    let (table, column) = (sql::table(table), sql::name(column));
+    (
+        format!("CREATE INDEX [lighterman_rv] ON {table} ({column})"),
+        format!("DROP INDEX [lighterman_rv] ON {table}"),
+    )
+}
+
 /// What belongs to tables, by their numbers.
 #[derive(Debug, Default)]
 struct Rest {

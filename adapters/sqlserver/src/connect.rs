@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::SourceError;
+use contract::{Secret, SourceError};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
@@ -24,6 +24,8 @@ use crate::tls;
 const APPLICATION: &str = "lighterman";
 /// How long a connection to one server may take to be there.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// A token is not longer than this.
+const TOKEN_BYTES: u64 = 64 << 10;
 /// After so long without a word the network is asked whether the other side is still there,
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 /// then so often,
@@ -146,13 +148,14 @@ async fn open(
     doing: &str,
 ) -> Result<Session, Refused> {
     let tls = tls::config(settings, &server.host).await?;
-    if tls.is_none() && matches!(settings.auth, Auth::Token(_)) {
+    if tls.is_none() && settings.auth.is_token() {
         return Err(errors::denied(
             format!("{doing}: a token is only sent over TLS"),
             "tls = \"verify-full\"",
         )
         .into());
     }
+    let token = token(settings, doing).await?;
     let port = match &server.instance {
         Some(instance) => browser::port(&server.host, browser::PORT, instance, doing).await?,
         None => server.port,
@@ -161,11 +164,11 @@ async fn open(
     let socket = connecting.map_err(|error| broken(doing, error))?;
     keep(&socket).map_err(|error| broken(doing, error))?;
     let line = greet(settings, server, tls, socket, doing).await?;
-    let config = config(settings, server, port);
+    let config = config(settings, server, port, token.as_ref());
     let login = quietly(Client::connect(config, line.compat_write())).await;
     let client = login.map_err(|error| match error {
         tiberius::error::Error::Routing { host, port } => Refused::Sent { host, port },
-        error => Refused::Failed(of_login(doing, &error)),
+        error => Refused::Failed(of_login(settings, doing, &error)),
     })?;
     let session = Session::begin(client, rights, doing).await;
     session.map_err(Refused::Failed)
@@ -197,7 +200,7 @@ async fn greet(
     } else {
         prelogin::ENCRYPT_NOT_SUPPORTED
     };
-    let token = matches!(settings.auth, Auth::Token(_));
+    let token = settings.auth.is_token();
     let greeting = prelogin::greet(&mut socket, wanted, server.instance.as_deref(), token);
     let answer = greeting.await.map_err(|failure| match failure {
         Failure::NotAServer => errors::no_server(doing),
@@ -240,7 +243,36 @@ fn of_greeting(doing: &str, error: &std::io::Error) -> SourceError {
     broken(doing, why)
 }
 
-fn config(settings: &Settings, server: &Server, port: u16) -> Config {
+/// The token, as it is now: whoever keeps it new writes another one before it is over.
+async fn token(settings: &Settings, doing: &str) -> Result<Option<Secret>, SourceError> {
+    let file = match &settings.auth {
+        Auth::Token(token) => return Ok(Some(token.clone())),
+        Auth::TokenFile(file) => file.clone(),
+        Auth::Sql { .. } | Auth::Windows(_) => return Ok(None),
+    };
+    let shown = file.display().to_string();
+    let wrong = |why: String| {
+        errors::denied(
+            format!("{doing}: read the token from {shown}: {why}"),
+            "set token_file to a file that our user may read, which has the token and nothing else",
+        )
+    };
+    let reading = tokio::task::spawn_blocking(move || {
+        let file = std::fs::File::open(file)?;
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut std::io::Read::take(file, TOKEN_BYTES + 1), &mut text)?;
+        Ok(text)
+    });
+    let read: std::io::Result<String> = reading.await.map_err(|error| wrong(error.to_string()))?;
+    let text = read.map_err(|error| wrong(error.to_string()))?;
+    let token = text.trim();
+    if token.is_empty() || text.len() as u64 > TOKEN_BYTES {
+        return Err(wrong(format!("it has {} bytes", text.len())));
+    }
+    Ok(Some(Secret::new(token)))
+}
+
+fn config(settings: &Settings, server: &Server, port: u16, token: Option<&Secret>) -> Config {
     let mut config = Config::new();
     config.host(&server.host);
     config.port(port);
@@ -256,7 +288,9 @@ fn config(settings: &Settings, server: &Server, port: u16) -> Config {
     config.lossy_utf16_decoding(true);
     config.authentication(match &settings.auth {
         Auth::Sql { user, password } => AuthMethod::sql_server(user, password.expose()),
-        Auth::Token(token) => AuthMethod::aad_token(token.expose()),
+        Auth::Token(_) | Auth::TokenFile(_) => {
+            AuthMethod::aad_token(token.map_or("", |token| token.expose()))
+        }
         Auth::Windows(account) => windows(account.as_ref()),
     });
     config
@@ -276,6 +310,29 @@ fn windows(_: Option<&(String, contract::Secret)>) -> AuthMethod {
     AuthMethod::None
 }
 
-fn of_login(doing: &str, error: &tiberius::error::Error) -> Failed {
-    classify(&format!("{doing}: log in"), error)
+fn of_login(settings: &Settings, doing: &str, error: &tiberius::error::Error) -> Failed {
+    let failed = classify(&format!("{doing}: log in"), error);
+    if !settings.auth.is_token() || !failed.is(&[18456]) {
+        return failed;
+    }
+    let hint = match &settings.auth {
+        Auth::TokenFile(file) => format!(
+            "have a new token written to {}: it is read at each connection",
+            file.display()
+        ),
+        _ => "set token_file, which is read at each connection, in place of token, and have a new token \
+              written there before the one in it is over"
+            .to_owned(),
+    };
+    Failed {
+        error: errors::denied(
+            format!(
+                "{}: the token has expired, as one does after about an hour, or is for another server or \
+                 for an account that the database does not know",
+                failed.error
+            ),
+            hint,
+        ),
+        ..failed
+    }
 }

@@ -27,8 +27,10 @@ struct Counted {
     begun: u64,
     /// Where the newest one ended that is handed on.
     completed: Place,
-    /// The end of this one is waited for by a chunk; 0 = of none.
+    /// The ends that chunks wait for: the first one, 0 = none, and the last one. Several tables may be read at
+    /// once.
     awaited: u64,
+    awaited_last: u64,
 }
 
 /// What stood when a chunk's reading began.
@@ -52,6 +54,7 @@ impl Cycles {
             begun: border.cycles,
             completed: border,
             awaited: 0,
+            awaited_last: 0,
         };
     }
 
@@ -66,7 +69,8 @@ impl Cycles {
         counted.completed = border;
         let awaited = counted.awaited != 0 && counted.awaited <= border.cycles;
         if awaited {
-            counted.awaited = 0;
+            let more = counted.awaited_last > border.cycles;
+            counted.awaited = if more { counted.awaited_last } else { 0 };
         }
         awaited
     }
@@ -77,7 +81,7 @@ impl Cycles {
             let waits = self.waits.notified();
             {
                 let counted = self.lock();
-                if counted.awaited > counted.begun {
+                if counted.awaited_last > counted.begun {
                     return;
                 }
             }
@@ -109,8 +113,12 @@ impl Cycles {
                 "read a table: the stream beside it was opened anew meanwhile".to_owned(),
             ));
         }
-        counted.awaited = counted.begun + 1;
-        let mark = end_of_cycle(epoch, counted.awaited);
+        let behind = counted.begun + 1;
+        if counted.awaited == 0 {
+            counted.awaited = behind;
+        }
+        counted.awaited_last = behind;
+        let mark = end_of_cycle(epoch, behind);
         drop(counted);
         self.waits.notify_one();
         Ok((mark, Sees::UpTo(before.completed.at(epoch, 0))))
@@ -162,6 +170,21 @@ mod tests {
         // Cycle 6 took its heads before the chunk was read, cycle 7 will not have.
         assert!(border(6).at(1, 0) < mark && told(6) < mark);
         assert!(border(7).at(1, 0) > mark);
+    }
+
+    #[test]
+    fn the_end_that_each_of_several_chunks_waits_for_is_handed_on() {
+        let cycles = Cycles::default();
+        cycles.open(border(4));
+        let chunk = || cycles.after(cycles.before(), 1).unwrap().0;
+        let first = chunk();
+        cycles.begin(5);
+        let second = chunk();
+        assert!(first < second);
+        assert!(cycles.complete(border(5)), "the first one waits for it");
+        cycles.begin(6);
+        assert!(cycles.complete(border(6)) && border(6).at(1, 0) > second);
+        assert!(!cycles.complete(border(7)));
     }
 
     #[test]

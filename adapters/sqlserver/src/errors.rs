@@ -53,12 +53,23 @@ pub(crate) const NO_OBJECT: &[u32] = &[207, 208];
 pub(crate) const NO_RIGHT: &[u32] = &[229, 230, 262, 297, 300, 371, 916];
 /// A position outside what a function of change data capture can tell: too few arguments, says the server.
 pub(crate) const OUT_OF_RANGE: &[u32] = &[313];
+/// Change data capture is off for the database.
+pub(crate) const NO_CAPTURE: &[u32] = &[22901];
 /// Change tracking is off, for the table or the whole database.
 pub(crate) const NOT_TRACKED: &[u32] = &[4998, 22105];
 /// The database does not allow snapshot isolation.
 pub(crate) const NO_SNAPSHOTS: &[u32] = &[3952, 3954, 3956];
 /// What a transaction saw is gone, or a table was altered meanwhile: the whole of it is to be tried again.
 pub(crate) const AGAIN: &[u32] = &[1205, 1222, 3948, 3953, 3957, 3958, 3960, 3961, 3966, 3967];
+/// What passes by itself, by the server's own words: no locks, memory or connections left, a server or a
+/// database on its way, a replica that changes its role, a limit of Azure's. The numbers of sockets among
+/// them are a client's, and stand for a connection that broke.
+const PASSING: &[u32] = &[
+    64, 233, 701, 802, 845, 983, 988, 1204, 1221, 4221, 6005, 8645, 8651, 9001, 10_053, 10_054,
+    10_060, 10_928, 10_929, 10_936, 17_142, 17_187, 17_188, 17_189, 17_197, 17_809, 18_401, 18_451,
+    35_250, 40_143, 40_166, 40_197, 40_501, 40_540, 40_549, 40_550, 40_551, 40_552, 40_553, 40_613,
+    40_627, 42_108, 42_109, 49_918, 49_919, 49_920,
+];
 /// The database is not to be had at this server now: another may have it.
 pub(crate) const NOT_HERE: &[u32] = &[
     904, 911, 921, 922, 923, 924, 926, 927, 928, 941, 942, 945, 946, 948, 952, 954, 976, 978, 979,
@@ -137,6 +148,7 @@ fn quotes_data(number: u32) -> bool {
 /// <https://learn.microsoft.com/en-us/azure/azure-sql/database/troubleshoot-common-errors-issues>).
 pub(crate) fn by_number(doing: &str, error: &TokenError) -> SourceError {
     let (number, state) = (error.code(), error.state());
+    let passes = PASSING.contains(&number) || AGAIN.contains(&number);
     let what = if quotes_data(number) || number >= 50_000 {
         format!("{doing}: the server refuses a value (error {number})")
     } else {
@@ -161,9 +173,10 @@ pub(crate) fn by_number(doing: &str, error: &TokenError) -> SourceError {
             what,
             "ALTER LOGIN [<user>] WITH PASSWORD = '..', CHECK_EXPIRATION = OFF",
         ),
-        18458..=18463 | 18401 | 18451 | 17142 | 17187 | 17188 | 17189 | 17197 => {
-            SourceError::Disconnected(what)
-        }
+        17892 => denied(
+            what,
+            "a logon trigger of the server refused our login: whoever looks after the server must let it in",
+        ),
         4060 | 4064 | 911 => denied(
             what,
             "set the database's name in the settings; where it is right, give the login a user in it: \
@@ -173,14 +186,23 @@ pub(crate) fn by_number(doing: &str, error: &TokenError) -> SourceError {
             what,
             "give the login a user in the database: lighterman source prepare says how",
         ),
+        40_531 | 40_532 => denied(
+            what,
+            "set host to the server's full name, and user to a login of that server",
+        ),
         // Azure's firewall.
-        40615 | 47073 => denied(
+        40_615 | 40_914 | 47_073 => denied(
             what,
             "allow the agent's address in the server's firewall, in the Azure portal",
         ),
         978 => denied(
             what,
             "set read_only_intent = true, or host to the availability group's primary",
+        ),
+        976 | 979 | 982 => denied(
+            what,
+            "set host to the availability group's listener or to its primary, or let the replica be read: \
+             ALTER AVAILABILITY GROUP .. MODIFY REPLICA ON .. WITH (SECONDARY_ROLE (ALLOW_CONNECTIONS = ALL))",
         ),
         229 | 230 | 262 | 297 | 300 | 371 | 15247 | 15151 | 22904 => denied(what, RIGHT),
         207 | 208 | 4902 | 22981 => SourceError::SchemaChanged {
@@ -190,9 +212,17 @@ pub(crate) fn by_number(doing: &str, error: &TokenError) -> SourceError {
         313 => lost(format!(
             "{what}: the server says so of a position that change data capture does not reach"
         )),
-        3952 | 3954 => denied(
+        3952 | 3954 => denied(what, snapshots(error.message())),
+        3956 => denied(
             what,
-            "ALTER DATABASE CURRENT SET ALLOW_SNAPSHOT_ISOLATION ON",
+            format!(
+                "nothing, once the transactions that were open have ended: {} is on its way",
+                snapshots(error.message())
+            ),
+        ),
+        8623 | 8632 => denied(
+            what,
+            "let the mapping read fewer columns of the table, or ask for less at once",
         ),
         22901 => denied(
             what,
@@ -213,9 +243,29 @@ pub(crate) fn by_number(doing: &str, error: &TokenError) -> SourceError {
         ),
         // Statements that no server of that version has, and names that none can have: our own fault.
         102 | 156 | 170 | 195 => SourceError::Malformed(what),
-        // Deadlocks, locks, memory, time, a database on its way, Azure's limits, and all the rest.
-        _ => SourceError::Disconnected(what),
+        _ if passes
+            || quotes_data(number)
+            || NOT_HERE.contains(&number)
+            || (18_458..=18_463).contains(&number) =>
+        {
+            SourceError::Disconnected(what)
+        }
+        // It may pass. As long as it does not, it stands in the log and in `status`.
+        _ => SourceError::Disconnected(format!("{what}; nothing is known of this error here")),
     }
+}
+
+/// What lets a database be read as of one moment: the one that the server names, which need not be ours. What
+/// a mapping asks may read others.
+fn snapshots(message: &str) -> String {
+    let named = message.split_once("database '").and_then(|(_, rest)| {
+        let (name, _) = rest.split_once("' because").or(rest.split_once('\''))?;
+        (!name.is_empty()).then(|| crate::sql::name(name))
+    });
+    format!(
+        "ALTER DATABASE {} SET ALLOW_SNAPSHOT_ISOLATION ON",
+        named.as_deref().unwrap_or("CURRENT")
+    )
 }
 
 #[cfg(test)]
@@ -251,6 +301,20 @@ mod tests {
                 assert!(!quotes_data(*number), "{number}");
             }
         }
+    }
+
+    #[test]
+    fn the_database_that_needs_snapshots_is_the_one_that_the_server_names() {
+        let named = "Snapshot isolation transaction failed accessing database 'it's ]odd' because snapshot \
+                     isolation is not allowed in this database. Use ALTER DATABASE to allow it.";
+        assert_eq!(
+            snapshots(named),
+            "ALTER DATABASE [it's ]]odd] SET ALLOW_SNAPSHOT_ISOLATION ON"
+        );
+        assert_eq!(
+            snapshots("something else"),
+            "ALTER DATABASE CURRENT SET ALLOW_SNAPSHOT_ISOLATION ON"
+        );
     }
 
     #[test]

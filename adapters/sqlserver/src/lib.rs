@@ -5,17 +5,19 @@
 
 mod bind;
 mod browser;
+mod captured;
 mod catalogue;
 mod check;
-mod choice;
 mod column;
 mod connect;
 mod cycle;
 mod describe;
 mod errors;
 mod grants;
+mod has;
 mod instance;
 mod layout;
+mod line;
 mod look;
 mod lsn;
 mod mask;
@@ -26,6 +28,7 @@ mod prelogin;
 mod prepare;
 mod probe;
 mod query;
+mod reading;
 mod row;
 mod session;
 mod settings;
@@ -62,7 +65,7 @@ port = 1433
 database = "ERP"
 user = "lighterman"              # needs SELECT on the captured tables, and on schema cdc or VIEW CHANGE TRACKING
 password = { env = "ERP_PASSWORD" }
-# token = { env = "ERP_TOKEN" }  # of Azure's directory, in place of user and password
+# token_file = "erp-token"       # a token of Azure's directory, in place of user and password; read at each connection
 # integrated = true              # a Windows account, where the agent runs on Windows; with user and password another than its own
 # tls = "verify-full"            # disable | require | verify-ca | verify-full; the default, except on this machine
 # ca_file = "erp-ca.pem"         # beside the system's certificate authorities
@@ -76,17 +79,21 @@ mappings = ["mapping.yaml"]
 "#;
 
 /// Reads a source's own settings: `host`, `port`, `instance`, `failover_host`, `database`, `user`,
-/// `password`, `token`, `integrated`, `tls`, `ca_file`, `read_only_intent`, `poll_seconds`,
+/// `password`, `token`, `token_file`, `integrated`, `tls`, `ca_file`, `read_only_intent`, `poll_seconds`,
 /// `page_rows`, `compare_minutes`, `modes`, `start`.
 pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildSource> {
     let settings = settings::read(section, secrets)?;
+    // They outlive a mapping: what was compared or looked at a moment ago still was when it is reloaded.
+    let shared = stream::Shared::default();
+    let looker = look::Looker::default();
     Some(Arc::new(move |context: SourceContext| {
+        has::warn_of_misnamed(&settings, &context.tables);
         Ok(Arc::new(SqlServerSource {
             settings: settings.clone(),
             context,
             reader: query::Reader::default(),
-            shared: stream::Shared::default(),
-            looker: look::Looker::default(),
+            shared: shared.again(),
+            looker: looker.clone(),
         }) as Arc<dyn Source>)
     }))
 }
@@ -137,7 +144,7 @@ impl Source for SqlServerSource {
     }
 
     async fn look(&self) -> Result<Option<Look>, SourceError> {
-        let look = self.looker.look(&self.settings, &self.shared.reached);
+        let look = self.looker.look(&self.settings, &self.shared);
         Ok(Some(look.await?))
     }
 

@@ -4,12 +4,24 @@
 use contract::{SourceError, Value};
 
 use crate::catalogue::Table;
-use crate::column::{Column, packed};
+use crate::column::{Column, Kind, packed};
 use crate::session::Parameter;
 use crate::sql::name;
 
 /// Between the parts of a cursor.
 const BETWEEN: char = '|';
+/// The first part of the cursor of a range; that of any other is a number.
+const RANGE: &str = "range";
+
+/// Where reading goes on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Bounds of the first column: from this one on, and below that one.
+    pub(crate) from: Option<String>,
+    pub(crate) until: Option<String>,
+    /// Behind this key.
+    pub(crate) at: Option<Vec<String>>,
+}
 
 /// The order of a unique index.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +55,8 @@ impl Order {
         columns.collect::<Vec<_>>().join(", ")
     }
 
-    /// The rows behind a key whose parameters begin with number `first`.
+    /// The rows behind a key whose parameters begin with number `first`. The first column is bounded by itself,
+    /// too: within an OR the server may not see that it can begin to read there.
     pub(crate) fn behind(&self, of: &str, first: usize) -> String {
         let mut sql = String::new();
         for (n, column) in self.columns.iter().enumerate().rev() {
@@ -54,6 +67,9 @@ impl Order {
             } else {
                 format!("({place} > {mark} OR ({place} = {mark} AND {sql}))")
             };
+            if n == 0 && self.columns.len() > 1 {
+                sql = format!("{place} >= {mark} AND {sql}");
+            }
         }
         sql
     }
@@ -95,10 +111,52 @@ impl Order {
             .collect()
     }
 
+    /// The name of the first column, where that has numbers, which can be cut into ranges.
+    pub(crate) fn numbers(&self) -> Option<&str> {
+        let first = self.columns.first()?;
+        matches!(first.kind, Kind::Int(_)).then_some(first.name.as_str())
+    }
+
+    /// The rows that are still to be read from a place on, of the table that is called `of`, with parameters
+    /// from number `first` on; nothing where that is all of them. `None` = the place is none of this order.
+    pub(crate) fn rest(
+        &self,
+        place: &Place,
+        of: &str,
+        first: usize,
+    ) -> Option<(String, Vec<Parameter>)> {
+        let mut conditions = Vec::new();
+        let mut parameters = Vec::new();
+        if let Some(at) = &place.at {
+            conditions.push(self.behind(of, first));
+            parameters.extend(self.bind(at)?);
+        }
+        // What lies behind a key of a range is not below the range.
+        let from = place.from.as_ref().filter(|_| place.at.is_none());
+        for (bound, sign) in [(from, ">="), (place.until.as_ref(), "<")] {
+            let Some(bound) = bound else {
+                continue;
+            };
+            let column = self.columns.first()?;
+            let mark = column.kind.mark(first + parameters.len())?;
+            conditions.push(format!("{of}.{} {sign} {mark}", name(&column.name)));
+            parameters.push(column.kind.unpacked(bound)?);
+        }
+        Some((conditions.join(" AND "), parameters))
+    }
+
     /// A place as the engine keeps it.
-    pub(crate) fn cursor(&self, key: &[String]) -> String {
+    pub(crate) fn cursor(&self, place: &Place) -> String {
+        let mut parts = Vec::new();
+        if place.from.is_some() || place.until.is_some() {
+            parts.push(RANGE.to_owned());
+            parts
+                .extend([&place.from, &place.until].map(|bound| bound.clone().unwrap_or_default()));
+        }
+        parts.extend(self.head());
+        parts.extend(place.at.clone().unwrap_or_default());
         let mut text = String::new();
-        for part in self.head().iter().chain(key) {
+        for part in parts {
             for c in part.chars() {
                 if matches!(c, BETWEEN | '\\') {
                     text.push('\\');
@@ -110,8 +168,8 @@ impl Order {
         text
     }
 
-    /// The key in a cursor; `None` when it is of another table of this name, or of another order.
-    pub(crate) fn read(&self, cursor: &str) -> Option<Vec<String>> {
+    /// The place in a cursor; `None` when it is of another table of this name, or of another order.
+    pub(crate) fn read(&self, cursor: &str) -> Option<Place> {
         let mut parts = vec![String::new()];
         let mut escaped = false;
         for c in cursor.chars() {
@@ -128,9 +186,45 @@ impl Order {
         if escaped || parts.pop().is_none_or(|rest| !rest.is_empty()) {
             return None;
         }
+        let mut place = Place::default();
+        let is_range = parts.first().is_some_and(|first| first == RANGE);
+        if is_range {
+            let rest = parts.split_off(parts.len().min(3));
+            let mut bounds = parts.into_iter().skip(1);
+            let mut bound = || bounds.next().filter(|bound| !bound.is_empty());
+            (place.from, place.until) = (bound(), bound());
+            parts = rest;
+        }
         let key = parts.split_off(self.head().len().min(parts.len()));
-        (parts == self.head() && self.bind(&key).is_some()).then_some(key)
+        if parts != self.head() || (key.is_empty() && !is_range) {
+            return None;
+        }
+        place.at = (!key.is_empty()).then_some(key);
+        self.rest(&place, "T", 1).is_some().then_some(place)
     }
+
+    /// The cursors at which the ranges between these bounds begin.
+    pub(crate) fn ranges(&self, bounds: &[i128]) -> Vec<String> {
+        let bounds = || bounds.iter().map(|bound| Some(bound.to_string()));
+        let starts = std::iter::once(None).chain(bounds());
+        let places = starts.zip(bounds().chain([None]));
+        let places = places.map(|(from, until)| Place {
+            from,
+            until,
+            at: None,
+        });
+        places.map(|place| self.cursor(&place)).collect()
+    }
+}
+
+/// What cuts the numbers from one to another into about `parts` like parts.
+pub(crate) fn bounds(least: i64, most: i64, parts: usize) -> Vec<i128> {
+    let (least, most) = (i128::from(least), i128::from(most));
+    let parts = i128::try_from(parts).unwrap_or(1);
+    let cuts = (1..parts).map(|n| least + (most - least) * n / parts);
+    let mut cuts: Vec<i128> = cuts.filter(|cut| *cut > least).collect();
+    cuts.dedup();
+    cuts
 }
 
 #[cfg(test)]
@@ -139,7 +233,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::column::Kind;
 
     fn order(kinds: &[(&str, Kind)]) -> Order {
         let column = |(name, kind): &(&str, Kind)| Column {
@@ -175,7 +268,7 @@ mod tests {
         assert_eq!(order.by("T"), "T.[a]]b], T.[b], T.[c]");
         assert_eq!(
             order.behind("T", 2),
-            "(T.[a]]b] > CAST(@P2 AS int) OR (T.[a]]b] = CAST(@P2 AS int) AND (T.[b] > @P3 OR (T.[b] = @P3 \
+            "T.[a]]b] >= CAST(@P2 AS int) AND (T.[a]]b] > CAST(@P2 AS int) OR (T.[a]]b] = CAST(@P2 AS int) AND (T.[b] > @P3 OR (T.[b] = @P3 \
              AND T.[c] > @P4))))"
         );
     }
@@ -187,19 +280,56 @@ mod tests {
         assert!(order.pack(&[Value::Invalid("x".to_owned())]).is_err());
     }
 
+    #[test]
+    fn ranges_leave_no_gap_and_each_is_gone_on_with_within_its_bounds() {
+        let order = order(&[("a", Kind::Int("int")), ("b", text())]);
+        let places: Vec<Place> = order
+            .ranges(&[-5, 9])
+            .iter()
+            .map(|cursor| order.read(cursor).unwrap())
+            .collect();
+        let rest = |place: &Place| order.rest(place, "T", 2).unwrap();
+        let rests: Vec<String> = places.iter().map(|place| rest(place).0).collect();
+        assert_eq!(
+            rests,
+            [
+                "T.[a] < CAST(@P2 AS int)",
+                "T.[a] >= CAST(@P2 AS int) AND T.[a] < CAST(@P3 AS int)",
+                "T.[a] >= CAST(@P2 AS int)"
+            ]
+        );
+        let within = Place {
+            at: Some(vec!["1".to_owned(), "x".to_owned()]),
+            ..places[1].clone()
+        };
+        assert_eq!(order.read(&order.cursor(&within)), Some(within.clone()));
+        let (sql, parameters) = rest(&within);
+        assert!(sql.ends_with("AND T.[a] < CAST(@P4 AS int)"), "{sql}");
+        assert_eq!(parameters.len(), 3);
+        assert_eq!(rest(&Place::default()), (String::new(), Vec::new()));
+        assert_eq!(bounds(1, 101, 4), [26, 51, 76]);
+        assert_eq!(bounds(1, 2, 8), Vec::<i128>::new());
+        assert_eq!(bounds(i64::MIN, i64::MAX, 2), [-1]);
+        assert_eq!(bounds(0, 9, 0), Vec::<i128>::new());
+    }
+
     proptest! {
         #[test]
         fn a_cursor_survives_its_text(number: i64, words: String) {
             let order = order(&[("a|b", Kind::Int("bigint")), ("b\\", text())]);
             let key = order.pack(&[Value::Int(number), Value::Text(words)]).unwrap();
-            prop_assert_eq!(order.read(&order.cursor(&key)), Some(key));
+            for until in [None, Some("7".to_owned())] {
+                let place = Place { until, at: Some(key.clone()), ..Place::default() };
+                prop_assert_eq!(order.read(&order.cursor(&place)), Some(place));
+            }
         }
 
         #[test]
         fn a_cursor_of_another_order_is_none(number: i64) {
             let one = order(&[("a", Kind::Int("bigint"))]);
             let other = order(&[("a", Kind::Int("int"))]);
-            let cursor = one.cursor(&[number.to_string()]);
+            let at = Some(vec![number.to_string()]);
+            let cursor = one.cursor(&Place { at, ..Place::default() });
             prop_assert_eq!(other.read(&cursor), None);
         }
 

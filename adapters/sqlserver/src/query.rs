@@ -35,6 +35,8 @@ const ABOUT_WORDS: &[u32] = &[
 struct Asking {
     session: Session,
     isolation: Isolation,
+    /// Texts of a code page may be UTF-8, which the client reads as if they were of another one.
+    utf8: bool,
 }
 
 /// Asks, and keeps a connection between two questions.
@@ -53,7 +55,7 @@ impl Reader {
         let placed = Placed::of(query)?;
         let ask = async {
             let mut asking = self.begun(settings, query).await?;
-            let (names, rows) = ask(&mut asking.session, query, &placed).await?;
+            let (names, rows) = ask(&mut asking, query, &placed).await?;
             // An answer that is there is not lost to a connection that ends.
             if asking.session.rollback(DOING).await.is_ok() {
                 *self.slot() = Some((asking, Instant::now()));
@@ -88,44 +90,61 @@ impl Reader {
         } else {
             Isolation::ReadCommitted
         };
+        let utf8 = database.collation.ends_with(UTF8) || has_utf8(&mut session).await?;
         session.silence_max(query.time_max.saturating_add(SILENCE_LONGER));
         session.begin_transaction(DOING, isolation).await?;
-        Ok(Asking { session, isolation })
+        Ok(Asking {
+            session,
+            isolation,
+            utf8,
+        })
     }
 }
 
+/// How the names of collations end whose `char` and `varchar` are UTF-8.
+const UTF8: &str = "_UTF8";
+
+/// Whether a column that we may see is in UTF-8: nothing in an answer tells which of its columns are.
+async fn has_utf8(session: &mut Session) -> Result<bool, SourceError> {
+    let sql = "SELECT TOP (1) c.name FROM sys.columns AS c WHERE c.collation_name LIKE N'%[_]UTF8'";
+    Ok(session.row(DOING, sql, &[]).await?.is_some())
+}
+
 async fn ask(
-    session: &mut Session,
+    asking: &mut Asking,
     query: &ReadQuery,
     placed: &Placed,
 ) -> Result<(Vec<String>, Vec<Vec<Value>>), SourceError> {
     let mut rows = Vec::new();
     let mut bytes = 0_usize;
     let mut kinds: Option<Vec<Kind>> = None;
-    let asked = session.each(DOING, &placed.sql, &placed.parameters, |row| {
-        if kinds.is_none() {
-            kinds = Some(self::kinds(row.columns())?);
-        }
-        let kinds = kinds.as_deref().unwrap_or_default();
-        let cells = row.into_cells().zip(kinds);
-        let row: Option<Vec<Value>> = cells
-            .map(|(cell, kind)| values::value(kind, cell))
-            .collect();
-        let row = row.ok_or_else(|| {
-            let what = "a cell is of another type than its column";
-            SourceError::Malformed(format!("{DOING}: {what}"))
-        })?;
-        bytes = bytes.saturating_add(row.iter().map(Value::bytes).sum());
-        rows.push(row);
-        // One more than may be: whether there is one decides.
-        let enough = rows.len() > query.rows_max || bytes > ReadQuery::BYTES_MAX;
-        Ok(if enough { Take::Enough } else { Take::More })
-    });
+    let utf8 = asking.utf8;
+    let asked = asking
+        .session
+        .each(DOING, &placed.sql, &placed.parameters, |row| {
+            if kinds.is_none() {
+                kinds = Some(self::kinds(row.columns(), utf8)?);
+            }
+            let kinds = kinds.as_deref().unwrap_or_default();
+            let cells = row.into_cells().zip(kinds);
+            let row: Option<Vec<Value>> = cells
+                .map(|(cell, kind)| values::value(kind, cell))
+                .collect();
+            let row = row.ok_or_else(|| {
+                let what = "a cell is of another type than its column";
+                SourceError::Malformed(format!("{DOING}: {what}"))
+            })?;
+            bytes = bytes.saturating_add(row.iter().map(Value::bytes).sum());
+            rows.push(row);
+            // One more than may be: whether there is one decides.
+            let enough = rows.len() > query.rows_max || bytes > ReadQuery::BYTES_MAX;
+            Ok(if enough { Take::Enough } else { Take::More })
+        });
     let columns = asked.await.map_err(meaning)?;
     if columns.is_empty() {
         return Err(refused("the statement gives no rows: it must be a SELECT"));
     }
-    self::kinds(&columns)?;
+    self::kinds(&columns, utf8)?;
     if rows.len() > query.rows_max {
         return Err(query.too_many_rows());
     }
@@ -178,7 +197,7 @@ fn is_passing(number: u32) -> bool {
 }
 
 /// What the columns of an answer hold.
-fn kinds(columns: &[Column]) -> Result<Vec<Kind>, SourceError> {
+fn kinds(columns: &[Column], utf8: bool) -> Result<Vec<Kind>, SourceError> {
     let kind = |column: &Column| {
         let text = || Kind::NChar {
             fixed: false,
@@ -211,6 +230,13 @@ fn kinds(columns: &[Column]) -> Result<Vec<Kind>, SourceError> {
                 fixed: false,
                 bytes: None,
             },
+            ColumnType::BigVarChar | ColumnType::BigChar | ColumnType::Text if utf8 => {
+                return Err(refused(format!(
+                    "column {} is of type char, varchar or text, and the database has some of them in UTF-8, which \
+                     the client cannot tell from others: CAST({0} AS nvarchar(4000)) around it",
+                    column.name()
+                )));
+            }
             ColumnType::BigVarChar
             | ColumnType::BigChar
             | ColumnType::NVarchar

@@ -14,11 +14,11 @@ use tracing::instrument::WithSubscriber as _;
 
 use crate::connect::{self, Rights};
 use crate::errors::{Failed, broken, classify};
+pub(crate) use crate::line::Line;
 use crate::row::Row;
-use crate::settings::Settings;
 
 /// So long the server may say nothing while it owes an answer.
-const SILENCE_MAX: Duration = Duration::from_mins(1);
+pub(crate) const SILENCE_MAX: Duration = Duration::from_mins(1);
 /// Turning things on waits for what others do.
 const WRITE_MAX: Duration = Duration::from_mins(2);
 /// How long the server may take to stop what it sends.
@@ -383,38 +383,6 @@ async fn send<'a>(
     let mut query = Query::new(sql.to_owned());
     query.bind_iter(parameters.iter().map(|value| Sent(value.sent())));
     query.query(client).await
-}
-
-/// A place for a connection: opened when it is needed, and anew when the one there cannot be used again.
-#[derive(Debug)]
-pub(crate) struct Line {
-    settings: Settings,
-    session: Option<Session>,
-}
-
-impl Line {
-    pub(crate) fn new(settings: &Settings) -> Self {
-        Self {
-            settings: settings.clone(),
-            session: None,
-        }
-    }
-
-    /// A connection that can be asked, and whether it is another one than before.
-    pub(crate) async fn session(&mut self) -> Result<(&mut Session, bool), SourceError> {
-        let usable = self.session.take().filter(Session::is_usable);
-        let fresh = usable.is_none();
-        let session = match usable {
-            Some(session) => session,
-            None => connect::connect(&self.settings, Rights::Read).await?,
-        };
-        Ok((self.session.insert(session), fresh))
-    }
-
-    /// Gives the connection up.
-    pub(crate) fn close(&mut self) {
-        self.session = None;
-    }
 }
 
 #[cfg(test)]

@@ -156,7 +156,22 @@ async fn the_number_decides() {
         (10929, "disconnected"),
         (983, "disconnected"),
         (978, "denied"),
-        (976, "disconnected"),
+        (976, "denied"),
+        (979, "denied"),
+        (982, "denied"),
+        (911, "denied"),
+        (916, "denied"),
+        (230, "denied"),
+        (300, "denied"),
+        (40615, "denied"),
+        (40532, "denied"),
+        (17892, "denied"),
+        (3956, "denied"),
+        (4221, "disconnected"),
+        (49918, "disconnected"),
+        (49920, "disconnected"),
+        (10054, "disconnected"),
+        (701, "disconnected"),
         (35250, "disconnected"),
         (102, "malformed"),
         (8152, "disconnected"),
@@ -178,7 +193,22 @@ async fn the_number_decides() {
         assert_eq!(kind, *expected, "{number}");
         let shown = failed.error.to_string();
         assert!(shown.contains(&format!("(error {number}")), "{shown}");
+        assert!(!shown.contains("nothing is known"), "{shown}");
+        let to_do = failed.error.hint().unwrap_or_default();
+        assert!(
+            kind == "disconnected" || kind == "malformed" || !to_do.is_empty(),
+            "{number}"
+        );
     }
+    let failed = session.run("ask", "7777").await.unwrap_err();
+    assert!(
+        failed
+            .error
+            .to_string()
+            .ends_with("nothing is known of this error here"),
+        "{failed:?}"
+    );
+    assert!(matches!(failed.error, SourceError::Disconnected(_)));
 }
 
 /// Keeps what was told to the log.

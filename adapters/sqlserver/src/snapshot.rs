@@ -16,14 +16,12 @@ use contract::{
     SourceError, TableName,
 };
 
-use crate::catalogue::Table;
-use crate::errors::{AGAIN, Failed, NO_SNAPSHOTS, denied};
+use crate::errors::{AGAIN, Failed, NO_SNAPSHOTS};
 use crate::layout::Layout;
-use crate::order::Order;
-use crate::probe::Database;
-use crate::session::{Isolation, Line, Parameter, Session, Take};
+use crate::order::Place;
+use crate::reading::Reading;
+use crate::session::{Line, Parameter, Take};
 use crate::settings::Settings;
-use crate::sql;
 use crate::stream::Shared;
 
 /// A chunk is read again so often where the server asks for that.
@@ -39,87 +37,13 @@ pub(crate) struct TableReader {
     shared: Shared,
     /// The table that was read last, and about how large its rows are.
     row_bytes: Option<(TableName, usize)>,
-}
-
-/// How a table is read.
-struct Reading {
-    layout: Layout,
-    order: Order,
-    isolation: Isolation,
-    first_sql: String,
-    next_sql: String,
-}
-
-impl Reading {
-    async fn of(session: &mut Session, captured: &CapturedTable) -> Result<Self, SourceError> {
-        let name = &captured.table;
-        let Some(table) = Table::read(session, name).await? else {
-            return Err(SourceError::SchemaChanged {
-                what: format!("read table {name}: there is none, or our user may not know of it"),
-                hint: format!(
-                    "make it again, take it out of the mapping (lighterman map check), or GRANT SELECT ON {}",
-                    sql::table(name)
-                ),
-            });
-        };
-        let Some(index) = table.order() else {
-            return Err(denied(
-                format!(
-                    "read table {name}: it has no primary key and no unique index over columns that are never \
-                     null, so it cannot be read in pieces"
-                ),
-                format!("ALTER TABLE {} ADD PRIMARY KEY (..)", sql::table(name)),
-            ));
-        };
-        let order = Order::of(&table, &index.columns).map_err(|column| {
-            denied(
-                format!("read table {name}: its key has column {column}, which cannot be compared"),
-                "give it a unique index over columns of other types",
-            )
-        })?;
-        // Columns of the order are read as well, though nobody may have asked for them.
-        let mut wanted = captured.clone();
-        if !wanted.columns.is_empty() {
-            wanted.columns.extend(index.columns.iter().cloned());
-        }
-        let layout = Layout::new(&table, &wanted, |_| true);
-        let database = Database::read(session).await?;
-        let statement = |behind: &str| {
-            format!(
-                "SELECT TOP (@P1) {} FROM {} AS T{behind} ORDER BY {}",
-                layout.select("T"),
-                sql::table(name),
-                order.by("T")
-            )
-        };
-        let behind = format!(" WHERE {}", order.behind("T", 2));
-        Ok(Self {
-            first_sql: statement(""),
-            next_sql: statement(&behind),
-            isolation: if database.snapshots() {
-                Isolation::Snapshot
-            } else {
-                Isolation::ReadCommitted
-            },
-            layout,
-            order,
-        })
-    }
-
-    /// The key of a row, in this order.
-    fn key(&self, row: &contract::Row) -> Result<Vec<String>, SourceError> {
-        let columns = self.order.columns.iter();
-        let key = columns.filter_map(|column| {
-            let at = self.layout.shape.column(&column.name)?;
-            row.get(at).cloned()
-        });
-        self.order.pack(&key.collect::<Vec<_>>())
-    }
+    /// How the table is read that was read last, unless that failed.
+    kept: Option<Reading>,
 }
 
 /// What was read of a table.
 struct Read {
-    layout: Layout,
+    reading: Reading,
     rows: Vec<contract::Row>,
     next: Option<String>,
 }
@@ -139,6 +63,7 @@ impl TableReader {
             epoch,
             shared: shared.clone(),
             row_bytes: None,
+            kept: None,
         })
     }
 
@@ -153,26 +78,26 @@ impl TableReader {
         let known = self.row_bytes.as_ref().filter(|(of, _)| of == name);
         let fit = known.and_then(|(_, each)| limits.bytes_max.checked_div(*each));
         let ask = fit.unwrap_or(FIRST_ROWS).clamp(1, limits.rows_max.max(1));
+        let reading = self.reading(captured).await.map_err(Failed::ours)?;
         let (session, _) = self.line.session().await.map_err(Failed::ours)?;
-        let reading = Reading::of(session, captured).await.map_err(Failed::ours)?;
-        let behind = cursor.and_then(|cursor| reading.order.read(cursor));
-        if cursor.is_some() && behind.is_none() {
+        let place = cursor.and_then(|cursor| reading.order.read(cursor));
+        if cursor.is_some() && place.is_none() {
             tracing::warn!(stage = "snapshot", table = %name,
                 "the table is another than when its snapshot began, or its key is another or stands in \
                  another order: it is read from its first row again");
         }
+        let place = place.unwrap_or_default();
+        let (sql, rest) = reading.statement(&place).ok_or_else(|| {
+            Failed::ours(SourceError::Malformed(format!(
+                "{doing}: a key cannot be sent back"
+            )))
+        })?;
         let mut parameters = vec![Parameter::Int(i64::try_from(ask).unwrap_or(i64::MAX))];
-        let sql = match behind.and_then(|key| reading.order.bind(&key)) {
-            None => &reading.first_sql,
-            Some(key) => {
-                parameters.extend(key);
-                &reading.next_sql
-            }
-        };
+        parameters.extend(rest);
         session.begin_transaction(&doing, reading.isolation).await?;
         let mut rows = Vec::new();
         let mut bytes = 0_usize;
-        let given = session.each(&doing, sql, &parameters, |row| {
+        let given = session.each(&doing, &sql, &parameters, |row| {
             let row = reading.layout.row(&mut row.into_cells())?;
             bytes += row.iter().map(contract::Value::bytes).sum::<usize>();
             rows.push(row);
@@ -190,11 +115,35 @@ impl TableReader {
         }
         let ended = rows.len() < ask && bytes < limits.bytes_max;
         let last = rows.last().filter(|_| !ended);
-        let next = last.map(|last| reading.key(last).map(|key| reading.order.cursor(&key)));
+        let next = last.map(|last| {
+            let at = Some(reading.key(last)?);
+            Ok(reading.order.cursor(&Place { at, ..place }))
+        });
         Ok(Read {
-            layout: reading.layout,
             next: next.transpose().map_err(Failed::ours)?,
+            reading,
             rows,
+        })
+    }
+
+    /// How a table is read: as it was read last, where that is still right.
+    async fn reading(&mut self, captured: &CapturedTable) -> Result<Reading, SourceError> {
+        let (session, _) = self.line.session().await?;
+        if let Some(kept) = self.kept.take()
+            && kept.is_fresh(session, &captured.table).await?
+        {
+            return Ok(kept);
+        }
+        Reading::of(session, captured).await
+    }
+
+    /// A table as it is captured.
+    fn captured(&self, table: &TableName) -> CapturedTable {
+        let captured = self.tables.iter().find(|one| one.table == *table);
+        captured.cloned().unwrap_or_else(|| CapturedTable {
+            table: table.clone(),
+            key: Vec::new(),
+            columns: Vec::new(),
         })
     }
 }
@@ -218,6 +167,28 @@ fn change(layout: &Layout, row: contract::Row, mark: &Position) -> RowChange {
 
 #[async_trait]
 impl SnapshotReader for TableReader {
+    async fn ranges(
+        &mut self,
+        table: &TableName,
+        parts: usize,
+    ) -> Result<Vec<String>, SourceError> {
+        let captured = self.captured(table);
+        let reading = self.reading(&captured).await?;
+        let (session, _) = self.line.session().await?;
+        match reading.ranges(session, parts).await {
+            Ok(ranges) => {
+                self.kept = Some(reading);
+                Ok(ranges)
+            }
+            // It is read as one: a row that somebody holds is waited for by the chunks.
+            Err(failed) if is_to_be_tried_again(&failed) => {
+                self.line.close();
+                Ok(Vec::new())
+            }
+            Err(failed) => Err(failed.error),
+        }
+    }
+
     /// Nothing is waited for: what the stream does not tell was committed before its heads were taken, and is
     /// seen by every read behind that.
     async fn begin(&mut self) -> Result<(), SourceError> {
@@ -230,12 +201,7 @@ impl SnapshotReader for TableReader {
         cursor: Option<&str>,
         limits: ChunkLimits,
     ) -> Result<SnapshotChunk, SourceError> {
-        let captured = self.tables.iter().find(|one| one.table == *table);
-        let captured = captured.cloned().unwrap_or_else(|| CapturedTable {
-            table: table.clone(),
-            key: Vec::new(),
-            columns: Vec::new(),
-        });
+        let captured = self.captured(table);
         let mut tries = 0;
         loop {
             let before = self.shared.cycles.before();
@@ -257,8 +223,11 @@ impl SnapshotReader for TableReader {
             };
             let (mark, sees) = self.shared.cycles.after(before, self.epoch)?;
             let rows = read.rows.into_iter();
+            let layout = &read.reading.layout;
+            let rows = rows.map(|row| change(layout, row, &mark)).collect();
+            self.kept = Some(read.reading);
             return Ok(SnapshotChunk {
-                rows: rows.map(|row| change(&read.layout, row, &mark)).collect(),
+                rows,
                 next: read.next,
                 mark,
                 sees,

@@ -6,7 +6,7 @@ mod common;
 use common::world::{World, int, ops, truth};
 use common::{denied, number};
 use contract::{Op, SourceError, Value as Cell};
-use tds_server::model::{Column, Which};
+use tds_server::model::{Column, Which, lsn};
 use tds_server::wire::{Length, Type, Value};
 
 fn insert(world: &World, table: &str, id: i32, name: &str) {
@@ -497,4 +497,82 @@ async fn trap_8_a_database_that_was_restored_is_another_one_however_far_it_grew(
         "{error:?}"
     );
     assert!(error.to_string().contains("restored"), "{error}");
+}
+
+/// A place that a person named and that is gone is said, and nothing is told in its place.
+#[tokio::test]
+async fn a_start_before_what_is_captured_is_refused() {
+    let world = World::new().table("a").table("b").cdc();
+    insert(&world, "a", 1, "x");
+    world.database.capture_all();
+    let early = lsn(world.database.max_lsn().unwrap());
+    insert(&world, "a", 2, "x");
+    insert(&world, "b", 2, "x");
+    world.database.capture_all();
+    let at = |lsn: &[u8]| common::text(format!("0x{}", contract::value::hex(lsn)));
+    let world = world.set("start", at(&early));
+    let mut reader = world.open();
+    assert_eq!(
+        ops(&reader.catch_up().await.unwrap()),
+        ["insert a 2", "insert b 2"]
+    );
+    // One of the two was cleaned up behind it.
+    world
+        .database
+        .cleanup("dbo_b", world.database.max_lsn().unwrap())
+        .unwrap();
+    let error = world.source().stream(1, None).await.err().unwrap();
+    denied(&error, "start is earlier", "a later place");
+    assert!(error.to_string().contains("dbo.b"), "{error}");
+    // What was begun goes on: a start is the first capture's.
+    reader.kill(&world);
+    insert(&world, "a", 3, "x");
+    world.database.capture_all();
+    assert_eq!(ops(&reader.catch_up().await.unwrap()), ["insert a 3"]);
+    let mut late = early;
+    late[0] = 0xff;
+    let world = world.set("start", at(&late));
+    let error = world.source().stream(1, None).await.err().unwrap();
+    denied(&error, "the newest captured one", "leave it out");
+}
+
+/// A time is not found in the log by itself: nothing says that its first transaction behind it is the first
+/// one that there was.
+#[tokio::test]
+async fn a_start_at_a_time_before_what_is_captured_is_refused() {
+    let world = World::new().table("a").cdc();
+    insert(&world, "a", 1, "x");
+    world.database.capture_all();
+    let world = world.set("start", common::text("2001-01-01T00:00:00Z"));
+    let error = world.source().stream(1, None).await.err().unwrap();
+    denied(
+        &error,
+        "nothing is captured from before 2001",
+        "a later place",
+    );
+}
+
+/// Three quarters of the retention have passed for what is not read: `status` says so before it is gone.
+#[tokio::test]
+async fn captured_changes_that_are_about_to_go_are_an_alarm() {
+    let world = World::new().table("a").cdc();
+    let mut reader = world.open();
+    insert(&world, "a", 1, "x");
+    world.database.capture_all();
+    reader.catch_up().await.unwrap();
+    let look = reader.source.look().await.unwrap().unwrap();
+    assert_eq!(look.kept, None);
+    reader.stream = None;
+    insert(&world, "a", 2, "x");
+    world.database.capture_all();
+    world.database.pass(std::time::Duration::from_hours(60));
+    let kept = reader.source.look().await.unwrap().unwrap().kept.unwrap();
+    assert!(
+        kept.at_risk && kept.hint.contains("sp_cdc_change_job"),
+        "{kept:?}"
+    );
+    assert!(kept.sentence(None).contains("about to drop"), "{kept:?}");
+    assert_eq!(ops(&reader.catch_up().await.unwrap()), ["insert a 2"]);
+    let look = reader.source.look().await.unwrap().unwrap();
+    assert_eq!(look.kept, None);
 }

@@ -3,8 +3,13 @@
 
 mod common;
 
-use common::{PASSWORD, about, captured, key, node, of, source, text};
-use contract::{CapturedTable, Finding, Level, NodeKind};
+use std::time::Duration;
+
+use common::{
+    Door, PASSWORD, about, captured, denied, empty, key, node, nvarchar, of, plain, source, table,
+    text,
+};
+use contract::{CapturedTable, Finding, Level, NodeKind, ReadQuery};
 use tds_server::model::{Database, User};
 use tds_server::wire::{Options, Server, ServerError};
 
@@ -114,13 +119,91 @@ async fn an_agent_that_is_stopped_fails() {
         "nothing is captured",
         "start the service",
     );
-    // Azure SQL Database captures by itself.
+}
+
+/// Its service is called otherwise in other languages, and its program is not.
+#[tokio::test]
+async fn the_agent_is_known_whatever_its_service_is_called() {
+    let database = world(&cdc());
+    database.run("GRANT VIEW SERVER STATE TO agent").unwrap();
+    for service in [
+        "SQL Server-Agent (MSSQLSERVER)",
+        "Agent SQL Server (MSSQLSERVER)",
+        "SQL Server 代理 (MSSQLSERVER)",
+    ] {
+        for (running, level) in [(true, Level::Pass), (false, Level::Fail)] {
+            database.options(|options| {
+                service.clone_into(&mut options.agent_service);
+                options.agent_running = running;
+            });
+            let findings = check(&database, &[], reading(&["id"])).await;
+            assert_eq!(about(&findings, "agent").level, level, "{service}");
+        }
+    }
+}
+
+/// Azure SQL Database captures by itself, and has its jobs in the database.
+#[tokio::test]
+async fn azure_is_asked_for_its_jobs_where_they_are() {
+    let database = world(&cdc());
     database.options(|options| options.engine_edition = 5);
     let findings = check(&database, &[], reading(&["id"])).await;
-    assert!(
-        !findings.iter().any(|one| one.what.ends_with("agent")),
-        "{findings:#?}"
+    for part in ["agent", "capture job"] {
+        let found = findings.iter().find(|one| one.what.ends_with(part));
+        assert_eq!(found, None, "{findings:#?}");
+    }
+    is(
+        about(&findings, "retention"),
+        Level::Warn,
+        "kept for 3 days",
+        "@retention = 10080",
     );
+}
+
+/// The log reader of a publication captures in its place.
+#[tokio::test]
+async fn a_published_database_needs_no_capture_job() {
+    let database = world(&cdc());
+    database.options(|options| options.published = true);
+    database
+        .run("GRANT SELECT ON msdb.dbo.cdc_jobs TO agent")
+        .unwrap();
+    let findings = check(&database, &[], reading(&["id"])).await;
+    is(
+        about(&findings, "capture job"),
+        Level::Pass,
+        "its log reader captures",
+        "",
+    );
+    assert_eq!(of(&findings, Level::Fail), Vec::<String>::new());
+}
+
+/// An empty answer about the database is not "off": the row is only shown to who may see it.
+#[tokio::test]
+async fn tracking_that_may_not_be_seen_is_not_taken_for_off() {
+    let database = world(&[
+        ITEM,
+        SELECT,
+        "GRANT VIEW CHANGE TRACKING ON dbo.item TO agent",
+        "ALTER DATABASE ERP SET CHANGE_TRACKING = ON (CHANGE_RETENTION = 7 DAYS, AUTO_CLEANUP = ON)",
+        "ALTER TABLE dbo.item ENABLE CHANGE_TRACKING",
+    ]);
+    database.options(|options| options.databases_shown = false);
+    for chosen in [&[][..], &mode("tracking")] {
+        let findings = check(&database, chosen, reading(&["id"])).await;
+        is(
+            about(&findings, "table dbo.item"),
+            Level::Pass,
+            "is captured by tracking",
+            "",
+        );
+        is(
+            about(&findings, ": tracking"),
+            Level::Warn,
+            "cannot be asked",
+            "GRANT VIEW ANY DATABASE TO [agent]",
+        );
+    }
 }
 
 /// Trap 12: no right is not "valid since ever".
@@ -139,7 +222,7 @@ async fn what_may_not_be_read_is_said_with_the_grant() {
     is(
         about(&findings, "table dbo.item"),
         Level::Fail,
-        "cannot be read",
+        "may not read the tables of change data capture",
         "GRANT SELECT ON SCHEMA::cdc TO [agent]",
     );
     let tracked = [
@@ -152,7 +235,7 @@ async fn what_may_not_be_read_is_said_with_the_grant() {
     is(
         about(&findings, "table dbo.item"),
         Level::Fail,
-        "tracked of it may not be read",
+        "may not read its tracked changes",
         "GRANT VIEW CHANGE TRACKING ON [dbo].[item] TO [agent]",
     );
 }
@@ -201,6 +284,26 @@ async fn a_mode_that_tells_less_says_so() {
         "rows that are deleted are not seen",
         "change data capture or change tracking",
     );
+    // Each look would read all of it.
+    let index = "has no index that begins with its rowversion v";
+    let of_index = |findings: &[Finding]| {
+        let found = findings.iter().find(|one| one.found.contains(index));
+        found.cloned()
+    };
+    is(
+        &of_index(&findings).unwrap(),
+        Level::Warn,
+        index,
+        "CREATE INDEX [lighterman_rv] ON [dbo].[item] ([v]); undo: DROP INDEX [lighterman_rv] ON [dbo].[item]",
+    );
+    database
+        .run("CREATE INDEX late ON dbo.item (id, v)")
+        .unwrap();
+    let findings = check(&database, &[], reading(&["id"])).await;
+    assert!(of_index(&findings).is_some(), "it stands second there");
+    database.run("CREATE INDEX first ON dbo.item (v)").unwrap();
+    let findings = check(&database, &[], reading(&["id"])).await;
+    assert_eq!(of_index(&findings), None);
     database.options(|options| options.engine_edition = 4);
     let findings = check(&database, &mode("compare"), reading(&["id"])).await;
     is(
@@ -209,6 +312,47 @@ async fn a_mode_that_tells_less_says_so() {
         "read again and compared every 60 minutes",
         "change tracking tells",
     );
+}
+
+/// Whoever chose change data capture is told where there is none.
+#[tokio::test]
+async fn an_edition_without_change_data_capture_is_said() {
+    let database = world(&[ITEM, SELECT]);
+    for (engine_edition, edition, version, why) in [
+        (
+            4,
+            "Express Edition (64-bit)",
+            "16.0.4135.4",
+            "not in Express",
+        ),
+        (
+            2,
+            "Web Edition (64-bit)",
+            "15.0.2000.5",
+            "not in Web Edition",
+        ),
+        (
+            2,
+            "Standard Edition (64-bit)",
+            "12.0.6024.0",
+            "from 2016 SP1 on",
+        ),
+    ] {
+        database.options(|options| {
+            options.engine_edition = engine_edition;
+            edition.clone_into(&mut options.edition);
+            version.clone_into(&mut options.version);
+        });
+        for chosen in ["cdc", "cdc-function"] {
+            let findings = check(&database, &mode(chosen), reading(&["id"])).await;
+            is(
+                about(&findings, "table dbo.item"),
+                Level::Fail,
+                why,
+                "choose tracking",
+            );
+        }
+    }
 }
 
 #[tokio::test]
@@ -228,13 +372,22 @@ async fn names_that_are_not_there_are_said_with_the_nearest() {
         "called otherwise",
         "dbo.item",
     );
-    let findings = check(&database, &[], vec![captured("dbo", "none")]).await;
-    is(
-        about(&findings, "table dbo.none"),
-        Level::Fail,
-        "does not exist",
-        "correct",
-    );
+    for (name, fix) in [("none", "correct"), ("itme", "did you mean dbo.item?")] {
+        let findings = check(&database, &[], vec![captured("dbo", name)]).await;
+        let part = format!("table dbo.{name}");
+        is(about(&findings, &part), Level::Fail, "does not exist", fix);
+    }
+    // So are those of the settings that nobody reads.
+    for (name, level, fix) in [
+        ("dbo.Item", Level::Fail, "did you mean \"dbo.item\"?"),
+        ("dbo.itme", Level::Fail, "did you mean \"dbo.item\"?"),
+        ("dbo.warehouse", Level::Warn, "take it out of modes"),
+    ] {
+        let modes = NodeKind::Map(vec![(key(name), node(text("tracking")))]);
+        let findings = check(&database, &[("modes", modes)], reading(&["id"])).await;
+        let found = format!("names table {name}, which no mapping reads");
+        is(about(&findings, "modes"), level, &found, fix);
+    }
 }
 
 #[tokio::test]
@@ -371,4 +524,26 @@ async fn a_server_that_cannot_be_reached_is_a_finding() {
         "connect to 127.0.0.1:1",
         "firewall",
     );
+}
+
+/// Who may not see the database that it is in has no database without change data capture or snapshots.
+#[tokio::test]
+async fn a_database_that_its_login_may_not_see_is_said() {
+    let door = Door::new(|sql, _| {
+        if sql.contains("FROM sys.databases") {
+            return table(&[("name", nvarchar())], Vec::new());
+        }
+        empty(sql)
+    });
+    let server = plain(&door);
+    let source = source(server.address().port(), &[], Vec::new());
+    let question = ReadQuery {
+        sql: "SELECT 1 AS n".to_owned(),
+        parameters: Vec::new(),
+        more: Vec::new(),
+        rows_max: 10,
+        time_max: Duration::from_secs(5),
+    };
+    let error = source.query(&question).await.unwrap_err();
+    denied(&error, "its own database", "GRANT VIEW ANY DATABASE");
 }

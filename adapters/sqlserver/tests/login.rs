@@ -3,10 +3,15 @@
 
 mod common;
 
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
+
 use common::{
-    Door, PASSWORD, connect, denied, disconnected, empty, plain, secret, source, start, text,
+    Door, PASSWORD, connect, denied, disconnected, empty, encrypted, plain, secret, source, start,
+    text,
 };
 use contract::{NodeKind, SourceError};
+use harness::certificates::Certificates;
 use harness::proxy::Proxy;
 use tds_server::wire::{Gate, LoginFault, Options, ServerError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -219,4 +224,105 @@ async fn what_is_no_server_is_told_from_one() {
         denied(&error, "is no SQL Server", "host and port");
     }
     answering.await.unwrap();
+}
+
+/// Everything that anybody logs, at the finest level.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<String>>);
+
+impl tracing::Subscriber for Log {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, attributes: &tracing::span::Attributes<'_>) -> tracing::Id {
+        attributes.record(&mut Words(&self.0));
+        tracing::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::Id, values: &tracing::span::Record<'_>) {
+        values.record(&mut Words(&self.0));
+    }
+
+    fn record_follows_from(&self, _: &tracing::Id, _: &tracing::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut Words(&self.0));
+    }
+
+    fn enter(&self, _: &tracing::Id) {}
+
+    fn exit(&self, _: &tracing::Id) {}
+}
+
+struct Words<'a>(&'a Mutex<String>);
+
+impl tracing::field::Visit for Words<'_> {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        let mut log = self.0.lock().unwrap();
+        writeln!(log, "{field}={value:?}").unwrap();
+    }
+}
+
+/// Scenario 35: a login that is refused, a server that has no TLS, one that nobody vouches for. Each fails,
+/// nothing is sent in plain in its place, and no word of it holds the password.
+#[tokio::test]
+async fn scenario_35_what_is_refused_fails_closed_and_the_password_is_in_no_log() {
+    const OURS: &str = "s3cret-of-ours";
+    let log = Log::default();
+    let guard = tracing::subscriber::set_default(log.clone());
+    let (certificates, foreign) = (Certificates::new(), Certificates::new());
+    let ca = |of: &Certificates| text(of.file("ca.crt").display().to_string());
+    let verified = |of: &Certificates| {
+        vec![
+            ("password", secret(OURS)),
+            ("tls", text("verify-full")),
+            ("ca_file", ca(of)),
+        ]
+    };
+    let refused = || {
+        let error = ServerError::login_failed("agent");
+        refusing(error)
+    };
+    for (options, door, settings, found, logins) in [
+        (
+            encrypted(&certificates, "server"),
+            refused(),
+            verified(&certificates),
+            "(error 18456",
+            true,
+        ),
+        (
+            Options::default(),
+            door(),
+            verified(&certificates),
+            "does not offer TLS",
+            false,
+        ),
+        (
+            encrypted(&certificates, "server"),
+            door(),
+            verified(&foreign),
+            "an authority we do not know",
+            false,
+        ),
+    ] {
+        let server = start(options, &door);
+        let port = server.address().port();
+        let error = connect(port, &settings).await.unwrap_err();
+        assert!(error.to_string().contains(found), "{error:?}");
+        assert!(matches!(error, SourceError::Denied { .. }), "{error:?}");
+        let source = source(port, &settings, Vec::new());
+        let said = format!("{error:?} {:?}", source.check().await);
+        assert!(!said.contains(OURS), "{said}");
+        let told = door.logins();
+        // Where the server cannot be believed, it is told nothing at all.
+        assert_eq!(!told.is_empty(), logins, "{found}");
+        assert!(told.iter().all(|login| login.encrypted), "{found}");
+    }
+    tracing::trace!("the end");
+    drop(guard);
+    let log = log.0.lock().unwrap();
+    assert!(log.contains("the end"), "nothing is heard: {log}");
+    assert!(!log.contains(OURS), "{log}");
 }

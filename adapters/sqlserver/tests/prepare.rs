@@ -257,14 +257,30 @@ async fn capture_is_turned_on_with_the_least_rights_and_off_again() {
 #[tokio::test]
 async fn tracking_is_turned_on_with_the_least_rights_and_off_again() {
     let world = World::new(&[ITEM]);
-    // An edition without change data capture: chosen by itself.
-    world
-        .database()
-        .options(|options| options.engine_edition = 4);
+    // Editions without change data capture: chosen by itself, and said why.
     let source = world.source(&[], item());
+    for (engine_edition, edition, version) in [
+        (2, "Standard Edition (64-bit)", "13.0.1601.5"),
+        (2, "Web Edition (64-bit)", "16.0.4135.4"),
+        (4, "Express Edition (64-bit)", "16.0.4135.4"),
+    ] {
+        world.database().options(|options| {
+            options.engine_edition = engine_edition;
+            edition.clone_into(&mut options.edition);
+            version.clone_into(&mut options.version);
+        });
+        let plan = planned(&source).await;
+        let tracked = "-- changes are tracked, for this server has no change data capture: ";
+        assert!(plan.sql[0].starts_with(tracked), "{plan:?}");
+        let error = world
+            .source(&mode("cdc"), item())
+            .prepare_as(&sa(), false)
+            .await;
+        denied(&error.unwrap_err(), "no change data capture", "tracking");
+    }
     let plan = planned(&source).await;
     assert_eq!(
-        plan.sql,
+        plan.sql[1..],
         [
             "ALTER DATABASE [ERP] SET CHANGE_TRACKING = ON (CHANGE_RETENTION = 7 DAYS, AUTO_CLEANUP = ON)",
             "ALTER TABLE [dbo].[item] ENABLE CHANGE_TRACKING",
@@ -295,6 +311,23 @@ async fn what_was_there_before_stays() {
     let own = source.prepare(false).await.unwrap();
     let selects = |sql: &[String]| sql.iter().any(|sql| sql.starts_with("GRANT SELECT"));
     assert!(!selects(&own.sql), "{own:?}");
+}
+
+/// What undoes a plan undoes no more than the plan does.
+#[tokio::test]
+async fn the_undo_of_a_part_is_a_part() {
+    let world = World::new(&[ITEM]);
+    let source = world.source(&mode("cdc"), item());
+    source.prepare_as(&sa(), true).await.unwrap();
+    let plan = planned(&source).await;
+    assert_eq!((plan.sql, plan.undo), (Vec::new(), Vec::new()));
+    // A right that somebody took away, of all that there is.
+    let is_select = |(class, _, right): &(u8, i32, String)| *class == 1 && right == "SELECT";
+    let grants = &world.keeping.grants;
+    grants.lock().unwrap().retain(|one| !is_select(one));
+    let plan = planned(&source).await;
+    assert_eq!(plan.sql, ["GRANT SELECT ON [dbo].[item] TO [agent]"]);
+    assert_eq!(plan.undo, ["REVOKE SELECT ON [dbo].[item] FROM [agent]"]);
 }
 
 /// Trap 9: two at most, and the second one has what was added.
@@ -402,4 +435,96 @@ async fn a_replica_is_not_prepared() {
     let source = world.source(&[], item());
     let error = source.prepare_as(&sa(), false).await.unwrap_err();
     denied(&error, "can only be read here", "primary");
+}
+
+fn gated() -> World {
+    World::new(&[
+        ITEM,
+        "GRANT SELECT ON dbo.item TO agent",
+        "EXEC sys.sp_cdc_enable_db",
+        "EXEC sys.sp_cdc_enable_table @source_schema = N'dbo', @source_name = N'item', @role_name = N'readers'",
+        "EXEC sys.sp_cdc_change_job @job_type = N'cleanup', @retention = 10080",
+    ])
+}
+
+/// Without it, neither what is captured nor its functions can be read.
+#[tokio::test]
+async fn the_agent_is_made_a_member_of_the_gating_role() {
+    let world = gated();
+    let add = "ALTER ROLE [readers] ADD MEMBER [agent]";
+    let drop = "ALTER ROLE [readers] DROP MEMBER [agent]";
+    let source = world.source(&mode("cdc-function"), item());
+    let plan = planned(&source).await;
+    assert_eq!(plan.sql[..1], [add], "{plan:?}");
+    assert_eq!(plan.undo.last().unwrap(), drop);
+    let all = plan.sql.join("; ");
+    assert!(
+        !all.contains("SCHEMA::cdc"),
+        "functions need no more: {all}"
+    );
+    // By default its tables are read, too, for they tell more.
+    let plan = planned(&world.source(&[], item())).await;
+    let grant = "GRANT SELECT ON SCHEMA::cdc TO [agent]";
+    assert!(plan.sql.iter().any(|sql| sql == grant), "{plan:?}");
+    // Who is one already needs nothing.
+    world.database().run(add).unwrap();
+    let own = source.prepare(false).await.unwrap();
+    assert_eq!((own.sql, own.undo), (Vec::new(), Vec::new()));
+}
+
+/// Whoever was kept from the old instance is kept from the new one.
+#[tokio::test]
+async fn a_second_instance_has_the_gating_role_of_the_first() {
+    let world = gated();
+    let add = "ALTER TABLE dbo.item ADD later int NULL";
+    world.database().run(add).unwrap();
+    let reading = vec![CapturedTable {
+        columns: vec!["later".to_owned()],
+        ..captured("dbo", "item")
+    }];
+    let plan = planned(&world.source(&mode("cdc-function"), reading)).await;
+    let guarded = ENABLE
+        .replace("dbo_item", "dbo_item_2")
+        .replace("@role_name = NULL", "@role_name = N'readers'");
+    assert_eq!(plan.sql[0], guarded);
+}
+
+/// It takes room and time: a person decides.
+#[tokio::test]
+async fn an_index_for_a_rowversion_is_suggested_and_not_made() {
+    let table = "CREATE TABLE dbo.item (id int NOT NULL PRIMARY KEY, v rowversion NOT NULL)";
+    let world = World::new(&[table, "GRANT SELECT ON dbo.item TO agent"]);
+    let source = world.source(&mode("rowversion"), item());
+    for apply in [false, true] {
+        let plan = source.prepare(apply).await.unwrap();
+        let [note] = plan.sql.as_slice() else {
+            panic!("{plan:?}");
+        };
+        let index =
+            "-- CREATE INDEX [lighterman_rv] ON [dbo].[item] ([v]): a suggestion that is not run";
+        assert!(note.starts_with(index), "{note}");
+        assert_eq!(plan.undo, Vec::<String>::new());
+    }
+    world
+        .database()
+        .run("CREATE INDEX v ON dbo.item (v)")
+        .unwrap();
+    let plan = source.prepare(false).await.unwrap();
+    assert_eq!(plan.sql, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn names_that_are_not_those_of_the_database_are_said() {
+    let world = World::new(&[ITEM]);
+    let tables = |name: &str| vec![captured("dbo", name)];
+    for (name, meant) in [("ITEM", "write it as dbo.item"), ("itme", "write dbo.item")] {
+        let source = world.source(&[], tables(name));
+        let error = source.prepare_as(&sa(), false).await.unwrap_err();
+        assert!(error.hint().unwrap().contains(meant), "{error:?}");
+    }
+    let modes = NodeKind::Map(vec![(key("dbo.Item"), node(text("tracking")))]);
+    let plan = planned(&world.source(&[("modes", modes)], item())).await;
+    let said = "-- modes in the settings names table dbo.Item, which no mapping reads: it has no effect; did you \
+                mean \"dbo.item\"?";
+    assert_eq!(plan.sql[0], said);
 }

@@ -183,6 +183,9 @@ async fn an_answer_that_is_too_long_is_an_error_and_not_a_part() {
         if sql.contains("FROM sys.databases") {
             return common::database(1);
         }
+        if sql.contains("FROM sys.columns") {
+            return common::empty(sql);
+        }
         let long = sql.contains("long");
         let columns = vec![tds_server::wire::Column::new(
             "t",

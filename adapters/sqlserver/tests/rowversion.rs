@@ -139,3 +139,24 @@ async fn a_table_whose_mode_changed_is_read_again() {
     insert(&world, 3);
     assert_eq!(ops(&reader.catch_up().await.unwrap()), ["insert t 3"]);
 }
+
+/// A mapping that is reloaded is no reason to read tables again: the same settings built the source before.
+#[tokio::test]
+async fn a_reload_of_the_mapping_compares_no_table_at_once() {
+    let world = World::new().table("t");
+    let build = common::build(world.server.address().port(), &world.settings);
+    let built = |tables| {
+        build(contract::SourceContext {
+            name: "erp".to_owned(),
+            tables,
+        })
+        .unwrap()
+    };
+    let mut reader = world.open();
+    reader.source = built(world.tables.clone());
+    reader.catch_up().await.unwrap();
+    reader.stream = None;
+    reader.source = built(world.tables.clone());
+    reader.catch_up().await.unwrap();
+    assert!(reader.untold.is_empty(), "{:?}", reader.untold);
+}

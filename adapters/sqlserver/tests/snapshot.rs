@@ -295,3 +295,100 @@ async fn names_of_any_kind_are_quoted_and_find_their_own_table() {
         assert_eq!(chunk.rows.len(), 1);
     }
 }
+
+/// A table in ranges of its key, each read to its own end: every row once, however the ranges lie.
+#[tokio::test]
+async fn ranges_are_the_table() {
+    let mut world = World::new();
+    let columns = vec![
+        Column::new("id", Type::Int).not_null(),
+        Column::new("line", Type::SmallInt).not_null(),
+        Column::new("name", words()),
+    ];
+    world
+        .database
+        .create_table("t", columns, &["id", "line"])
+        .unwrap();
+    world.tables.push(common::captured("dbo", "t"));
+    for id in [-7, 0, 1, 2, 3, 90, 91, 100] {
+        for line in 0..3 {
+            let row = [
+                ("id", int(id)),
+                ("line", Value::SmallInt(line)),
+                ("name", Value::text("x")),
+            ];
+            world.database.insert("t", &row).unwrap();
+        }
+    }
+    let source = world.source();
+    let mut chunks = source.snapshot(1).await.unwrap();
+    for parts in [1, 2, 4, 50] {
+        let ranges = chunks.ranges(&table("t"), parts).await.unwrap();
+        assert_eq!(ranges.is_empty(), parts == 1);
+        let mut keys = Vec::new();
+        for range in &ranges {
+            let mut cursor = Some(range.clone());
+            while cursor.is_some() {
+                let chunk = chunks
+                    .chunk(&table("t"), cursor.as_deref(), FEW)
+                    .await
+                    .unwrap();
+                keys.extend(chunk.rows.iter().map(|row| row.key().unwrap()));
+                cursor = chunk.next;
+            }
+        }
+        if parts > 1 {
+            assert_eq!(keys.len(), 24, "{parts}");
+            keys.sort();
+            keys.dedup();
+            assert_eq!(keys.len(), 24, "{parts}");
+        }
+    }
+}
+
+/// A key that is no number is read by one reader, and so is an empty table.
+#[tokio::test]
+async fn what_cannot_be_cut_is_one_range() {
+    let world = World::new().table("t");
+    let source = world.source();
+    let mut chunks = source.snapshot(1).await.unwrap();
+    assert!(chunks.ranges(&table("t"), 4).await.unwrap().is_empty());
+    let mut world = World::new();
+    let columns = vec![Column::new("code", Type::Char(4)).not_null()];
+    world
+        .database
+        .create_table("t", columns, &["code"])
+        .unwrap();
+    world.tables.push(common::captured("dbo", "t"));
+    let source = world.source();
+    let mut chunks = source.snapshot(1).await.unwrap();
+    assert!(chunks.ranges(&table("t"), 4).await.unwrap().is_empty());
+}
+
+/// The catalogue is read once, and once more when the table is altered between two chunks.
+#[tokio::test]
+async fn the_catalogue_is_asked_again_when_the_table_was_altered() {
+    let world = World::new().table("t");
+    for id in 0..9 {
+        insert(&world, id, "a");
+    }
+    let source = world.source();
+    let mut chunks = source.snapshot(1).await.unwrap();
+    let read = chunks.chunk(&table("t"), None, FEW).await.unwrap();
+    // Would it be asked now, it would fail.
+    let error = ServerError::new(15_151, 16, "asked again");
+    world.database.fail(Which::next("FROM sys.columns"), error);
+    let cursor = read.next.unwrap();
+    let read = chunks.chunk(&table("t"), Some(&cursor), FEW).await.unwrap();
+    assert_eq!(read.rows[0].shape.columns, ["id", "name"]);
+    world
+        .database
+        .add_column("t", Column::new("more", Type::Int))
+        .unwrap();
+    let cursor = read.next.unwrap();
+    let asked = chunks.chunk(&table("t"), Some(&cursor), FEW).await;
+    assert!(asked.unwrap_err().to_string().contains("asked again"));
+    let read = chunks.chunk(&table("t"), Some(&cursor), FEW).await.unwrap();
+    assert_eq!(read.rows[0].shape.columns, ["id", "name", "more"]);
+    assert_eq!(read.rows[0].key().unwrap().as_str(), "4");
+}

@@ -189,6 +189,51 @@ async fn a_token_travels_over_tls_in_place_of_a_password() {
     assert_eq!(door.logins().len(), 0);
 }
 
+/// A token is over after an hour or so: the file is read at each connection, and a token that is over is said.
+#[tokio::test]
+async fn a_token_in_a_file_is_read_anew_at_each_connection() {
+    let certificates = Certificates::new();
+    let mut door = door();
+    let server = start(encrypted(&certificates, "server"), &door);
+    let port = server.address().port();
+    let file = certificates.file("token");
+    let token = [
+        ("user", NodeKind::Null),
+        ("password", NodeKind::Null),
+        ("token_file", text(file.to_str().unwrap())),
+        ("tls", text("verify-full")),
+    ];
+    let settings = settings(&certificates, &token);
+    let source = source(port, &settings, Vec::new());
+    let error = source.catalogue(&[]).await.unwrap_err();
+    denied(&error, "read the token from", "token_file");
+    for (written, sent) in [("first", "first"), ("second\n", "second")] {
+        std::fs::write(&file, written).unwrap();
+        source.catalogue(&[]).await.unwrap();
+        let last = door.logins().pop().unwrap();
+        assert_eq!(last.token.as_deref(), Some(sent));
+    }
+    for empty in ["", "\n"] {
+        std::fs::write(&file, empty).unwrap();
+        let error = source.catalogue(&[]).await.unwrap_err();
+        denied(&error, "bytes", "the token and nothing else");
+    }
+    std::fs::write(&file, "the one that is over").unwrap();
+    door.refuse = Some(tds_server::wire::ServerError::login_failed(
+        "<token-identified principal>",
+    ));
+    let server = start(encrypted(&certificates, "server"), &door);
+    let error = connect(server.address().port(), &settings)
+        .await
+        .unwrap_err();
+    denied(
+        &error,
+        "the token has expired",
+        "have a new token written to",
+    );
+    assert!(!format!("{error:?}").contains("is over"), "{error:?}");
+}
+
 /// However far the handshake came, a cut is a lost connection.
 #[tokio::test]
 async fn a_cut_at_any_byte_of_the_handshake_is_a_lost_connection() {

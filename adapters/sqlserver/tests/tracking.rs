@@ -289,3 +289,42 @@ async fn trap_15_a_version_of_many_pages_that_is_cut_short_loses_nothing() {
     let inserts = reader.told.iter().filter(|change| change.op == Op::Insert);
     assert!(inserts.count() >= first.len());
 }
+
+/// Scenario 24: what clean-up is about to pass is an alarm in `status`.
+#[tokio::test]
+async fn tracked_changes_that_are_about_to_go_are_an_alarm() {
+    let world = World::new().table("t").track();
+    let mut reader = world.open();
+    insert(&world, "t", 1, "a");
+    reader.catch_up().await.unwrap();
+    world.database.pass(std::time::Duration::from_hours(100));
+    let look = reader.source.look().await.unwrap().unwrap();
+    assert_eq!(look.kept, None, "all is read");
+    reader.stream = None;
+    insert(&world, "t", 2, "a");
+    world.database.pass(std::time::Duration::from_hours(40));
+    let kept = reader.source.look().await.unwrap().unwrap().kept.unwrap();
+    assert!(
+        kept.at_risk && kept.hint.contains("480 min") && kept.hint.contains("CHANGE_RETENTION"),
+        "{kept:?}"
+    );
+    reader.catch_up().await.unwrap();
+    let look = reader.source.look().await.unwrap().unwrap();
+    assert_eq!(look.kept, None);
+}
+
+/// Nothing is asked of change data capture where no table is read by it.
+#[tokio::test]
+async fn only_what_is_read_is_looked_at() {
+    let world = World::new().table("t").track();
+    world.database.enable_cdc();
+    let mut reader = world.open();
+    reader.source.look().await.unwrap();
+    reader.catch_up().await.unwrap();
+    reader.source.look().await.unwrap();
+    let sent = world.server.handle().statements();
+    let asked = |part| sent.iter().any(|text| text.contains(part));
+    for part in ["cdc_jobs", "dm_cdc", "dm_server", "lsn_time_mapping"] {
+        assert!(!asked(part), "{part}: {sent:#?}");
+    }
+}

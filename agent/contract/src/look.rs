@@ -78,6 +78,10 @@ impl LogKept {
 
     /// It in one plain sentence. `growth_per_hour` is in bytes; `None` = not measured yet.
     pub fn sentence(&self, growth_per_hour: Option<i64>) -> String {
+        // Where the server counts what it keeps in time.
+        if self.at_risk && self.kept_bytes == 0 {
+            return "The server is about to drop changes that we have not read.".to_owned();
+        }
         let mut text = format!("The server keeps {} of log for us", bytes(self.kept_bytes));
         if self.at_risk {
             text.push_str(", more than its limit: it may drop it at any moment.");
@@ -188,6 +192,15 @@ mod tests {
                 None,
                 "The server keeps 310 MiB of log for us, more than its limit: it may drop it at \
                  any moment.",
+            ),
+            (
+                LogKept {
+                    at_risk: true,
+                    kept_bytes: 0,
+                    ..kept()
+                },
+                None,
+                "The server is about to drop changes that we have not read.",
             ),
         ] {
             assert_eq!(kept.sentence(growth), words);

@@ -8,8 +8,7 @@ use std::time::Duration;
 use contract::{CapturedTable, Finding, SourceError};
 
 use crate::connect::{self, Rights, place};
-use crate::probe::{self, Captured, Database, Engine, Known, OwnRights, Tracking};
-use crate::session::Session;
+use crate::has;
 use crate::settings::{Settings, TlsMode, is_local};
 
 /// All of it, within the 20 seconds a check may take.
@@ -21,16 +20,6 @@ struct Looking<'a> {
     /// Whom the database takes us for.
     user: String,
     findings: Vec<Finding>,
-}
-
-/// What was asked once for all tables.
-struct Asked {
-    engine: Engine,
-    database: Database,
-    own: OwnRights,
-    captured: Known<Vec<Captured>>,
-    tracking: Known<Option<Tracking>>,
-    tracked: Known<Vec<i64>>,
 }
 
 pub(crate) async fn check(
@@ -94,6 +83,7 @@ impl Looking<'_> {
         self.pass("database", format!("{answers} answers"));
         self.tls();
         let asked = self.server(&mut session).await?;
+        self.names(tables);
         let mut modes = Vec::new();
         for captured in tables {
             modes.extend(self.table(&mut session, captured, &asked).await?);
@@ -101,6 +91,19 @@ impl Looking<'_> {
         self.capturing(&mut session, &asked, &modes).await?;
         self.tracking(&asked, &modes);
         Ok(())
+    }
+
+    /// Tables that the settings name as no mapping does.
+    fn names(&mut self, tables: &[CapturedTable]) {
+        let read: Vec<_> = tables.iter().map(|one| one.table.clone()).collect();
+        let settings = self.settings;
+        for (name, meant) in has::misnamed(settings.modes.keys(), &read) {
+            let found = format!("names table {name}, which no mapping reads: it has no effect");
+            match meant {
+                Some(meant) => self.fail("modes", found, format!("did you mean \"{meant}\"?")),
+                None => self.warn("modes", found, "take it out of modes in the settings"),
+            }
+        }
     }
 
     fn tls(&mut self) {
@@ -127,30 +130,5 @@ impl Looking<'_> {
                 "tls = \"verify-full\", with ca_file where the authority is your own",
             ),
         }
-    }
-
-    async fn asked(&mut self, session: &mut Session) -> Result<Asked, SourceError> {
-        let engine = Engine::read(session).await?;
-        let database = Database::read(session).await?;
-        self.user = probe::user(session).await?;
-        let own = probe::own_rights(session).await?;
-        let captured = if database.cdc {
-            probe::captured(session).await?
-        } else {
-            Known::Is(Vec::new())
-        };
-        let tracking = probe::tracking(session).await?;
-        let tracked = match tracking {
-            Known::Is(None) => Known::Is(Vec::new()),
-            Known::Is(Some(_)) | Known::Unknown(_) => probe::tracked(session).await?,
-        };
-        Ok(Asked {
-            engine,
-            database,
-            own,
-            captured,
-            tracking,
-            tracked,
-        })
     }
 }

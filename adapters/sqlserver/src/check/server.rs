@@ -2,7 +2,8 @@
 
 use contract::SourceError;
 
-use super::{Asked, Looking};
+use super::Looking;
+use crate::has::Asked;
 use crate::probe::{self, Job, Known};
 use crate::session::Session;
 use crate::settings::Mode;
@@ -16,7 +17,8 @@ const RETENTION_MINUTES: i64 = 7 * 24 * 60;
 impl Looking<'_> {
     /// What the server and the database are.
     pub(super) async fn server(&mut self, session: &mut Session) -> Result<Asked, SourceError> {
-        let asked = self.asked(session).await?;
+        let asked = Asked::read(session).await?;
+        self.user.clone_from(&asked.own.user);
         let (engine, database) = (&asked.engine, &asked.database);
         let edition = format!("is {} {}", engine.edition, engine.version);
         self.pass("version", edition);
@@ -131,7 +133,13 @@ impl Looking<'_> {
             }
         }
         match probe::jobs(session).await? {
-            Known::Is(jobs) => self.jobs(&jobs, asked.engine.needs_agent()),
+            Known::Is(jobs) => {
+                let needs_job = asked.engine.needs_agent() && !probe::is_published(session).await?;
+                if asked.engine.needs_agent() {
+                    self.capture_job(&jobs, needs_job);
+                }
+                self.retention(&jobs);
+            }
             Known::Unknown(_) => self.warn(
                 "retention",
                 "for how long changes are kept cannot be asked",
@@ -142,9 +150,8 @@ impl Looking<'_> {
         Ok(())
     }
 
-    fn jobs(&mut self, jobs: &[Job], needs_capture: bool) {
-        let of = |kind: &str| jobs.iter().find(|job| job.kind == kind);
-        match of("capture") {
+    fn capture_job(&mut self, jobs: &[Job], is_needed: bool) {
+        match jobs.iter().find(|job| job.kind == "capture") {
             Some(job) if !job.continuous => self.warn(
                 "capture job",
                 "does not run all the time: changes are told when it has run",
@@ -155,15 +162,21 @@ impl Looking<'_> {
                 "capture job",
                 format!("looks for changes every {} s", job.polling),
             ),
-            None if needs_capture => self.fail(
+            None if is_needed => self.fail(
                 "capture job",
                 "does not exist: nothing is captured",
                 "EXEC sys.sp_cdc_add_job @job_type = N'capture'; undo: EXEC sys.sp_cdc_drop_job @job_type = \
                  N'capture'",
             ),
-            None => {}
+            None => self.pass(
+                "capture job",
+                "does not exist: the database is published, and its log reader captures",
+            ),
         }
-        match of("cleanup") {
+    }
+
+    fn retention(&mut self, jobs: &[Job]) {
+        match jobs.iter().find(|job| job.kind == "cleanup") {
             Some(job) if job.retention < RETENTION_MIN_MINUTES => self.warn(
                 "retention",
                 format!(
@@ -189,8 +202,20 @@ impl Looking<'_> {
         if !modes.contains(&Mode::Tracking) {
             return;
         }
-        let Some(Some(tracking)) = asked.tracking.known() else {
-            return;
+        let tracking = match &asked.tracking {
+            Known::Is(Some(tracking)) => tracking,
+            Known::Is(None) => return,
+            Known::Unknown(why) => {
+                let user = name(&self.user);
+                self.warn(
+                    "tracking",
+                    format!("for how long changes are kept cannot be asked: {why}"),
+                    format!(
+                        "GRANT VIEW ANY DATABASE TO {user}, in master; undo: REVOKE VIEW ANY DATABASE FROM {user}"
+                    ),
+                );
+                return;
+            }
         };
         let database = name(&asked.database.name);
         let set = |retention: &str, cleanup: &str| {

@@ -3,12 +3,13 @@
 use contract::finding::nearest;
 use contract::{CapturedTable, SourceError};
 
-use super::{Asked, Looking};
+use super::Looking;
 use crate::catalogue::{self, Table};
-use crate::choice::{self, There};
 use crate::column::Kind;
 use crate::errors::PREPARE;
-use crate::probe::{self, Captured, Known};
+use crate::has::{self, Asked, Has};
+use crate::mode;
+use crate::probe;
 use crate::session::Session;
 use crate::settings::Mode;
 use crate::sql::{self, name};
@@ -39,10 +40,15 @@ impl Looking<'_> {
                 let fix = "name the tables that it is made of in the mapping";
                 self.fail(&part, "is a view, or no table with rows of its own", fix);
             } else {
+                let all = catalogue::names(session).await?;
+                let fix = match has::nearest(wanted, &all) {
+                    Some(meant) => format!("did you mean {meant}? Or {grant}"),
+                    None => format!("correct the table's name in the mapping, or {grant}"),
+                };
                 self.fail(
                     &part,
                     "does not exist, or may not be seen by the agent's user",
-                    format!("correct the table's name in the mapping, or {grant}"),
+                    fix,
                 );
             }
             return Ok(None);
@@ -51,25 +57,38 @@ impl Looking<'_> {
             self.fail(&part, "may not be read by the agent's user", grant);
             return Ok(None);
         }
-        let there = There::of(&table, &asked.captured, &asked.tracked, asked.own, rights);
-        let mode = choice::mode(self.settings, wanted, there);
+        let has = asked.has(session, &table).await?;
+        let chosen = self.settings.modes.get(wanted).copied();
         let before = self.findings.len();
+        let mode = match mode::choose(wanted, chosen, &has) {
+            Ok(mode) => Some(mode),
+            Err(unfit) => {
+                self.fail(&part, unfit.what, unfit.hint);
+                chosen
+            }
+        };
         self.columns(&table, captured, mode, &part);
         self.key(&table, captured, &part);
         match mode {
-            Mode::Cdc | Mode::CdcFunction => self.cdc(&table, captured, asked, there, &part),
-            Mode::Tracking => self.tracked(&table, asked, there, rights.tracking, &part),
-            Mode::Rowversion => self.rowversion(&table, asked, &part),
-            Mode::Compare => self.compare(&table, asked, &part),
+            Some(Mode::Cdc | Mode::CdcFunction) => self.cdc(&table, captured, asked, &part),
+            Some(Mode::Rowversion) if has.rowversion => {
+                self.rowversion(session, &table, asked, &part).await?;
+            }
+            Some(Mode::Compare) => self.compare(&table, asked, &part),
+            Some(Mode::Tracking | Mode::Rowversion) | None => {}
+        }
+        if mode == Some(Mode::CdcFunction) {
+            self.by_function(&has, &part);
         }
         if self.findings.len() == before {
-            self.pass(&part, format!("is captured by {}", mode.name()));
+            let by = mode.map_or("nothing", Mode::name);
+            self.pass(&part, format!("is captured by {by}"));
         }
-        Ok(Some(mode))
+        Ok(mode)
     }
 
     /// Whether the mapping's columns are there and can be read.
-    fn columns(&mut self, table: &Table, captured: &CapturedTable, mode: Mode, part: &str) {
+    fn columns(&mut self, table: &Table, captured: &CapturedTable, mode: Option<Mode>, part: &str) {
         for wanted in captured.columns.iter().chain(&captured.key) {
             let Some(column) = table.column(wanted) else {
                 let names = table.columns.iter().map(|column| column.name.as_str());
@@ -89,7 +108,7 @@ impl Looking<'_> {
                      another type",
                 );
             }
-            if column.computed && matches!(mode, Mode::Cdc | Mode::CdcFunction) {
+            if column.computed && matches!(mode, Some(Mode::Cdc | Mode::CdcFunction)) {
                 self.warn(
                     part,
                     format!(
@@ -141,58 +160,20 @@ impl Looking<'_> {
         }
     }
 
-    fn cdc(
-        &mut self,
-        table: &Table,
-        captured: &CapturedTable,
-        asked: &Asked,
-        there: There,
-        part: &str,
-    ) {
-        if !asked.database.cdc {
-            let found = "change data capture is off for the database";
-            self.fail(part, found, PREPARE);
-            return;
-        }
-        let all = match &asked.captured {
-            Known::Is(all) => all,
-            Known::Unknown(why) => {
-                let user = name(&self.user);
-                self.fail(
-                    part,
-                    format!("what change data capture captures cannot be read: {why}"),
-                    format!(
-                        "GRANT SELECT ON SCHEMA::cdc TO {user}; undo: REVOKE SELECT ON SCHEMA::cdc FROM {user}"
-                    ),
-                );
-                return;
-            }
-        };
-        let own: Vec<&Captured> = all
-            .iter()
-            .filter(|one| one.object_id == table.object_id)
-            .collect();
-        let Some(newest) = own.last() else {
-            self.fail(part, "is not captured by change data capture", PREPARE);
+    /// Whether the newest capture instance has what the mapping reads.
+    fn cdc(&mut self, table: &Table, captured: &CapturedTable, asked: &Asked, part: &str) {
+        let of_table = asked.instances.of_object(table.object_id);
+        let Some(newest) = of_table.last().map(|one| &one.instance) else {
             return;
         };
-        if !there.captured {
-            let user = name(&self.user);
-            self.fail(
-                part,
-                "what is captured of it may not be read by the agent's user",
-                format!(
-                    "GRANT SELECT ON SCHEMA::cdc TO {user}; undo: REVOKE SELECT ON SCHEMA::cdc FROM {user}"
-                ),
-            );
-        }
         for wanted in captured.columns.iter().chain(&captured.key) {
-            if table.column(wanted).is_some() && !newest.columns.contains(wanted) {
+            let is_captured = newest.columns.iter().any(|one| one.name == *wanted);
+            if table.column(wanted).is_some() && !is_captured {
                 self.fail(
                     part,
                     format!(
                         "column \"{wanted}\" is not captured by instance {}: it was left out, or added later",
-                        newest.instance
+                        newest.name
                     ),
                     format!(
                         "make a second instance, which has it, and drop the old one once it is told: \
@@ -220,62 +201,35 @@ impl Looking<'_> {
         }
     }
 
-    fn tracked(&mut self, table: &Table, asked: &Asked, there: There, may_view: bool, part: &str) {
-        let sql = sql::table(&table.name);
-        if table.primary().is_none() {
-            self.fail(
-                part,
-                "has no primary key, without which changes cannot be tracked",
-                "give it one, or choose another mode for it: modes in the settings",
-            );
-            return;
-        }
-        if !asked.database.writable {
-            self.fail(
-                part,
-                "changes are tracked at the primary only, and this database can only be read",
-                "set host to the primary, without read_only_intent",
-            );
-            return;
-        }
-        if there.tracked {
-            return;
-        }
-        if let (Known::Is(None), _) = (&asked.tracking, &asked.tracked) {
-            self.fail(part, "change tracking is off for the database", PREPARE);
-        } else if let Known::Is(tracked) = &asked.tracked
-            && !tracked.contains(&table.object_id)
-        {
-            self.fail(part, "its changes are not tracked", PREPARE);
-        } else if !may_view {
+    /// What is captured is read by functions.
+    fn by_function(&mut self, has: &Has, part: &str) {
+        let fix = if has.cdc_tables && !has.cdc_order {
+            "its change table has no column __$command_id: update the server (KB 3030352; in an availability group \
+             EXEC sys.sp_vupgrade_replication on the primary)"
+                .to_owned()
+        } else if has.cdc_tables {
+            "take it out of modes in the settings: its tables can be read".to_owned()
+        } else {
             let user = name(&self.user);
-            self.fail(
-                part,
-                "what is tracked of it may not be read by the agent's user",
-                format!(
-                    "GRANT VIEW CHANGE TRACKING ON {sql} TO {user}; undo: REVOKE VIEW CHANGE TRACKING ON {sql} \
-                     FROM {user}"
-                ),
-            );
-        } else if let Known::Unknown(why) = &asked.tracked {
-            let found = format!("whether its changes are tracked cannot be asked: {why}");
-            self.fail(part, found, PREPARE);
-        }
+            format!(
+                "GRANT SELECT ON SCHEMA::cdc TO {user}; undo: REVOKE SELECT ON SCHEMA::cdc FROM {user}"
+            )
+        };
+        let limits = mode::limits(Mode::CdcFunction).unwrap_or_default();
+        self.warn(
+            part,
+            format!("is captured by {}: {limits}", Mode::CdcFunction.name()),
+            fix,
+        );
     }
 
-    fn rowversion(&mut self, table: &Table, asked: &Asked, part: &str) {
-        if table.rowversion().is_none() {
-            let sql = sql::table(&table.name);
-            self.fail(
-                part,
-                "has no column of type rowversion",
-                format!(
-                    "ALTER TABLE {sql} ADD [rv] rowversion; undo: ALTER TABLE {sql} DROP COLUMN [rv]; or choose \
-                     another mode for it"
-                ),
-            );
-            return;
-        }
+    async fn rowversion(
+        &mut self,
+        session: &mut Session,
+        table: &Table,
+        asked: &Asked,
+        part: &str,
+    ) -> Result<(), SourceError> {
         self.warn(
             part,
             format!(
@@ -286,6 +240,21 @@ impl Looking<'_> {
             ),
             better(asked),
         );
+        if let Some(column) = table.rowversion()
+            && !catalogue::leads(session, &table.name, &column.name).await?
+        {
+            let (create, undo) = catalogue::rowversion_index(&table.name, &column.name);
+            self.warn(
+                part,
+                format!(
+                    "has no index that begins with its rowversion {}: all of it is read whenever a rowversion of the \
+                     database has moved",
+                    column.name
+                ),
+                format!("{create}; undo: {undo}"),
+            );
+        }
+        Ok(())
     }
 
     fn compare(&mut self, table: &Table, asked: &Asked, part: &str) {
@@ -306,7 +275,7 @@ impl Looking<'_> {
 
 /// What would tell more.
 fn better(asked: &Asked) -> String {
-    let way = if asked.engine.is_express() {
+    let way = if asked.engine.without_cdc().is_some() {
         "change tracking"
     } else {
         "change data capture or change tracking"

@@ -7,223 +7,22 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use contract::{CapturedTable, Row, SourceError, TableName, Value};
-use jiff::Timestamp;
+use contract::{CapturedTable, SourceError, TableName};
 
-use crate::catalogue::{CDC, Table};
-use crate::column::Kind;
-use crate::errors::{NO_OBJECT, NO_RIGHT, OUT_OF_RANGE};
-use crate::instance::{CapturedColumn, Instance, plan};
-use crate::layout::Layout;
+use crate::captured::{Instances, low};
+use crate::catalogue::Table;
+use crate::errors::OUT_OF_RANGE;
+use crate::instance::{Instance, plan};
 use crate::lsn::Lsn;
-use crate::mask::is_changed;
-use crate::row::Row as Answer;
 use crate::session::{Parameter, Session, Take};
-use crate::sql::name;
-use crate::tuple::{Captured, Operation, Pairing, Tuple};
-use crate::values;
+use crate::tuple::{Pairing, Tuple};
 
 use super::page::{At, Item, Page, Size, Trouble, row_bytes};
 use super::table::low_before;
+use super::told::{Told, captured};
 
 /// A gap is looked behind so many times in a row.
 const GAPS_MAX: u32 = 5;
-
-/// What an instance tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Told {
-    pub(crate) instance: Instance,
-    layout: Layout,
-    /// Of each column of the layout: its place in the mask, and whether it may be left out.
-    marks: Vec<(u32, bool)>,
-    sql: String,
-    by_function: bool,
-}
-
-impl Told {
-    /// What an instance of a table tells of it: columns that are captured, as they are captured.
-    pub(crate) async fn of(
-        session: &mut Session,
-        table: &Table,
-        captured: &CapturedTable,
-        instance: Instance,
-        by_function: bool,
-    ) -> Result<Self, SourceError> {
-        // Of the types that the change table has: they may be older than the table's.
-        let changes = TableName::new(CDC, format!("{}_CT", instance.name));
-        let stored = if by_function {
-            None
-        } else {
-            Table::read(session, &changes).await?
-        };
-        let mut source = table.clone();
-        for column in &mut source.columns {
-            let kept = stored
-                .as_ref()
-                .and_then(|stored| stored.column(&column.name));
-            if let Some(kept) = kept {
-                column.kind = match (&column.kind, &kept.kind) {
-                    // Kept as bytes.
-                    (Kind::Rowversion, Kind::Binary { .. }) => Kind::Rowversion,
-                    _ => kept.kind.clone(),
-                };
-            }
-        }
-        let of = |name: &str| instance.columns.iter().find(|column| column.name == name);
-        // One that the server computes is always null there.
-        let told = |column: &CapturedColumn| !column.is_computed;
-        let layout = Layout::new(&source, captured, |column| {
-            !column.computed && of(&column.name).is_some_and(told)
-        });
-        let marks = layout.columns.iter().map(|column| {
-            let ordinal = of(&column.name).map_or(0, |captured| captured.ordinal);
-            (ordinal, column.kind.is_large())
-        });
-        Ok(Self {
-            marks: marks.collect(),
-            sql: if by_function {
-                function_sql(&instance.name, &layout)
-            } else {
-                table_sql(&instance.name, &layout)
-            },
-            instance,
-            layout,
-            by_function,
-        })
-    }
-
-    /// Cells that were left out are not null.
-    fn mend(&self, row: &mut Row, operation: Operation, mask: &[u8]) {
-        for (cell, (ordinal, is_large)) in row.iter_mut().zip(&self.marks) {
-            if !is_large || *cell != Value::Null {
-                continue;
-            }
-            let left_out = match operation {
-                Operation::Insert => false,
-                // Of text, ntext and image nothing is ever kept here, of the others what changed.
-                Operation::Delete | Operation::Before => true,
-                Operation::After => !is_changed(mask, *ordinal),
-            };
-            if left_out {
-                *cell = Value::Unchanged;
-            }
-        }
-    }
-}
-
-fn columns(layout: &Layout, of: &str) -> String {
-    let asked = layout.select(of);
-    if asked.is_empty() {
-        asked
-    } else {
-        format!(", {asked}")
-    }
-}
-
-/// Rows that have the whole tuple in common are never cut apart.
-fn table_sql(instance: &str, layout: &Layout) -> String {
-    format!(
-        "SELECT TOP (@P1) WITH TIES c.[__$start_lsn], c.[__$command_id], c.[__$seqval], c.[__$operation], \
-         c.[__$update_mask], m.tran_end_time{} FROM cdc.{} AS c LEFT JOIN cdc.lsn_time_mapping AS m ON \
-         m.start_lsn = c.[__$start_lsn] WHERE c.[__$start_lsn] <= @P2 AND (c.[__$start_lsn] > @P3 OR \
-         (c.[__$start_lsn] = @P3 AND (c.[__$command_id] > @P4 OR (c.[__$command_id] = @P4 AND (c.[__$seqval] > \
-         @P5 OR (c.[__$seqval] = @P5 AND c.[__$operation] > @P6)))))) ORDER BY c.[__$start_lsn], \
-         c.[__$command_id], c.[__$seqval], c.[__$operation]",
-        columns(layout, "c"),
-        name(&format!("{instance}_CT")),
-    )
-}
-
-/// The functions do not tell the order of commands.
-fn function_sql(instance: &str, layout: &Layout) -> String {
-    format!(
-        "SELECT TOP (@P1) WITH TIES f.[__$start_lsn], f.[__$seqval], f.[__$operation], f.[__$update_mask]{} \
-         FROM cdc.{}(@P2, @P3, N'all update old') AS f WHERE (f.[__$start_lsn] > @P4 OR (f.[__$start_lsn] = \
-         @P4 AND (f.[__$seqval] > @P5 OR (f.[__$seqval] = @P5 AND f.[__$operation] > @P6)))) ORDER BY \
-         f.[__$start_lsn], f.[__$seqval], f.[__$operation]",
-        columns(layout, "f"),
-        name(&format!("fn_cdc_get_all_changes_{instance}")),
-    )
-}
-
-const INSTANCES: &str = "SELECT ct.object_id, ct.source_object_id, s.name, t.name, ct.capture_instance, \
-     ct.start_lsn, ct.end_lsn, ct.supports_net_changes, ct.has_drop_pending, ct.role_name, ct.index_name, \
-     ct.create_date FROM cdc.change_tables AS ct JOIN sys.tables AS t ON t.object_id = ct.source_object_id \
-     JOIN sys.schemas AS s ON s.schema_id = t.schema_id ORDER BY s.name, t.name, ct.create_date, \
-     ct.capture_instance";
-const COLUMNS: &str = "SELECT cc.object_id, cc.column_name, cc.column_id, cc.column_type, \
-     cc.column_ordinal, cc.is_computed FROM cdc.captured_columns AS cc ORDER BY cc.object_id, \
-     cc.column_ordinal";
-const MIN_LSN: &str = "SELECT sys.fn_cdc_get_min_lsn(@P1) AS min_lsn";
-
-/// The capture instances of all tables.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Instances {
-    /// With the table of each.
-    all: Vec<(TableName, Instance)>,
-    /// Our user may not know which there are.
-    pub(crate) is_hidden: bool,
-}
-
-impl Instances {
-    /// Reads them; there are none where nothing is captured.
-    pub(crate) async fn read(session: &mut Session) -> Result<Self, SourceError> {
-        let doing = "read capture instances";
-        let rows = match session.rows(doing, INSTANCES, &[]).await {
-            Ok(rows) => rows,
-            Err(failed) if failed.is(NO_OBJECT) => return Ok(Self::default()),
-            Err(failed) if failed.is(NO_RIGHT) => {
-                return Ok(Self {
-                    is_hidden: true,
-                    ..Self::default()
-                });
-            }
-            Err(failed) => return Err(failed.error),
-        };
-        let mut found = Self::default();
-        let columns = if rows.is_empty() {
-            Vec::new()
-        } else {
-            session.rows(doing, COLUMNS, &[]).await?
-        };
-        for row in &rows {
-            let own = row.int_there(doing, 0)?;
-            let table = TableName::new(row.text_there(doing, 2)?, row.text_there(doing, 3)?);
-            let mut instance = Instance {
-                name: row.text_there(doing, 4)?,
-                low: Lsn(row.array(doing, 5)?.unwrap_or_default()),
-                columns: Vec::new(),
-            };
-            for column in &columns {
-                if column.int_there(doing, 0)? == own {
-                    instance.columns.push(CapturedColumn {
-                        name: column.text_there(doing, 1)?,
-                        ordinal: u32::try_from(column.int_there(doing, 4)?).unwrap_or(0),
-                        is_computed: column.flag(doing, 5)?,
-                    });
-                }
-            }
-            found.all.push((table, instance));
-        }
-        Ok(found)
-    }
-
-    /// Those of a table.
-    pub(crate) fn of(&self, table: &TableName) -> Vec<Instance> {
-        let ours = self.all.iter().filter(|(of, _)| of == table);
-        ours.map(|(_, instance)| instance.clone()).collect()
-    }
-}
-
-/// How far down an instance reaches; `None` = there is none of that name, or our user may not read it: the
-/// server does not tell one from the other, and neither is a place in the log.
-pub(crate) async fn low(session: &mut Session, instance: &str) -> Result<Option<Lsn>, SourceError> {
-    let doing = format!("read how far down capture instance {instance} reaches");
-    let named = [Parameter::Text(instance.to_owned())];
-    let row = session.one(&doing, MIN_LSN, &named).await?;
-    let low = row.array(&doing, 0)?.map(Lsn);
-    Ok(low.filter(|low| !low.is_zero()))
-}
 
 /// Reads the captured changes of one table.
 #[derive(Debug)]
@@ -285,7 +84,7 @@ impl Pager {
 
     /// Plans how to go on behind `told`.
     async fn plan(&mut self, session: &mut Session, told: Lsn) -> Result<Option<String>, Trouble> {
-        let all = Instances::read(session).await?;
+        let all = Instances::of_table(session, self.table()).await?;
         let mut instances = all.of(self.table());
         for instance in &mut instances {
             let Some(low) = low(session, &instance.name).await? else {
@@ -504,55 +303,6 @@ enum Read {
     Trouble(Trouble),
 }
 
-fn captured(
-    told: &Told,
-    row: Answer,
-    offset_minutes: i64,
-    doing: &str,
-) -> Result<Captured, SourceError> {
-    let malformed = |what: &str| SourceError::Malformed(format!("{doing}: {what}"));
-    let lsn = |at| row.array(doing, at).map(|lsn| lsn.map(Lsn));
-    let (first, own) = if told.by_function { (1, 4) } else { (2, 6) };
-    let command = if told.by_function {
-        0
-    } else {
-        let command = row.int(doing, 1)?.unwrap_or(0);
-        i32::try_from(command).map_err(|_| malformed("a command's number is too large"))?
-    };
-    let operation = row.int_there(doing, first + 1)?;
-    let tuple = Tuple {
-        lsn: lsn(0)?.ok_or_else(|| malformed("a change has no LSN"))?,
-        command,
-        seqval: lsn(first)?.ok_or_else(|| malformed("a change has no place in its transaction"))?,
-        operation: Operation::of(operation)
-            .ok_or_else(|| malformed(&format!("operation {operation} is unknown")))?,
-    };
-    let mask = row.bytes(doing, first + 2)?.unwrap_or_default();
-    let mut cells = row.into_cells().skip(own - 1);
-    let time = cells.next();
-    let committed_at = time
-        .filter(|_| !told.by_function)
-        .and_then(|time| values::value(&Kind::DateTime, time))
-        .and_then(|time| moment(&time, offset_minutes));
-    let mut row = told.layout.row(&mut cells)?;
-    told.mend(&mut row, tuple.operation, &mask);
-    Ok(Captured {
-        tuple,
-        row,
-        committed_at,
-    })
-}
-
-/// The server's own time as a moment: a hint, for the server's offset may have been another then.
-fn moment(time: &Value, offset_minutes: i64) -> Option<Timestamp> {
-    let Value::DateTime(time) = time else {
-        return None;
-    };
-    let utc = jiff::tz::TimeZone::UTC.to_timestamp(*time).ok()?;
-    let back = jiff::SignedDuration::from_mins(offset_minutes);
-    utc.checked_sub(back).ok()
-}
-
 pub(crate) fn gone(table: &TableName) -> SourceError {
     SourceError::SchemaChanged {
         what: format!("table {table} has no capture instance any more"),
@@ -575,70 +325,4 @@ fn gap(table: &TableName, told: Lsn, low: Lsn) -> String {
         "changes of table {table} behind LSN {told} and up to {low} are lost: the server removed them before \
          they were read, or the capture instance that had them"
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Scenario 7, and trap 10.
-    #[test]
-    fn trap_10_a_large_value_that_was_left_out_is_unchanged_and_never_null() {
-        let text = Kind::NChar {
-            fixed: false,
-            units: None,
-            collation: String::new(),
-        };
-        let column = |name: &str, kind: Kind| crate::column::Column {
-            name: name.to_owned(),
-            id: 1,
-            kind,
-            nullable: true,
-            computed: false,
-            alias: None,
-        };
-        let table = Table {
-            name: TableName::new("dbo", "t"),
-            object_id: 1,
-            columns: vec![column("id", Kind::Int("int")), column("note", text)],
-            indexes: Vec::new(),
-            rows: None,
-        };
-        let captured = CapturedTable {
-            table: table.name.clone(),
-            key: vec!["id".to_owned()],
-            columns: Vec::new(),
-        };
-        let told = Told {
-            instance: Instance {
-                name: "dbo_t".to_owned(),
-                low: Lsn::ZERO,
-                columns: Vec::new(),
-            },
-            layout: Layout::new(&table, &captured, |_| true),
-            marks: vec![(1, false), (9, true)],
-            sql: String::new(),
-            by_function: false,
-        };
-        let mended = |operation, mask: &[u8]| {
-            let mut row = vec![Value::Null, Value::Null];
-            told.mend(&mut row, operation, mask);
-            assert_eq!(row[0], Value::Null, "a small value is what it is");
-            row[1].clone()
-        };
-        assert_eq!(mended(Operation::After, &[0x00, 0x01]), Value::Unchanged);
-        assert_eq!(mended(Operation::After, &[0x01, 0x00]), Value::Null);
-        assert_eq!(mended(Operation::Before, &[0x01, 0x00]), Value::Unchanged);
-        assert_eq!(mended(Operation::Delete, &[0x01, 0xff]), Value::Unchanged);
-        assert_eq!(mended(Operation::Insert, &[0x01, 0xff]), Value::Null);
-    }
-
-    /// Trap 20.
-    #[test]
-    fn trap_20_a_commit_time_is_the_servers_own_and_only_a_hint() {
-        let at: jiff::civil::DateTime = "2026-07-01T12:00:00".parse().unwrap();
-        let found = moment(&Value::DateTime(at), 120).unwrap();
-        assert_eq!(found.to_string(), "2026-07-01T10:00:00Z");
-        assert_eq!(moment(&Value::Null, 0), None);
-    }
 }

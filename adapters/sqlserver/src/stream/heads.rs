@@ -112,7 +112,7 @@ pub(crate) async fn max_lsn(
 }
 
 /// `None` = the database does not track changes.
-async fn version(session: &mut Session) -> Result<Option<u64>, SourceError> {
+pub(crate) async fn version(session: &mut Session) -> Result<Option<u64>, SourceError> {
     let doing = "read the change tracking version";
     let row = session.one(doing, VERSION, &[]).await?;
     Ok(row

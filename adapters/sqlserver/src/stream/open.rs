@@ -2,22 +2,26 @@
 
 use std::sync::Arc;
 
-use contract::{CapturedTable, Resume, SourceError};
+use contract::{CapturedTable, Resume, SourceError, TableName};
 use tokio::time::Instant;
 
 use crate::errors::lost;
-use crate::lsn::Lsn;
 use crate::mode;
-use crate::place::{Phase, Place};
+use crate::place::Place;
 use crate::probe::{self, Known};
 use crate::session::Line;
-use crate::settings::{Mode, Settings, StartAt};
+use crate::settings::{Mode, Settings};
 use crate::untold::Standing;
 
 use super::heads::{Heads, Needed};
+use super::life::{Life, Lives, reborn};
 use super::page::Trouble;
-use super::table::{self, Found, From, Reader, Watched, mode_before, without_lows};
-use super::{Resumed, Shared, Stream, Tuning, Worker};
+use super::shared::Shared;
+use super::start::{self, Start};
+use super::table::{self, Found, From, Reader, Watched, mode_before, without_marks};
+use super::watch::routine;
+use super::worker::{Resumed, Worker};
+use super::{Stream, Tuning};
 
 /// A table that failed is tried again after so long.
 pub(super) const TRY_AGAIN: std::time::Duration = std::time::Duration::from_mins(1);
@@ -39,20 +43,31 @@ impl Identity {
         )
     }
 
-    /// Whether a stream that said this told of another database, or of another life of it.
-    fn differs(&self, server: &str) -> bool {
-        let Some(before) = server.lines().next() else {
-            return false;
-        };
+    /// What there is to say of a stream that said this.
+    fn against(&self, server: &str) -> Compared {
+        let before = server.lines().next().unwrap_or_default();
         let rest = before.strip_prefix("SQL Server recovery fork ");
         let Some((fork, name)) = rest.and_then(|rest| rest.split_once(" of database ")) else {
-            return false;
+            return Compared::Same;
         };
+        let is_named = name == format!("{:?}", self.name);
         match &self.fork {
-            Some(now) if fork != "unknown" => now != fork,
-            _ => name != format!("{:?}", self.name),
+            Some(now) if fork != "unknown" && now == fork => Compared::Same,
+            Some(_) if fork != "unknown" => Compared::Other,
+            _ if !is_named => Compared::Other,
+            None if fork != "unknown" => Compared::Unsure,
+            _ => Compared::Same,
         }
     }
+}
+
+/// Whether this is the database that a stream told of, in the same life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Compared {
+    Same,
+    Other,
+    /// Its life could be seen then and cannot be now: it may have been restored.
+    Unsure,
 }
 
 /// Opens the stream behind what is stored.
@@ -64,6 +79,7 @@ pub(crate) async fn open(
     tuning: Tuning,
 ) -> Result<Stream, SourceError> {
     let mut line = Line::new(settings);
+    line.silence_max(tuning.silence);
     let (session, _) = line.session().await?;
     let found = Found::read(session).await?;
     let fork = probe::fork(session).await?;
@@ -79,13 +95,17 @@ pub(crate) async fn open(
         );
     }
     let before = from.server.as_deref();
-    if from.after.is_some()
-        && let Some(before) = before
-        && identity.differs(before)
+    let compared = match before.filter(|_| from.after.is_some()) {
+        Some(before) => identity.against(before),
+        None => Compared::Same,
+    };
+    if let Some(before) = before
+        && compared == Compared::Other
     {
         let was = before.lines().next().unwrap_or_default();
         return Err(lost(format!(
-            "this is another database, or it was restored: it is {}, and we have read {was}",
+            "this is another database, or it was restored, or a failover began another recovery fork: it is {}, \
+             and we have read {was}",
             identity.line()
         )));
     }
@@ -126,6 +146,12 @@ pub(crate) async fn open(
         tracking: uses(Mode::Tracking),
         rowversion: uses(Mode::Rowversion),
     };
+    let lives = if needed.tracking {
+        Lives::read(session).await?
+    } else {
+        Known::Is(Lives::default())
+    };
+    shared.open(needed);
     let told = place.map_or_else(Heads::default, |place| Heads {
         lsn: place.lsn,
         version: place.version,
@@ -136,16 +162,11 @@ pub(crate) async fn open(
     let start = if let Some(place) = place {
         Start::resume(place, seq, told)
     } else {
-        let mut heads = now;
-        match settings.start {
-            Some(StartAt::Behind(lsn)) => heads.lsn = Lsn(lsn),
-            Some(StartAt::Time(time)) => {
-                let at = table::lsn_at(session, time, found.offset_minutes).await?;
-                heads.lsn = at.unwrap_or(heads.lsn);
-            }
-            None => {}
-        }
-        Start::first(heads)
+        let named = start::named(session, settings, needed.cdc, found.offset_minutes, now.lsn);
+        Start::first(Heads {
+            lsn: named.await?,
+            ..now
+        })
     };
     let mut tables = Vec::with_capacity(chosen.len());
     let mut all_kept = true;
@@ -155,13 +176,32 @@ pub(crate) async fn open(
             mode: None,
             reader: Reader::Nothing,
         };
+        if compared == Compared::Unsure {
+            let what = format!(
+                "our user cannot see the database's recovery fork any more: table {} is read again, for nobody \
+                 knows whether the database was restored",
+                watched.table()
+            );
+            let hint =
+                "GRANT VIEW ANY DATABASE TO <login>, on each server that may have the database";
+            standing.unclear(watched.table(), what, hint.to_owned());
+        }
         if let Some((described, mode)) = choice {
             let was = before.and_then(|before| mode_before(before, watched.table()));
             // One that we did not know is read from its first row anyway.
             let changed = place.is_some() && was.is_some_and(|was| was != mode.name());
             let is_new = place.is_some() && before.is_some() && was.is_none();
-            let from = if changed || is_new {
-                all_kept = false;
+            let lives = lives.known().filter(|_| mode == Mode::Tracking);
+            let life = lives.and_then(|lives| lives.of(described.object_id));
+            let lived = before.and_then(|before| Life::before(before, watched.table()));
+            // Where it cannot be seen any more, nobody knows; said once, for what is said now has none.
+            let is_reborn = place.is_some()
+                && mode == Mode::Tracking
+                && !changed
+                && lived.is_some()
+                && lived != life;
+            let from = if changed || is_new || is_reborn {
+                all_kept &= is_reborn;
                 From {
                     told: now,
                     told_before: false,
@@ -179,6 +219,13 @@ pub(crate) async fn open(
                 let hint = "nothing, if that was meant".to_owned();
                 standing.unclear(watched.table(), what, hint);
             }
+            if mode == Mode::Tracking && life.is_none() {
+                unseen(watched.table());
+            }
+            if is_reborn {
+                let hint = "nothing, if that was meant".to_owned();
+                standing.unclear(watched.table(), reborn(watched.table()), hint);
+            }
             let opening = table::open(
                 session,
                 &found,
@@ -188,14 +235,23 @@ pub(crate) async fn open(
                 tuning.page_rows,
                 from,
                 before,
+                life,
             );
             match opening.await {
                 Ok((reader, gap)) => {
                     watched.mode = Some(mode);
                     watched.reader = reader;
-                    if let Some(gap) = gap.filter(|_| place.is_some()) {
-                        all_kept = false;
-                        standing.unclear(watched.table(), gap, super::GAP_HINT.to_owned());
+                    match gap {
+                        Some(gap) if place.is_some() => {
+                            all_kept = false;
+                            standing.unclear(watched.table(), gap, super::GAP_HINT.to_owned());
+                        }
+                        // A place that a person named.
+                        Some(gap) if settings.start.is_some() => {
+                            return Err(start::too_early(&gap));
+                        }
+                        // An instance that was made a moment ago begins behind the end of the log.
+                        Some(_) | None => {}
                     }
                 }
                 Err(Trouble::Table(error)) if place.is_some() => {
@@ -206,7 +262,7 @@ pub(crate) async fn open(
             }
             if mode::is_compared(mode) && shared.is_due(watched.table(), settings, place.is_some())
             {
-                standing.routine(watched.table(), super::routine(watched.table(), mode));
+                standing.routine(watched.table(), routine(watched.table(), mode));
             }
             if let Some(limits) = mode::limits(mode) {
                 tracing::info!(stage = "capture", table = %watched.table(), mode = mode.name(), limits,
@@ -223,7 +279,8 @@ pub(crate) async fn open(
         seq,
         // What is captured does not change: the same rows come in the same order, from the same instances.
         // Where nobody said which they were, nothing speaks against it.
-        drop: all_kept && before.is_none_or(|before| without_lows(before) == without_lows(&server)),
+        drop: all_kept
+            && before.is_none_or(|before| without_marks(before) == without_marks(&server)),
     });
     let border = Place {
         cycles: start.cycles,
@@ -258,65 +315,13 @@ pub(crate) async fn open(
     Ok(Stream::new(worker, server, Arc::clone(&shared.reached)))
 }
 
-/// Where reading goes on.
-struct Start {
-    cycles: u64,
-    /// What the cycles before came to, as the positions of this one have it.
-    border: Heads,
-    from: From,
-    /// The transaction that was told in part.
-    resumed: Option<Lsn>,
-}
-
-impl Start {
-    fn first(heads: Heads) -> Self {
-        Self {
-            cycles: 0,
-            border: heads,
-            from: From {
-                told: heads,
-                told_before: false,
-            },
-            resumed: None,
-        }
-    }
-
-    fn resume(place: Place, seq: u32, told: Heads) -> Self {
-        let mut from = From {
-            told,
-            told_before: false,
-        };
-        let inside = seq > 0;
-        let mut resumed = None;
-        let mut cycles = place.cycles;
-        match place.phase {
-            Phase::Border => {}
-            Phase::Cdc => {
-                if inside {
-                    from.told.lsn = place.lsn.before();
-                    resumed = Some(place.lsn);
-                }
-            }
-            // Rows may have left what was told in part: it is told again, in a cycle of its own. So is what
-            // was captured meanwhile, which would stand before what is told of this one.
-            Phase::Tracking | Phase::Rowversion => {
-                cycles += 1;
-                if inside && place.phase == Phase::Tracking {
-                    from.told.version = place.version.saturating_sub(1);
-                    from.told_before = true;
-                }
-                if inside && place.phase == Phase::Rowversion {
-                    from.told.rowversion = place.rowversion.saturating_sub(1);
-                }
-            }
-        }
-        Self {
-            cycles,
-            border: told,
-            from,
-            resumed,
-        }
-    }
+/// A right on the table shows it, says Microsoft: this is not to be expected.
+fn unseen(table: &TableName) {
+    tracing::warn!(stage = "capture", table = %table,
+        hint = "GRANT VIEW DEFINITION ON the table; after a TRUNCATE, or tracking off and on: lighterman source \
+                resync --table ..",
+        "sys.change_tracking_tables does not show the table to our user: whether it was emptied is only seen by \
+         its lowest valid version");
 }
 
 #[cfg(test)]
@@ -330,12 +335,28 @@ mod tests {
             fork: fork.map(str::to_owned),
         };
         let one = identity("ERP", Some("a"));
-        assert!(!one.differs(&one.line()));
-        assert!(!identity("renamed", Some("a")).differs(&one.line()));
-        assert!(identity("ERP", Some("b")).differs(&one.line()));
+        assert_eq!(one.against(&one.line()), Compared::Same);
+        assert_eq!(
+            identity("renamed", Some("a")).against(&one.line()),
+            Compared::Same
+        );
+        assert_eq!(
+            identity("ERP", Some("b")).against(&one.line()),
+            Compared::Other
+        );
         // Where one of the two is not known, the name is what there is.
-        assert!(!identity("ERP", None).differs(&one.line()));
-        assert!(identity("other", Some("a")).differs(&identity("ERP", None).line()));
-        assert!(!one.differs("something else"));
+        let hidden = identity("ERP", None);
+        assert_eq!(hidden.against(&one.line()), Compared::Unsure);
+        assert_eq!(hidden.against(&hidden.line()), Compared::Same);
+        assert_eq!(one.against(&hidden.line()), Compared::Same);
+        assert_eq!(
+            identity("other", Some("a")).against(&hidden.line()),
+            Compared::Other
+        );
+        assert_eq!(
+            identity("other", None).against(&one.line()),
+            Compared::Other
+        );
+        assert_eq!(one.against("something else"), Compared::Same);
     }
 }

@@ -4,16 +4,18 @@ use std::fmt::Write as _;
 
 use contract::{CapturedTable, SourceError, TableName};
 
-use crate::catalogue::Table;
+use crate::catalogue::{self, Table};
 use crate::errors::denied;
+use crate::has::Asked;
 use crate::lsn::Lsn;
-use crate::mode::{self, Has, There, Unfit};
-use crate::probe::{Database, Known, tracked};
+use crate::mode::{self, Unfit};
+use crate::probe::Database;
 use crate::session::Session;
 use crate::settings::{Mode, Settings};
 
-use super::cdc::{self, Instances};
+use super::cdc;
 use super::heads::Heads;
+use super::life::{Life, without_life};
 use super::page::{Page, Trouble};
 use super::{rowversion, tracking};
 
@@ -55,14 +57,22 @@ impl Watched {
     }
 
     /// What [`contract::ChangeStream::server`] says of it: how it is told, and by which capture instances, each
-    /// with how far down it reaches.
+    /// with how far down it reaches, or in which life of its tracking.
     pub(crate) fn line(&self) -> String {
         let mut line = head(self.table());
         line.push_str(self.mode.map_or("none", Mode::name));
-        if let Reader::Cdc(pager) = &self.reader {
-            for (name, low) in &pager.known {
-                let _ = write!(line, " {name:?}={low}");
+        match &self.reader {
+            Reader::Cdc(pager) => {
+                for (name, low) in &pager.known {
+                    let _ = write!(line, " {name:?}={low}");
+                }
             }
+            Reader::Tracking(pager) => {
+                if let Some(life) = pager.life {
+                    let _ = write!(line, "{life}");
+                }
+            }
+            Reader::Rowversion(_) | Reader::Nothing => {}
         }
         line
     }
@@ -70,14 +80,19 @@ impl Watched {
 
 /// How far down a capture instance of a table reached when a stream said this; `None` = it did not say.
 pub(crate) fn low_before(server: &str, table: &TableName, instance: &str) -> Option<Lsn> {
-    let head = head(table);
-    let line = server.lines().find_map(|line| line.strip_prefix(&head))?;
-    let (_, rest) = line.split_once(&format!(" {instance:?}="))?;
+    let (_, rest) = line_of(server, table)?.split_once(&format!(" {instance:?}="))?;
     Lsn::parse(rest.get(..20)?)
 }
 
-/// What a stream said, without how far down the instances reach: that rises while the server cleans up.
-pub(crate) fn without_lows(server: &str) -> String {
+/// What a stream said that says which captured rows it told, and by what. Left out is how far down the
+/// instances reach, which rises while the server cleans up, and what does not concern them: the lives of
+/// tracked tables.
+pub(crate) fn without_marks(server: &str) -> String {
+    let lines: Vec<&str> = server.lines().map(without_life).collect();
+    without_lows(&lines.join("\n"))
+}
+
+fn without_lows(server: &str) -> String {
     let mut parts = server.split("\"=");
     let mut all = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -97,35 +112,32 @@ pub(crate) fn head(table: &TableName) -> String {
     format!("{:?} ", table.to_string())
 }
 
+/// What a stream said of a table, behind its name.
+pub(crate) fn line_of<'a>(server: &'a str, table: &TableName) -> Option<&'a str> {
+    let head = head(table);
+    server.lines().find_map(|line| line.strip_prefix(&head))
+}
+
 /// How a table was told, by what a stream said of it before; `None` = it did not know the table.
 pub(crate) fn mode_before<'a>(server: &'a str, table: &TableName) -> Option<&'a str> {
-    let head = head(table);
-    let line = server.lines().find_map(|line| line.strip_prefix(&head))?;
-    line.split(' ').next()
+    line_of(server, table)?.split(' ').next()
 }
 
 /// What the database has for all tables.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) database: Database,
-    pub(crate) instances: Instances,
-    tracked: Known<Vec<i64>>,
+    asked: Asked,
     pub(crate) offset_minutes: i64,
 }
 
 impl Found {
     pub(crate) async fn read(session: &mut Session) -> Result<Self, SourceError> {
-        let database = Database::read(session).await?;
-        let instances = if database.cdc {
-            Instances::read(session).await?
-        } else {
-            Instances::default()
-        };
+        let asked = Asked::read(session).await?;
         Ok(Self {
-            instances,
-            tracked: tracked(session).await?,
+            database: asked.database.clone(),
+            asked,
             offset_minutes: crate::probe::offset_minutes(session).await?,
-            database,
         })
     }
 
@@ -137,60 +149,37 @@ impl Found {
         captured: &CapturedTable,
     ) -> Result<Result<(Table, Mode), Unfit>, SourceError> {
         let name = &captured.table;
-        let Some(table) = Table::read(session, name).await? else {
-            return Ok(Err(Unfit {
-                what: format!("there is no table {name}, or our user may not know of it"),
-                hint: format!(
+        let unfit = |what: String, hint: String| {
+            Ok(Err(Unfit {
+                what: format!("table {name}: {what}"),
+                hint,
+            }))
+        };
+        let Some(table) = catalogue::find(session, name).await? else {
+            return unfit(
+                "there is none, or our user may not know of it".to_owned(),
+                format!(
                     "make it again, take it out of the mapping (lighterman map check), or GRANT SELECT ON {}",
                     crate::sql::table(name)
                 ),
-            }));
+            );
         };
-        let mut cdc = There::No;
-        for instance in self.instances.of(name) {
-            let low = cdc::low(session, &instance.name).await?;
-            let there = if low.is_some() {
-                There::Yes
-            } else {
-                There::Unreadable
-            };
-            // Each of them is needed for what lies before the other.
-            cdc = if cdc == There::Unreadable { cdc } else { there };
+        if table.name != *name {
+            return unfit(
+                format!("it is called {} in the database", table.name),
+                format!("write it as {} in the mapping", table.name),
+            );
         }
+        let has = self.asked.has(session, &table).await?;
         let wanted = settings.modes.get(name).copied();
-        let by_cdc = matches!(wanted, Some(Mode::Cdc | Mode::CdcFunction));
-        if cdc == There::No && self.instances.is_hidden && (by_cdc || wanted.is_none()) {
-            cdc = There::Unreadable;
+        match mode::choose(name, wanted, &has) {
+            Ok(mode) => Ok(Ok((table, mode))),
+            // Not of this table alone: this is the wrong server to be at.
+            Err(found) if found == mode::of_replica() => {
+                Err(denied(format!("table {name}: {}", found.what), found.hint))
+            }
+            Err(found) => unfit(found.what, found.hint),
         }
-        let listed = self
-            .tracked
-            .known()
-            .map(|all| all.contains(&table.object_id));
-        let valid = tracking::min_valid(session, name).await?;
-        let tracking = match (listed, valid) {
-            (_, Some(_)) => There::Yes,
-            (Some(false), None) => There::No,
-            (Some(true), None) => There::Unreadable,
-            // Nothing says that it is tracked.
-            (None, None) => There::No,
-        };
-        let has = Has {
-            cdc,
-            cdc_tables: !self.instances.is_hidden,
-            tracking,
-            primary_key: table.primary().is_some(),
-            rowversion: table.rowversion().is_some(),
-        };
-        let mode = mode::choose(name, wanted, has);
-        if mode == Ok(Mode::Tracking) && !self.database.writable {
-            return Err(denied(
-                format!(
-                    "table {name}: change tracking cannot be read on a replica that is only read"
-                ),
-                "set host to the primary, and leave read_only_intent out",
-            ));
-        }
-        Ok(mode.map(|mode| (table, mode)))
     }
 }
 
@@ -214,6 +203,7 @@ pub(crate) async fn open(
     rows_max: usize,
     from: From,
     before: Option<&str>,
+    life: Option<Life>,
 ) -> Result<(Reader, Option<String>), Trouble> {
     let snapshots = found.database.snapshots();
     let told = from.told;
@@ -237,6 +227,7 @@ pub(crate) async fn open(
         Mode::Tracking => {
             let (since, before) = (told.version, from.told_before);
             let pager = tracking::Pager::open(table, captured, snapshots, rows_max, since, before)?;
+            let pager = pager.within(life);
             (Reader::Tracking(Box::new(pager)), None)
         }
         Mode::Rowversion => {
@@ -246,26 +237,6 @@ pub(crate) async fn open(
         }
         Mode::Compare => (Reader::Nothing, None),
     })
-}
-
-/// Behind which place in the log the first capture begins, where a person named a time.
-pub(crate) async fn lsn_at(
-    session: &mut Session,
-    time: jiff::Timestamp,
-    offset_minutes: i64,
-) -> Result<Option<Lsn>, SourceError> {
-    let doing = "find where to start";
-    let ahead = jiff::SignedDuration::from_mins(offset_minutes);
-    let local = time
-        .checked_add(ahead)
-        .map_err(|error| SourceError::Malformed(format!("{doing}: {error}")))?;
-    let local = jiff::tz::TimeZone::UTC.to_datetime(local);
-    let millis = local.strftime("%Y-%m-%dT%H:%M:%S%.3f").to_string();
-    let sql = "SELECT sys.fn_cdc_map_time_to_lsn(N'smallest greater than or equal', CAST(@P1 AS datetime))";
-    let parameters = [crate::session::Parameter::Text(millis)];
-    let row = session.one(doing, sql, &parameters).await?;
-    let lsn = row.array(doing, 0)?.map(Lsn);
-    Ok(lsn.filter(|lsn| !lsn.is_zero()).map(Lsn::before))
 }
 
 #[cfg(test)]
@@ -303,8 +274,8 @@ mod tests {
         assert_eq!(low_before(&server, &table, "a"), Some(Lsn([8; 10])));
         assert_eq!(low_before(&server, &table, "b"), None);
         assert_eq!(
-            without_lows(&server),
-            "SQL Server\n\"dbo.a\" cdc \"a\\\"=b\" \"a\""
+            without_marks(&format!("{server}\n\"dbo.t\" tracking life=1.2.3")),
+            "SQL Server\n\"dbo.a\" cdc \"a\\\"=b\" \"a\"\n\"dbo.t\" tracking"
         );
     }
 }

@@ -19,6 +19,7 @@ use crate::session::{Isolation, Parameter, Session, Take};
 use crate::sql;
 use crate::values;
 
+use super::life::{Life, anew};
 use super::page::{At, Item, Page, Size, Trouble, row_bytes};
 
 /// Reads the tracked changes of one table.
@@ -37,6 +38,8 @@ pub(crate) struct Pager {
     last: Option<(u64, Vec<String>)>,
     /// Rows may have been told before: what is new to the server need not be new to us.
     told_before: bool,
+    /// The life of the tracking that is read; `None` = our user may not see it.
+    pub(crate) life: Option<Life>,
     size: Size,
 }
 
@@ -93,7 +96,8 @@ impl Pager {
             )
         };
         let behind = format!(
-            " AND (CT.SYS_CHANGE_VERSION > @P4 OR (CT.SYS_CHANGE_VERSION = @P4 AND {}))",
+            " AND CT.SYS_CHANGE_VERSION >= @P4 AND (CT.SYS_CHANGE_VERSION > @P4 OR (CT.SYS_CHANGE_VERSION = @P4 \
+             AND {}))",
             key.behind("CT", 5)
         );
         Ok(Self {
@@ -111,8 +115,14 @@ impl Pager {
             since,
             last: None,
             told_before,
+            life: None,
             size: Size::new(rows_max),
         })
+    }
+
+    /// The same, within a life of the table's tracking.
+    pub(crate) fn within(self, life: Option<Life>) -> Self {
+        Self { life, ..self }
     }
 
     fn table(&self) -> &TableName {
@@ -172,6 +182,17 @@ impl Pager {
         let (Some(current), Some(valid)) = (current, valid) else {
             return Err(Trouble::Table(untracked(self.table())));
         };
+        if let (Some(life), Some(object), Some(began)) =
+            (self.life, row.int(doing, 2)?, row.int(doing, 3)?)
+            && life
+                != (Life {
+                    object,
+                    began,
+                    kept_in: 0,
+                })
+        {
+            return Err(Trouble::All(anew(self.table())));
+        }
         let number = |version: i64| u64::try_from(version).unwrap_or(0);
         if current < valid {
             return Err(Trouble::All(incoherent(self.table())));
@@ -180,8 +201,8 @@ impl Pager {
             return Ok(None);
         }
         let what = format!(
-            "tracked changes of table {} behind version {since} and up to {valid} are lost: they were removed \
-             before they were read, the table was emptied (TRUNCATE), or its tracking was turned off and on",
+            "tracked changes of table {} behind version {since} and up to {valid} are lost: the server removed \
+             them before they were read, or the table was emptied (TRUNCATE)",
             self.table()
         );
         self.is_told(upto.max(self.since));
@@ -284,10 +305,11 @@ fn asked(n: usize, column: &Column) -> Option<String> {
 }
 
 fn versions_sql(table: &TableName) -> String {
+    let id = format!("OBJECT_ID({})", sql::literal(&sql::table(table)));
     format!(
-        "SELECT CHANGE_TRACKING_CURRENT_VERSION() AS v, CHANGE_TRACKING_MIN_VALID_VERSION(OBJECT_ID({})) AS \
-         min_valid",
-        sql::literal(&sql::table(table))
+        "SELECT CHANGE_TRACKING_CURRENT_VERSION() AS v, CHANGE_TRACKING_MIN_VALID_VERSION({id}) AS min_valid, \
+         {id} AS object_id, (SELECT ctt.begin_version FROM sys.change_tracking_tables AS ctt WHERE \
+         ctt.object_id = {id}) AS began"
     )
 }
 

@@ -201,6 +201,15 @@ pub fn captured(schema: &str, name: &str) -> CapturedTable {
 
 /// A source at a port of this machine, with settings in place of the usual ones; null leaves one out.
 pub fn source(port: u16, more: &[(&str, NodeKind)], tables: Vec<CapturedTable>) -> Arc<dyn Source> {
+    let context = SourceContext {
+        name: "erp".to_owned(),
+        tables,
+    };
+    build(port, more)(context).unwrap()
+}
+
+/// What builds the same for each mapping.
+pub fn build(port: u16, more: &[(&str, NodeKind)]) -> contract::BuildSource {
     let mut settings = vec![
         ("host", text("127.0.0.1")),
         ("port", number(port)),
@@ -221,11 +230,7 @@ pub fn source(port: u16, more: &[(&str, NodeKind)], tables: Vec<CapturedTable>) 
     let build = source_sqlserver::read(&mut section, &Named);
     section.finish();
     assert_eq!(problems.take(), Vec::new());
-    let context = SourceContext {
-        name: "erp".to_owned(),
-        tables,
-    };
-    build.unwrap()(context).unwrap()
+    build.unwrap()
 }
 
 /// Logs in and asks for the tables.

@@ -56,6 +56,14 @@ pub struct Options {
     pub version: String,
     /// Whether the agent's service runs.
     pub agent_running: bool,
+    /// What the agent's service is called, which is another name in other languages of the server.
+    pub agent_service: String,
+    /// Whether change tables have the column `__$command_id`, which older builds do not.
+    pub command_id: bool,
+    /// Whether the database is published for replication: its log reader captures, and no capture job is made.
+    pub published: bool,
+    /// Whether logins see databases in the server's list (VIEW ANY DATABASE, which all have by default).
+    pub databases_shown: bool,
     /// The recovery model: 1 full, 2 bulk-logged, 3 simple.
     pub recovery_model: u8,
 }
@@ -76,6 +84,10 @@ impl Default for Options {
             edition: "Developer Edition (64-bit)".to_owned(),
             version: "16.0.4135.4".to_owned(),
             agent_running: true,
+            agent_service: "SQL Server Agent (MSSQLSERVER)".to_owned(),
+            command_id: true,
+            published: false,
+            databases_shown: true,
             recovery_model: 1,
         }
     }

@@ -321,7 +321,7 @@ impl State {
         table.shaped = seq;
         table.next_identity = 0;
         if let Some(tracking) = &mut table.tracking {
-            *tracking = TableTracking::new(version, tracking.columns);
+            *tracking = TableTracking::new(tracking.kept_in, version, tracking.columns);
         }
         Ok(())
     }
@@ -395,7 +395,8 @@ impl State {
             tracking.commits.push((tracking.version, seq, now));
         }
         let version = tracking.version;
-        self.shaped(id, None)?.tracking = Some(TableTracking::new(version, columns));
+        let kept_in = i32::try_from(seq).map_or(i32::MAX, |seq| seq.saturating_add(1_900_000_000));
+        self.shaped(id, None)?.tracking = Some(TableTracking::new(kept_in, version, columns));
         Ok(())
     }
 

@@ -21,6 +21,8 @@ pub(crate) struct Tracking {
 /// Change Tracking of a table.
 #[derive(Clone, Debug)]
 pub(crate) struct TableTracking {
+    /// The number of the server's own table that it is kept in: another one each time it is turned on.
+    pub(crate) kept_in: i32,
     pub(crate) columns: bool,
     pub(crate) begin: i64,
     /// The lowest valid version, with the commit from which a reader sees it.
@@ -30,8 +32,9 @@ pub(crate) struct TableTracking {
 }
 
 impl TableTracking {
-    pub(crate) fn new(version: i64, columns: bool) -> Self {
+    pub(crate) fn new(kept_in: i32, version: i64, columns: bool) -> Self {
         Self {
+            kept_in,
             columns,
             begin: version,
             min_valid: vec![(0, version)],

@@ -15,6 +15,7 @@ mod definition;
 mod eval;
 mod functions;
 mod handler;
+mod help;
 pub(crate) mod moments;
 mod operate;
 mod parse;

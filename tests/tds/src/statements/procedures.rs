@@ -4,10 +4,9 @@ use super::ast::{Expr, Path};
 use super::bind::Result;
 use super::connection::{Connection, Gave, ResultSet};
 use super::functions::parts;
-use super::types::Kind;
 use super::{convert, type_of};
-use crate::model::{lsn, lsn_place, same_name};
-use crate::wire::{Column, Length, ServerError, Type, Value};
+use crate::model::{lsn_place, same_name};
+use crate::wire::{Length, ServerError, Type, Value};
 
 /// Arguments by name or place.
 struct Args(Vec<(Option<String>, Value)>);
@@ -68,6 +67,10 @@ impl Connection {
             given.push((name.clone(), self.value(value, None)?));
         }
         let args = Args(given);
+        // What it tells is what the caller may read.
+        if name == "sp_cdc_help_change_data_capture" {
+            return Ok(vec![Gave::Rows(self.help()?), Gave::Return(0)]);
+        }
         let owner = self.read(|cx| Ok(cx.user.is_owner()))?;
         if !owner {
             let text = "Caller is not authorized to initiate the requested action. DBO privileges are required.";
@@ -97,7 +100,6 @@ impl Connection {
                 self.disable_table(&table.0, &table.1, &instance)?;
             }
             "sp_cdc_help_jobs" => gave.push(Gave::Rows(self.jobs()?)),
-            "sp_cdc_help_change_data_capture" => gave.push(Gave::Rows(self.help()?)),
             "sp_cdc_scan" => {
                 self.database.capture_all();
             }
@@ -208,73 +210,5 @@ impl Connection {
         let mut all = self.database.connect("sa").query(sql, &[])?;
         all.pop()
             .ok_or_else(|| ServerError::invalid_object("cdc_jobs"))
-    }
-
-    fn help(&mut self) -> Result<ResultSet> {
-        let sysname = || Kind::nvarchar(128).of;
-        let columns = [
-            ("source_schema", sysname()),
-            ("source_table", sysname()),
-            ("capture_instance", sysname()),
-            ("object_id", Type::Int),
-            ("source_object_id", Type::Int),
-            ("start_lsn", Type::Binary(10)),
-            ("end_lsn", Type::Binary(10)),
-            ("supports_net_changes", Type::Bit),
-            ("has_drop_pending", Type::Bit),
-            ("role_name", sysname()),
-            ("index_name", sysname()),
-            ("filegroup_name", sysname()),
-            ("create_date", Type::DateTime),
-            ("index_column_list", Type::NVarChar(Length::Max)),
-            ("captured_column_list", Type::NVarChar(Length::Max)),
-        ];
-        let columns = columns.map(|(name, kind)| Column::new(name, kind)).to_vec();
-        let list = |names: Vec<&str>| -> Value {
-            let quoted: Vec<String> = names
-                .iter()
-                .map(|name| format!("[{}]", name.replace(']', "]]")))
-                .collect();
-            Value::Text(quoted.join(", "))
-        };
-        let rows = self.database.with(|state| {
-            state.capture_mut()?;
-            let all = state.capture.iter().flat_map(|capture| &capture.instances);
-            Ok(all
-                .filter_map(|instance| {
-                    let table = state.tables.get(&instance.source)?;
-                    Some(vec![
-                        Value::text(&table.schema),
-                        Value::text(&table.name),
-                        Value::text(&instance.name),
-                        Value::Int(instance.id),
-                        Value::Int(instance.source),
-                        Value::Bytes(lsn(instance.start)),
-                        Value::Null,
-                        Value::Bit(instance.net),
-                        Value::Null,
-                        instance.role.as_deref().into(),
-                        instance.index.as_deref().into(),
-                        Value::Null,
-                        crate::model::local(state, instance.created),
-                        list(
-                            instance
-                                .key
-                                .iter()
-                                .map(|at| table.columns[*at].name.as_str())
-                                .collect(),
-                        ),
-                        list(
-                            instance
-                                .columns
-                                .iter()
-                                .map(|column| column.name.as_str())
-                                .collect(),
-                        ),
-                    ])
-                })
-                .collect())
-        })?;
-        Ok(ResultSet { columns, rows })
     }
 }

@@ -73,6 +73,22 @@ fn each_read_needs_its_own_right() {
     assert_eq!(all.map(|sql| number(&database, sql)), [0, 0, 0, 0, 229]);
 }
 
+/// Whoever asks is told of what they may read, and of nothing else.
+#[test]
+fn instances_are_told_to_those_who_may_read_them() {
+    let (database, _) = poor();
+    let mut connection = database.connect("poor");
+    let help = "EXEC sys.sp_cdc_help_change_data_capture";
+    let ordinal = "SELECT sys.fn_cdc_get_column_ordinal(N'dbo_orders', N'id')";
+    assert_eq!(rows_of(&mut connection, help, &[]), [] as [[Value; 0]; 0]);
+    assert_eq!(rows_of(&mut connection, ordinal, &[]), [[Value::Null]]);
+    grant(&database, "SELECT ON dbo.orders");
+    let told = rows_of(&mut connection, help, &[]);
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0][2], Value::text("dbo_orders"));
+    assert_eq!(rows_of(&mut connection, ordinal, &[]), [[Value::Int(1)]]);
+}
+
 #[test]
 fn a_gating_role_is_needed_beside_select() {
     let database = captured();
@@ -119,10 +135,7 @@ fn what_a_user_may_not_see_is_not_in_the_catalogue() {
         number(&database, "ALTER TABLE dbo.orders DISABLE CHANGE_TRACKING"),
         15_247
     );
-    assert_eq!(
-        number(&database, "EXEC sys.sp_cdc_help_change_data_capture"),
-        22_904
-    );
+    assert_eq!(number(&database, "EXEC sys.sp_cdc_help_jobs"), 22_904);
 }
 
 #[test]

@@ -20,6 +20,10 @@ pub(crate) fn cdc_relation(
     let of_instance = lower
         .strip_suffix("_ct")
         .and_then(|instance| state.instance(instance));
+    // Azure SQL Database has its jobs here: it has no `msdb`.
+    if lower == "cdc_jobs" && state.options.engine_edition == 5 && user.selects_cdc() {
+        return super::server::msdb(state, &User::sysadmin("", ""), &lower);
+    }
     let known = [
         "change_tables",
         "captured_columns",
@@ -51,7 +55,9 @@ pub(crate) fn cdc_relation(
             );
             columns.push((column.name.clone(), kind));
         }
-        columns.push(("__$command_id".to_owned(), int()));
+        if state.options.command_id {
+            columns.push(("__$command_id".to_owned(), int()));
+        }
         let rows = instance
             .rows
             .iter()
@@ -65,7 +71,9 @@ pub(crate) fn cdc_relation(
                     Value::Bytes(row.mask.clone()),
                 ];
                 values.extend(row.values.iter().cloned());
-                values.push(Value::Int(row.command));
+                if state.options.command_id {
+                    values.push(Value::Int(row.command));
+                }
                 values
             });
         return Some(Ok(Relation {

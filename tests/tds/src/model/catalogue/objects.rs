@@ -91,6 +91,26 @@ pub(super) fn view(
                 .retain(|row| row.get(at) == Some(&Value::Bit(true)));
             found
         }
+        "internal_tables" => {
+            let mut found = Relation::new(&[
+                ("object_id", Kind::int().not_null()),
+                ("internal_type", tiny()),
+                ("internal_type_desc", Kind::nvarchar(60)),
+                ("parent_id", Kind::int().not_null()),
+            ]);
+            // Seen by who may see the table [from memory, as below].
+            for table in seen() {
+                if let Some(tracking) = &table.tracking {
+                    found.rows.push(vec![
+                        Value::Int(tracking.kept_in),
+                        Value::TinyInt(209),
+                        text("CHANGE_TRACKING"),
+                        Value::Int(table.id),
+                    ]);
+                }
+            }
+            found
+        }
         "change_tracking_tables" => {
             let mut found = Relation::new(&[
                 ("object_id", Kind::int().not_null()),
@@ -147,30 +167,36 @@ fn tables(state: &State, user: &User, objects: bool) -> Relation {
         ]);
     }
     let mut found = Relation::new(&columns);
-    let mut push = |name: &str, id: i32, schema: Value, created: i64, shipped: bool, cdc: bool| {
-        let created = local(state, created);
-        let mut row = vec![
-            text(name),
-            Value::Int(id),
-            schema,
-            Value::Int(0),
-            text("U "),
-            text("USER_TABLE"),
-            created.clone(),
-            created,
-            Value::Bit(shipped),
-        ];
-        if !objects {
-            row.extend([
-                Value::Bit(cdc),
-                Value::Bit(false),
-                Value::TinyInt(0),
-                Value::Bit(false),
-                Value::Bit(cdc),
-            ]);
-        }
-        found.rows.push(row);
+    // A table that was altered says when: a hundredth of a second for each commit.
+    let modified = |created: i64, altered: u64| {
+        let ticks = i64::try_from(altered.saturating_mul(100_000)).unwrap_or(0);
+        local(state, created.saturating_add(ticks))
     };
+    let mut push =
+        |name: &str, id: i32, schema: Value, at: (i64, u64), shipped: bool, cdc: bool| {
+            let (created, modified) = (local(state, at.0), modified(at.0, at.1));
+            let mut row = vec![
+                text(name),
+                Value::Int(id),
+                schema,
+                Value::Int(0),
+                text("U "),
+                text("USER_TABLE"),
+                created,
+                modified,
+                Value::Bit(shipped),
+            ];
+            if !objects {
+                row.extend([
+                    Value::Bit(cdc),
+                    Value::Bit(false),
+                    Value::TinyInt(0),
+                    Value::Bit(false),
+                    Value::Bit(cdc),
+                ]);
+            }
+            found.rows.push(row);
+        };
     let instances = state.capture.iter().flat_map(|capture| &capture.instances);
     for table in state.tables.values().filter(|table| user.sees(table)) {
         let cdc = instances
@@ -180,7 +206,7 @@ fn tables(state: &State, user: &User, objects: bool) -> Relation {
             &table.name,
             table.id,
             schema_id(state, &table.schema),
-            table.created,
+            (table.created, table.shaped),
             false,
             cdc,
         );
@@ -192,7 +218,7 @@ fn tables(state: &State, user: &User, objects: bool) -> Relation {
                 &name,
                 instance.id,
                 Value::Int(100),
-                instance.created,
+                (instance.created, 0),
                 true,
                 false,
             );

@@ -81,7 +81,8 @@ pub(super) fn view(
                 ("retention_period_units_desc", Kind::nvarchar(60)),
                 ("max_cleanup_version", big()),
             ]);
-            if let Some(tracking) = &state.tracking {
+            let shown = user.is_owner() || state.options.databases_shown;
+            if let Some(tracking) = state.tracking.as_ref().filter(|_| shown) {
                 let minutes = tracking.retention_minutes;
                 let (period, unit, desc) = match minutes {
                     m if m % 1440 == 0 => (m / 1440, 3, "DAYS"),
@@ -220,22 +221,29 @@ fn services(state: &State) -> Relation {
         ("startup_type_desc", Kind::nvarchar(256)),
         ("status", Kind::int()),
         ("status_desc", Kind::nvarchar(256)),
+        ("filename", Kind::nvarchar(256).not_null()),
     ]);
-    let one = |name: &str, running: bool| {
+    let folder = r"C:\Program Files\Microsoft SQL Server\MSSQL16.MSSQLSERVER\MSSQL\Binn";
+    let one = |name: &str, running: bool, program: &str| {
         vec![
             text(name),
             Value::Int(2),
             text("Automatic"),
             Value::Int(if running { 4 } else { 1 }),
             text(if running { "Running" } else { "Stopped" }),
+            Value::Text(format!("\"{folder}\\{program}")),
         ]
     };
-    found.rows.push(one("SQL Server (MSSQLSERVER)", true));
+    let server = r#"sqlservr.exe" -sMSSQLSERVER"#;
+    found
+        .rows
+        .push(one("SQL Server (MSSQLSERVER)", true, server));
     // Express and Azure SQL database have no agent.
     if !matches!(state.options.engine_edition, 4 | 5) {
         found.rows.push(one(
-            "SQL Server Agent (MSSQLSERVER)",
+            &state.options.agent_service,
             state.options.agent_running,
+            r#"SQLAGENT.EXE" -i MSSQLSERVER"#,
         ));
     }
     found
@@ -302,17 +310,19 @@ pub(super) fn msdb(
         ("threshold", big()),
     ]);
     if let Some(capture) = &state.capture {
-        found.rows.push(vec![
-            Value::Int(5),
-            text("capture"),
-            guid_value(0xca),
-            number(500),
-            number(10),
-            Value::Bit(true),
-            Value::BigInt(capture.job.poll_seconds),
-            Value::BigInt(0),
-            Value::BigInt(0),
-        ]);
+        if !state.options.published {
+            found.rows.push(vec![
+                Value::Int(5),
+                text("capture"),
+                guid_value(0xca),
+                number(500),
+                number(10),
+                Value::Bit(true),
+                Value::BigInt(capture.job.poll_seconds),
+                Value::BigInt(0),
+                Value::BigInt(0),
+            ]);
+        }
         found.rows.push(vec![
             Value::Int(5),
             text("cleanup"),

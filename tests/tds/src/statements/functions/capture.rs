@@ -158,7 +158,10 @@ fn place(cx: &Cx<'_>, values: &[Value], kinds: &[&Kind]) -> Result<Option<i64>> 
     else {
         return Ok(None);
     };
-    let instance = cx.state.instance(&instance);
+    let instance = cx
+        .state
+        .instance(&instance)
+        .filter(|_| cx.state.reads_instance(cx.user, &instance));
     let found = instance.and_then(|i| {
         i.columns
             .iter()
@@ -179,4 +182,20 @@ fn has_changed(cx: &Cx<'_>, values: &[Value], kinds: &[&Kind]) -> Result<Value> 
         .zip(mask)
         .and_then(|(at, mask)| set(&mask, at))
         .map_or(Value::Null, Value::Bit))
+}
+
+/// COLUMNPROPERTY of a change table's own column, for who may see it: its number, NULL where there is none.
+pub(super) fn own_column(cx: &Cx<'_>, id: Option<i32>, column: Option<&str>) -> Option<Value> {
+    let mut all = cx
+        .state
+        .capture
+        .iter()
+        .flat_map(|capture| &capture.instances);
+    let instance = all.find(|instance| Some(instance.id) == id)?;
+    let is_there = column == Some("__$command_id") && cx.state.options.command_id;
+    if !is_there || !cx.user.selects_cdc() {
+        return Some(Value::Null);
+    }
+    // Behind five columns of its own and those that it captures.
+    Some(i32::try_from(instance.columns.len() + 6).map_or(Value::Null, Value::Int))
 }

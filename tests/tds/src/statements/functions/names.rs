@@ -207,6 +207,9 @@ fn type_name(_: &Cx<'_>, values: &[Value], kinds: &[&Kind]) -> Result<Value> {
 
 fn column_property(cx: &Cx<'_>, values: &[Value], kinds: &[&Kind]) -> Result<Value> {
     let id = whole(&values[0], kinds[0])?.and_then(|id| i32::try_from(id).ok());
+    if let Some(at) = super::capture::own_column(cx, id, text(&values[1], kinds[1])?.as_deref()) {
+        return Ok(at);
+    }
     let (Some(table), Some(column), Some(property)) = (
         id.and_then(|id| cx.state.tables.get(&id)),
         text(&values[1], kinds[1])?,
@@ -293,6 +296,7 @@ fn database_property(cx: &Cx<'_>, values: &[Value], kinds: &[&Kind]) -> Result<V
             2 => "BULK_LOGGED",
             _ => "SIMPLE",
         }),
+        "ispublished" => of_int(i32::from(cx.state.options.published)),
         "edition" if cx.state.options.engine_edition == 5 => of_text("Standard"),
         _ => Value::Null,
     })

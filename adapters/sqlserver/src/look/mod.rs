@@ -4,10 +4,12 @@
 //! A capture job that does not run looks like a database in which nothing happens. The server tells the two
 //! apart only to who may see its state; where that is not us, it is said that nobody knows.
 
-use std::sync::{Arc, PoisonError};
+mod tracked;
+
+use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{Look, SourceError};
+use contract::{LogKept, Look, SourceError};
 use tokio::sync::Mutex;
 
 use crate::lsn::Lsn;
@@ -15,7 +17,7 @@ use crate::place::Place;
 use crate::probe::{self, Database, Engine, Known};
 use crate::session::{Line, Parameter, Session};
 use crate::settings::Settings;
-use crate::stream::{Reached, max_lsn};
+use crate::stream::{Shared, max_lsn};
 
 /// The whole look.
 const LOOK_MAX: Duration = Duration::from_secs(18);
@@ -24,6 +26,9 @@ const POLLING: i64 = 5;
 /// Without the right to know, so many seconds without a new entry may be silence or a job that stands still:
 /// a job that runs writes one at least each five minutes.
 const SILENT_SECONDS: i64 = 600;
+
+const CAPTURED_HINT: &str = "see that the agent reads (lighterman status), or keep changes for longer: EXEC \
+     sys.sp_cdc_change_job @job_type = N'cleanup', @retention = ..";
 
 /// What is wrong, as far as it is said once and once more when it is well again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,12 +61,17 @@ pub(crate) struct Seen {
     pub(crate) unread_minutes: Option<i64>,
 }
 
+/// How many minutes are left of a retention of which three quarters have passed for what is not read.
+fn left(unread: Option<i64>, retention: Option<i64>) -> Option<i64> {
+    let (unread, retention) = (unread?, retention?);
+    let near = unread.saturating_mul(4) >= retention.saturating_mul(3);
+    near.then(|| retention.saturating_sub(unread).max(0))
+}
+
 /// What that comes to.
 pub(crate) fn state(seen: &Seen) -> State {
-    if let (Some(unread), Some(retention)) = (seen.unread_minutes, seen.retention_minutes)
-        && unread.saturating_mul(4) >= retention.saturating_mul(3)
-    {
-        return State::Expiring(retention.saturating_sub(unread).max(0));
+    if let Some(left) = left(seen.unread_minutes, seen.retention_minutes) {
+        return State::Expiring(left);
     }
     if seen.agent == Some(false) {
         return State::Stopped;
@@ -85,48 +95,95 @@ pub(crate) struct Looker {
 #[derive(Debug)]
 struct Held {
     line: Line,
-    /// What was said last.
+    /// What was said last of change data capture, and of change tracking.
     said: State,
+    said_tracked: State,
+    standing: tracked::Standing,
 }
 
 impl Looker {
     pub(crate) async fn look(
         &self,
         settings: &Settings,
-        reached: &Reached,
+        shared: &Shared,
     ) -> Result<Look, SourceError> {
         let looking = async {
             let mut held = self.held.lock().await;
             let held = held.get_or_insert_with(|| Held {
                 line: Line::new(settings),
                 said: State::Well,
+                said_tracked: State::Well,
+                standing: tracked::Standing::default(),
             });
-            let place = *reached.lock().unwrap_or_else(PoisonError::into_inner);
-            let (session, _) = held.line.session().await?;
-            let seen = match see(session, place).await {
+            match held.both(shared).await {
                 Err(SourceError::Disconnected(_)) => {
                     // The server may have ended it meanwhile, as it does with those that are silent.
                     held.line.close();
-                    let (session, _) = held.line.session().await?;
-                    see(session, place).await?
+                    held.both(shared).await
                 }
-                other => other?,
-            };
-            if let Some(seen) = seen {
-                let now = state(&seen);
-                say(&held.said, &now);
-                held.said = now;
+                other => other,
             }
-            Ok(Look::default())
         };
         tokio::time::timeout(LOOK_MAX, looking)
             .await
             .unwrap_or_else(|_| {
                 Err(SourceError::Disconnected(format!(
-                    "look at the capture job: no answer within {} s",
+                    "look at what is captured: no answer within {} s",
                     LOOK_MAX.as_secs()
                 )))
             })
+    }
+}
+
+impl Held {
+    /// Only what the stream reads is looked at.
+    async fn both(&mut self, shared: &Shared) -> Result<Look, SourceError> {
+        let (needed, place) = (shared.needed(), shared.place());
+        let mut expiring = None;
+        if needed.cdc {
+            let (session, _) = self.line.session().await?;
+            if let Some(seen) = see(session, place).await? {
+                let now = state(&seen);
+                say(&self.said, &now);
+                if let State::Expiring(left) = now {
+                    expiring = Some((left, CAPTURED_HINT));
+                }
+                self.said = now;
+            }
+        }
+        if needed.tracking
+            && let Some(place) = place
+        {
+            let (session, _) = self.line.session().await?;
+            let seen = tracked::see(session, place.version, &mut self.standing).await?;
+            let now = tracked::state(seen);
+            tracked::say(&self.said_tracked, &now);
+            if let State::Expiring(left) = now {
+                let sooner = expiring.is_none_or(|(other, _)| left < other);
+                expiring = if sooner {
+                    Some((left, tracked::HINT))
+                } else {
+                    expiring
+                };
+            }
+            self.said_tracked = now;
+        }
+        Ok(Look {
+            kept: expiring.map(|(minutes, hint)| kept(minutes, hint)),
+            ..Look::default()
+        })
+    }
+}
+
+/// What is on its way out, for `status`. The server counts what it keeps in time and never in bytes: as long as
+/// all is well there is nothing to say of it.
+fn kept(minutes: i64, hint: &str) -> LogKept {
+    LogKept {
+        state: "expiring".to_owned(),
+        at_risk: true,
+        left_bytes: Some(0),
+        hint: format!("changes that are not read yet are removed in {minutes} min: {hint}"),
+        ..LogKept::default()
     }
 }
 
@@ -160,8 +217,7 @@ fn say(before: &State, now: &State) {
         State::Expiring(minutes) => tracing::warn!(
             stage = "capture",
             left_minutes = minutes,
-            hint = "see that the agent reads (lighterman status), or keep changes for longer: EXEC \
-                    sys.sp_cdc_change_job @job_type = N'cleanup', @retention = ..",
+            hint = CAPTURED_HINT,
             "the server removes captured changes soon that have not been read"
         ),
     }

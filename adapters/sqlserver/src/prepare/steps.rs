@@ -1,0 +1,54 @@
+//! Statements, and what takes each of them back.
+
+use contract::Preparation;
+
+/// What is to be done, and what undoes just that.
+#[derive(Debug, Default)]
+pub(super) struct Steps {
+    sql: Vec<String>,
+    undo: Vec<String>,
+}
+
+impl Steps {
+    pub(super) fn add(&mut self, sql: String, undo: String) {
+        self.sql.push(sql);
+        self.undo.push(undo);
+    }
+
+    /// A statement that another one's undo takes back as well.
+    pub(super) fn add_within(&mut self, sql: String) {
+        self.sql.push(sql);
+    }
+
+    /// Something for a person to do or to know: it is shown, and not run.
+    pub(super) fn note(&mut self, note: &str) {
+        self.sql.push(format!("-- {note}"));
+    }
+
+    /// The same among what takes things back.
+    pub(super) fn undo_note(&mut self, note: &str) {
+        self.undo.push(format!("-- {note}"));
+    }
+
+    /// A right of the agent's, where it does not have it.
+    pub(super) fn right(&mut self, has: bool, (sql, undo): (String, String)) {
+        if !has {
+            self.add(sql, undo);
+        }
+    }
+
+    /// In the order in which each is to be run.
+    pub(super) fn plan(mut self) -> Preparation {
+        self.undo.reverse();
+        Preparation {
+            sql: self.sql,
+            undo: self.undo,
+            applied: false,
+        }
+    }
+}
+
+/// Those lines of a plan that are run.
+pub(super) fn statements(sql: &[String]) -> impl Iterator<Item = &String> {
+    sql.iter().filter(|sql| !sql.starts_with("--"))
+}
