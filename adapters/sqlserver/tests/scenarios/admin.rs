@@ -116,3 +116,23 @@ fn text(cell: ColumnData<'static>) -> Option<String> {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn a_url_names_the_server_and_its_administrator() {
+    let url = "server=tcp:db.example.com,1444;user=sa;password=Str0ng!=Passw0rd;TrustServerCertificate=true";
+    let read = Address::parse(url).unwrap();
+    let found = (
+        read.host.as_str(),
+        read.port,
+        read.user.as_str(),
+        read.password.as_str(),
+        read.tls,
+    );
+    assert_eq!(
+        found,
+        ("db.example.com", 1444, "sa", "Str0ng!=Passw0rd", "require")
+    );
+    let read = Address::parse("Server=localhost;User=sa;Password=x").unwrap();
+    assert_eq!((read.port, read.tls), (1433, "verify-full"));
+    assert!(Address::parse("localhost").is_none());
+}
