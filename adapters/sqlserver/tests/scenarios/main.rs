@@ -63,6 +63,7 @@ scenarios! {
     unknown::unknown_08_tracking_off_and_on_is_noticed,
     unknown::unknown_09_captured_changes_wait_for_no_row_lock,
     unknown::unknown_10_the_number_of_the_edition,
+    unknown::unknown_11_when_change_tracking_is_cleaned_up,
     capture::scenario_01_one_transaction_over_three_tables,
     capture::scenario_08_a_delete_without_its_text,
     capture::scenario_09_a_computed_column,

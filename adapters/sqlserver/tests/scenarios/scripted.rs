@@ -2,16 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use harness::certificates::Certificates;
 use tds_server::model::{Backup, Database};
 use tds_server::wire::{
     Answer, Handler, Login, Options, Parameter, Server, ServerError, Session, Transaction,
 };
 
 use crate::admin::Address;
+use crate::capture::scenario_01_one_transaction_over_three_tables;
+use crate::common::encrypted;
+use crate::site::Site;
 
+/// The instance, for its test.
 #[derive(Clone, Default)]
-struct Instance(Arc<Mutex<Databases>>);
+pub struct Instance(Arc<Mutex<Databases>>);
 
 #[derive(Default)]
 struct Databases {
@@ -20,8 +26,9 @@ struct Databases {
 }
 
 /// Starts one, whose administrator is `sa`.
-pub fn start() -> (Server, Address) {
-    let server = Server::start(Options::default(), Instance::default()).unwrap();
+pub fn start(options: Options) -> (Server, Instance, Address) {
+    let instance = Instance::default();
+    let server = Server::start(options, instance.clone()).unwrap();
     let address = Address {
         host: "127.0.0.1".to_owned(),
         port: server.address().port(),
@@ -29,7 +36,29 @@ pub fn start() -> (Server, Address) {
         password: "Secret-1".to_owned(),
         tls: "disable",
     };
-    (server, address)
+    (server, instance, address)
+}
+
+/// The way to a real server, walked to one that encrypts as a real one does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_is_reached_by_its_url() {
+    let certificates = Certificates::new();
+    let (server, _, to) = start(encrypted(&certificates, "server"));
+    let url = format!(
+        "server=tcp:{},{};user={};password={};TrustServerCertificate=true",
+        to.host, to.port, to.user, to.password
+    );
+    scenario_01_one_transaction_over_three_tables(Site::at(&url).await).await;
+    assert_eq!(server.handle().complaints(), Vec::<String>::new());
+}
+
+impl Instance {
+    /// Lets time go by.
+    pub fn pass(&self, time: Duration) {
+        for database in self.0.lock().unwrap().all.values() {
+            database.pass(time);
+        }
+    }
 }
 
 impl Handler for Instance {

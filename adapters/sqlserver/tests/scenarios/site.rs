@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use contract::{CapturedTable, NodeKind, Source};
-use tds_server::wire::Server;
+use tds_server::wire::{Options, Server};
 use tokio::sync::Mutex;
 
 use crate::admin::{Address, Admin, Rows};
 use crate::common::world::Reader;
 use crate::common::{captured, secret, source, text};
-use crate::scripted;
+use crate::scripted::{self, Instance};
 
 const URL: &str = "SQLSERVER_URL";
 /// How long captured changes may take to come.
@@ -21,7 +21,7 @@ const CAPTURE_MAX: Duration = Duration::from_mins(2);
 
 pub struct Site {
     address: Address,
-    scripted: Option<Server>,
+    scripted: Option<(Server, Instance)>,
     name: String,
     admin: Mutex<Admin>,
     tables: Vec<CapturedTable>,
@@ -39,8 +39,8 @@ fn print(line: &str) {
 
 impl Site {
     pub async fn scripted() -> Self {
-        let (server, address) = scripted::start();
-        Self::new(address, Some(server)).await
+        let (server, instance, address) = scripted::start(Options::default());
+        Self::new(address, Some((server, instance))).await
     }
 
     /// None where no real server is given.
@@ -49,13 +49,17 @@ impl Site {
             print("skipped: no SQLSERVER_URL, never run against SQL Server in this project");
             return None;
         };
-        let address = Address::parse(&url).unwrap_or_else(|| {
-            panic!("{URL} must be server=tcp:HOST,PORT;user=NAME;password=WORD")
-        });
-        Some(Self::new(address, None).await)
+        Some(Self::at(&url).await)
     }
 
-    async fn new(address: Address, scripted: Option<Server>) -> Self {
+    pub async fn at(url: &str) -> Self {
+        let address = Address::parse(url).unwrap_or_else(|| {
+            panic!("{URL} must be server=tcp:HOST,PORT;user=NAME;password=WORD")
+        });
+        Self::new(address, None).await
+    }
+
+    async fn new(address: Address, scripted: Option<(Server, Instance)>) -> Self {
         static LAST: AtomicU32 = AtomicU32::new(0);
         let number = LAST.fetch_add(1, Ordering::Relaxed);
         let name = format!("lighterman_{}_{number}", std::process::id());
@@ -194,6 +198,14 @@ impl Site {
             waited.is_ok(),
             "nothing is captured: SQL Server Agent does not run?"
         );
+    }
+
+    /// Lets time go by, which a real server's clock has to do by itself.
+    pub async fn pass(&self, time: Duration) {
+        match &self.scripted {
+            Some((_, instance)) => instance.pass(time),
+            None => tokio::time::sleep(time).await,
+        }
     }
 
     /// A login that may read all tables, and nothing else. The source is it from now on.

@@ -1,6 +1,8 @@
 //! What nobody knows without a real server. Where the source is made for more than one answer, the answer is
 //! printed and only what the source makes of it is checked.
 
+use std::time::Duration;
+
 use crate::common::world::ops;
 use crate::site::Site;
 
@@ -221,4 +223,41 @@ pub async fn unknown_10_the_number_of_the_edition(site: Site) {
         edition.contains("Azure"),
         ["5", "8"].contains(&number.as_str())
     );
+}
+
+/// Scenario 24: what a clean-up took is said, or it was not taken; and a table in which nothing happens does not
+/// fall behind.
+pub async fn unknown_11_when_change_tracking_is_cleaned_up(mut site: Site) {
+    site.names(&["idle", "t"]).await;
+    site.track().await;
+    site.run("ALTER DATABASE CURRENT SET CHANGE_TRACKING (CHANGE_RETENTION = 1 MINUTES)")
+        .await;
+    let mut reader = site.open();
+    reader.start().await.unwrap();
+    site.run("INSERT INTO dbo.t (id, name) VALUES (1, N'a')")
+        .await;
+    reader.catch_up().await.unwrap();
+    reader.start_anew(site.source());
+    site.run("INSERT INTO dbo.t (id, name) VALUES (2, N'b')")
+        .await;
+    let valid = "SELECT CHANGE_TRACKING_MIN_VALID_VERSION(OBJECT_ID(N'dbo.t'))";
+    let before = site.one(valid).await;
+    site.pass(Duration::from_secs(90)).await;
+    site.run("INSERT INTO dbo.t (id, name) VALUES (3, N'c')")
+        .await;
+    site.run("EXEC sys.sp_flush_CT_internal_table_on_demand @TableToClean = N't'")
+        .await;
+    let after = site.one(valid).await;
+    site.answered(&format!(
+        "90 s behind a retention of 1 min the lowest valid version was {before:?}, and is {after:?}"
+    ));
+    let told = ops(&reader.catch_up().await.unwrap());
+    let both = told == ["insert t 2", "insert t 3"];
+    assert!(both || !reader.said("t").is_empty(), "{told:?}");
+    assert!(reader.said("idle").is_empty(), "{:?}", reader.untold);
+    // And it goes on.
+    site.run("INSERT INTO dbo.t (id, name) VALUES (4, N'd')")
+        .await;
+    let told = ops(&reader.catch_up().await.unwrap());
+    assert_eq!(told, ["insert t 4"]);
 }

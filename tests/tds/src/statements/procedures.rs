@@ -1,4 +1,4 @@
-//! EXEC: the procedures of Change Data Capture.
+//! EXEC: the procedures of Change Data Capture, and the clean-up of Change Tracking.
 
 use super::ast::{Expr, Path};
 use super::bind::Result;
@@ -6,8 +6,11 @@ use super::connection::{Connection, Gave, ResultSet};
 use super::functions::parts;
 use super::types::Kind;
 use super::{convert, type_of};
-use crate::model::{lsn, lsn_place, same_name};
+use crate::model::{lsn, lsn_place, not_tracked, same_name};
 use crate::wire::{Column, Length, ServerError, Type, Value};
+
+/// Cleans Change Tracking up by hand.
+const FLUSH: &str = "sp_flush_ct_internal_table_on_demand";
 
 /// Arguments by name or place.
 struct Args(Vec<(Option<String>, Value)>);
@@ -60,7 +63,7 @@ impl Connection {
             [.., schema, _] => same_name(schema, "sys"),
             [] => false,
         };
-        if !of_sys || !name.starts_with("sp_cdc_") {
+        if !of_sys || !(name.starts_with("sp_cdc_") || name == FLUSH) {
             return Err(unknown());
         }
         let mut given = Vec::new();
@@ -141,11 +144,33 @@ impl Connection {
                     self.database.run_job(name == "sp_cdc_start_job");
                 }
             }
+            FLUSH => {
+                let table = args.need(&name, "@TableToClean", 0)?;
+                self.flush(&table)?;
+            }
             "sp_cdc_add_job" | "sp_cdc_drop_job" => {}
             _ => return Err(unknown()),
         }
         gave.push(Gave::Return(0));
         Ok(gave)
+    }
+
+    /// What is older than the retention goes.
+    fn flush(&mut self, table: &str) -> Result<()> {
+        self.database.with(|state| {
+            let parts = parts(table).unwrap_or_default();
+            let found = match parts.as_slice() {
+                [name] => state.table("dbo", name),
+                [schema, name] => state.table(schema, name),
+                _ => None,
+            };
+            let found = found.filter(|table| table.tracking.is_some());
+            let id = found.ok_or_else(|| not_tracked(table))?.id;
+            if let Some(upto) = state.tracking_outlived() {
+                state.tracking_cleanup(id, upto);
+            }
+            Ok(())
+        })
     }
 
     fn enable_table(&mut self, args: &Args) -> Result<()> {
