@@ -28,6 +28,7 @@ mod admin;
 mod capture;
 mod scripted;
 mod site;
+mod suite;
 mod tables;
 mod tracking;
 mod unknown;
@@ -81,4 +82,5 @@ scenarios! {
     tables::scenario_32_a_table_that_is_read_while_it_changes,
     tables::scenario_33_every_type,
     tables::scenario_35_a_login_that_is_refused,
+    suite::what_every_source_must_do,
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use contract::{CapturedTable, NodeKind, Source};
-use tds_server::wire::{Options, Server};
+use tds_server::wire::{Fault, FaultKind, Gate, Options, Point, Server};
 use tokio::sync::Mutex;
 
 use crate::admin::{Address, Admin, Rows};
@@ -46,7 +46,10 @@ impl Site {
     /// None where no real server is given.
     pub async fn real() -> Option<Self> {
         let Ok(url) = std::env::var(URL) else {
-            print("skipped: no SQLSERVER_URL, never run against SQL Server in this project");
+            static ONCE: Once = Once::new();
+            ONCE.call_once(|| {
+                print("skipped: no SQLSERVER_URL, never run against SQL Server in this project");
+            });
             return None;
         };
         Some(Self::at(&url).await)
@@ -88,14 +91,11 @@ impl Site {
         }
     }
 
-    /// What the server answered to something that nobody knows without one.
+    /// What a real server answered to something that nobody knows without one. The model's answers are its own.
     pub fn answered(&self, what: &str) {
-        let server = if self.scripted.is_some() {
-            "the model"
-        } else {
-            "SQL Server"
-        };
-        print(&format!("{server} answered: {what}"));
+        if self.scripted.is_none() {
+            print(&format!("SQL Server answered: {what}"));
+        }
     }
 
     /// Another connection of the administrator's.
@@ -133,9 +133,9 @@ impl Site {
     /// Captures all tables.
     pub async fn cdc(&self) {
         self.run("EXEC sys.sp_cdc_enable_db").await;
-        self.run("CREATE TABLE dbo.lighterman_mark (n int NOT NULL PRIMARY KEY)")
+        self.run("CREATE TABLE dbo.capture_mark (n int NOT NULL PRIMARY KEY)")
             .await;
-        self.capture("lighterman_mark", None).await;
+        self.capture("capture_mark", None).await;
         for table in &self.tables {
             self.capture(&table.table.name, None).await;
         }
@@ -175,10 +175,9 @@ impl Site {
     /// Until all that was committed is captured: by the server's own job, or where none runs by us.
     pub async fn captured(&self) {
         let n = self.marks.fetch_add(1, Ordering::Relaxed);
-        self.run(&format!("INSERT INTO dbo.lighterman_mark (n) VALUES ({n})"))
+        self.run(&format!("INSERT INTO dbo.capture_mark (n) VALUES ({n})"))
             .await;
-        let told =
-            format!("SELECT COUNT(*) FROM cdc.[dbo_lighterman_mark_CT] AS c WHERE c.n = {n}");
+        let told = format!("SELECT COUNT(*) FROM cdc.[dbo_capture_mark_CT] AS c WHERE c.n = {n}");
         let waiting = async {
             while self.one(&told).await.as_deref() != Some("1") {
                 // It fails while the server's own job is at it.
@@ -205,6 +204,14 @@ impl Site {
         match &self.scripted {
             Some((_, instance)) => instance.pass(time),
             None => tokio::time::sleep(time).await,
+        }
+    }
+
+    /// The scripted server says nothing to the next statement with this part; a real one is not kept from it.
+    pub fn silence(&self, part: &str, until: &Gate) {
+        if let Some((server, _)) = &self.scripted {
+            let silence = FaultKind::Stall(Point::Start, until.clone());
+            server.handle().fault(Fault::new(silence).on(part));
         }
     }
 
