@@ -6,7 +6,7 @@ use super::connection::{Connection, Gave, ResultSet};
 use super::functions::parts;
 use super::types::Kind;
 use super::{convert, type_of};
-use crate::model::{lsn, lsn_place, not_tracked, same_name};
+use crate::model::{lsn, lsn_place, same_name};
 use crate::wire::{Column, Length, ServerError, Type, Value};
 
 /// Cleans Change Tracking up by hand.
@@ -153,24 +153,6 @@ impl Connection {
         }
         gave.push(Gave::Return(0));
         Ok(gave)
-    }
-
-    /// What is older than the retention goes.
-    fn flush(&mut self, table: &str) -> Result<()> {
-        self.database.with(|state| {
-            let parts = parts(table).unwrap_or_default();
-            let found = match parts.as_slice() {
-                [name] => state.table("dbo", name),
-                [schema, name] => state.table(schema, name),
-                _ => None,
-            };
-            let found = found.filter(|table| table.tracking.is_some());
-            let id = found.ok_or_else(|| not_tracked(table))?.id;
-            if let Some(upto) = state.tracking_outlived() {
-                state.tracking_cleanup(id, upto);
-            }
-            Ok(())
-        })
     }
 
     fn enable_table(&mut self, args: &Args) -> Result<()> {
