@@ -2,15 +2,12 @@
 //! and a column that comes with an update, while the agent runs.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-use std::time::Duration;
-
 use harness::agent::{Agent, command};
+use harness::flow::Flow;
 use harness::mariadb::MariadbServer;
 use harness::receiver::{Faults, Receiver};
-use serde_json::Value;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lighterman");
-const LIMIT: Duration = Duration::from_mins(2);
 
 /// The columns that every table of Frappe's begins with, then those that the pack reads, in Frappe's own
 /// types.
@@ -65,39 +62,6 @@ const OPENING: &str = "
         VALUES ('b1', 'SKU-1', 'Stores - ABC', 'Nos', 80.123456789, 29),
                ('b2', 'Größe \u{2192} 10', 'stores - abc', NULL, 3, 0);";
 
-struct Site {
-    receiver: Receiver,
-    agent: Agent,
-}
-
-impl Site {
-    /// Until the receiver has this.
-    async fn comes(&self, event_type: &str, key: &str, field: &str, wanted: Value) {
-        let there = self
-            .receiver
-            .wait(LIMIT, |held| {
-                let body = held.body(event_type, key);
-                body.is_some_and(|body| body[field] == wanted)
-            })
-            .await;
-        let held = self.receiver.held();
-        assert!(
-            there,
-            "{event_type} {key} {field} {wanted}: {:#?}\n{:#?}\n{}",
-            held.state,
-            held.facts,
-            self.agent.log()
-        );
-    }
-
-    async fn told(&self, key: &str) {
-        let there = self
-            .receiver
-            .wait(LIMIT, |held| held.facts.contains_key(key));
-        assert!(there.await, "{key}: {}", self.agent.log());
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn erpnext_stock_flows_from_mariadb() {
     // As a bench names them.
@@ -124,7 +88,7 @@ async fn erpnext_stock_flows_from_mariadb() {
     let (_, shown) = command(BINARY, folder.path(), &["check"]);
     assert!(!shown.contains("FAIL"), "{shown}");
     let agent = Agent::start(BINARY, folder.path());
-    let mut site = Site { receiver, agent };
+    let site = Flow { receiver, agent };
 
     let stock = "inventory.availability.v1";
     let first = "ABC Ltd|SKU-1|Stores - ABC";
@@ -161,15 +125,6 @@ async fn erpnext_stock_flows_from_mariadb() {
     .await;
     site.comes(stock, "ABC Ltd|SKU-9|Stores - ABC", "on_hand", "80".into())
         .await;
-    let gone = site
-        .receiver
-        .wait(LIMIT, |held| held.body(stock, first).is_none());
-    assert!(gone.await, "{}", site.agent.log());
-    assert!(
-        site.agent
-            .terminate(Duration::from_secs(30))
-            .await
-            .is_some()
-    );
-    assert_eq!(site.receiver.held().violations, Vec::<String>::new());
+    site.gone(stock, first).await;
+    site.end().await;
 }

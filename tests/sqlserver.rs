@@ -2,16 +2,13 @@
 //! for one: from an unprepared database to availability events, while the agent runs.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-use std::time::Duration;
-
 use harness::agent::{Agent, command};
+use harness::flow::Flow;
 use harness::receiver::{Faults, Receiver};
-use serde_json::Value;
 use tds_server::model::Database;
 use tds_server::wire::{Options, Server};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lighterman");
-const LIMIT: Duration = Duration::from_mins(2);
 const STOCK: &str = "inventory.availability.v1";
 
 /// The tables and columns that the pack reads, in GP's own types: texts are padded and never null.
@@ -43,36 +40,6 @@ fn stock(item: &str, site: &str, on_hand: &str, allocated: &str) -> String {
             QTYINSVC, QTYINUSE, SFTYSTCKQTY, QTYONORD, QTYBKORD, INACTIVE)
          VALUES ('{item}', '{site}', 2, {on_hand}, {allocated}, 0, 0, 0, 0, 1, 24, 0, 0)"
     )
-}
-
-struct Site {
-    receiver: Receiver,
-    agent: Agent,
-}
-
-impl Site {
-    /// Until the receiver has this.
-    async fn comes(&self, key: &str, field: &str, wanted: Value) {
-        let there = self
-            .receiver
-            .wait(LIMIT, |held| {
-                let body = held.body(STOCK, key);
-                body.is_some_and(|body| body[field] == wanted)
-            })
-            .await;
-        let held = self.receiver.held();
-        assert!(
-            there,
-            "{key} {field} {wanted}: {:#?}\n{}",
-            held.state,
-            self.agent.log()
-        );
-    }
-
-    async fn stop(&mut self) {
-        let ended = self.agent.terminate(Duration::from_secs(30)).await;
-        assert!(ended.is_some(), "{}", self.agent.log());
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -119,10 +86,10 @@ async fn dynamics_gp_stock_flows_from_change_tracking() {
     assert!(!shown.contains("FAIL"), "{shown}");
 
     let agent = Agent::start(BINARY, folder.path());
-    let mut site = Site { receiver, agent };
+    let mut site = Flow { receiver, agent };
     let key = "TWO|100XLG|WAREHOUSE";
-    site.comes(key, "on_hand", "12".into()).await;
-    site.comes(key, "atp", "6".into()).await;
+    site.comes(STOCK, key, "on_hand", "12".into()).await;
+    site.comes(STOCK, key, "atp", "6".into()).await;
 
     // An order takes what it has not allocated yet, and a pick what is there.
     run(
@@ -130,9 +97,9 @@ async fn dynamics_gp_stock_flows_from_change_tracking() {
             NONINVEN, QTYREMAI, ATYALLOC, QTYTBAOR, QTYONPO, QTYRECVD, QTYBSUOM)
          VALUES (2, 'ORD1001', 16384, 0, '100XLG', 'WAREHOUSE', 0, 0, 3, 1, 0, 0, 0, 1)",
     );
-    site.comes(key, "atp", "4".into()).await;
+    site.comes(STOCK, key, "atp", "4".into()).await;
     run("UPDATE dbo.IV00102 SET QTYONHND = 11.5 WHERE ITEMNMBR = '100XLG' AND RCRDTYPE = 2");
-    site.comes(key, "on_hand", "11.5".into()).await;
+    site.comes(STOCK, key, "on_hand", "11.5".into()).await;
 
     // What happens while the agent is away is told when it comes back, and nothing else.
     site.stop().await;
@@ -142,16 +109,12 @@ async fn dynamics_gp_stock_flows_from_change_tracking() {
     );
     run("DELETE FROM dbo.SOP10200 WHERE SOPNUMBE = 'ORD1001'");
     site.agent = Agent::start(BINARY, folder.path());
-    site.comes("TWO|200XLG|WAREHOUSE", "on_hand", "7".into())
+    site.comes(STOCK, "TWO|200XLG|WAREHOUSE", "on_hand", "7".into())
         .await;
-    site.comes(key, "atp", "5.5".into()).await;
+    site.comes(STOCK, key, "atp", "5.5".into()).await;
 
     // An item is taken off its site: zero first, then it is gone.
     run("DELETE FROM dbo.IV00102 WHERE ITEMNMBR = '200XLG'");
-    let gone = site.receiver.wait(LIMIT, |held| {
-        held.body(STOCK, "TWO|200XLG|WAREHOUSE").is_none()
-    });
-    assert!(gone.await, "{}", site.agent.log());
-    site.stop().await;
-    assert_eq!(site.receiver.held().violations, Vec::<String>::new());
+    site.gone(STOCK, "TWO|200XLG|WAREHOUSE").await;
+    site.end().await;
 }

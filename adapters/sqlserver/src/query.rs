@@ -77,7 +77,9 @@ impl Reader {
         if let Some((mut asking, at)) = kept
             && at.elapsed() < KEPT_MAX
         {
-            asking.session.silence_max(query.time_max.saturating_add(SILENCE_LONGER));
+            asking
+                .session
+                .silence_max(query.time_max.saturating_add(SILENCE_LONGER));
             let begun = asking.session.begin_transaction(DOING, asking.isolation);
             if begun.await.is_ok() {
                 return Ok(asking);

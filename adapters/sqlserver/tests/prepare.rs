@@ -3,134 +3,17 @@
 
 mod common;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use common::{Door, PASSWORD, captured, denied, key, node, plain, source, text};
 use contract::{
     CapturedTable, Login as As, NodeKind, Preparation, Secret, Source, SourceError, TableName,
 };
 use tds_server::model::{Database, User};
-use tds_server::wire::{
-    Answer, Handler, Login, Options, Parameter, Part, Server, ServerError, Session, Transaction,
-    Type, Value,
-};
-
-/// The model, and beside it what a database knows of its users and of rights that were granted by name.
-#[derive(Clone)]
-struct Keeping {
-    database: Database,
-    /// Class, number and right.
-    grants: Arc<Mutex<Vec<(u8, i32, String)>>>,
-    user: Arc<Mutex<bool>>,
-    login: bool,
-}
-
-struct Kept(Box<dyn Session>, Keeping);
-
-impl Handler for Keeping {
-    fn login(&self, login: &Login) -> Result<Box<dyn Session>, ServerError> {
-        let inside = self.database.login(login)?;
-        Ok(Box::new(Kept(inside, self.clone())))
-    }
-}
-
-fn cell(mut answer: Answer) -> Value {
-    let row = answer.find_map(|part| match part {
-        Part::Row(row) => row.into_iter().next(),
-        _ => None,
-    });
-    row.unwrap_or(Value::Null)
-}
-
-impl Kept {
-    /// What a grant is about: `GRANT right ON what TO user`.
-    fn about(&mut self, sql: &str) -> Option<(u8, i32, String)> {
-        let (_, rest) = sql.split_once(' ')?;
-        let (right, rest) = rest.split_once(" ON ")?;
-        let end = rest.rfind(" TO ").or_else(|| rest.rfind(" FROM "))?;
-        let on = rest.get(..end)?;
-        let (class, sql) = match on.strip_prefix("SCHEMA::") {
-            Some(schema) => (3, format!("SELECT SCHEMA_ID(N'{schema}')")),
-            None => (1, format!("SELECT OBJECT_ID(N'{on}')")),
-        };
-        match cell(self.0.batch(&sql, &[])) {
-            Value::Int(id) => Some((class, id, right.to_owned())),
-            _ => None,
-        }
-    }
-}
-
-impl Session for Kept {
-    fn batch(&mut self, sql: &str, parameters: &[Parameter]) -> Answer {
-        let of = |name: &str, kind: Type| (name.to_owned(), kind);
-        let table = |columns: &[(String, Type)], rows| {
-            let columns: Vec<(&str, Type)> = columns
-                .iter()
-                .map(|(name, kind)| (name.as_str(), kind.clone()))
-                .collect();
-            common::table(&columns, rows)
-        };
-        if sql.contains("FROM sys.database_permissions") {
-            let columns = [
-                of("class", Type::TinyInt),
-                of("major_id", Type::Int),
-                of("permission_name", common::nvarchar()),
-            ];
-            let grants = self.1.grants.lock().unwrap().clone();
-            let rows = grants.into_iter().map(|(class, id, right)| {
-                vec![Value::TinyInt(class), Value::Int(id), Value::Text(right)]
-            });
-            return table(&columns, rows.collect());
-        }
-        if sql.contains("FROM sys.database_principals") {
-            let rows = if *self.1.user.lock().unwrap() {
-                vec![vec![Value::text("agent")]]
-            } else {
-                Vec::new()
-            };
-            return table(&[of("name", common::nvarchar())], rows);
-        }
-        if sql.contains("SUSER_SID") {
-            let sid = if self.1.login {
-                Value::bytes(&[1])
-            } else {
-                Value::Null
-            };
-            let kind = Type::VarBinary(tds_server::wire::Length::Of(85));
-            return table(&[of("sid", kind)], vec![vec![sid]]);
-        }
-        if sql.contains("IS_ROLEMEMBER") {
-            let columns = [of("owner", Type::Int), of("reader", Type::Int)];
-            return table(&columns, vec![vec![Value::Int(0), Value::Int(0)]]);
-        }
-        let about = if sql.starts_with("GRANT ") || sql.starts_with("REVOKE ") {
-            self.about(sql)
-        } else {
-            None
-        };
-        let parts: Vec<Part> = self.0.batch(sql, parameters).collect();
-        if !parts.iter().any(|part| matches!(part, Part::Error(_))) {
-            if let Some(about) = about {
-                let mut grants = self.1.grants.lock().unwrap();
-                grants.retain(|other| *other != about);
-                if sql.starts_with("GRANT ") {
-                    grants.push(about);
-                }
-            }
-            if sql.starts_with("CREATE USER ") || sql.starts_with("DROP USER ") {
-                *self.1.user.lock().unwrap() = sql.starts_with("CREATE ");
-            }
-        }
-        Answer::new(parts)
-    }
-
-    fn transaction(&mut self, request: &Transaction) -> Result<(), ServerError> {
-        self.0.transaction(request)
-    }
-}
+use tds_server::wire::{Options, Server, ServerError};
 
 struct World {
-    keeping: Keeping,
+    database: Database,
     server: Server,
 }
 
@@ -141,14 +24,8 @@ impl World {
         for sql in sql {
             database.run(sql).unwrap();
         }
-        let keeping = Keeping {
-            database,
-            grants: Arc::default(),
-            user: Arc::new(Mutex::new(true)),
-            login: true,
-        };
-        let server = Server::start(Options::default(), keeping.clone()).unwrap();
-        Self { keeping, server }
+        let server = Server::start(Options::default(), database.clone()).unwrap();
+        Self { database, server }
     }
 
     fn source(&self, more: &[(&str, NodeKind)], tables: Vec<CapturedTable>) -> Arc<dyn Source> {
@@ -156,7 +33,7 @@ impl World {
     }
 
     fn database(&self) -> &Database {
-        &self.keeping.database
+        &self.database
     }
 }
 
@@ -193,32 +70,10 @@ async fn there_and_back(world: &World, source: &Arc<dyn Source>) {
         (&plan.sql, &plan.undo, true)
     );
     assert_eq!(planned(source).await.sql, Vec::<String>::new());
-    let login = Login {
-        connection: 0,
-        user: "sa".to_owned(),
-        password: "Secret-1".to_owned(),
-        client_host: String::new(),
-        program: String::new(),
-        server: String::new(),
-        library: String::new(),
-        database: "ERP".to_owned(),
-        language: String::new(),
-        version: 0x7400_0004,
-        packet_size: 0,
-        read_only: false,
-        encrypted: false,
-        instance: String::new(),
-        sspi: None,
-        sspi_reply: None,
-        token: None,
-    };
-    let mut session = world.keeping.login(&login).unwrap();
     for sql in &done.undo {
-        for part in session.batch(sql, &[]) {
-            if let Part::Error(error) = part {
-                panic!("{sql}: {error}");
-            }
-        }
+        tds_server::wire::keep_sent(sql).unwrap();
+        let undone = world.database().connect("sa").query(sql, &[]);
+        assert!(undone.is_ok(), "{sql}: {undone:?}");
     }
     assert_eq!(planned(source).await.sql, plan.sql);
 }
@@ -322,9 +177,10 @@ async fn the_undo_of_a_part_is_a_part() {
     let plan = planned(&source).await;
     assert_eq!((plan.sql, plan.undo), (Vec::new(), Vec::new()));
     // A right that somebody took away, of all that there is.
-    let is_select = |(class, _, right): &(u8, i32, String)| *class == 1 && right == "SELECT";
-    let grants = &world.keeping.grants;
-    grants.lock().unwrap().retain(|one| !is_select(one));
+    world
+        .database()
+        .run("REVOKE SELECT ON dbo.item FROM agent")
+        .unwrap();
     let plan = planned(&source).await;
     assert_eq!(plan.sql, ["GRANT SELECT ON [dbo].[item] TO [agent]"]);
     assert_eq!(plan.undo, ["REVOKE SELECT ON [dbo].[item] FROM [agent]"]);
@@ -395,17 +251,12 @@ async fn who_may_not_is_told_who_may() {
 #[tokio::test]
 async fn a_login_that_nobody_knows_is_for_a_person_to_make() {
     let world = World::new(&[ITEM]);
-    *world.keeping.user.lock().unwrap() = false;
+    world.database().run("DROP USER agent").unwrap();
     let source = world.source(&mode("tracking"), item());
     let plan = planned(&source).await;
     assert_eq!(plan.sql[0], "CREATE USER [agent] FOR LOGIN [agent]");
     assert_eq!(plan.undo.last().unwrap(), "DROP USER [agent]");
-    let unknown = Keeping {
-        login: false,
-        ..world.keeping.clone()
-    };
-    let server = Server::start(Options::default(), unknown).unwrap();
-    let source = self::source(server.address().port(), &mode("tracking"), item());
+    world.database().run("DROP LOGIN agent").unwrap();
     let plan = planned(&source).await;
     assert_eq!(
         plan.sql[0],

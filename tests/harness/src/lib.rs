@@ -10,6 +10,7 @@
 pub mod agent;
 pub mod backlog;
 pub mod certificates;
+pub mod flow;
 pub mod mariadb;
 pub mod pooler;
 pub mod postgres;

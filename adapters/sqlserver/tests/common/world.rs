@@ -102,18 +102,7 @@ impl World {
     }
 
     pub fn open(&self) -> Reader {
-        Reader {
-            source: self.source(),
-            resume: Resume {
-                epoch: 1,
-                ..Resume::default()
-            },
-            stream: None,
-            told: Vec::new(),
-            untold: Vec::new(),
-            table: self.tables.last().unwrap().table.clone(),
-            before: (Resume::default(), 0),
-        }
+        Reader::new(self.source(), self.tables.last().unwrap().table.clone())
     }
 }
 
@@ -131,6 +120,22 @@ pub struct Reader {
 }
 
 impl Reader {
+    /// Reads a source from now on; a table of it marks how far.
+    pub fn new(source: Arc<dyn Source>, table: TableName) -> Self {
+        Self {
+            source,
+            resume: Resume {
+                epoch: 1,
+                ..Resume::default()
+            },
+            stream: None,
+            told: Vec::new(),
+            untold: Vec::new(),
+            table,
+            before: (Resume::default(), 0),
+        }
+    }
+
     /// Opens the stream behind what is stored.
     pub async fn start(&mut self) -> Result<(), SourceError> {
         self.stream = None;
@@ -150,8 +155,13 @@ impl Reader {
 
     /// The agent is killed: what was not stored is forgotten, and so is all that the source knows.
     pub fn kill(&mut self, world: &World) {
+        self.start_anew(world.source());
+    }
+
+    /// As [`Reader::kill`]: another source of the same settings.
+    pub fn start_anew(&mut self, source: Arc<dyn Source>) {
         self.stream = None;
-        self.source = world.source();
+        self.source = source;
     }
 
     /// As [`Reader::kill`], while the newest batch was being stored: a part of it was, up to a change.

@@ -21,7 +21,7 @@ pub(super) async fn run(backend: &dyn SourceBackend) {
     tables_are_described_as_they_are_delivered(&*source, &table, &rows).await;
     if source.can_query() {
         a_re_read_gives_the_rows_a_snapshot_gives(&*source, &table, &rows).await;
-        an_answer_is_whole_or_an_error(&*source, &table, rows.len()).await;
+        an_answer_is_whole_or_an_error(&*source, &table, rows.len(), &backend.endless()).await;
         only_one_read_is_run_and_no_error_shows_a_value(&*source, &table).await;
     } else {
         let refused = source.query(&asked("select 1", &[])).await;
@@ -181,7 +181,12 @@ async fn a_re_read_gives_the_rows_a_snapshot_gives(
     assert_eq!(counted.rows, [[Value::Int(count)]], "a `with` is a read");
 }
 
-async fn an_answer_is_whole_or_an_error(source: &dyn Source, table: &TableName, count: usize) {
+async fn an_answer_is_whole_or_an_error(
+    source: &dyn Source,
+    table: &TableName,
+    count: usize,
+    endless: &str,
+) {
     let mut query = asked(&format!("select sku from {}", table.name), &[]);
     query.rows_max = count;
     let whole = source.query(&query).await.unwrap();
@@ -192,8 +197,6 @@ async fn an_answer_is_whole_or_an_error(source: &dyn Source, table: &TableName, 
         matches!(refused, Err(SourceError::Denied { .. })),
         "more rows than may be are an error, never a cut"
     );
-    let endless = "with recursive n(i) as (select 1 union all select i + 1 from n) \
-                   select count(*) from n";
     let mut query = asked(endless, &[]);
     query.time_max = Duration::from_millis(300);
     let started = std::time::Instant::now();
@@ -237,7 +240,11 @@ async fn only_one_read_is_run_and_no_error_shows_a_value(source: &dyn Source, ta
             "select sku from no_such_table where sku = :v".to_owned(),
             one(),
         ),
-        (format!("select from where :v {name}"), one()),
+        // The words at its end are for who collects the statements of tests.
+        (
+            format!("select from where :v {name} -- wrong on purpose"),
+            one(),
+        ),
         (
             format!("select sku from {name} where sku = :v"),
             vec![("v", Value::Invalid(SECRET.to_owned()))],

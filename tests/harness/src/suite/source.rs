@@ -21,6 +21,12 @@ pub trait SourceBackend: Send + Sync {
     /// Runs statements as one transaction.
     async fn commit(&self, statements: &[&str]);
 
+    /// A read that does not end by itself, in the database's own words.
+    fn endless(&self) -> String {
+        "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n"
+            .to_owned()
+    }
+
     /// A position far beyond the end of the log.
     fn beyond(&self) -> Position {
         Position::border(1, contract::LogPos::from_number(u64::MAX / 4))

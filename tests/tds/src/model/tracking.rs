@@ -170,6 +170,15 @@ impl State {
             .map(|entry| entry.version)
     }
 
+    /// The newest version that is older than the retention.
+    pub(crate) fn tracking_outlived(&self) -> Option<i64> {
+        let tracking = self.tracking.as_ref()?;
+        let kept = i64::from(tracking.retention_minutes).saturating_mul(600_000_000);
+        let before = self.now.saturating_sub(kept);
+        let old = tracking.commits.iter().filter(|(_, _, at)| *at < before);
+        old.map(|(version, ..)| *version).max()
+    }
+
     /// Forgets what happened up to a version, as the clean-up does. What a snapshot sees of it is an
     /// option: see [`super::Options::cleanup_shows_in_snapshots`].
     pub(crate) fn tracking_cleanup(&mut self, id: i32, upto: i64) {

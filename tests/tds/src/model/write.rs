@@ -216,22 +216,35 @@ impl State {
             self.write(transaction, table, id, Some(Arc::clone(&new)));
             done.push((id, old, new));
         }
+        let (mut gone, mut come) = (Vec::new(), Vec::new());
         for (id, old, new) in done {
             self.unique(transaction, table, &new, Some(id))?;
-            let moved = self.tables.get(&table).is_some_and(|table| {
-                let unique = table.indexes.iter().filter(|index| index.unique);
+            let moved = |primary: bool| {
+                let all = self
+                    .tables
+                    .get(&table)
+                    .map_or(&[][..], |table| &table.indexes);
+                let unique = all
+                    .iter()
+                    .filter(|index| index.unique && (index.primary || !primary));
                 unique
                     .flat_map(|index| &index.columns)
                     .any(|at| old.get(*at) != new.get(*at))
-            });
-            let deferred = deferred || (moved && self.options.key_change.is_deferred(several));
-            // What changes nothing is not in the log; Change Tracking tells it all the same.
-            let what = if deferred {
-                Change::Deferred(old, new)
-            } else {
-                Change::Update(old, new)
             };
-            self.log(transaction, table, command, what)?;
+            let by_itself = moved(false) && self.options.key_change.is_deferred(several);
+            // A key is free before another row has it, so that in the log all rows of a command go before any
+            // comes. What changes nothing is not in the log; Change Tracking tells it all the same.
+            if by_itself && several && moved(true) {
+                gone.push(Change::Delete(old));
+                come.push(Change::Insert(new));
+            } else if deferred || by_itself {
+                gone.push(Change::Deferred(old, new));
+            } else {
+                gone.push(Change::Update(old, new));
+            }
+        }
+        for change in gone.into_iter().chain(come) {
+            self.log(transaction, table, command, change)?;
         }
         Ok(count)
     }

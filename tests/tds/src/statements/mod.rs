@@ -13,6 +13,7 @@ mod convert;
 mod data;
 mod definition;
 mod eval;
+mod flush;
 mod functions;
 mod handler;
 mod help;

@@ -1,4 +1,4 @@
-//! EXEC: the procedures of Change Data Capture.
+//! EXEC: the procedures of Change Data Capture, and the clean-up of Change Tracking.
 
 use super::ast::{Expr, Path};
 use super::bind::Result;
@@ -7,6 +7,9 @@ use super::functions::parts;
 use super::{convert, type_of};
 use crate::model::{lsn_place, same_name};
 use crate::wire::{Length, ServerError, Type, Value};
+
+/// Cleans Change Tracking up by hand.
+const FLUSH: &str = "sp_flush_ct_internal_table_on_demand";
 
 /// Arguments by name or place.
 struct Args(Vec<(Option<String>, Value)>);
@@ -59,7 +62,7 @@ impl Connection {
             [.., schema, _] => same_name(schema, "sys"),
             [] => false,
         };
-        if !of_sys || !name.starts_with("sp_cdc_") {
+        if !of_sys || !(name.starts_with("sp_cdc_") || name == FLUSH) {
             return Err(unknown());
         }
         let mut given = Vec::new();
@@ -142,6 +145,10 @@ impl Connection {
                 if !cleanup {
                     self.database.run_job(name == "sp_cdc_start_job");
                 }
+            }
+            FLUSH => {
+                let table = args.need(&name, "@TableToClean", 0)?;
+                self.flush(&table)?;
             }
             "sp_cdc_add_job" | "sp_cdc_drop_job" => {}
             _ => return Err(unknown()),

@@ -32,6 +32,8 @@ pub(super) struct Client<'a> {
     pub(super) session: Box<dyn Session>,
     pub(super) prepared: HashMap<i32, Prepared>,
     pub(super) shared: &'a Shared,
+    /// What the client calls itself.
+    pub(super) program: String,
 }
 
 impl Client<'_> {
@@ -72,7 +74,7 @@ impl Client<'_> {
         }
         match request {
             Request::Batch(sql) => {
-                self.shared.saw(&sql);
+                self.shared.saw(&sql, &self.program);
                 let faults = self.shared.faults(&sql);
                 self.start(&faults).await?;
                 let answer = self.session.batch(&sql, &[]);
@@ -208,7 +210,7 @@ impl Client<'_> {
                 if let Some(declaration) = parameters.get(1) {
                     name_by_declaration(&text_of(Some(declaration))?, &mut values);
                 }
-                self.shared.saw(&sql);
+                self.shared.saw(&sql, &self.program);
                 Ready::Statement {
                     sql,
                     parameters: values,
@@ -220,7 +222,7 @@ impl Client<'_> {
                 let declaration = text_of(parameters.get(1))?;
                 let sql = text_of(parameters.get(2))?;
                 name_by_declaration(&declaration, &mut values);
-                self.shared.saw(&sql);
+                self.shared.saw(&sql, &self.program);
                 let handle = self.keep(Prepared {
                     sql: sql.clone(),
                     declaration,

@@ -93,6 +93,7 @@ pub(super) async fn serve(
         session,
         prepared: HashMap::new(),
         shared,
+        program: greeting.login.program,
     };
     loop {
         client.next().await?;
@@ -201,6 +202,9 @@ async fn let_in(
     token::message(&mut out, false, &message(5703, text), &name)?;
     token::login_ack(&mut out, protocol, options.version)?;
     token::changed_text(&mut out, 4, &packet_bytes.to_string(), "4096")?;
+    if let Some(route) = options.route.as_ref().filter(|route| route.takes(login)) {
+        token::routed(&mut out, &route.host, route.port)?;
+    }
     let mut features: Vec<(u8, &[u8])> = Vec::new();
     let signed = [0; 32];
     for feature in &greeting.features {

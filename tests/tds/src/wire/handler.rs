@@ -20,6 +20,11 @@ pub trait Handler: Send + Sync + 'static {
         let _ = (login, sspi);
         None
     }
+
+    /// Whether what is asked here is what a database would be asked, so that it is worth being read by others.
+    fn is_asked_sql(&self) -> bool {
+        true
+    }
 }
 
 /// One connection of a client.
@@ -60,6 +65,11 @@ struct Answering(Arc<AnswerFn>);
 impl Handler for Answering {
     fn login(&self, _: &Login) -> Result<Box<dyn Session>, ServerError> {
         Ok(Box::new(AnsweringSession(self.0.clone())))
+    }
+
+    /// Its answers may be to anything: a number that stands for an error, or one word.
+    fn is_asked_sql(&self) -> bool {
+        false
     }
 }
 

@@ -13,6 +13,7 @@
 //! tables as parameters, encrypted columns, server-side cursors, distributed transactions.
 
 mod answer;
+mod browser;
 mod client;
 mod connection;
 mod decode;
@@ -28,6 +29,7 @@ mod prelogin;
 mod reader;
 mod reply;
 mod request;
+mod sent;
 mod server;
 mod tls;
 mod token;
@@ -35,12 +37,14 @@ mod types;
 mod value;
 
 pub use answer::{Answer, Part, ServerError, Transacted};
+pub use browser::{Browser, named_port};
 pub use fault::{Fault, FaultKind, LoginFault, Point};
 pub use gate::Gate;
 pub use handler::{Handler, Isolation, Login, Session, Transaction, answering};
 pub use parameter::Parameter;
 pub use prelogin::Encryption;
-pub use server::{Handle, Options, Server};
+pub use sent::{PROGRAM, keep as keep_sent};
+pub use server::{Handle, Options, Route, Server};
 pub use tls::Certificate;
 pub use types::{Collation, Column, Length, Type, Udt};
 pub use value::{DAYS_TO_1900, Value, Variant};

@@ -3,6 +3,7 @@
 use super::handler::{Isolation, Transaction};
 use super::parameter::{Parameter, parameter};
 use super::reader::{Malformed, Reader, text};
+use super::types::{Length, Type};
 use super::value::Value;
 
 /// A request.
@@ -232,7 +233,8 @@ pub(super) fn number_of(parameter: Option<&Parameter>) -> Result<i32, Malformed>
     }
 }
 
-/// Gives values without a name the names that were declared for them, in order.
+/// Gives values without a name the names that were declared for them, in order; and NULLs their types, which
+/// some clients say nowhere else.
 pub(super) fn name_by_declaration(declaration: &str, parameters: &mut [Parameter]) {
     let mut depth = 0_usize;
     let pieces = declaration.split(|c| {
@@ -244,17 +246,37 @@ pub(super) fn name_by_declaration(declaration: &str, parameters: &mut [Parameter
         c == ',' && depth == 0
     });
     for (piece, parameter) in pieces.zip(parameters) {
+        let mut words = piece.split_whitespace();
+        let name = words.next().unwrap_or_default();
         if parameter.name.is_empty() {
-            let name = piece.split_whitespace().next().unwrap_or_default();
             name.clone_into(&mut parameter.name);
         }
+        let declared = words.next().and_then(declared);
+        if let (Value::Null, Some(kind)) = (&parameter.value, declared) {
+            parameter.kind = kind;
+        }
     }
+}
+
+/// The type of a NULL by its declaration: those whose sizes matter to no NULL.
+fn declared(kind: &str) -> Option<Type> {
+    let name = kind.split('(').next()?.to_ascii_lowercase();
+    Some(match name.as_str() {
+        "bit" => Type::Bit,
+        "int" => Type::Int,
+        "bigint" => Type::BigInt,
+        "float" => Type::Float,
+        "nvarchar" => Type::NVarChar(Length::Max),
+        "varbinary" => Type::VarBinary(Length::Max),
+        "uniqueidentifier" => Type::UniqueIdentifier,
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::types::{Collation, Type};
+    use crate::wire::types::Collation;
 
     #[test]
     fn values_take_the_declared_names() {
@@ -269,5 +291,6 @@ mod tests {
         name_by_declaration("@a decimal(10, 2), @b nvarchar(5)", &mut parameters);
         assert_eq!(parameters[0].name, "@a");
         assert_eq!(parameters[1].name, "@b");
+        assert_eq!(parameters[1].kind, Type::NVarChar(Length::Max));
     }
 }

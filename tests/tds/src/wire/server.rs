@@ -13,9 +13,10 @@ use tokio::task::JoinSet;
 
 use super::connection::serve;
 use super::fault::{Fault, FaultKind, LoginFault};
-use super::handler::Handler;
+use super::handler::{Handler, Login};
 use super::link::Ended;
 use super::prelogin::Encryption;
+use super::sent;
 use super::tls::Certificate;
 use super::types::Collation;
 
@@ -51,6 +52,27 @@ pub struct Options {
     pub null_bitmap: bool,
     /// The most bytes of a message of a client.
     pub message_bytes_max: usize,
+    /// Where it listens, on a port of its own.
+    pub address: Ipv4Addr,
+    /// Where it sends clients on to, when they are in.
+    pub route: Option<Route>,
+}
+
+/// Another server, that clients are sent to.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Its host, as clients are to name it.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Only those are sent that say that they only read.
+    pub readers_only: bool,
+}
+
+impl Route {
+    pub(super) fn takes(&self, login: &Login) -> bool {
+        login.read_only || !self.readers_only
+    }
 }
 
 impl Default for Options {
@@ -69,6 +91,8 @@ impl Default for Options {
             announce_length: true,
             null_bitmap: true,
             message_bytes_max: 64 << 20,
+            address: Ipv4Addr::LOCALHOST,
+            route: None,
         }
     }
 }
@@ -101,11 +125,19 @@ impl Shared {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a text that was sent.
-    pub(super) fn saw(&self, sql: &str) {
+    /// Notes a text that a program sent.
+    pub(super) fn saw(&self, sql: &str, program: &str) {
         let mut log = self.log();
         if log.statements.contains(sql) {
             return;
+        }
+        if program == sent::PROGRAM
+            && self.handler.is_asked_sql()
+            && let Err(error) = sent::keep(sql)
+        {
+            drop(log);
+            self.complain(format!("a text that was sent cannot be kept: {error}"));
+            log = self.log();
         }
         if log.statements.len() < KEPT_MAX {
             log.statements.insert(sql.to_owned());
@@ -212,7 +244,7 @@ impl Handle {
     }
 }
 
-/// A server on a port of its own on 127.0.0.1, with a thread of its own. It ends, with all its
+/// A server on a port of its own, with a thread of its own. It ends, with all its
 /// connections, when it is dropped.
 pub struct Server {
     address: SocketAddr,
@@ -237,7 +269,7 @@ impl Server {
             .thread_name("tds-server")
             .enable_all()
             .build()?;
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let listener = std::net::TcpListener::bind((options.address, 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {

@@ -69,6 +69,20 @@ pub(super) fn changed(out: &mut Vec<u8>, what: u8, new: &[u8], old: &[u8]) -> Re
     sized(out, 0xE3, &body)
 }
 
+/// Writes that the client is to go to another server, by TCP.
+pub(super) fn routed(out: &mut Vec<u8>, host: &str, port: u16) -> Result<(), Unfit> {
+    let mut place = vec![0];
+    place.extend(port.to_le_bytes());
+    long_text(&mut place, host)?;
+    let mut body = vec![20];
+    let length: u16 = narrow(place.len(), "a route")?;
+    body.extend(length.to_le_bytes());
+    body.extend(place);
+    // There is no old one.
+    body.extend([0, 0]);
+    sized(out, 0xE3, &body)
+}
+
 /// Writes that the collation changed.
 pub(super) fn changed_collation(out: &mut Vec<u8>, new: Collation) -> Result<(), Unfit> {
     changed(out, 7, &new.bytes(), &[])

@@ -382,3 +382,18 @@ fn a_computed_column_has_the_type_of_its_expression() {
     assert_eq!(wrong.unwrap_err().number, 207);
     assert_eq!(refusal(&database, "SELECT 1 FROM dbo.w", &[]).number, 208);
 }
+
+#[test]
+fn a_query_that_was_named_is_read_like_a_table() {
+    let database = ten();
+    let sql = "WITH odd AS (SELECT id FROM dbo.orders WHERE name = 'odd'), \
+               few AS (SELECT o.id FROM odd AS o WHERE o.id < 6) SELECT id FROM few ORDER BY id";
+    assert_eq!(ints(&ask(&database, sql, &[])), [1, 3, 5]);
+    // It is not there for the next statement.
+    let error = refusal(
+        &database,
+        "WITH x AS (SELECT id FROM dbo.orders) SELECT id FROM x; SELECT id FROM x",
+        &[],
+    );
+    assert_eq!(error.number, 208);
+}

@@ -6,7 +6,7 @@ mod kinds;
 mod query;
 mod statement;
 
-use super::ast::{Path, Statement};
+use super::ast::{Path, Query, Statement};
 use super::token::{Placed, Token, tokens};
 use crate::wire::ServerError;
 
@@ -27,6 +27,7 @@ pub(crate) fn batch(sql: &str) -> Result<Vec<Read>> {
         tokens,
         at: 0,
         depth: 0,
+        with: Vec::new(),
     };
     let mut found = Vec::new();
     loop {
@@ -36,6 +37,7 @@ pub(crate) fn batch(sql: &str) -> Result<Vec<Read>> {
         }
         let from = parser.place();
         let statement = parser.statement()?;
+        parser.with.clear();
         let text = sql[from..parser.end_before()].to_owned();
         found.push(Read { statement, text });
     }
@@ -131,6 +133,8 @@ pub(super) struct Parser<'a> {
     tokens: Vec<Placed>,
     at: usize,
     depth: usize,
+    /// Queries that the statement named before it began.
+    with: Vec<(String, Query)>,
 }
 
 impl Parser<'_> {

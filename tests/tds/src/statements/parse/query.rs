@@ -1,6 +1,7 @@
 //! SELECT.
 
 use super::{Parser, Result};
+use crate::model::same_name;
 use crate::statements::ast::{Expr, From, Item, Join, Query, Select};
 use crate::statements::token::Token;
 use crate::wire::ServerError;
@@ -38,6 +39,22 @@ impl Parser<'_> {
                 skip,
             })
         })
+    }
+
+    /// `WITH x AS (SELECT ..) SELECT ..`. None of them may name itself.
+    pub(super) fn with(&mut self) -> Result<Query> {
+        self.need("WITH")?;
+        loop {
+            let name = self.name()?;
+            self.need("AS")?;
+            self.need_sign("(")?;
+            let query = self.query()?;
+            self.need_sign(")")?;
+            self.with.push((name, query));
+            if !self.sign(",") {
+                return self.query();
+            }
+        }
     }
 
     fn hint(&mut self) -> Result<()> {
@@ -272,6 +289,13 @@ impl Parser<'_> {
         }
         let alias = self.alias()?;
         self.hints()?;
+        if let [name] = path.as_slice()
+            && let Some((_, query)) = self.with.iter().find(|(of, _)| same_name(of, name))
+        {
+            let query = Box::new(query.clone());
+            let alias = alias.unwrap_or_else(|| name.clone());
+            return Ok(From::Query { query, alias });
+        }
         Ok(From::Table { path, alias })
     }
 

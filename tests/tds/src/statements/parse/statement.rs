@@ -39,6 +39,7 @@ impl Parser<'_> {
         };
         match word.to_uppercase().as_str() {
             "SELECT" => self.query().map(Statement::Query),
+            "WITH" => self.with().map(Statement::Query),
             "SET" => self.set(),
             "BEGIN" => self.begin(),
             "COMMIT" => Ok(self.end_of_transaction(Statement::Commit)),
