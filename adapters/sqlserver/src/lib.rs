@@ -20,6 +20,7 @@ mod layout;
 mod line;
 mod look;
 mod lsn;
+mod made;
 mod mask;
 mod mode;
 mod order;

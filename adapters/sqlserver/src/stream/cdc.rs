@@ -63,7 +63,7 @@ impl Pager {
             parts: VecDeque::new(),
             known: Vec::new(),
             after: Tuple::behind(told),
-            pairing: Pairing::default(),
+            pairing: Pairing::new(!by_function),
             size: Size::new(rows_max),
             gaps: 0,
         };
@@ -107,7 +107,7 @@ impl Pager {
             self.parts.push_back((Arc::new(told.await?), part.below));
         }
         self.after = Tuple::behind(plan.behind);
-        self.pairing = Pairing::default();
+        self.pairing = Pairing::new(!self.by_function);
         Ok(plan.is_gap.then(|| gap(self.table(), told, plan.behind)))
     }
 
@@ -169,7 +169,7 @@ impl Pager {
             if low > whole.next() {
                 lost = Some(gap(self.table(), whole, low.before()));
                 self.after = Tuple::behind(low.before());
-                self.pairing = Pairing::default();
+                self.pairing = Pairing::new(!self.by_function);
                 self.count_gap()?;
                 continue;
             }
@@ -180,6 +180,7 @@ impl Pager {
             };
             self.gaps = 0;
             self.pairing = pairing;
+            let unclear = self.pairing.take_unclear().then(|| unclear(self.table()));
             let more = match items.1 {
                 Some(after) if full => {
                     self.after = after;
@@ -202,6 +203,7 @@ impl Pager {
                 items: items.0,
                 more,
                 gap: lost,
+                unclear,
             });
         }
     }
@@ -318,6 +320,13 @@ pub(crate) fn unreadable(table: &TableName, instance: &str) -> SourceError {
             crate::sql::table(table)
         ),
     }
+}
+
+fn unclear(table: &TableName) -> String {
+    format!(
+        "one statement gave rows of table {table} keys that other rows of it had, and was captured in an order \
+         that does not say for sure which of them are left"
+    )
 }
 
 fn gap(table: &TableName, told: Lsn, low: Lsn) -> String {

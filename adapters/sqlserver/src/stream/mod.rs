@@ -45,6 +45,8 @@ const GAP_HINT: &str = "nothing, if it does not come again; else keep changes fo
      @job_type = N'cleanup', @retention = .., or ALTER DATABASE CURRENT SET CHANGE_TRACKING \
      (CHANGE_RETENTION = ..)";
 
+const UNCLEAR_HINT: &str = "nothing: the table is read again and compared";
+
 /// How much at once, and how often.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tuning {

@@ -52,6 +52,8 @@ pub(crate) struct Page {
     pub(crate) more: bool,
     /// Changes before these are lost, and why.
     pub(crate) gap: Option<String>,
+    /// What these tell is not sure, and why: the table is compared once they are told.
+    pub(crate) unclear: Option<String>,
 }
 
 /// Why there is no page.

@@ -99,7 +99,7 @@ impl Pager {
         Ok(Page {
             items,
             more: full,
-            gap: None,
+            ..Page::default()
         })
     }
 

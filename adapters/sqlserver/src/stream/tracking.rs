@@ -159,7 +159,7 @@ impl Pager {
         Ok(Page {
             items,
             more: full,
-            gap: None,
+            ..Page::default()
         })
     }
 

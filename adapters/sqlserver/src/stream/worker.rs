@@ -1,8 +1,9 @@
 //! What does the work of a stream: takes heads, tells up to them, and ends at a border.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use contract::{ChangeBatch, Position, RowChange, SourceError};
+use contract::{ChangeBatch, Position, RowChange, SourceError, TableName};
 use tokio::time::Instant;
 
 use crate::lsn::Lsn;
@@ -16,7 +17,7 @@ use super::heads::{Heads, Needed};
 use super::page::{At, Item, Trouble};
 use super::shared::Shared;
 use super::table::{Reader, Watched};
-use super::{GAP_HINT, Tuning};
+use super::{GAP_HINT, Tuning, UNCLEAR_HINT};
 
 /// A position that only idles on is handed on this often.
 const IDLE_EVERY: Duration = Duration::from_secs(10);
@@ -47,6 +48,8 @@ pub(super) struct Cycle {
     seq: u32,
     /// Something of it was handed on.
     told_any: bool,
+    /// Tables whose rows are not sure by what is told, and why.
+    unclear: BTreeMap<TableName, String>,
 }
 
 /// What does the work of a stream.
@@ -130,6 +133,7 @@ impl Worker {
             current: None,
             seq: 0,
             told_any: false,
+            unclear: BTreeMap::new(),
         });
         Ok(())
     }
@@ -279,6 +283,9 @@ impl Worker {
             }
             self.standing.unclear(&table, gap, GAP_HINT.to_owned());
         }
+        if let Some(unclear) = page.unclear {
+            cycle.unclear.insert(watched.table().clone(), unclear);
+        }
         cycle.merge.add(list, page.items, page.more);
         Ok(())
     }
@@ -286,6 +293,11 @@ impl Worker {
     /// The end of a cycle: a batch, where there is something to hand on.
     fn end(&mut self, changes: Vec<RowChange>) -> Option<ChangeBatch> {
         let cycle = self.cycle.take()?;
+        // Not before: a table that is compared while they are told would be taken for older than they are.
+        for (table, unclear) in cycle.unclear {
+            self.standing
+                .unclear(&table, unclear, UNCLEAR_HINT.to_owned());
+        }
         self.resumed = None;
         self.skip = 0;
         self.cycles += 1;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use harness::certificates::Certificates;
-use tds_server::model::{Backup, Database};
+use tds_server::model::{Backup, Database, KeyChange};
 use tds_server::wire::{
     Answer, Handler, Login, Options, Parameter, Server, ServerError, Session, Transaction,
 };
@@ -14,6 +14,7 @@ use crate::admin::Address;
 use crate::capture::scenario_01_one_transaction_over_three_tables;
 use crate::common::encrypted;
 use crate::site::Site;
+use crate::unknown::unknown_03_the_order_of_every_form_of_an_update;
 
 /// The instance, for its test.
 #[derive(Clone, Default)]
@@ -22,6 +23,8 @@ pub struct Instance(Arc<Mutex<Databases>>);
 #[derive(Default)]
 struct Databases {
     all: BTreeMap<String, Database>,
+    /// How its databases capture an update of a key, where not as they do by themselves.
+    key_change: Option<KeyChange>,
     backups: BTreeMap<String, Backup>,
 }
 
@@ -50,6 +53,43 @@ async fn a_server_is_reached_by_its_url() {
     );
     scenario_01_one_transaction_over_three_tables(Site::at(&url).await).await;
     assert_eq!(server.handle().complaints(), Vec::<String>::new());
+}
+
+/// One statement gives rows the keys that other rows of it had, captured in every way that is thinkable.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_take_the_keys_of_each_other_are_all_told() {
+    for key_change in [KeyChange::Pair, KeyChange::Deferred, KeyChange::RowByRow] {
+        let (server, instance, address) = start(Options::default());
+        instance.0.lock().unwrap().key_change = Some(key_change);
+        let site = Site::new(address, Some((server, instance))).await;
+        unknown_03_the_order_of_every_form_of_an_update(site).await;
+    }
+}
+
+/// Where the order leaves it open which rows are left, the table is compared after they are told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_took_the_keys_of_each_other_are_compared() {
+    let (server, instance, address) = start(Options::default());
+    instance.0.lock().unwrap().key_change = Some(KeyChange::RowByRow);
+    let mut site = Site::new(address, Some((server, instance))).await;
+    site.table("t", "id int NOT NULL PRIMARY KEY").await;
+    site.cdc().await;
+    let mut reader = site.open();
+    reader.start().await.unwrap();
+    site.run("INSERT INTO dbo.t (id) VALUES (1), (2)").await;
+    site.captured().await;
+    reader.catch_up().await.unwrap();
+    assert_eq!(reader.untold, []);
+    site.run("UPDATE dbo.t SET id = id + 1").await;
+    site.captured().await;
+    reader.catch_up().await.unwrap();
+    assert_eq!(reader.rows().of("t"), site.truth("t", &["id"]).await);
+    let said: Vec<&str> = reader.untold.iter().map(|one| one.what.as_str()).collect();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(
+        said[0].contains("keys that other rows of it had"),
+        "{said:?}"
+    );
 }
 
 impl Instance {
@@ -92,7 +132,11 @@ impl Master {
         let file = || how.split('\'').nth(1).map(str::to_owned);
         match (what, how) {
             ("CREATE DATABASE", "") => {
-                databases.all.insert(name.to_owned(), Database::new(name));
+                let database = Database::new(name);
+                if let Some(key_change) = databases.key_change {
+                    database.options(|options| options.key_change = key_change);
+                }
+                databases.all.insert(name.to_owned(), database);
             }
             ("DROP DATABASE", "") => drop(databases.all.remove(name)?),
             ("ALTER DATABASE", " SET SINGLE_USER WITH ROLLBACK IMMEDIATE" | " SET MULTI_USER") => {

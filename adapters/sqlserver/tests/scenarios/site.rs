@@ -62,7 +62,7 @@ impl Site {
         Self::new(address, None).await
     }
 
-    async fn new(address: Address, scripted: Option<(Server, Instance)>) -> Self {
+    pub async fn new(address: Address, scripted: Option<(Server, Instance)>) -> Self {
         static LAST: AtomicU32 = AtomicU32::new(0);
         let number = LAST.fetch_add(1, Ordering::Relaxed);
         let name = format!("lighterman_{}_{number}", std::process::id());

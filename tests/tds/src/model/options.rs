@@ -9,8 +9,10 @@ pub enum KeyChange {
     Pair,
     /// As DELETE and INSERT when the command changed several rows, else as before and after.
     DeferredIfSeveral,
-    /// As DELETE and INSERT.
+    /// As DELETE and INSERT, of all rows of the command before any.
     Deferred,
+    /// As DELETE and INSERT, row by row, though the next row may still have the key.
+    RowByRow,
 }
 
 impl KeyChange {
@@ -18,7 +20,7 @@ impl KeyChange {
         match self {
             Self::Pair => false,
             Self::DeferredIfSeveral => several,
-            Self::Deferred => true,
+            Self::Deferred | Self::RowByRow => true,
         }
     }
 }

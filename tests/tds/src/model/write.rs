@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::options::KeyChange;
 use super::state::{Change, Changed, State, lock_timeout};
 use super::table::{OPEN, Row, Version, View, locked};
 use crate::wire::{ServerError, Value};
@@ -234,7 +235,8 @@ impl State {
             let by_itself = moved(false) && self.options.key_change.is_deferred(several);
             // A key is free before another row has it, so that in the log all rows of a command go before any
             // comes. What changes nothing is not in the log; Change Tracking tells it all the same.
-            if by_itself && several && moved(true) {
+            let apart = self.options.key_change != KeyChange::RowByRow;
+            if by_itself && several && moved(true) && apart {
                 gone.push(Change::Delete(old));
                 come.push(Change::Insert(new));
             } else if deferred || by_itself {
