@@ -311,28 +311,24 @@ mod tests {
         );
     }
 
-    fn row(command: i32, seqval: u8, operation: i64, id: i64) -> Captured {
-        captured(command, seqval, operation, id)
-    }
-
     /// `SET id = id + 1`, captured from the first row on, as pairs and as removals and insertions.
     #[test]
     fn a_command_does_not_remove_the_rows_it_made() {
         let pairs = vec![
-            row(1, 1, 3, 1),
-            row(1, 1, 4, 2),
-            row(1, 2, 3, 2),
-            row(1, 2, 4, 3),
+            captured(1, 1, 3, 1),
+            captured(1, 1, 4, 2),
+            captured(1, 2, 3, 2),
+            captured(1, 2, 4, 3),
         ];
         assert_eq!(
             told(pairs).unwrap(),
             [(Op::Update, Some(1), Some(2)), (Op::Update, None, Some(3))]
         );
         let parts = vec![
-            row(1, 1, 1, 1),
-            row(1, 1, 2, 2),
-            row(1, 2, 1, 2),
-            row(1, 2, 2, 3),
+            captured(1, 1, 1, 1),
+            captured(1, 1, 2, 2),
+            captured(1, 2, 1, 2),
+            captured(1, 2, 2, 3),
         ];
         assert_eq!(
             told(parts.clone()).unwrap(),
@@ -349,7 +345,7 @@ mod tests {
         assert!(pairing.take_unclear(), "the table is compared to be sure");
         assert!(!pairing.take_unclear());
         // Another command may remove it, and where commands are not told, any may.
-        let other = vec![row(1, 1, 2, 2), row(2, 2, 1, 2)];
+        let other = vec![captured(1, 1, 2, 2), captured(2, 2, 1, 2)];
         assert_eq!(told(other.clone()).unwrap().len(), 2);
         let mut pairing = Pairing::new(false);
         let changes = other.into_iter().map(|one| {
@@ -373,10 +369,15 @@ mod tests {
     fn a_command_that_made_too_many_rows_leaves_the_table_unclear() {
         let mut pairing = Pairing::new(true);
         for id in 0..20_000 {
-            assert!(pairing.take(row(1, 1, 2, id), &shape()).unwrap().is_some());
+            assert!(
+                pairing
+                    .take(captured(1, 1, 2, id), &shape())
+                    .unwrap()
+                    .is_some()
+            );
         }
         assert!(!pairing.take_unclear());
-        let last = pairing.take(row(1, 2, 1, 19_999), &shape()).unwrap();
+        let last = pairing.take(captured(1, 2, 1, 19_999), &shape()).unwrap();
         assert!(last.is_some_and(|change| change.op == Op::Delete));
         assert!(pairing.take_unclear());
     }
