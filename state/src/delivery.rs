@@ -177,7 +177,7 @@ fn resolve_unknown(
     for offset in offsets_in(db, destination, StateName::Unknown, RESOLVE_MAX, now)? {
         let event = match resend {
             Resend::Safe => DeliveryEvent::Resend { due: now },
-            Resend::Unsafe => DeliveryEvent::CannotTell,
+            Resend::Unsafe | Resend::Verify => DeliveryEvent::CannotTell,
         };
         record(
             db,
@@ -198,6 +198,7 @@ fn state_of(row: &Row<'_>) -> rusqlite::Result<Option<DeliveryState>> {
     let name: String = row.get("state")?;
     let due: Option<i64> = row.get("due_at")?;
     let moment = due.map_or(Timestamp::MIN, from_millis);
+    let until: Option<i64> = row.get("until_at")?;
     let ticket: Option<String> = row.get("ticket")?;
     let cause: Option<String> = row.get("held_cause")?;
     let Some(name) = StateName::ALL
@@ -212,6 +213,8 @@ fn state_of(row: &Row<'_>) -> rusqlite::Result<Option<DeliveryState>> {
         StateName::Unknown => DeliveryState::Unknown { deadline: moment },
         StateName::Accepted => DeliveryState::Accepted {
             ticket: ticket.unwrap_or_default(),
+            due: moment,
+            until: until.map_or(Timestamp::MAX, from_millis),
         },
         StateName::Backoff => DeliveryState::Backoff { due: moment },
         StateName::Held => {
@@ -237,7 +240,7 @@ fn record(
 ) -> Result<(), StoreError> {
     let found = db
         .prepare_cached(
-            "SELECT d.state, d.due_at, d.ticket, d.held_cause, d.lane, d.tombstone, o.event_type
+            "SELECT d.state, d.due_at, d.until_at, d.ticket, d.held_cause, d.lane, d.tombstone, o.event_type
              FROM delivery d JOIN outbox o ON o.offset = d.offset
              WHERE d.destination = ?1 AND d.offset = ?2",
         )?
@@ -270,12 +273,18 @@ fn record(
             (Some(millis(*deadline)), None, None)
         }
         DeliveryState::Backoff { due } => (Some(millis(*due)), None, None),
-        DeliveryState::Accepted { ticket } => (None, None, Some(ticket.clone())),
+        DeliveryState::Accepted { ticket, due, .. } => {
+            (Some(millis(*due)), None, Some(ticket.clone()))
+        }
         DeliveryState::Held { cause } => (None, Some(cause.name()), None),
         DeliveryState::Queued
         | DeliveryState::Delivered
         | DeliveryState::Superseded
         | DeliveryState::Discarded => (None, None, None),
+    };
+    let until = match &after {
+        DeliveryState::Accepted { until, .. } => Some(millis(*until)),
+        _ => None,
     };
     let picked = matches!(happened.event, DeliveryEvent::Picked { .. });
     let answer = happened.answer.as_ref();
@@ -284,7 +293,7 @@ fn record(
            cause = CASE WHEN ?12 THEN cause ELSE coalesce(?7, cause) END,
            answer_status = coalesce(?8, answer_status),
            answer_body = coalesce(?9, answer_body), latency_ms = coalesce(?10, latency_ms),
-           updated_at = ?11, attempt = attempt + ?12
+           updated_at = ?11, attempt = attempt + ?12, until_at = ?13
          WHERE destination = ?1 AND offset = ?2",
     )?
     .execute(params![
@@ -299,7 +308,8 @@ fn record(
         answer.map(|a| a.body.as_str()),
         answer.map(|a| i64::try_from(a.latency_ms).unwrap_or(i64::MAX)),
         millis(now),
-        picked
+        picked,
+        until
     ])?;
     let counted = match after.name() {
         StateName::Delivered => "delivered",

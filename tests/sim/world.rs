@@ -9,8 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use contract::{
     Answer, ChangeBatch, ChangeStream, ChunkLimits, Clock, Destination, DestinationTraits,
-    EventKind, Finding, LogPos, Op, Outcome, Outgoing, Position, Preparation, Report, Resend, Row,
-    RowChange, Sees, SnapshotChunk, SnapshotReader, Source, SourceError, TableInfo, TableName,
+    EventKind, Finding, Gate, LogPos, Op, Outcome, Outgoing, Position, Preparation, Report, Resend,
+    Row, RowChange, Sees, SnapshotChunk, SnapshotReader, Source, SourceError, TableInfo, TableName,
     TableShape, Value,
 };
 use engine::Pace;
@@ -648,10 +648,10 @@ impl Destination for SimDestination {
     fn traits(&self) -> DestinationTraits {
         DestinationTraits {
             batch_events_max: self.batch_events_max,
-            batch_bytes_max: 1 << 20,
             requests_max: 4,
             resend: Resend::Safe,
             request_timeout: Duration::from_secs(2),
+            ..DestinationTraits::modest()
         }
     }
 
@@ -659,7 +659,7 @@ impl Destination for SimDestination {
         Vec::new()
     }
 
-    async fn deliver(&self, batch: &[Outgoing]) -> Report {
+    async fn deliver(&self, batch: &[Outgoing], _: &dyn Gate) -> Report {
         let (before, after, fault) = {
             let mut world = lock(&self.world);
             let mut wait = || Duration::from_millis(world.rng.random_range(0..1_500));
@@ -699,7 +699,7 @@ impl Destination for SimDestination {
         }
         if fault < 20 {
             let cause = "the answer was lost".to_owned();
-            return Report::all(batch.len(), &Outcome::Unknown { cause });
+            return Report::all(batch.len(), &Outcome::unknown(cause));
         }
         let mut report = Report::new(batch.len());
         for index in 0..batch.len() {

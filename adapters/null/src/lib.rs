@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use contract::{
-    Answer, BuildDestination, Destination, DestinationTraits, Finding, Outcome, Outgoing, Report,
-    Resend, Secrets, Section,
+    Answer, BuildDestination, Destination, DestinationTraits, Finding, Gate, Outcome, Outgoing,
+    Report, Resend, Secrets, Section,
 };
 
 /// The `type` in the settings.
@@ -39,10 +39,9 @@ impl Destination for Nowhere {
     fn traits(&self) -> DestinationTraits {
         DestinationTraits {
             batch_events_max: 1_000,
-            batch_bytes_max: 1 << 20,
-            requests_max: 1,
             resend: Resend::Safe,
             request_timeout: Duration::from_secs(10),
+            ..DestinationTraits::modest()
         }
     }
 
@@ -52,7 +51,7 @@ impl Destination for Nowhere {
         vec![Finding::warn(what, found).fix("give it another `type` when somebody is to be told")]
     }
 
-    async fn deliver(&self, batch: &[Outgoing]) -> Report {
+    async fn deliver(&self, batch: &[Outgoing], _: &dyn Gate) -> Report {
         Report::all(batch.len(), &Outcome::Applied(Answer::default()))
     }
 }
@@ -79,7 +78,9 @@ mod tests {
             json: Bytes::from_static(b"{}"),
         };
         let name = "nowhere".to_owned();
-        let report = Nowhere { name }.deliver(&[event.clone(), event]).await;
+        let report = Nowhere { name }
+            .deliver(&[event.clone(), event], &contract::gate::Open)
+            .await;
         let applied = |outcome: &Outcome| matches!(outcome, Outcome::Applied(_));
         let outcomes = report.outcomes();
         assert!(outcomes.len() == 2 && outcomes.iter().all(applied));

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use contract::destination::ANSWER_BODY_BYTES_MAX;
 use contract::{
-    Answer, BuildDestination, Destination, DestinationTraits, Finding, Outcome, Outgoing, Report,
-    Resend, Secret, Secrets, Section,
+    Allowance, Answer, BuildDestination, Destination, DestinationTraits, Finding, Gate, Outcome,
+    Outgoing, Report, Resend, Secret, Secrets, Section,
 };
 use jiff::Timestamp;
 use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -111,6 +111,7 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDes
             requests_max: size(requests),
             resend: Resend::Safe,
             request_timeout: Duration::from_secs(timeout),
+            ..DestinationTraits::modest()
         },
         connect_timeout: Duration::from_secs(connect.min(timeout)),
         ca_file,
@@ -336,7 +337,7 @@ impl Destination for Webhook {
         }]
     }
 
-    async fn deliver(&self, batch: &[Outgoing]) -> Report {
+    async fn deliver(&self, batch: &[Outgoing], gate: &dyn Gate) -> Report {
         let mut report = Report::new(batch.len());
         let began = Instant::now();
         // Parts of the batch still to be sent. A batch that is refused as a whole surely was not
@@ -355,20 +356,24 @@ impl Destination for Webhook {
                 .request_timeout
                 .saturating_sub(began.elapsed());
             if limit.is_zero() {
-                let cause = "no time was left for this part of the batch".to_owned();
                 for index in range {
-                    let answer = Answer::default();
-                    report.set(
-                        index,
-                        Outcome::Retry {
-                            after: None,
-                            cause: cause.clone(),
-                            answer,
-                        },
-                    );
+                    let cause = "no time was left for this part of the batch";
+                    report.set(index, Outcome::not_sent(cause));
                 }
                 continue;
             }
+            if !gate.pass(0, limit).await {
+                let cause = "the destination's limits left no room for the request in time";
+                for index in range {
+                    report.set(index, Outcome::not_sent(cause));
+                }
+                continue;
+            }
+            let limit = self
+                .settings
+                .traits
+                .request_timeout
+                .saturating_sub(began.elapsed());
             let sent = match events {
                 [event] if !self.settings.batch => {
                     let body = cloudevent::structured(event);
@@ -387,30 +392,22 @@ impl Destination for Webhook {
                 Sent::Answered(status, answer, wait, body) => (status, answer, wait, body),
                 Sent::Refused(cause) => {
                     for index in range {
-                        let (cause, answer) = (cause.clone(), Answer::default());
-                        report.set(
-                            index,
-                            Outcome::Retry {
-                                after: None,
-                                cause,
-                                answer,
-                            },
-                        );
+                        report.set(index, Outcome::not_sent(cause.clone()));
                     }
                     continue;
                 }
                 Sent::Lost(cause) => {
                     for index in range {
-                        report.set(
-                            index,
-                            Outcome::Unknown {
-                                cause: cause.clone(),
-                            },
-                        );
+                        report.set(index, Outcome::unknown(cause.clone()));
                     }
                     continue;
                 }
             };
+            gate.heard(&Allowance {
+                throttled: status == 429,
+                wait,
+                ..Allowance::default()
+            });
             if events.len() > 1 && matches!(status, 400 | 413 | 422) {
                 let middle = range.start + events.len() / 2;
                 parts.push(middle..range.end);

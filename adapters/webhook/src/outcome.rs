@@ -98,7 +98,10 @@ mod tests {
             Outcome::Applied(_) => "applied",
             Outcome::Retry { .. } => "retry",
             Outcome::Rejected { .. } => "rejected",
-            Outcome::Accepted { .. } | Outcome::Unknown { .. } => "other",
+            Outcome::Accepted { .. }
+            | Outcome::Conflict { .. }
+            | Outcome::Missing { .. }
+            | Outcome::Unknown { .. } => "other",
         }
     }
 

@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use contract::gate::Open;
 use contract::section::Problems;
 use contract::{
     Destination, EventOp, EventType, Key, Level, Node, NodeKind, Outcome, Outgoing, Secret,
@@ -121,7 +122,7 @@ fn status(code: u16) -> Response {
 }
 
 async fn one(shop: &Arc<dyn Destination>, event: Outgoing) -> Outcome {
-    shop.deliver(&[event]).await.outcomes().remove(0)
+    shop.deliver(&[event], &Open).await.outcomes().remove(0)
 }
 
 #[tokio::test]
@@ -198,7 +199,7 @@ async fn a_hanging_api_is_left_within_the_timeout_as_unknown() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let outcome = one(&destination(&url, vec![]), event(1)).await;
-    assert!(matches!(&outcome, Outcome::Unknown { cause } if cause.contains("timeout")));
+    assert!(matches!(&outcome, Outcome::Unknown { cause, .. } if cause.contains("timeout")));
 }
 
 #[tokio::test]
@@ -206,7 +207,7 @@ async fn a_refused_batch_is_halved_until_the_event_at_fault_is_found() {
     let (url, seen) = serve(|body| status(if body.contains("evt_3") { 422 } else { 200 })).await;
     let shop = destination(&url, vec![("mode", text("batch"))]);
     let events: Vec<_> = (0..8).map(event).collect();
-    let outcomes = shop.deliver(&events).await.outcomes();
+    let outcomes = shop.deliver(&events, &Open).await.outcomes();
     for (n, outcome) in outcomes.iter().enumerate() {
         assert_eq!(
             matches!(outcome, Outcome::Rejected { .. }),
@@ -236,7 +237,7 @@ async fn results_per_event_are_read_and_a_missing_one_is_unknown() {
     .await;
     let shop = destination(&url, vec![("mode", text("batch"))]);
     let events: Vec<_> = (0..3).map(event).collect();
-    let outcomes = shop.deliver(&events).await.outcomes();
+    let outcomes = shop.deliver(&events, &Open).await.outcomes();
     assert!(matches!(outcomes[0], Outcome::Applied(_)));
     assert!(matches!(outcomes[1], Outcome::Retry { .. }));
     assert!(matches!(outcomes[2], Outcome::Unknown { .. }));

@@ -16,11 +16,24 @@ pub enum HeldCause {
     Ambiguous,
     /// A bounded policy ran out of attempts.
     Exhausted,
+    /// The API holds something else than what the change was made from, again and again.
+    Conflict,
+    /// What the event is about did not come to the API in time.
+    Dependency,
+    /// A guard of ours stopped it: it changes more than is likely to be meant.
+    Guard,
 }
 
 impl HeldCause {
     /// Every cause.
-    pub const ALL: [Self; 3] = [Self::Rejected, Self::Ambiguous, Self::Exhausted];
+    pub const ALL: [Self; 6] = [
+        Self::Rejected,
+        Self::Ambiguous,
+        Self::Exhausted,
+        Self::Conflict,
+        Self::Dependency,
+        Self::Guard,
+    ];
 
     /// The plain name.
     pub fn name(self) -> &'static str {
@@ -28,6 +41,9 @@ impl HeldCause {
             Self::Rejected => "rejected",
             Self::Ambiguous => "ambiguous",
             Self::Exhausted => "exhausted",
+            Self::Conflict => "conflict",
+            Self::Dependency => "dependency",
+            Self::Guard => "guard",
         }
     }
 }
@@ -51,6 +67,10 @@ pub enum DeliveryState {
     Accepted {
         /// How to ask.
         ticket: String,
+        /// When to ask next.
+        due: Timestamp,
+        /// The API should have applied it by then.
+        until: Timestamp,
     },
     /// Surely not applied; due again at `due`.
     Backoff {
@@ -164,6 +184,17 @@ pub enum DeliveryEvent {
     Took {
         /// How to ask about it.
         ticket: String,
+        /// When to ask.
+        due: Timestamp,
+        /// The API should have applied it by then.
+        until: Timestamp,
+    },
+    /// The API was asked and has it still before it.
+    Waiting {
+        /// How to ask next time.
+        ticket: String,
+        /// When.
+        due: Timestamp,
     },
     /// It surely failed and may work at `due`.
     Transient {
@@ -174,6 +205,12 @@ pub enum DeliveryEvent {
     Rejected,
     /// A bounded policy ran out.
     Exhausted,
+    /// The API holds something else, again and again.
+    Conflicted,
+    /// What it is about did not come in time.
+    Orphaned,
+    /// A guard of ours stops it.
+    Guarded,
     /// The answer never came, or the agent restarted while the request was out.
     Lost,
     /// The deadline of an unknown request passed and sending again is safe.
@@ -234,19 +271,37 @@ pub fn next(
             S::Queued,
             E::Applied
             | E::Took { .. }
+            | E::Waiting { .. }
             | E::Transient { .. }
             | E::Rejected
             | E::Exhausted
+            | E::Conflicted
             | E::Lost
             | E::Resend { .. }
             | E::CannotTell
             | E::Due
             | E::Replayed,
         ) => return illegal(),
+        (S::Queued | S::Sending { .. }, E::Orphaned) => S::Held {
+            cause: HeldCause::Dependency,
+        },
+        (S::Queued, E::Guarded) => S::Held {
+            cause: HeldCause::Guard,
+        },
 
         (S::Sending { .. } | S::Accepted { .. } | S::Unknown { .. }, E::Applied) => S::Delivered,
-        (S::Sending { .. }, E::Took { ticket }) => S::Accepted {
+        (S::Sending { .. }, E::Took { ticket, due, until }) => S::Accepted {
             ticket: ticket.clone(),
+            due: *due,
+            until: *until,
+        },
+        (S::Accepted { until, .. }, E::Waiting { ticket, due }) => S::Accepted {
+            ticket: ticket.clone(),
+            due: *due,
+            until: *until,
+        },
+        (S::Sending { .. }, E::Conflicted) => S::Held {
+            cause: HeldCause::Conflict,
         },
         (S::Sending { .. }, E::Transient { due }) => S::Backoff { due: *due },
         (S::Sending { .. } | S::Accepted { .. } | S::Unknown { .. }, E::Rejected) => S::Held {
@@ -262,7 +317,14 @@ pub fn next(
         (S::Sending { .. } | S::Unknown { .. } | S::Accepted { .. }, E::Newer) => state.clone(),
         (
             S::Sending { .. },
-            E::Picked { .. } | E::Resend { .. } | E::CannotTell | E::Due | E::Replayed | E::Discard,
+            E::Picked { .. }
+            | E::Waiting { .. }
+            | E::Resend { .. }
+            | E::CannotTell
+            | E::Due
+            | E::Replayed
+            | E::Guarded
+            | E::Discard,
         ) => return illegal(),
 
         (S::Unknown { .. }, E::Resend { due }) => S::Backoff { due: *due },
@@ -273,6 +335,10 @@ pub fn next(
             S::Unknown { .. },
             E::Picked { .. }
             | E::Took { .. }
+            | E::Waiting { .. }
+            | E::Conflicted
+            | E::Orphaned
+            | E::Guarded
             | E::Transient { .. }
             | E::Lost
             | E::Due
@@ -288,6 +354,9 @@ pub fn next(
             S::Accepted { .. },
             E::Picked { .. }
             | E::Took { .. }
+            | E::Conflicted
+            | E::Orphaned
+            | E::Guarded
             | E::Transient { .. }
             | E::Exhausted
             | E::Resend { .. }
@@ -302,6 +371,10 @@ pub fn next(
         (
             S::Backoff { .. },
             E::Picked { .. }
+            | E::Waiting { .. }
+            | E::Conflicted
+            | E::Orphaned
+            | E::Guarded
             | E::Applied
             | E::Took { .. }
             | E::Transient { .. }
@@ -315,6 +388,10 @@ pub fn next(
         (
             S::Held { .. },
             E::Picked { .. }
+            | E::Waiting { .. }
+            | E::Conflicted
+            | E::Orphaned
+            | E::Guarded
             | E::Applied
             | E::Took { .. }
             | E::Transient { .. }
@@ -331,6 +408,10 @@ pub fn next(
         (
             S::Delivered | S::Superseded | S::Discarded,
             E::Picked { .. }
+            | E::Waiting { .. }
+            | E::Conflicted
+            | E::Orphaned
+            | E::Guarded
             | E::Applied
             | E::Took { .. }
             | E::Transient { .. }
@@ -352,9 +433,13 @@ impl fmt::Display for DeliveryEvent {
             Self::Picked { .. } => "picked",
             Self::Applied => "applied",
             Self::Took { .. } => "took",
+            Self::Waiting { .. } => "waiting",
             Self::Transient { .. } => "transient",
             Self::Rejected => "rejected",
             Self::Exhausted => "exhausted",
+            Self::Conflicted => "conflicted",
+            Self::Orphaned => "orphaned",
+            Self::Guarded => "guarded",
             Self::Lost => "lost",
             Self::Resend { .. } => "resend",
             Self::CannotTell => "cannot tell",
@@ -378,6 +463,8 @@ mod tests {
             DeliveryState::Unknown { deadline: moment },
             DeliveryState::Accepted {
                 ticket: "t".to_owned(),
+                due: moment,
+                until: moment,
             },
             DeliveryState::Backoff { due: moment },
             DeliveryState::Held {
@@ -396,10 +483,19 @@ mod tests {
             DeliveryEvent::Applied,
             DeliveryEvent::Took {
                 ticket: "t".to_owned(),
+                due: moment,
+                until: moment,
+            },
+            DeliveryEvent::Waiting {
+                ticket: "t".to_owned(),
+                due: moment,
             },
             DeliveryEvent::Transient { due: moment },
             DeliveryEvent::Rejected,
             DeliveryEvent::Exhausted,
+            DeliveryEvent::Conflicted,
+            DeliveryEvent::Orphaned,
+            DeliveryEvent::Guarded,
             DeliveryEvent::Lost,
             DeliveryEvent::Resend { due: moment },
             DeliveryEvent::CannotTell,

@@ -2,6 +2,7 @@
 //!
 //! An adapter speaks the API and reports exactly one [`Outcome`] for each event it was given. It
 //! never retries, never waits for a back-off and never decides about order: the engine does.
+//! How fast it may send, it asks the [`Gate`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use serde::Serialize;
 
 use crate::event::{EventKind, EventOp, EventType};
 use crate::finding::Finding;
+use crate::gate::{Gate, Limits};
 
 /// Most bytes of an API's answer that are kept.
 pub const ANSWER_BODY_BYTES_MAX: usize = 2_048;
@@ -88,11 +90,48 @@ pub enum Outcome {
         /// The answer.
         answer: Answer,
     },
+    /// Surely not applied, for the API holds something else than what the change was made from
+    /// (409, 412), and reading again did not settle it.
+    Conflict {
+        /// Why.
+        cause: String,
+        /// The answer.
+        answer: Answer,
+    },
+    /// Surely not applied, for the API does not have what the event is about: the product of a
+    /// price, the order of a shipment. It may come.
+    Missing {
+        /// What is missing, in the business's words.
+        cause: String,
+        /// The answer.
+        answer: Answer,
+    },
     /// May or may not have been applied.
     Unknown {
         /// Why.
         cause: String,
+        /// The answer, where one came that says nothing.
+        answer: Option<Answer>,
     },
+}
+
+impl Outcome {
+    /// Nobody can tell, and no answer came.
+    pub fn unknown(cause: impl Into<String>) -> Self {
+        Self::Unknown {
+            cause: cause.into(),
+            answer: None,
+        }
+    }
+
+    /// Surely not applied, without an answer: nothing was sent.
+    pub fn not_sent(cause: impl Into<String>) -> Self {
+        Self::Retry {
+            after: None,
+            cause: cause.into(),
+            answer: Answer::default(),
+        }
+    }
 }
 
 /// One outcome per event of a batch. An event the adapter forgot counts as unknown, never as
@@ -120,9 +159,7 @@ impl Report {
 
     /// The outcomes, in batch order.
     pub fn outcomes(self) -> Vec<Outcome> {
-        let forgotten = || Outcome::Unknown {
-            cause: "the adapter reported no outcome".to_owned(),
-        };
+        let forgotten = || Outcome::unknown("the adapter reported no outcome");
         self.0
             .into_iter()
             .map(|outcome| outcome.unwrap_or_else(forgotten))
@@ -135,8 +172,38 @@ impl Report {
 pub enum Resend {
     /// Sending again is safe: the API recognises the idempotency key, or sets absolute values.
     Safe,
-    /// Sending again could do it twice: a person must decide.
+    /// Sending again could do it twice, but [`Destination::verify`] can tell whether it happened.
+    Verify,
+    /// Sending again could do it twice, and nothing can tell: a person must decide.
     Unsafe,
+}
+
+/// An event that the API took for later.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Taken {
+    /// The event.
+    pub outgoing: Outgoing,
+    /// How to ask about it, as [`Outcome::Accepted`] said.
+    pub ticket: String,
+}
+
+/// What a destination holds of a key, beside what we would send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Compared {
+    /// It holds what the event says.
+    Same,
+    /// It holds something else. Short texts for a person, such as `5` and `7`.
+    Differs {
+        /// What it holds; empty = nothing of that key.
+        holds: String,
+        /// What it would hold.
+        would: String,
+    },
+    /// It cannot be asked, or what it says cannot be compared.
+    CannotTell {
+        /// Why.
+        cause: String,
+    },
 }
 
 /// What the engine must know about an API before it sends.
@@ -150,8 +217,31 @@ pub struct DestinationTraits {
     pub requests_max: usize,
     /// What to do about unknown outcomes.
     pub resend: Resend,
-    /// No request lives longer than this, from the first byte to the last.
+    /// A call of [`Destination::deliver`] is over within this time, whatever it sends.
     pub request_timeout: Duration,
+    /// How much may be sent, as far as that is known beforehand.
+    pub limits: Limits,
+    /// How long the API may take to apply what it took for later ([`Outcome::Accepted`]).
+    pub accepted_max: Duration,
+    /// How long to wait between two questions about that.
+    pub accepted_poll: Duration,
+}
+
+impl DestinationTraits {
+    /// One event in a request, one request at a time, nothing known of limits: what an adapter
+    /// changes where it knows more.
+    pub fn modest() -> Self {
+        Self {
+            batch_events_max: 1,
+            batch_bytes_max: 1 << 20,
+            requests_max: 1,
+            resend: Resend::Unsafe,
+            request_timeout: Duration::from_secs(30),
+            limits: Limits::default(),
+            accepted_max: Duration::from_hours(2),
+            accepted_poll: Duration::from_secs(30),
+        }
+    }
 }
 
 /// Builds a destination from checked settings and its name; made by an adapter's `read`.
@@ -168,9 +258,31 @@ pub trait Destination: Send + Sync {
     async fn check(&self) -> Vec<Finding>;
 
     /// Sends a batch of at least one event, each of another key, and reports an outcome for each.
-    /// Called in parallel up to `requests_max`; returns within `request_timeout`. The same event
+    /// Called in parallel up to `requests_max`; returns within `request_timeout`. Each request
+    /// passes the gate first, and what the API says of its limits is told to it. The same event
     /// may come again after a crash, with the same id.
-    async fn deliver(&self, batch: &[Outgoing]) -> Report;
+    async fn deliver(&self, batch: &[Outgoing], gate: &dyn Gate) -> Report;
+
+    /// Asks what became of events that the API took for later: applied, rejected, not known to the
+    /// API any more (unknown), or still on the way (accepted, with the ticket to ask by next time).
+    /// Only called where `deliver` reports [`Outcome::Accepted`].
+    async fn follow_up(&self, taken: &[Taken], _gate: &dyn Gate) -> Report {
+        Report::new(taken.len())
+    }
+
+    /// Reads whether events whose outcome is unknown were applied: applied; retry, which says that
+    /// they surely were not; or unknown. Only called where `resend` is [`Resend::Verify`], when no
+    /// request of them can be out any more.
+    async fn verify(&self, batch: &[Outgoing], _gate: &dyn Gate) -> Report {
+        Report::new(batch.len())
+    }
+
+    /// Reads what the API holds of each event's key and compares; one answer for each event, in
+    /// order. Changes nothing.
+    async fn compare(&self, batch: &[Outgoing], _gate: &dyn Gate) -> Vec<Compared> {
+        let cause = "this destination cannot be read".to_owned();
+        vec![Compared::CannotTell { cause }; batch.len()]
+    }
 }
 
 #[cfg(test)]

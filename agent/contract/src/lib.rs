@@ -15,6 +15,7 @@ pub mod delivery;
 pub mod destination;
 pub mod event;
 pub mod finding;
+pub mod gate;
 pub mod look;
 pub mod position;
 pub mod read_query;
@@ -31,12 +32,14 @@ pub use change::{Op, Row, RowChange, RowKey, TableName, TableShape};
 pub use clock::Clock;
 pub use decimal::{Decimal, DecimalError};
 pub use destination::{
-    Answer, BuildDestination, Destination, DestinationTraits, Outcome, Outgoing, Report, Resend,
+    Answer, BuildDestination, Compared, Destination, DestinationTraits, Outcome, Outgoing, Report,
+    Resend, Taken,
 };
 pub use event::{
     Envelope, Event, EventId, EventKey, EventKind, EventOp, EventType, MappingRef, Origin,
 };
 pub use finding::{Finding, Level, Place};
+pub use gate::{Allowance, Gate, Limits, Points, Rate};
 pub use look::{Heartbeat, KeptEnd, LogKept, Look};
 pub use position::{LogPos, Position};
 pub use read_query::{PlacedQuery, ReadQuery, ReadRows};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::delivery::DeliveryEvent;
+use contract::gate::Open;
 use contract::{Answer, DestinationTraits, Outcome, Outgoing, clock};
 use jiff::Timestamp;
 use rand::RngExt;
@@ -75,7 +76,7 @@ pub(crate) async fn run(
         for batch in batches(picked, deliver.traits) {
             let destination = Arc::clone(&deliver.plan.destination);
             requests.spawn(async move {
-                let report = destination.deliver(&batch).await;
+                let report = destination.deliver(&batch, &Open).await;
                 batch.into_iter().zip(report.outcomes()).collect()
             });
         }
@@ -205,7 +206,8 @@ impl Deliver {
                     succeeded = true;
                 }
                 Outcome::Retry { cause, after, .. } => trouble = Some((cause.clone(), *after)),
-                Outcome::Unknown { cause } => trouble = Some((cause.clone(), None)),
+                Outcome::Conflict { .. } | Outcome::Missing { .. } => succeeded = true,
+                Outcome::Unknown { cause, .. } => trouble = Some((cause.clone(), None)),
             }
             outcomes.push(self.happened(&outgoing, outcome, now));
         }
@@ -236,7 +238,13 @@ impl Deliver {
         let (event, cause, answer): (_, _, Option<Answer>) = match outcome {
             Outcome::Applied(answer) => (DeliveryEvent::Applied, None, Some(answer)),
             Outcome::Accepted { ticket, answer } => {
-                (DeliveryEvent::Took { ticket }, None, Some(answer))
+                let due = clock::after(now, self.traits.accepted_poll);
+                let until = clock::after(now, self.traits.accepted_max);
+                (
+                    DeliveryEvent::Took { ticket, due, until },
+                    None,
+                    Some(answer),
+                )
             }
             Outcome::Retry {
                 after,
@@ -254,7 +262,13 @@ impl Deliver {
                     hint = "lighterman status", "an event is held: the API refused it");
                 (DeliveryEvent::Rejected, Some(cause), Some(answer))
             }
-            Outcome::Unknown { cause } => (DeliveryEvent::Lost, Some(cause), None),
+            Outcome::Conflict { cause, answer } | Outcome::Missing { cause, answer } => {
+                let chance = rand::rng().random_range(0..=1_000);
+                let wait = self.plan.retry.wait(outgoing.attempt, chance, None);
+                let due = clock::after(now, wait);
+                (DeliveryEvent::Transient { due }, Some(cause), Some(answer))
+            }
+            Outcome::Unknown { cause, answer } => (DeliveryEvent::Lost, Some(cause), answer),
         };
         Happened {
             offset: outgoing.offset,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use contract::{
     Answer, Body, Clock, Destination, DestinationTraits, Envelope, Event, EventKey, EventOp,
-    EventType, FieldValue, Finding, LogPos, MappingRef, Origin, Outcome, Outgoing, Position,
+    EventType, FieldValue, Finding, Gate, LogPos, MappingRef, Origin, Outcome, Outgoing, Position,
     Report, Resend,
 };
 use engine::{DestinationPlan, Plan, RetryPolicy};
@@ -47,11 +47,9 @@ struct Shop {
 impl Destination for Shop {
     fn traits(&self) -> DestinationTraits {
         DestinationTraits {
-            batch_events_max: 1,
-            batch_bytes_max: 1 << 20,
-            requests_max: 1,
             resend: Resend::Safe,
             request_timeout: TIMEOUT,
+            ..DestinationTraits::modest()
         }
     }
 
@@ -59,7 +57,7 @@ impl Destination for Shop {
         Vec::new()
     }
 
-    async fn deliver(&self, batch: &[Outgoing]) -> Report {
+    async fn deliver(&self, batch: &[Outgoing], _: &dyn Gate) -> Report {
         let db = Connection::open_with_flags(&self.file, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
         let deadline = db
             .query_row(

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use contract::gate::Open;
 use contract::{Destination, EventOp, EventType, Outcome, Outgoing, Resend};
 
 /// How the API fails at its next request.
@@ -57,7 +58,10 @@ fn event(n: u32) -> Outgoing {
 
 async fn one(destination: &Arc<dyn Destination>, event: &Outgoing) -> Outcome {
     let limit = destination.traits().request_timeout + Duration::from_secs(5);
-    let report = tokio::time::timeout(limit, destination.deliver(std::slice::from_ref(event)));
+    let report = tokio::time::timeout(
+        limit,
+        destination.deliver(std::slice::from_ref(event), &Open),
+    );
     let mut outcomes = report
         .await
         .expect("deliver returns within its timeout")
@@ -137,7 +141,7 @@ pub async fn run(backend: &dyn DestinationBackend) {
     let batch: Vec<_> = (10..10 + u32::try_from(traits.batch_events_max.min(20)).unwrap())
         .map(event)
         .collect();
-    let outcomes = destination.deliver(&batch).await.outcomes();
+    let outcomes = destination.deliver(&batch, &Open).await.outcomes();
     assert_eq!(
         outcomes.len(),
         batch.len(),
