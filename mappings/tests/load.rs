@@ -1,13 +1,12 @@
 //! What loads, and what is said about files that do not.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
 use std::fmt::Write as _;
 
-use common::*;
 use contract::Level;
 use mappings::{Catalogue, LoadContext, Mapping, MappingSet, Which, parse_yaml};
+
+use crate::common::*;
 
 /// Edits that break the shared file: what is replaced, and by what.
 const BROKEN: &[(&str, &str)] = &[

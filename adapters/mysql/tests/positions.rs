@@ -7,17 +7,14 @@
     reason = "tests"
 )]
 
-mod common;
-#[path = "common/told.rs"]
-mod told;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{World, number, text};
 use contract::{LogPos, Position, RowChange, Source, SourceError};
 use harness::mariadb::{MariadbOptions, MariadbServer};
-use told::{changes, error, go_on, lines, next, resumed};
+
+use crate::common::told::{self, changes, error, go_on, lines, next, resumed};
+use crate::common::{self, World, number, text};
 
 const ITEM: &str = "CREATE TABLE item (id INT PRIMARY KEY, sku VARCHAR(40), qty DECIMAL(19,4));
     CREATE TABLE other (id INT PRIMARY KEY, big VARCHAR(2000))";

@@ -8,13 +8,12 @@
     reason = "tests"
 )]
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{World, changes, heartbeat, reach, text};
 use contract::{Level, LogPos, Look, NodeKind, Position, SourceError};
 use harness::postgres::{PostgresOptions, PostgresServer};
+
+use crate::common::{World, changes, heartbeat, reach, text};
 
 const ITEM: &str = "CREATE TABLE item (id int PRIMARY KEY, sku text)";
 /// Some MiB of log.

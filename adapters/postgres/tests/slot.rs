@@ -7,15 +7,14 @@
     reason = "tests"
 )]
 
-mod common;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{World, batches, changes, next, reach, text};
 use contract::{Finding, Level, NodeKind, Position, Resume, SourceError, TableName};
 use harness::postgres::{PostgresOptions, PostgresServer};
 use tokio::time::{Instant, timeout};
+
+use crate::common::{self, World, batches, changes, next, reach, text};
 
 const ITEM: &str = "CREATE TABLE item (id int PRIMARY KEY, sku text)";
 

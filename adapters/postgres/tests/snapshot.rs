@@ -9,12 +9,11 @@
     reason = "tests"
 )]
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{World, reach, show};
 use contract::{ChunkLimits, Position, RowChange, SnapshotReader, Source, SourceError, TableName};
+
+use crate::common::{self, World, reach, show};
 
 /// Key types: the column, and how row `i` of `generate_series` gets its key.
 const KEYS: &[(&str, &str)] = &[

@@ -8,16 +8,15 @@
     reason = "tests"
 )]
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::{World, changes, next, show, snapshot};
 use contract::{
     CapturedTable, ChangeStream, Finding, Level, Op, Position, RowChange, Source, SourceError,
     TableName,
 };
 use harness::postgres::{PostgresServer, majors};
+
+use crate::common::{self, World, changes, next, show, snapshot};
 
 fn table(name: &str) -> TableName {
     TableName::new("public", name)

@@ -8,14 +8,13 @@
     reason = "tests"
 )]
 
-mod common;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{World, changes, show, snapshot, text};
 use contract::{ChunkLimits, ReadQuery, Row, Source, SourceError, TableName, Value};
 use harness::postgres::{PostgresOptions, PostgresServer, locales, majors};
+
+use crate::common::{self, World, changes, show, snapshot, text};
 
 /// Types and tables the matrix needs.
 const MADE: &str = "CREATE EXTENSION citext; CREATE EXTENSION hstore; CREATE EXTENSION ltree;
