@@ -156,8 +156,8 @@ fn show(name: &str, preparation: &Preparation) {
     }
 }
 
-/// A statement to run, or a remark between them.
+/// A statement to run, by the tool or by a person, or the heading of some.
 fn line(statement: &str) -> String {
-    let end = if statement.starts_with("--") { "" } else { ";" };
+    let end = if statement.ends_with(':') { "" } else { ";" };
     format!("{statement}{end}")
 }
