@@ -210,11 +210,11 @@ async fn a_delete_without_its_text_is_a_delete_by_key() {
     assert_eq!(told[1].before.as_ref().unwrap()[1], Cell::Unchanged);
 }
 
-/// Scenario 9.
+/// Scenario 9, and trap 11.
 #[tokio::test]
-async fn a_computed_column_is_left_out_and_never_null() {
+async fn trap_11_a_computed_column_is_left_out_and_never_null() {
     let world = World::new().table("plain").cdc();
-    let sql = "CREATE TABLE dbo.t (id int NOT NULL PRIMARY KEY, a int, b AS (a + 1))";
+    let sql = "CREATE TABLE dbo.t (id int NOT NULL PRIMARY KEY, a int, b AS (a + 1), rv rowversion NOT NULL)";
     world.database.run(sql).unwrap();
     let mut world = world;
     world.tables = vec![common::captured("dbo", "t")];
@@ -227,7 +227,13 @@ async fn a_computed_column_is_left_out_and_never_null() {
         .unwrap();
     world.database.capture_all();
     let told = reader.catch_up().await.unwrap();
-    assert_eq!(told[0].shape.columns, ["id", "a"]);
+    assert_eq!(told[0].shape.columns, ["id", "a", "rv"]);
+    // Captured as plain bytes.
+    let rv = &told[0].after.as_ref().unwrap()[2];
+    assert!(
+        matches!(rv, Cell::Bytes(bytes) if bytes.len() == 8),
+        "{rv:?}"
+    );
 }
 
 /// Scenario 10, and trap 6.

@@ -58,13 +58,23 @@ fn sa() -> As {
 }
 
 async fn planned(source: &Arc<dyn Source>) -> Preparation {
-    source.prepare_as(&sa(), false).await.unwrap()
+    without_place(source.prepare_as(&sa(), false).await.unwrap())
+}
+
+/// What there is to run is led by the database in which it is.
+fn without_place(mut plan: Preparation) -> Preparation {
+    for lines in [&mut plan.sql, &mut plan.undo] {
+        if lines.iter().any(|line| !line.starts_with("--")) {
+            assert_eq!(lines.remove(0), "-- in database [ERP]:");
+        }
+    }
+    plan
 }
 
 /// Runs it, and then there is nothing left to do; and takes it back, and then the same is to do again.
 async fn there_and_back(world: &World, source: &Arc<dyn Source>) {
     let plan = planned(source).await;
-    let done = source.prepare_as(&sa(), true).await.unwrap();
+    let done = without_place(source.prepare_as(&sa(), true).await.unwrap());
     assert_eq!(
         (&done.sql, &done.undo, done.applied),
         (&plan.sql, &plan.undo, true)
@@ -223,6 +233,45 @@ async fn a_column_that_was_added_gets_a_second_instance_and_no_third() {
         note.starts_with("-- dbo.item has two capture instances"),
         "{note}"
     );
+}
+
+/// Trap 24: the name of an instance has at most 100 letters, and is one that nobody has.
+#[tokio::test]
+async fn trap_24_an_instance_gets_a_name_that_fits_and_is_free() {
+    let long = "n".repeat(110);
+    let table = format!("CREATE TABLE dbo.{long} (id int NOT NULL PRIMARY KEY)");
+    let world = World::new(&[
+        &table,
+        ITEM,
+        "CREATE TABLE dbo.other (id int NOT NULL PRIMARY KEY)",
+    ]);
+    world.database().enable_cdc();
+    // Somebody else's, of another table.
+    world
+        .database()
+        .capture_table("other", Some("dbo_item"), None)
+        .unwrap();
+    let tables = vec![captured("dbo", &long), captured("dbo", "item")];
+    let source = world.source(&[], tables);
+    let plan = source.prepare_as(&sa(), true).await.unwrap();
+    let named: Vec<&str> = plan
+        .sql
+        .iter()
+        .filter_map(|sql| {
+            sql.split_once("@capture_instance = N'")?
+                .1
+                .split('\'')
+                .next()
+        })
+        .collect();
+    let [short, second] = named.as_slice() else {
+        panic!("{plan:?}");
+    };
+    assert!(
+        short.starts_with("lighterman_") && short.len() <= 100,
+        "{short}"
+    );
+    assert_eq!(*second, "dbo_item_2");
 }
 
 #[tokio::test]

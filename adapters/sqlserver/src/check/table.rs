@@ -259,6 +259,7 @@ impl Looking<'_> {
 
     fn compare(&mut self, table: &Table, asked: &Asked, part: &str) {
         let rows = match table.rows {
+            Some(1) => ", about 1 row each time".to_owned(),
             Some(rows) => format!(", about {rows} rows each time"),
             None => String::new(),
         };
@@ -280,5 +281,5 @@ fn better(asked: &Asked) -> String {
     } else {
         "change data capture or change tracking"
     };
-    format!("{way} tells every change: {PREPARE} turns it on")
+    format!("{way} tells which rows changed, deleted ones too: {PREPARE} turns it on")
 }

@@ -96,7 +96,7 @@ pub(super) async fn plan(
         let grant = grants::grant("SELECT", &sql::table(&table.name), agent.name());
         steps.right(has, grant);
     }
-    Ok(steps.plan())
+    Ok(steps.plan(&planning.asked.database.name))
 }
 
 fn user(steps: &mut Steps, agent: &Agent) {

@@ -2,6 +2,8 @@
 
 use contract::Preparation;
 
+use crate::sql;
+
 /// What is to be done, and what undoes just that.
 #[derive(Debug, Default)]
 pub(super) struct Steps {
@@ -37,9 +39,15 @@ impl Steps {
         }
     }
 
-    /// In the order in which each is to be run.
-    pub(super) fn plan(mut self) -> Preparation {
+    /// In the order in which each is to be run, and where: an administrator's tools begin in another database.
+    pub(super) fn plan(mut self, database: &str) -> Preparation {
         self.undo.reverse();
+        let place = format!("-- in database {}:", sql::name(database));
+        for lines in [&mut self.sql, &mut self.undo] {
+            if statements(lines).next().is_some() {
+                lines.insert(0, place.clone());
+            }
+        }
         Preparation {
             sql: self.sql,
             undo: self.undo,

@@ -178,6 +178,11 @@ impl Reader {
         self.kill(world);
     }
 
+    /// How many changes the newest batch had.
+    pub fn newest(&self) -> usize {
+        self.before.1
+    }
+
     /// One batch, stored.
     pub async fn batch(&mut self) -> Result<Vec<RowChange>, SourceError> {
         if self.stream.is_none() {
