@@ -3,6 +3,7 @@
 //! What they run stands in `tests/channels`; `tests/channels/install` prepares it once per machine,
 //! and each start copies what was prepared into a folder of its own.
 
+mod cap;
 mod vendure;
 
 use std::fs;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::Value;
 
+pub use cap::Cap;
 pub use vendure::Vendure;
 
 /// How long an answer may take: many servers work at once on a small machine.
