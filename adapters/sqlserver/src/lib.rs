@@ -22,6 +22,7 @@ mod look;
 mod lsn;
 mod made;
 mod mask;
+mod merge;
 mod mode;
 mod order;
 mod place;

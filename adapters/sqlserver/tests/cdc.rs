@@ -585,3 +585,15 @@ async fn captured_changes_that_are_about_to_go_are_an_alarm() {
     assert_eq!(ops(&told), ["insert a 2", "insert a 3"]);
     assert_eq!(reader.behind().await.unwrap().by, Some(hours(0)));
 }
+
+/// What is captured is asked once for all tables, not once for each.
+#[tokio::test]
+async fn the_instances_are_asked_for_once() {
+    let world = World::new().table("a").table("b").table("c").cdc();
+    world.started().await;
+    let sent = world.server.handle().statements();
+    for part in ["FROM cdc.captured_columns", "FROM cdc.change_tables"] {
+        let asked = sent.iter().filter(|sql| sql.contains(part));
+        assert_eq!(asked.count(), 1, "{part}: {sent:#?}");
+    }
+}
