@@ -11,6 +11,7 @@ mod check;
 mod column;
 mod connect;
 mod cycle;
+mod denials;
 mod describe;
 mod errors;
 mod grants;

@@ -2,6 +2,8 @@
 
 use contract::Preparation;
 
+use crate::denials::Denial;
+
 /// What is to be done, and what undoes just that.
 #[derive(Debug, Default)]
 pub(super) struct Steps {
@@ -34,6 +36,16 @@ impl Steps {
     pub(super) fn right(&mut self, has: bool, (sql, undo): (String, String)) {
         if !has {
             self.add(sql, undo);
+        }
+    }
+
+    /// What was denied is for a person to take back: somebody meant it.
+    pub(super) fn denied(&mut self, denials: Vec<Denial>) {
+        for denial in denials {
+            let note = format!("-- {}: {}", denial.found, denial.fix);
+            if !self.sql.contains(&note) {
+                self.sql.push(note);
+            }
         }
     }
 
