@@ -428,3 +428,36 @@ async fn names_that_are_not_those_of_the_database_are_said() {
                 mean \"dbo.item\"?";
     assert_eq!(plan.sql[0], said);
 }
+
+/// Azure SQL Database answers whoever asks for the number of a login with their own: were it believed, the agent
+/// would be taken for the administrator, who needs no rights.
+#[tokio::test]
+async fn azure_is_not_asked_who_a_login_is() {
+    let world = World::new(&[ITEM]);
+    world
+        .database()
+        .options(|options| options.engine_edition = 5);
+    let source = world.source(&mode("compare"), item());
+    assert_eq!(
+        planned(&source).await.sql,
+        ["GRANT SELECT ON [dbo].[item] TO [agent]"]
+    );
+    let sent = world.server.handle().statements();
+    assert!(
+        !sent.iter().any(|sql| sql.contains("SUSER_SID")),
+        "{sent:#?}"
+    );
+    // A user that it does not have.
+    let other = [
+        ("user", text("another")),
+        mode("compare").into_iter().next().unwrap(),
+    ];
+    let source = world.source(&other, item());
+    assert_eq!(
+        planned(&source).await.sql,
+        [
+            "CREATE USER [another] FOR LOGIN [another]",
+            "GRANT SELECT ON [dbo].[item] TO [another]",
+        ]
+    );
+}

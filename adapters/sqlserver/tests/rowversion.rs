@@ -33,8 +33,7 @@ async fn trap_19_a_row_of_an_open_transaction_is_not_passed_by() {
         for snapshots in [true, false] {
             let world = versioned("t").set("page_rows", number(page));
             world.database.allow_snapshot(snapshots);
-            let mut reader = world.open();
-            reader.start().await.unwrap();
+            let mut reader = world.started().await;
             insert(&world, 1);
             let open = world.database.begin();
             open.insert("t", &[("id", int(2)), ("name", Value::text("late"))])
@@ -59,8 +58,7 @@ async fn trap_19_a_row_of_an_open_transaction_is_not_passed_by() {
 async fn pages_that_are_cut_anywhere_lose_no_row() {
     for page in [1_u64, 2, 3] {
         let world = versioned("t").set("page_rows", number(page));
-        let mut reader = world.open();
-        reader.start().await.unwrap();
+        let mut reader = world.started().await;
         for id in 1..=7 {
             insert(&world, id);
         }

@@ -6,6 +6,7 @@
 //!
 //! This crate does no I/O and knows no database, API, file format or runtime.
 
+pub mod behind;
 pub mod body;
 pub mod catalogue;
 pub mod change;
@@ -26,6 +27,7 @@ pub mod source;
 pub mod sql_parameters;
 pub mod value;
 
+pub use behind::{Behind, KeptFor};
 pub use body::{Body, BodyError, BodySchema, FieldSchema, FieldType, FieldValue};
 pub use catalogue::{ColumnInfo, ColumnKind, TableInfo};
 pub use change::{Op, Row, RowChange, RowKey, TableName, TableShape};

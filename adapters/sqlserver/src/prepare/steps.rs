@@ -2,6 +2,7 @@
 
 use contract::Preparation;
 
+use crate::denials::Denial;
 use crate::sql;
 
 /// What is to be done, and what undoes just that.
@@ -36,6 +37,16 @@ impl Steps {
     pub(super) fn right(&mut self, has: bool, (sql, undo): (String, String)) {
         if !has {
             self.add(sql, undo);
+        }
+    }
+
+    /// What was denied is for a person to take back: somebody meant it.
+    pub(super) fn denied(&mut self, denials: Vec<Denial>) {
+        for denial in denials {
+            let note = format!("-- {}: {}", denial.found, denial.fix);
+            if !self.sql.contains(&note) {
+                self.sql.push(note);
+            }
         }
     }
 
