@@ -70,6 +70,32 @@ async fn pages_that_are_cut_anywhere_lose_no_row() {
     }
 }
 
+/// Scenario 30: rows that share a rowversion are never cut apart by a page.
+#[tokio::test]
+async fn trap_19_rows_that_share_a_rowversion_are_told_together() {
+    for page in [1_u64, 2, 3] {
+        let world = versioned("t").set("page_rows", number(page));
+        let shared = |options: &mut tds_server::model::Options| options.one_rowversion = true;
+        world.database.options(shared);
+        let mut reader = world.open();
+        reader.start().await.unwrap();
+        for ids in [1..=4, 5..=6, 7..=11] {
+            let transaction = world.database.begin();
+            for id in ids {
+                let row = [("id", int(id)), ("name", Value::text("x"))];
+                transaction.insert("t", &row).unwrap();
+            }
+            transaction.commit().unwrap();
+        }
+        let told = reader.catch_up().await.unwrap();
+        assert_eq!(told.len(), 11, "{page}: {:?}", ops(&told));
+        // Told in part, they are told again: nobody knows which of them left it meanwhile.
+        reader.kill_within(&world, 2);
+        reader.catch_up().await.unwrap();
+        assert_eq!(reader.rows().of("t"), truth(&world.database, "t"));
+    }
+}
+
 /// Scenario 31: the deletion is found when the table is compared, and that is no error.
 #[tokio::test]
 async fn deletions_are_not_told_and_the_table_is_compared_for_them() {
