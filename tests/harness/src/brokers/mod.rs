@@ -2,12 +2,14 @@
 
 mod mosquitto;
 mod nats;
+mod rabbit;
 mod redis;
 
 use std::path::Path;
 
 pub use mosquitto::Mosquitto;
 pub use nats::{Nats, NatsMessage};
+pub use rabbit::Rabbit;
 pub use redis::Redis;
 
 /// Lines of a broker's own settings file that a test adds, kept beside its data.

@@ -4,6 +4,8 @@
 //! and each start copies what was prepared into a folder of its own.
 
 mod cap;
+mod shopify;
+mod tryton;
 mod vendure;
 
 use std::fs;
@@ -14,6 +16,8 @@ use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::Value;
 
 pub use cap::Cap;
+pub use shopify::{Shopify, ShopifyLimits};
+pub use tryton::Tryton;
 pub use vendure::Vendure;
 
 /// How long an answer may take: many servers work at once on a small machine.
@@ -68,7 +72,7 @@ fn copy(from: &Path, folder: &Path, names: &[&str]) {
 }
 
 /// A client that keeps no connection: servers come and go, and so do runtimes.
-fn client() -> Client {
+pub(crate) fn client() -> Client {
     // The process may have one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder()
@@ -80,7 +84,7 @@ fn client() -> Client {
 }
 
 /// The status and the body of an answer; a body that is not JSON comes as a text.
-async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
+pub(crate) async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
     let response = request.send().await.unwrap();
     let status = response.status();
     let body = response.text().await.unwrap();
