@@ -7,6 +7,7 @@ mod cap;
 mod shopify;
 mod tryton;
 mod vendure;
+mod walmart;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ pub use cap::Cap;
 pub use shopify::{Shopify, ShopifyLimits};
 pub use tryton::Tryton;
 pub use vendure::Vendure;
+pub use walmart::Walmart;
 
 /// How long an answer may take: many servers work at once on a small machine.
 const ANSWER_MAX: Duration = Duration::from_mins(1);
@@ -40,7 +42,7 @@ fn source(part: &str) -> PathBuf {
 ///
 /// # Panics
 /// When it is not there or was made from something else; the message says what to run.
-fn prepared(part: &str, folder: &str, names: &[(&str, &str)]) -> PathBuf {
+pub(crate) fn prepared(part: &str, folder: &str, names: &[(&str, &str)]) -> PathBuf {
     let at = installed().join(folder);
     for (from, name) in names {
         let there = fs::read(at.join(name));
