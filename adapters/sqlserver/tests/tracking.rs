@@ -5,7 +5,7 @@ mod common;
 
 use common::world::{World, int, ops, truth};
 use common::{denied, number};
-use contract::{KeptFor, Level, Op, Value as Cell};
+use contract::{KeptFor, Level, Value as Cell};
 use tds_server::model::{Database, Which};
 use tds_server::wire::{ServerError, Value};
 
