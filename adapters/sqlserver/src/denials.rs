@@ -40,6 +40,8 @@ struct Denied {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Denial {
     pub(crate) found: String,
+    /// It is about one column: the rest may be read.
+    pub(crate) of_column: bool,
     /// What takes it back, and what would put it there again.
     pub(crate) fix: String,
 }
@@ -123,6 +125,7 @@ impl Denied {
         let on = match &self.on {
             On::Every => {
                 return Denial {
+                    of_column: false,
                     found: "the agent's user is in db_denydatareader, which may read no table"
                         .to_owned(),
                     fix: format!(
@@ -138,6 +141,7 @@ impl Denied {
         };
         let right = &self.right;
         Denial {
+            of_column: matches!(self.on, On::Column(..)),
             found: format!(
                 "{right}{} is denied to {to}",
                 on.replacen(" ON ", " on ", 1)

@@ -84,6 +84,7 @@ impl Session for Inside {
 }
 
 struct World {
+    database: Database,
     server: Server,
     modes: NodeKind,
     item: CapturedTable,
@@ -109,13 +110,14 @@ fn world(sql: &[&str], denied: impl FnOnce(i32) -> Vec<Denied>, reads_nothing: b
         other => panic!("{other:?}"),
     };
     let denying = Denying {
-        database,
+        database: database.clone(),
         denied: denied(id),
         reads_nothing,
     };
     let mut item = captured("dbo", "item");
     item.columns = vec!["id".to_owned(), "name".to_owned()];
     World {
+        database,
         server: Server::start(Options::default(), denying).unwrap(),
         modes: NodeKind::Map(vec![(key("dbo.item"), node(text("tracking")))]),
         item,
@@ -158,6 +160,16 @@ async fn what_is_denied_is_said_with_what_takes_it_back() {
              GRANT helps against a DENY; undo: DENY SELECT ON SCHEMA::[dbo] TO [trainees]",
         ]
     );
+    // The model knows of no denial: the right is there until it is taken back.
+    let findings = world.source().check().await;
+    let finding = about(&findings, "table dbo.item");
+    assert!(!finding.found.contains("denied"), "{finding}");
+    world
+        .database
+        .run(
+            "REVOKE SELECT ON dbo.item FROM agent; GRANT VIEW CHANGE TRACKING ON dbo.item TO agent",
+        )
+        .unwrap();
     let findings = world.source().check().await;
     let finding = about(&findings, "table dbo.item");
     assert_eq!(finding.level, Level::Fail);

@@ -130,7 +130,8 @@ impl Held {
                 let now = state(&seen);
                 say(&self.said, &now);
                 self.said = now;
-                behind = Some(captured);
+                // Before anything is stored there is nothing to be behind.
+                behind = place.map(|_| captured);
             }
         }
         if needed.tracking
