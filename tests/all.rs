@@ -9,6 +9,7 @@ mod mariadb;
 mod network;
 mod northwind;
 mod operate;
+mod read;
 mod related;
 mod resync;
 mod schema;

@@ -1,5 +1,6 @@
 //! What mapping files mean, a file for each part of it. One program, so that it is linked once.
 
+mod broken;
 mod catalogue;
 mod common;
 mod convert;

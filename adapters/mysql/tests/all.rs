@@ -9,6 +9,7 @@ mod ddl;
 mod groups;
 mod history;
 mod login;
+mod lost;
 mod mysql8;
 mod network;
 mod newer;

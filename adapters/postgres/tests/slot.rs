@@ -132,7 +132,7 @@ async fn a_dropped_stream_gives_the_slot_back() {
     for _ in 0..5 {
         // In the middle of a transaction, with the buffer between full.
         let mut stream = source.stream(1, None).await.unwrap();
-        assert!(!next(&mut *stream).await.unwrap().changes.is_empty());
+        while next(&mut *stream).await.unwrap().changes.is_empty() {}
         drop(stream);
         world.released().await;
     }
