@@ -220,6 +220,10 @@ mod tests {
         assert_eq!(messages[1].subject, "events.price");
         assert_eq!(messages[1].headers, "NATS/1.0\r\nNats-Msg-Id: b\r\n\r\n");
         assert_eq!(messages[1].payload, "zwei €");
+        let (port, folder) = (nats.port(), nats.server.folder().to_owned());
+        drop(nats);
+        assert!(connect(port).is_err());
+        assert!(!folder.exists());
     }
 
     #[test]

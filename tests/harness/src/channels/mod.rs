@@ -4,6 +4,7 @@
 //! and each start copies what was prepared into a folder of its own.
 
 mod cap;
+mod medusa;
 mod shopify;
 mod tryton;
 mod vendure;
@@ -17,6 +18,7 @@ use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::Value;
 
 pub use cap::Cap;
+pub use medusa::Medusa;
 pub use shopify::{Shopify, ShopifyLimits};
 pub use tryton::Tryton;
 pub use vendure::Vendure;
