@@ -394,7 +394,7 @@ async fn a_stop_does_not_wait_until_all_is_worked_out() {
          INSERT INTO stock SELECT 'a', 'S' || i, i FROM n"
     ));
     let mut agent = site.agent();
-    let began = receiver.wait(SOON, |held| held.arrivals > 0).await;
+    let began = receiver.wait(SOON * 4, |held| held.arrivals > 0).await;
     assert!(began, "{}", agent.log());
     let ended = agent.terminate(SOON * 2).await;
     assert!(

@@ -51,7 +51,7 @@ fn company() -> (Database, Server) {
     let database = Database::new("TWO");
     database.options(|options| {
         options.engine_edition = 4;
-        options.edition = "Express Edition (64-bit)".to_owned();
+        "Express Edition (64-bit)".clone_into(&mut options.edition);
         // Nothing but a change of a row is sure to be one.
         options.truncate_is_a_version = false;
     });

@@ -144,6 +144,7 @@ impl World {
 }
 
 const SELECT: &str = "GRANT SELECT ON [dbo].[item] TO [agent]";
+const PLACE: &str = "-- in database [ERP]:";
 const VIEW: &str = "GRANT VIEW CHANGE TRACKING ON [dbo].[item] TO [agent]";
 
 #[tokio::test]
@@ -155,6 +156,7 @@ async fn what_is_denied_is_said_with_what_takes_it_back() {
     assert_eq!(
         world.planned().await,
         [
+            PLACE,
             VIEW,
             "-- SELECT on SCHEMA::[dbo] is denied to [trainees]: REVOKE SELECT ON SCHEMA::[dbo] FROM [trainees]: no \
              GRANT helps against a DENY; undo: DENY SELECT ON SCHEMA::[dbo] TO [trainees]",
@@ -192,6 +194,7 @@ async fn a_denial_of_tracking_or_of_a_column_that_is_read_is_said() {
     assert_eq!(
         world.planned().await,
         [
+            PLACE,
             VIEW,
             "-- VIEW CHANGE TRACKING on [dbo].[item] is denied to [agent]: REVOKE VIEW CHANGE TRACKING ON \
              [dbo].[item] FROM [agent]: no GRANT helps against a DENY; undo: DENY VIEW CHANGE TRACKING ON \
@@ -219,6 +222,7 @@ async fn a_role_that_may_read_no_table_is_said() {
     assert_eq!(
         world.planned().await,
         [
+            PLACE,
             VIEW,
             SELECT,
             "-- the agent's user is in db_denydatareader, which may read no table: ALTER ROLE db_denydatareader DROP \

@@ -19,8 +19,6 @@ use super::shared::Shared;
 use super::table::{Reader, Watched};
 use super::{GAP_HINT, Tuning, UNCLEAR_HINT};
 
-/// A position that only idles on is handed on this often.
-const IDLE_EVERY: Duration = Duration::from_secs(10);
 /// Cycles for chunks that wait begin no sooner after one another.
 const CYCLE_MIN: Duration = Duration::from_millis(20);
 /// A page is read again so often where the server asks for that.
@@ -310,13 +308,16 @@ impl Worker {
         };
         let awaited = self.shared.cycles.complete(border);
         let told = !changes.is_empty() || cycle.told_any;
-        let moved = self.told
-            != Heads {
-                lsn: self.handed.lsn,
-                version: self.handed.version,
-                rowversion: self.handed.rowversion,
-            };
-        let idled = moved && self.handed_at.elapsed() >= IDLE_EVERY;
+        let heads = |place: Place| Heads {
+            lsn: place.lsn,
+            version: place.version,
+            rowversion: place.rowversion,
+        };
+        // What was handed on without a change need not have been stored: where it was not, a table that was
+        // emptied would be taken for one that lost changes when the stream is opened again.
+        let is_stored = |place| heads(place) == self.told;
+        let moved = self.told != heads(self.handed) || !self.shared.place().is_none_or(is_stored);
+        let idled = moved && self.handed_at.elapsed() >= self.tuning.idle;
         let needed = told || awaited || idled || self.is_first || self.inside;
         (needed || self.standing.is_unsaid()).then(|| self.hand_on(changes, border, 0))
     }
