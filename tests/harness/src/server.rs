@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::TcpStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -38,6 +39,7 @@ pub(crate) struct Server {
     port: u16,
     launch: Launch,
     ready: Ready,
+    group: bool,
     process: Option<Child>,
 }
 
@@ -52,6 +54,26 @@ impl Server {
         launch: Launch,
         ready: Ready,
     ) -> Self {
+        Self::start_with(name, fill, launch, ready, false)
+    }
+
+    /// As [`Server::start`], for a program that starts more of them: all end with it.
+    pub(crate) fn start_group(
+        name: &'static str,
+        fill: impl FnOnce(&Path),
+        launch: Launch,
+        ready: Ready,
+    ) -> Self {
+        Self::start_with(name, fill, launch, ready, true)
+    }
+
+    fn start_with(
+        name: &'static str,
+        fill: impl FnOnce(&Path),
+        launch: Launch,
+        ready: Ready,
+        group: bool,
+    ) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("lighterman-server-")
             .tempdir()
@@ -63,6 +85,7 @@ impl Server {
             port: 0,
             launch,
             ready,
+            group,
             process: None,
         };
         for attempt in 1.. {
@@ -82,6 +105,11 @@ impl Server {
         self.port
     }
 
+    /// The folder it runs in.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// What it has logged since its last start.
     pub(crate) fn log(&self) -> String {
         let log = fs::read(self.log_file()).unwrap_or_default();
@@ -93,6 +121,9 @@ impl Server {
         let Some(mut process) = self.process.take() else {
             return;
         };
+        if self.group {
+            signal("KILL", &format!("-{}", process.id()));
+        }
         let _ = process.kill();
         let _ = process.wait();
     }
@@ -115,7 +146,8 @@ impl Server {
             }
             std::thread::sleep(LOOK_EVERY);
         }
-        self.process = None;
+        // What it had started may be left.
+        self.stop();
     }
 
     /// Starts it again on the same port and folder.
@@ -136,6 +168,9 @@ impl Server {
     fn launch(&mut self) -> Result<(), String> {
         let log = fs::File::create(self.log_file()).unwrap();
         let mut command = (self.launch)(self.folder.path(), self.port);
+        if self.group {
+            command.process_group(0);
+        }
         let mut process = command
             .current_dir(self.folder.path())
             .stdin(Stdio::null())

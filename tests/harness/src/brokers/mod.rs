@@ -2,13 +2,17 @@
 
 mod mosquitto;
 mod nats;
+mod rabbit;
 mod redis;
+mod tansu;
 
 use std::path::Path;
 
 pub use mosquitto::Mosquitto;
 pub use nats::{Nats, NatsMessage};
+pub use rabbit::Rabbit;
 pub use redis::Redis;
+pub use tansu::Tansu;
 
 /// Lines of a broker's own settings file that a test adds, kept beside its data.
 const SETTINGS: &str = "settings.conf";

@@ -3,7 +3,11 @@
 //! What they run stands in `tests/channels`; `tests/channels/install` prepares it once per machine,
 //! and each start copies what was prepared into a folder of its own.
 
+mod cap;
+mod shopify;
+mod tryton;
 mod vendure;
+mod walmart;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +16,11 @@ use std::time::Duration;
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::Value;
 
+pub use cap::Cap;
+pub use shopify::{Shopify, ShopifyLimits};
+pub use tryton::Tryton;
 pub use vendure::Vendure;
+pub use walmart::Walmart;
 
 /// How long an answer may take: many servers work at once on a small machine.
 const ANSWER_MAX: Duration = Duration::from_mins(1);
@@ -34,7 +42,7 @@ fn source(part: &str) -> PathBuf {
 ///
 /// # Panics
 /// When it is not there or was made from something else; the message says what to run.
-fn prepared(part: &str, folder: &str, names: &[(&str, &str)]) -> PathBuf {
+pub(crate) fn prepared(part: &str, folder: &str, names: &[(&str, &str)]) -> PathBuf {
     let at = installed().join(folder);
     for (from, name) in names {
         let there = fs::read(at.join(name));
@@ -66,7 +74,7 @@ fn copy(from: &Path, folder: &Path, names: &[&str]) {
 }
 
 /// A client that keeps no connection: servers come and go, and so do runtimes.
-fn client() -> Client {
+pub(crate) fn client() -> Client {
     // The process may have one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder()
@@ -78,7 +86,7 @@ fn client() -> Client {
 }
 
 /// The status and the body of an answer; a body that is not JSON comes as a text.
-async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
+pub(crate) async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
     let response = request.send().await.unwrap();
     let status = response.status();
     let body = response.text().await.unwrap();
