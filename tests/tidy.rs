@@ -13,6 +13,10 @@ fn allowed(name: &str) -> Option<&'static [&'static str]> {
         "mappings" | "state" | "harness" => &["contract"],
         "engine" => &["contract", "mappings", "state"],
         "lighterman" => &["contract", "engine", "mappings", "registry", "state"],
+        // What destinations of brokers share; no other adapter uses it.
+        "broker" => &["contract"],
+        "destination-nats" | "destination-redis" | "destination-mqtt" | "destination-kafka"
+        | "destination-amqp" => &["contract", "broker"],
         // The registry is the one place that knows adapters.
         "registry" => return None,
         name if name.starts_with("source-") || name.starts_with("destination-") => &["contract"],

@@ -11,6 +11,7 @@ pub mod body;
 pub mod catalogue;
 pub mod change;
 pub mod clock;
+pub mod cloudevent;
 pub mod decimal;
 pub mod delivery;
 pub mod destination;
