@@ -9,12 +9,15 @@
 
 pub mod agent;
 pub mod backlog;
+pub mod brokers;
 pub mod certificates;
+pub mod channels;
 pub mod flow;
 pub mod mariadb;
 pub mod pooler;
 pub mod postgres;
 pub mod proxy;
 pub mod receiver;
+mod server;
 pub mod site;
 pub mod suite;

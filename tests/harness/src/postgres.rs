@@ -387,7 +387,7 @@ fn usual() -> Option<u32> {
 }
 
 /// Where `tests/postgres` puts servers.
-fn cache() -> PathBuf {
+pub(crate) fn cache() -> PathBuf {
     let folder = |name: &str| std::env::var_os(name).filter(|folder| !folder.is_empty());
     if let Some(cache) = folder("LIGHTERMAN_TESTS_CACHE") {
         return PathBuf::from(cache);
