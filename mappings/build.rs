@@ -1,4 +1,4 @@
-//! Puts the shipped packs into the binary: every YAML file under `packs/`.
+//! Puts what is shipped into the binary: every YAML file under `packs/` and `channels/`.
 #![allow(missing_docs, reason = "a build script has no readers")]
 
 use std::fmt::Write as _;
@@ -6,7 +6,12 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
-    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR").unwrap_or_default()).join("packs");
+    put("packs")?;
+    put("channels")
+}
+
+fn put(folder: &str) -> io::Result<()> {
+    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR").unwrap_or_default()).join(folder);
     println!("cargo:rerun-if-changed={}", root.display());
     let mut files = Vec::new();
     collect(&root, &mut files)?;
@@ -21,7 +26,7 @@ fn main() -> io::Result<()> {
     }
     code.push_str("]\n");
     let out = PathBuf::from(env::var("OUT_DIR").unwrap_or_default());
-    fs::write(out.join("packs.rs"), code)
+    fs::write(out.join(format!("{folder}.rs")), code)
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {

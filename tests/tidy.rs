@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
-/// Which of our crates a crate may use. A source or destination may use the contract only.
+/// Which of our crates a crate may use. A source or destination may use the contract only; those that
+/// speak HTTP share its client, and the one that does what destination files say reads them.
 fn allowed(name: &str) -> Option<&'static [&'static str]> {
     Some(match name {
         "contract" => &[],
-        "mappings" | "state" | "harness" => &["contract"],
+        "mappings" | "state" | "harness" | "http-client" => &["contract"],
+        "destination-webhook" => &["contract", "http-client"],
+        "destination-channel" => &["contract", "http-client", "mappings"],
         "engine" => &["contract", "mappings", "state"],
         "lighterman" => &["contract", "engine", "mappings", "registry", "state"],
         // What destinations of brokers share; no other adapter uses it.

@@ -55,6 +55,11 @@ pub fn schema(asked: &[Asked]) -> Json {
     root
 }
 
+/// The schema of files of another kind, of which so much was asked.
+pub(crate) fn plain(asked: &[Asked]) -> Json {
+    Sections::of(asked).object("")
+}
+
 /// A site file answers a setting where a pack asks.
 fn answers(properties: &mut Map<String, Json>) {
     let asked = properties.get_mut("settings");

@@ -10,6 +10,7 @@
 
 mod apply;
 mod catalogue;
+pub mod channel;
 mod convert;
 mod draft;
 pub mod editor;

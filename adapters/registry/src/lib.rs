@@ -97,6 +97,11 @@ pub const DESTINATIONS: &[DestinationKind] = &[
         read: destination_nats::read,
     },
     DestinationKind {
+        name: destination_channel::NAME,
+        example: destination_channel::EXAMPLE,
+        read: destination_channel::read,
+    },
+    DestinationKind {
         name: destination_null::NAME,
         example: destination_null::EXAMPLE,
         read: destination_null::read,

@@ -7,19 +7,17 @@ mod cloudevent;
 mod outcome;
 mod signature;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use contract::destination::ANSWER_BODY_BYTES_MAX;
 use contract::{
-    Allowance, Answer, BuildDestination, Destination, DestinationTraits, Finding, Gate, Outcome,
-    Outgoing, Report, Resend, Secret, Secrets, Section,
+    Answer, BuildDestination, Destination, DestinationTraits, Finding, Gate, Outcome, Outgoing,
+    Report, Resend, Secret, Secrets, Section,
 };
-use jiff::Timestamp;
-use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use reqwest::{Certificate, Client, Url};
+use http_client::{Request, root};
+use reqwest::{Client, Url};
 
 /// The `type` in the settings.
 pub const NAME: &str = "webhook";
@@ -48,8 +46,7 @@ struct Settings {
     keys: Vec<signature::Key>,
     batch: bool,
     traits: DestinationTraits,
-    connect_timeout: Duration,
-    ca_file: Option<PathBuf>,
+    http: http_client::Settings,
 }
 
 /// Reads a destination's own settings; see [`EXAMPLE`].
@@ -67,14 +64,9 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDes
         let (line, column) = section.place();
         section.problems().push(finding, line, column);
     }
-    let ca_file = section.text("ca_file").map(PathBuf::from);
+    let encrypted = url.as_ref().is_none_or(|url| url.scheme() == "https");
+    let http = http_client::Settings::read(section, secrets, encrypted);
     let batch = section.word("mode", &["structured", "batch"]) == Some("batch");
-    if url.as_ref().is_some_and(|url| url.scheme() == "http")
-        && let Some(node) = section.get("ca_file")
-    {
-        let found = "only means something with an https address".to_owned();
-        section.wrong("ca_file", node, found, None);
-    }
     let events = section.number("batch_events_max", 1, 1_000);
     if events.is_some()
         && !batch
@@ -93,9 +85,6 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDes
         .unwrap_or(256 << 10);
     let requests = section.number("requests_max", 1, 64).unwrap_or(8);
     let timeout = section.number("timeout_seconds", 1, 300).unwrap_or(30);
-    let connect = section
-        .number("connect_timeout_seconds", 1, 60)
-        .unwrap_or(10);
     let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let settings = Settings {
         url: url?,
@@ -113,11 +102,13 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDes
             request_timeout: Duration::from_secs(timeout),
             ..DestinationTraits::modest()
         },
-        connect_timeout: Duration::from_secs(connect.min(timeout)),
-        ca_file,
+        http,
     };
     Some(Arc::new(move |name| {
-        let client = client(&settings)?;
+        let encrypted = settings.url.scheme() == "https";
+        let client = settings
+            .http
+            .client(encrypted, settings.traits.request_timeout)?;
         let (name, settings) = (name.to_owned(), settings.clone());
         Ok(Arc::new(Webhook {
             name,
@@ -125,38 +116,6 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDes
             client,
         }) as Arc<dyn Destination>)
     }))
-}
-
-fn client(settings: &Settings) -> Result<Client, String> {
-    let mut builder = Client::builder()
-        .connect_timeout(settings.connect_timeout)
-        .timeout(settings.traits.request_timeout)
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .user_agent(concat!("lighterman/", env!("CARGO_PKG_VERSION")));
-    if settings.url.scheme() == "http" {
-        // Nothing is encrypted, so a machine without any authorities will do.
-        builder = builder.tls_certs_only([]);
-    } else if let Some(file) = &settings.ca_file {
-        let pem = std::fs::read(file)
-            .map_err(|error| format!("read ca_file {}: {error}", file.display()))?;
-        let authorities = Certificate::from_pem_bundle(&pem)
-            .map_err(|error| format!("read ca_file {}: {}", file.display(), root(&error)))?;
-        if authorities.is_empty() {
-            return Err(format!(
-                "ca_file {}: there is no certificate in it",
-                file.display()
-            ));
-        }
-        builder = builder.tls_certs_merge(authorities);
-    }
-    builder.build().map_err(|error| {
-        format!(
-            "set up the HTTP client: {} (does this machine have certificate authorities? \
-             Install ca-certificates, or set ca_file)",
-            root(&error)
-        )
-    })
 }
 
 fn key(section: &mut Section<'_>, name: &'static str, secret: &Secret) -> Option<signature::Key> {
@@ -210,17 +169,9 @@ struct Webhook {
     client: Client,
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the attempt's own time is part of the wire format"
-)]
-fn now() -> Timestamp {
-    Timestamp::now()
-}
-
 enum Sent {
     /// An answer came; its body's start, for per-event results.
-    Answered(u16, Answer, Option<Duration>, Vec<u8>),
+    Answered(http_client::Answered, Answer),
     /// It surely was not applied.
     Refused(String),
     /// Nobody can tell.
@@ -236,79 +187,49 @@ impl Webhook {
         body: Vec<u8>,
         limit: Duration,
     ) -> Sent {
-        let timestamp = now().as_second();
-        let began = Instant::now();
-        let mut request = self
-            .client
-            .post(self.settings.url.clone())
-            .timeout(limit)
-            .header(CONTENT_TYPE, content_type)
-            .header("webhook-id", id)
-            .header("webhook-timestamp", timestamp);
+        let timestamp = http_client::now().as_second();
+        let sent_at = timestamp.to_string();
         // A structured-field string: printable ASCII, with quotes and backslashes escaped.
         let printable = key
             .bytes()
             .all(|b| (0x20..0x7f).contains(&b) && b != b'"' && b != b'\\');
-        let key = if printable { key } else { id };
-        if let Ok(value) = HeaderValue::from_str(&format!("\"{key}\"")) {
-            request = request.header("idempotency-key", value);
-        }
-        if !self.settings.keys.is_empty() {
-            let signature = signature::header(&self.settings.keys, id, timestamp, &body);
-            request = request.header("webhook-signature", signature);
-        }
-        let mut response = match request.body(body).send().await {
-            Ok(response) => response,
-            Err(error) if error.is_connect() || error.is_builder() => {
-                return Sent::Refused(format!("connect: {}", root(&error)));
-            }
-            Err(error) if error.is_timeout() => {
-                return Sent::Lost("no answer within the timeout".to_owned());
-            }
-            Err(error) => return Sent::Lost(format!("the answer was lost: {}", root(&error))),
+        let key = format!("\"{}\"", if printable { key } else { id });
+        let signature = (!self.settings.keys.is_empty())
+            .then(|| signature::header(&self.settings.keys, id, timestamp, &body));
+        let mut headers = vec![
+            ("content-type", content_type),
+            ("webhook-id", id),
+            ("webhook-timestamp", &sent_at),
+            ("idempotency-key", &key),
+        ];
+        headers.extend(signature.as_deref().map(|text| ("webhook-signature", text)));
+        let request = Request {
+            method: "POST",
+            url: self.settings.url.as_str(),
+            headers,
+            body: Some(body),
         };
-        let status = response.status().as_u16();
-        let wait = response
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|value| outcome::retry_after(value.to_str().ok()?, now()));
-        let mut read = Vec::new();
-        // The status stands before the body: a body that breaks off does not make it unsure.
-        while let Ok(Some(chunk)) = response.chunk().await {
-            let room = ANSWER_READ_MAX - read.len();
-            read.extend_from_slice(chunk.get(..room.min(chunk.len())).unwrap_or_default());
-            if read.len() >= ANSWER_READ_MAX {
-                break;
+        match http_client::send(&self.client, request, limit, ANSWER_READ_MAX).await {
+            http_client::Sent::Answered(answered) => {
+                let kept = answered
+                    .body
+                    .get(..ANSWER_BODY_BYTES_MAX.min(answered.body.len()))
+                    .unwrap_or_default();
+                let mut text = String::from_utf8_lossy(kept).into_owned();
+                while text.len() > ANSWER_BODY_BYTES_MAX {
+                    text.pop();
+                }
+                let answer = Answer {
+                    status: Some(answered.status),
+                    body: text,
+                    latency_ms: answered.latency_ms,
+                };
+                Sent::Answered(answered, answer)
             }
+            http_client::Sent::Refused(cause) => Sent::Refused(cause),
+            http_client::Sent::Lost(cause) => Sent::Lost(cause),
         }
-        let kept = read
-            .get(..ANSWER_BODY_BYTES_MAX.min(read.len()))
-            .unwrap_or_default();
-        let mut text = String::from_utf8_lossy(kept).into_owned();
-        while text.len() > ANSWER_BODY_BYTES_MAX {
-            text.pop();
-        }
-        let latency_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Sent::Answered(
-            status,
-            Answer {
-                status: Some(status),
-                body: text,
-                latency_ms,
-            },
-            wait,
-            read,
-        )
     }
-}
-
-/// The innermost cause, which names no URL.
-fn root(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }
 
 #[async_trait]
@@ -388,8 +309,8 @@ impl Destination for Webhook {
                     self.post(&id, &id, cloudevent::BATCH, body, limit).await
                 }
             };
-            let (status, answer, wait, body) = match sent {
-                Sent::Answered(status, answer, wait, body) => (status, answer, wait, body),
+            let (answered, answer) = match sent {
+                Sent::Answered(answered, answer) => (answered, answer),
                 Sent::Refused(cause) => {
                     for index in range {
                         report.set(index, Outcome::not_sent(cause.clone()));
@@ -403,11 +324,14 @@ impl Destination for Webhook {
                     continue;
                 }
             };
-            gate.heard(&Allowance {
-                throttled: status == 429,
-                wait,
-                ..Allowance::default()
-            });
+            let header = |name: &str| {
+                let mut all = answered.headers.iter();
+                all.find(|(known, _)| known == name)
+                    .map(|(_, text)| text.as_str())
+            };
+            let allowance = http_client::allowance(answered.status, header, http_client::now());
+            gate.heard(&allowance);
+            let (status, wait, body) = (answered.status, allowance.wait, &answered.body);
             if events.len() > 1 && matches!(status, 400 | 413 | 422) {
                 let middle = range.start + events.len() / 2;
                 parts.push(middle..range.end);
@@ -417,7 +341,7 @@ impl Destination for Webhook {
             let ids: Vec<&str> = events.iter().map(|event| event.id.as_str()).collect();
             let success = (200..300).contains(&status);
             let listed = if self.settings.batch && success {
-                outcome::results(&body, &ids, &answer)
+                outcome::results(body, &ids, &answer)
             } else {
                 None
             };

@@ -3,13 +3,10 @@
 use std::time::Duration;
 
 use contract::{Answer, Outcome};
-use jiff::Timestamp;
 use serde_json::Value;
 
 /// Longest part of a problem's title in a cause.
 const TITLE_CHARS_MAX: usize = 200;
-/// The longest wait taken from a server.
-const WAIT_MAX: u64 = 24 * 3_600;
 
 /// What an answer says about one event.
 ///
@@ -50,15 +47,6 @@ fn describe(status: u16, answer: &Answer) -> String {
         }
         None => format!("HTTP {status}"),
     }
-}
-
-/// The wait of a `Retry-After` header (seconds or an HTTP date, RFC 9110 section 10.2.3).
-pub(crate) fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
-    if let Ok(seconds) = text.trim().parse::<u64>() {
-        return Some(Duration::from_secs(seconds.min(WAIT_MAX)));
-    }
-    let date = Timestamp::try_from(httpdate::parse_http_date(text.trim()).ok()?).ok()?;
-    Some(contract::clock::until(now, date).min(Duration::from_secs(WAIT_MAX)))
 }
 
 /// The outcomes of a batch whose 2xx answer lists results per event:
@@ -123,25 +111,6 @@ mod tests {
             (503, "retry"),
         ] {
             assert_eq!(kind(status), expected, "{status}");
-        }
-    }
-
-    #[test]
-    fn waits_are_read_in_both_forms_and_bounded() {
-        let now = "1994-11-06T08:49:07Z".parse().unwrap();
-        let cases = [
-            ("120", Some(120)),
-            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(30)),
-            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
-            ("999999999", Some(86_400)),
-            ("soon", None),
-        ];
-        for (text, seconds) in cases {
-            assert_eq!(
-                retry_after(text, now),
-                seconds.map(Duration::from_secs),
-                "{text}"
-            );
         }
     }
 

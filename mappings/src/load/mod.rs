@@ -30,7 +30,7 @@ use crate::set::Mapping;
 use crate::yaml::{FINDINGS_MAX, parse_yaml};
 use made_of::made_of;
 use scope::Shared;
-use words::did_you_mean;
+pub(crate) use words::did_you_mean;
 
 /// Kinds of sources a file may be written for.
 const SOURCES: &[&str] = &["postgres", "sqlite", "sqlserver", "mariadb", "mysql"];

@@ -1,0 +1,339 @@
+//! A channel as a destination.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use contract::gate::Open;
+use contract::{
+    Allowance, Compared, Destination, DestinationTraits, Finding, Gate, Outgoing, Report, Taken,
+};
+use mappings::channel::{Answered, Cache, Came, Channel, Heard, Next, Prepared, Purpose, Run};
+use reqwest::Client;
+
+use crate::session::{Csrf, Pass, Session, nonce};
+use crate::sign;
+
+/// Most of an answer that is read.
+const ANSWER_READ_MAX: usize = 8 << 20;
+/// With less time than this nothing is begun.
+const TIME_MIN: Duration = Duration::from_millis(50);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(15);
+
+pub(crate) struct Api {
+    name: String,
+    channel: Arc<Channel>,
+    client: Client,
+    session: Session,
+    traits: DestinationTraits,
+    cache: Cache,
+    /// The cache's clock.
+    began: Instant,
+    secrets: Vec<String>,
+}
+
+/// What came of a request, and with which login it went.
+struct Exchanged {
+    came: Came,
+    generation: u64,
+}
+
+impl Api {
+    pub(crate) fn new(
+        name: &str,
+        channel: Arc<Channel>,
+        client: Client,
+        traits: DestinationTraits,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            session: Session::new(Arc::clone(&channel), client.clone()),
+            secrets: channel.secrets(),
+            channel,
+            client,
+            traits,
+            cache: Cache::default(),
+            began: Instant::now(),
+        }
+    }
+
+    /// Sends what a run says until all is known or there is no time left.
+    async fn go(&self, run: &mut Run<'_>, gate: &dyn Gate) {
+        let deadline = Instant::now() + self.traits.request_timeout;
+        // A login that the API does not know any more.
+        let mut stale = None;
+        loop {
+            let request = match run.request() {
+                Next::Done => return,
+                Next::Send(request) => request.clone(),
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left < TIME_MIN {
+                run.stop("no time was left for this part of the batch");
+                return;
+            }
+            let exchanged = match self.exchange(&request, gate, deadline, stale).await {
+                Ok(exchanged) => exchanged,
+                Err(cause) => {
+                    run.stop(&cause);
+                    return;
+                }
+            };
+            stale = match run.came(&exchanged.came) {
+                Heard::Login => Some(exchanged.generation),
+                Heard::Understood => None,
+            };
+        }
+    }
+
+    /// One request and its answer.
+    ///
+    /// # Errors
+    /// Why nothing can be sent now.
+    async fn exchange(
+        &self,
+        request: &Prepared,
+        gate: &dyn Gate,
+        deadline: Instant,
+        stale: Option<u64>,
+    ) -> Result<Exchanged, String> {
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let pass = self.session.pass(gate, left(), stale).await?;
+        let writes = !matches!(request.method, "GET" | "HEAD");
+        let mut csrf = if writes {
+            self.session.csrf(&pass, gate, left(), None).await?
+        } else {
+            None
+        };
+        let mut came = self
+            .once(request, &pass, csrf.as_ref(), gate, left())
+            .await?;
+        if let (Some(old), Came::Answer(answered)) = (&csrf, &came)
+            && self.channel.csrf_refused(answered)
+        {
+            csrf = self.session.csrf(&pass, gate, left(), Some(old)).await?;
+            came = self
+                .once(request, &pass, csrf.as_ref(), gate, left())
+                .await?;
+        }
+        Ok(Exchanged {
+            came,
+            generation: pass.generation,
+        })
+    }
+
+    async fn once(
+        &self,
+        request: &Prepared,
+        pass: &Pass,
+        csrf: Option<&Arc<Csrf>>,
+        gate: &dyn Gate,
+        limit: Duration,
+    ) -> Result<Came, String> {
+        let began = Instant::now();
+        if !gate.pass(request.points, limit).await {
+            return Err("the destination's limits left no room for the request in time".to_owned());
+        }
+        let limit = limit.saturating_sub(began.elapsed());
+        if limit < TIME_MIN {
+            return Err("no time was left for this part of the batch".to_owned());
+        }
+        let mut request = request.clone();
+        for (name, value) in &pass.sending.query {
+            let mark = if request.url.contains('?') { '&' } else { '?' };
+            let name = mappings::channel::percent(name, b"");
+            request.url = format!(
+                "{}{mark}{name}={}",
+                request.url,
+                mappings::channel::percent(value, b"")
+            );
+        }
+        let signature = match &pass.signing {
+            None => None,
+            Some(signing) => {
+                let signed =
+                    sign::oauth1(signing, &request, http_client::now().as_second(), &nonce());
+                Some(signed.ok_or("the request could not be signed")?)
+            }
+        };
+        let mut headers: Vec<(&str, &str)> = request
+            .headers
+            .iter()
+            .map(|(name, text)| (name.as_str(), text.as_str()))
+            .collect();
+        headers.extend(
+            pass.sending
+                .headers
+                .iter()
+                .map(|(name, text)| (name.as_str(), text.as_str())),
+        );
+        headers.extend(signature.as_deref().map(|text| ("authorization", text)));
+        if let Some(csrf) = csrf {
+            headers.push((&csrf.header, &csrf.token));
+            headers.extend(csrf.cookies.as_deref().map(|text| ("cookie", text)));
+        }
+        let sending = http_client::Request {
+            method: request.method,
+            url: &request.url,
+            headers,
+            body: request.body.clone(),
+        };
+        let limit = limit.min(self.channel.timeout);
+        Ok(
+            match http_client::send(&self.client, sending, limit, ANSWER_READ_MAX).await {
+                http_client::Sent::Refused(cause) => Came::NotSent(cause),
+                http_client::Sent::Lost(cause) => Came::Lost(cause),
+                http_client::Sent::Answered(answered) => {
+                    let body = self.without_secrets(answered.body);
+                    let answered = Answered::new(
+                        answered.status,
+                        answered.headers,
+                        &body,
+                        answered.broken,
+                        answered.latency_ms,
+                    );
+                    let said = self.allowance(&answered);
+                    gate.heard(&said);
+                    Came::Answer(answered.waiting(said.wait))
+                }
+            },
+        )
+    }
+
+    /// What an answer's headers and body say of limits.
+    fn allowance(&self, answered: &Answered) -> Allowance {
+        let by_header = http_client::allowance(
+            answered.status,
+            |name| answered.header(name),
+            http_client::now(),
+        );
+        let by_body = self.channel.allowance(answered);
+        Allowance {
+            throttled: by_header.throttled || by_body.throttled,
+            wait: by_header.wait.or(by_body.wait),
+            points_left: by_body.points_left,
+            points: by_body.points,
+            ..by_header
+        }
+    }
+
+    /// Some APIs say what they were sent: what is kept of answers holds no secret.
+    fn without_secrets(&self, body: Vec<u8>) -> Vec<u8> {
+        let holds = |secret: &String| {
+            body.windows(secret.len())
+                .any(|part| part == secret.as_bytes())
+        };
+        if !self.secrets.iter().any(holds) {
+            return body;
+        }
+        let mut text = String::from_utf8_lossy(&body).into_owned();
+        for secret in &self.secrets {
+            text = text.replace(secret, "<redacted>");
+        }
+        text.into_bytes()
+    }
+
+    fn run(&self, purpose: Purpose, batch: &[Outgoing]) -> Run<'_> {
+        Run::new(
+            &self.channel,
+            &self.cache,
+            purpose,
+            batch,
+            self.began.elapsed(),
+        )
+    }
+}
+
+fn report(run: Run<'_>, len: usize) -> Report {
+    let mut report = Report::new(len);
+    for (n, outcome) in run.outcomes().into_iter().enumerate() {
+        report.set(n, outcome);
+    }
+    report
+}
+
+#[async_trait]
+impl Destination for Api {
+    fn traits(&self) -> DestinationTraits {
+        self.traits
+    }
+
+    async fn check(&self) -> Vec<Finding> {
+        let what = format!("destination {}", self.name);
+        let title = &self.channel.title;
+        let request = match self.channel.check_request() {
+            Ok(Some(request)) => request,
+            Ok(None) => {
+                return vec![
+                    Finding::warn(what, format!("{title}: the channel's file has no `check`"))
+                        .fix("add one: a request that changes nothing"),
+                ];
+            }
+            Err(reason) => return vec![Finding::fail(what, reason)],
+        };
+        let deadline = Instant::now() + CHECK_TIMEOUT;
+        let mut stale = None;
+        // A second time with a new login, as a delivery would.
+        for _ in 0..2 {
+            let exchanged = match self.exchange(&request, &Open, deadline, stale).await {
+                Ok(exchanged) => exchanged,
+                Err(cause) => {
+                    return vec![Finding::fail(what, cause).fix(
+                        "check the address, name resolution, firewall, certificate and credentials",
+                    )];
+                }
+            };
+            match exchanged.came {
+                Came::Answer(answered)
+                    if answered.status == 401 && self.channel.logs_in() && stale.is_none() =>
+                {
+                    stale = Some(exchanged.generation);
+                }
+                Came::Answer(answered) => {
+                    return vec![match self.channel.checked(&answered) {
+                        Ok(()) => Finding::pass(
+                            what,
+                            format!("{title} answers and takes our credentials"),
+                        ),
+                        Err(cause) => Finding::fail(what, format!("{title} answers: {cause}"))
+                            .fix("check the settings and what the credentials may do"),
+                    }];
+                }
+                Came::NotSent(cause) | Came::Lost(cause) => {
+                    return vec![
+                        Finding::fail(what, format!("does not answer: {cause}"))
+                            .fix("check the address, name resolution, firewall and certificate"),
+                    ];
+                }
+            }
+        }
+        vec![
+            Finding::fail(what, format!("{title} does not take our credentials"))
+                .fix("check the credentials"),
+        ]
+    }
+
+    async fn deliver(&self, batch: &[Outgoing], gate: &dyn Gate) -> Report {
+        let mut run = self.run(Purpose::Deliver, batch);
+        self.go(&mut run, gate).await;
+        report(run, batch.len())
+    }
+
+    async fn follow_up(&self, taken: &[Taken], gate: &dyn Gate) -> Report {
+        let mut run = Run::follow(&self.channel, &self.cache, taken, self.began.elapsed());
+        self.go(&mut run, gate).await;
+        report(run, taken.len())
+    }
+
+    async fn verify(&self, batch: &[Outgoing], gate: &dyn Gate) -> Report {
+        let mut run = self.run(Purpose::Verify, batch);
+        self.go(&mut run, gate).await;
+        report(run, batch.len())
+    }
+
+    async fn compare(&self, batch: &[Outgoing], gate: &dyn Gate) -> Vec<Compared> {
+        let mut run = self.run(Purpose::Compare, batch);
+        self.go(&mut run, gate).await;
+        run.compared()
+    }
+}

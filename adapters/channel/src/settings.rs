@@ -1,0 +1,244 @@
+//! A channel's block in the settings file.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::{
+    BuildDestination, Destination, DestinationTraits, Finding, Key, Node, NodeKind, Secrets,
+    Section,
+};
+use mappings::channel::{self, Answers, Channel, Declared, Given, SettingKind};
+
+use crate::api::Api;
+
+/// How much of a channel's own limits is used.
+#[derive(Clone, Copy)]
+struct Own {
+    requests: Option<u64>,
+    events: Option<u64>,
+    timeout: Duration,
+}
+
+/// Reads a destination's own settings; see [`crate::EXAMPLE`].
+pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDestination> {
+    let allowed = section.flag("allow_plain_http").unwrap_or(false);
+    let own = Own {
+        requests: section.number("requests_max", 1, 64),
+        events: section.number("batch_events_max", 1, 10_000),
+        timeout: Duration::from_secs(section.number("timeout_seconds", 1, 600).unwrap_or(60)),
+    };
+    let (key, file, text) = text(section)?;
+    let node = section.get(key)?;
+    let loaded = channel::declared(&file, &text).and_then(|declared| {
+        let given = answers(section, &declared, secrets);
+        // What has no answer was said; what else is wrong with the file is said all the same.
+        match given {
+            Some(given) => channel::load(&file, &text, &Answers::new(declared, given)).map(Some),
+            None => channel::load(&file, &text, &Answers::open(declared)).map(|_| None),
+        }
+    });
+    let channel = match loaded {
+        Ok(channel) => channel,
+        Err(findings) => {
+            for finding in findings
+                .iter()
+                .filter(|finding| finding.level == contract::Level::Fail)
+            {
+                section.wrong(key, node, finding.to_string(), None);
+            }
+            None
+        }
+    };
+    let encrypted = channel
+        .as_ref()
+        .is_none_or(|channel| channel.base().starts_with("https://"));
+    let http = http_client::Settings::read(section, secrets, encrypted);
+    let channel = channel?;
+    if !address(section, &channel, allowed) {
+        return None;
+    }
+    let channel = Arc::new(channel);
+    Some(Arc::new(move |name| {
+        let client = http.client(encrypted, own.timeout)?;
+        Ok(Arc::new(Api::new(
+            name,
+            Arc::clone(&channel),
+            client,
+            traits(&channel, own),
+        )) as Arc<dyn Destination>)
+    }))
+}
+
+fn traits(channel: &Channel, own: Own) -> DestinationTraits {
+    let fewer = |own: Option<u64>, theirs: usize| {
+        own.and_then(|own| usize::try_from(own).ok())
+            .map_or(theirs, |own| own.min(theirs))
+    };
+    DestinationTraits {
+        batch_events_max: fewer(own.events, channel.batch()),
+        batch_bytes_max: channel.bytes,
+        requests_max: fewer(own.requests, channel.concurrent),
+        resend: channel.resend,
+        request_timeout: own.timeout,
+        limits: channel.limits,
+        accepted_max: channel.accepted.0,
+        accepted_poll: channel.accepted.1,
+    }
+}
+
+/// The file: a shipped one or a person's own.
+fn text(section: &mut Section<'_>) -> Option<(&'static str, String, String)> {
+    let (shipped, own) = (section.text("channel"), section.text("file"));
+    match (shipped, own) {
+        (Some(name), None) => match channel::shipped(name) {
+            Ok((file, text)) => Some(("channel", file, text.to_owned())),
+            Err(found) => {
+                let node = section.get("channel")?;
+                section.wrong("channel", node, found, None);
+                None
+            }
+        },
+        (None, Some(path)) => match std::fs::read_to_string(path) {
+            Ok(text) => Some(("file", path.to_owned(), text)),
+            Err(error) => {
+                let node = section.get("file")?;
+                section.wrong("file", node, format!("read {path}: {error}"), None);
+                None
+            }
+        },
+        _ => {
+            section.missing(
+                "channel",
+                "exactly one of `channel = \"vendure\"` and `file = \"channels/my-shop.yaml\"`",
+            );
+            None
+        }
+    }
+}
+
+/// The settings' answers; nothing where some are missing or wrong.
+fn answers(
+    section: &mut Section<'_>,
+    declared: &[Declared],
+    secrets: &dyn Secrets,
+) -> Option<BTreeMap<String, Given>> {
+    let mut given = BTreeMap::new();
+    let mut whole = true;
+    let entries: &[(Key, Node)] = match section.section("settings") {
+        Some(mut asked) => asked.free_entries(),
+        None => &[],
+    };
+    let path = |name: &str| format!("settings.{name}");
+    for (key, node) in entries {
+        let Some(one) = declared.iter().find(|one| one.name == key.name) else {
+            let names: Vec<&str> = declared.iter().map(|one| one.name.as_str()).collect();
+            let near = contract::finding::nearest(&key.name, names.iter().copied());
+            let fix = near.map_or_else(
+                || format!("the channel asks for: {}", names.join(", ")),
+                |name| format!("did you mean `{name}`?"),
+            );
+            section.wrong(
+                &path(&key.name),
+                node,
+                "is no setting of the channel".to_owned(),
+                Some(fix),
+            );
+            whole = false;
+            continue;
+        };
+        let found = if one.kind == SettingKind::Secret {
+            secret(section, key, node, secrets)
+        } else {
+            let found = Given::of(node, one.kind);
+            if found.is_none() {
+                section.wrong(
+                    &path(&key.name),
+                    node,
+                    format!("does not fit what the channel asks: {}", one.ask),
+                    None,
+                );
+            }
+            found
+        };
+        match found {
+            Some(found) => {
+                given.insert(key.name.clone(), found);
+            }
+            None => whole = false,
+        }
+    }
+    for one in declared
+        .iter()
+        .filter(|one| one.required && !entries.iter().any(|(key, _)| key.name == one.name))
+    {
+        let example = match one.kind {
+            SettingKind::Secret => format!("`settings.{} = {{ env = \"NAME\" }}`", one.name),
+            SettingKind::Map => format!("`settings.{} = {{ MAIN = \"1\" }}`", one.name),
+            SettingKind::Number => format!("`settings.{} = 0`", one.name),
+            SettingKind::Flag => format!("`settings.{} = false`", one.name),
+            SettingKind::List => format!("`settings.{} = [\"..\"]`", one.name),
+            SettingKind::Text | SettingKind::Url => format!("`settings.{} = \"..\"`", one.name),
+        };
+        section.missing(&path(&one.name), &format!("{example}: {}", one.ask));
+        whole = false;
+    }
+    whole.then_some(given)
+}
+
+/// A secret under a name that the channel chose.
+fn secret(section: &Section<'_>, key: &Key, node: &Node, secrets: &dyn Secrets) -> Option<Given> {
+    let name = Key {
+        name: "secret".to_owned(),
+        ..key.clone()
+    };
+    let holder = Node {
+        line: node.line,
+        column: node.column,
+        kind: NodeKind::Map(vec![(name, node.clone())]),
+    };
+    let mut one = Section::new(
+        &holder,
+        format!("settings.{}", key.name),
+        section.problems(),
+    );
+    let secret = one.secret("secret", secrets)?;
+    Some(Given::Text(secret.expose().to_owned()))
+}
+
+/// Whether events may be sent to the address at all.
+fn address(section: &Section<'_>, channel: &Channel, allowed: bool) -> bool {
+    let base = channel.base();
+    let wrong = |found: &str, fix: &str| {
+        let (line, column) = section.place();
+        section.problems().push(
+            Finding::fail("settings", found.to_owned()).fix(fix),
+            line,
+            column,
+        );
+        false
+    };
+    let Ok(url) = reqwest::Url::parse(&base) else {
+        return wrong("the channel's address is none", "https://shop.example.com");
+    };
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return wrong(
+            "the channel's address is no http or https address",
+            "https://shop.example.com",
+        );
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return wrong(
+            "the channel's address must not hold a user or password",
+            "use the channel's own settings for them",
+        );
+    }
+    let loopback = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+    if url.scheme() == "http" && !loopback && !allowed {
+        return wrong(
+            "events and credentials would be sent unencrypted",
+            "use https, or set allow_plain_http = true",
+        );
+    }
+    true
+}

@@ -1,0 +1,249 @@
+//! From a request's shape to a request.
+
+use std::fmt::Write as _;
+
+use serde_json::Value as Json;
+
+use super::formula::Scope;
+use super::model::{Channel, HeaderValue, Piece, Request};
+use super::rules::plain;
+use super::template::Render;
+
+/// A request, ready to be sent.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Prepared {
+    /// Method.
+    pub method: &'static str,
+    /// Address.
+    pub url: String,
+    /// Headers, names in lower case, but those of the login.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Option<Vec<u8>>,
+    /// Points that it costs.
+    pub points: u32,
+    /// The form's fields, where the body is one: some logins sign them.
+    pub form: Vec<(String, String)>,
+}
+
+/// Shows no content.
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let bytes = self.body.as_ref().map_or(0, Vec::len);
+        write!(f, "Prepared({}, {bytes} bytes)", self.method)
+    }
+}
+
+impl HeaderValue {
+    /// The value; nothing where it is null.
+    pub(super) fn text(&self, scope: &Scope<'_>) -> Result<Option<String>, String> {
+        let Some(text) = self.formula.text(scope)? else {
+            return Ok(None);
+        };
+        if text.bytes().any(|b| b < 0x20 && b != b'\t' || b == 0x7f) {
+            return Err("holds a control character".to_owned());
+        }
+        Ok(Some(match &self.base64 {
+            Some(before) => format!("{before}{}", base64(text.as_bytes())),
+            None => text,
+        }))
+    }
+}
+
+impl Request {
+    /// The request.
+    ///
+    /// # Errors
+    /// Where and why there is none, without any value.
+    pub(super) fn prepare(
+        &self,
+        channel: &Channel,
+        render: &Render<'_>,
+    ) -> Result<Prepared, String> {
+        let scope = &render.scope;
+        let mut url = self.address(channel, scope)?;
+        let mut mark = if url.contains('?') { '&' } else { '?' };
+        for (name, template) in &self.query {
+            let made = template
+                .render(render)
+                .map_err(|reason| format!("query {name}: {reason}"))?;
+            let value = match made {
+                None | Some(Json::Null) => continue,
+                Some(Json::Array(_) | Json::Object(_)) => {
+                    return Err(format!(
+                        "query {name}: a list or object has no place in an address"
+                    ));
+                }
+                Some(json) => plain(&json),
+            };
+            let _ = write!(
+                url,
+                "{mark}{}={}",
+                percent(name, b"$"),
+                percent(&value, b"")
+            );
+            mark = '&';
+        }
+        let mut headers: Vec<(String, String)> = Vec::new();
+        for (name, value) in self.headers.iter().chain(&channel.headers) {
+            let text = value
+                .text(scope)
+                .map_err(|reason| format!("header {name}: {reason}"))?;
+            if let (Some(text), false) = (text, headers.iter().any(|(known, _)| known == name)) {
+                headers.push((name.clone(), text));
+            }
+        }
+        let mut form = Vec::new();
+        for (name, value) in &self.form {
+            if let Some(text) = value
+                .text(scope)
+                .map_err(|reason| format!("form {name}: {reason}"))?
+            {
+                form.push((name.clone(), text));
+            }
+        }
+        let body = match &self.body {
+            Some(template) => template
+                .render(render)
+                .map_err(|reason| format!("body: {reason}"))?
+                .map(|json| json.to_string().into_bytes()),
+            None if self.form.is_empty() => None,
+            None => Some(form_body(&form).into_bytes()),
+        };
+        if body.is_some() && !headers.iter().any(|(name, _)| name == "content-type") {
+            let form = if self.form.is_empty() {
+                "application/json"
+            } else {
+                "application/x-www-form-urlencoded"
+            };
+            headers.push((
+                "content-type".to_owned(),
+                self.content_type.clone().unwrap_or_else(|| form.to_owned()),
+            ));
+        }
+        Ok(Prepared {
+            method: self.method,
+            url,
+            headers,
+            body,
+            points: self.points,
+            form,
+        })
+    }
+
+    fn address(&self, channel: &Channel, scope: &Scope<'_>) -> Result<String, String> {
+        let base = channel.base();
+        let base = base.trim_end_matches('/');
+        let mut path = String::new();
+        for (n, piece) in self.path.iter().enumerate() {
+            match piece {
+                Piece::Text(text) => path.push_str(text),
+                Piece::Value(formula) => {
+                    let Some(text) = formula.text(scope)?.filter(|text| !text.is_empty()) else {
+                        return Err("a part of the address is empty".to_owned());
+                    };
+                    // What an answer said is where to go on: an address of the same server, or a path.
+                    if n == 0 && text.starts_with("http") {
+                        let Some(rest) = text
+                            .strip_prefix(origin(base))
+                            .filter(|rest| rest.starts_with('/'))
+                        else {
+                            return Err("the answer leads to another server".to_owned());
+                        };
+                        return Ok(format!("{}{rest}", origin(base)));
+                    }
+                    if n == 0 && text.starts_with('/') {
+                        return Ok(format!("{}{text}", origin(base)));
+                    }
+                    if text == "." || text == ".." {
+                        return Err("a part of the address is a dot".to_owned());
+                    }
+                    path.push_str(&percent(&text, b""));
+                }
+            }
+        }
+        Ok(format!("{base}{path}"))
+    }
+}
+
+/// Scheme, host and port.
+fn origin(url: &str) -> &str {
+    let from = url.find("://").map_or(0, |at| at + 3);
+    let end = url
+        .get(from..)
+        .and_then(|rest| rest.find('/'))
+        .map_or(url.len(), |at| from + at);
+    url.get(..end).unwrap_or(url)
+}
+
+/// `application/x-www-form-urlencoded`, with blanks as `%20`.
+pub fn form_body(form: &[(String, String)]) -> String {
+    let parts: Vec<String> = form
+        .iter()
+        .map(|(name, value)| format!("{}={}", percent(name, b""), percent(value, b"")))
+        .collect();
+    parts.join("&")
+}
+
+/// Everything but unreserved characters (RFC 3986) and `kept` as `%XX`.
+pub fn percent(text: &str, kept: &[u8]) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || kept.contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+/// Base64 with padding (RFC 4648).
+fn base64(bytes: &[u8]) -> String {
+    const SIGNS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for three in bytes.chunks(3) {
+        let at = |n: usize| u32::from(three.get(n).copied().unwrap_or(0));
+        let bits = at(0) << 16 | at(1) << 8 | at(2);
+        for n in 0..4_usize {
+            let index = (bits >> (18 - 6 * n)) & 63;
+            let sign = SIGNS
+                .get(usize::try_from(index).unwrap_or(0))
+                .copied()
+                .unwrap_or(b'=');
+            out.push(if n <= three.len() {
+                char::from(sign)
+            } else {
+                '='
+            });
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_that_of_the_rfc() {
+        for (text, expected) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(base64(text.as_bytes()), expected);
+        }
+    }
+
+    #[test]
+    fn addresses_keep_their_parts_apart() {
+        assert_eq!(percent("a/b ?ä|", b""), "a%2Fb%20%3F%C3%A4%7C");
+        assert_eq!(percent("$filter", b"$"), "$filter");
+        assert_eq!(origin("https://h:1/a/b"), "https://h:1");
+        assert_eq!(origin("https://h"), "https://h");
+    }
+}

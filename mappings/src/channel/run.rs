@@ -1,0 +1,580 @@
+//! A batch of events on its way through a channel: which request comes next, and what its answer
+//! means for each event. Pure: whoever runs it sends the requests and tells what came.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use contract::destination::{Compared, Resend};
+use contract::{Allowance, Answer, EventOp, EventType, Outcome, Outgoing, Points, Taken};
+use serde_json::Value as Json;
+
+use super::answered::{Answered, Came};
+use super::cache::Cache;
+use super::formula::{Scope, Seen};
+use super::model::{Channel, Delete, Handling, Step};
+use super::prepared::Prepared;
+use super::rules::{Meaning, Verdict, plain};
+
+/// Why events are gone through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To write them.
+    Deliver,
+    /// To see whether they were written.
+    Verify,
+    /// To see what the API holds beside them.
+    Compare,
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Next<'r> {
+    /// Send this, and say what came.
+    Send(&'r Prepared),
+    /// All is known.
+    Done,
+}
+
+/// What was made of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// Go on.
+    Understood,
+    /// The API does not know us any more: log in anew; the same request comes again.
+    Login,
+}
+
+/// Which of a type's steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Which {
+    Write,
+    Delete,
+    Read,
+}
+
+/// Events that stand before the same step.
+#[derive(Debug, Clone)]
+pub(super) struct Work {
+    pub(super) event_type: EventType,
+    pub(super) which: Which,
+    pub(super) step: usize,
+    pub(super) members: Vec<usize>,
+}
+
+pub(super) struct Member {
+    pub(super) seen: Seen,
+    pub(super) found: BTreeMap<String, Json>,
+    pub(super) outcome: Option<Outcome>,
+    pub(super) compared: Option<Compared>,
+    /// The last step that looked something up for it.
+    pub(super) resolved: Option<usize>,
+    /// What it looked up, to be forgotten when it turns out wrong.
+    pub(super) places: Vec<(EventType, String, String)>,
+    /// Something was changed for it already.
+    pub(super) changed: bool,
+    pub(super) tries: u32,
+    pub(super) answer: Answer,
+    pub(super) ticket: Option<String>,
+}
+
+/// A request that is out.
+pub(super) struct Waiting {
+    pub(super) work: Work,
+    /// Those the request is about.
+    pub(super) asked: Vec<usize>,
+    pub(super) prepared: Prepared,
+    pub(super) logged_in: bool,
+}
+
+/// Events on their way.
+pub struct Run<'c> {
+    pub(super) channel: &'c Channel,
+    pub(super) cache: &'c Cache,
+    pub(super) purpose: Purpose,
+    pub(super) now: Duration,
+    pub(super) members: Vec<Member>,
+    pub(super) work: Vec<Work>,
+    pub(super) waiting: Option<Waiting>,
+    pub(super) following: bool,
+}
+
+impl std::fmt::Debug for Run<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Run({} events)", self.members.len())
+    }
+}
+
+impl Channel {
+    /// The address that paths are put behind.
+    pub fn base(&self) -> String {
+        self.url
+            .text(&Scope::default())
+            .ok()
+            .flatten()
+            .unwrap_or_default()
+    }
+
+    /// Most events in one request, over all types.
+    pub fn batch(&self) -> usize {
+        self.events
+            .values()
+            .map(|handling| handling.batch)
+            .max()
+            .unwrap_or(1)
+    }
+
+    /// Whether it takes events of a type.
+    pub fn takes(&self, event_type: EventType) -> bool {
+        self.events.contains_key(&event_type)
+    }
+
+    /// The texts that are secrets among its settings.
+    pub fn secrets(&self) -> Vec<String> {
+        self.answers_given.secrets()
+    }
+
+    /// What an answer's body says of limits.
+    pub fn allowance(&self, answered: &Answered) -> Allowance {
+        let number = |path: &Option<super::path::Path>| {
+            let found: contract::Decimal = plain(&path.as_ref()?.of(answered)?).parse().ok()?;
+            found.floor().to_string().parse::<u32>().ok()
+        };
+        let (max, back) = (number(&self.points.max), number(&self.points.per_second));
+        let points = max
+            .zip(back)
+            .map(|(max, per_second)| Points { max, per_second });
+        let throttled =
+            super::rules::judge(answered, &[&self.answers], &[], true).means == Meaning::Throttled;
+        Allowance {
+            throttled,
+            points_left: number(&self.points.left),
+            points,
+            ..Allowance::default()
+        }
+    }
+
+    pub(super) fn steps(&self, event_type: EventType, which: Which) -> &[Step] {
+        let Some(handling) = self.events.get(&event_type) else {
+            return &[];
+        };
+        match (which, &handling.delete, &handling.read) {
+            (Which::Read, _, Some(read)) => &read.steps,
+            (Which::Read, _, None) => &[],
+            (Which::Delete, Delete::Steps(steps), _) => steps,
+            _ => &handling.steps,
+        }
+    }
+
+    pub(super) fn handling(&self, event_type: EventType) -> Option<&Handling> {
+        self.events.get(&event_type)
+    }
+}
+
+/// An event as expressions see it; `None` = it is no event.
+pub(super) fn seen(event: &Outgoing) -> Option<Seen> {
+    let mut json: Json = serde_json::from_slice(&event.json).ok()?;
+    let mut part = |name: &str| json.get_mut(name).map(Json::take).unwrap_or_default();
+    Some(Seen {
+        id: event.id.clone(),
+        event_type: event.event_type,
+        op: event.op.name(),
+        idempotency_key: event.idempotency_key.clone(),
+        occurred_at: event.occurred_at,
+        key_text: event.key.clone(),
+        key: part("key"),
+        body: part("body"),
+    })
+}
+
+impl<'c> Run<'c> {
+    /// Begins. `now` is any clock that only goes forward; the cache is measured by it.
+    pub fn new(
+        channel: &'c Channel,
+        cache: &'c Cache,
+        purpose: Purpose,
+        batch: &[Outgoing],
+        now: Duration,
+    ) -> Self {
+        let mut run = Self {
+            channel,
+            cache,
+            purpose,
+            now,
+            members: Vec::new(),
+            work: Vec::new(),
+            waiting: None,
+            following: false,
+        };
+        let mut groups: BTreeMap<(EventType, Which), Vec<usize>> = BTreeMap::new();
+        for (n, event) in batch.iter().enumerate() {
+            if let Some(which) = run.admit(event) {
+                groups.entry((event.event_type, which)).or_default().push(n);
+            }
+        }
+        let groups = groups.into_iter().rev();
+        run.work = groups
+            .map(|((event_type, which), members)| Work {
+                event_type,
+                which,
+                step: 0,
+                members,
+            })
+            .collect();
+        run
+    }
+
+    /// Begins to ask what became of what the API took for later.
+    pub fn follow(channel: &'c Channel, cache: &'c Cache, taken: &[Taken], now: Duration) -> Self {
+        let mut run = Self {
+            channel,
+            cache,
+            purpose: Purpose::Deliver,
+            now,
+            members: Vec::new(),
+            work: Vec::new(),
+            waiting: None,
+            following: true,
+        };
+        let mut groups: BTreeMap<(EventType, Which, &str), Vec<usize>> = BTreeMap::new();
+        for (n, one) in taken.iter().enumerate() {
+            let Some(which) = run.admit(&one.outgoing) else {
+                continue;
+            };
+            groups
+                .entry((one.outgoing.event_type, which, one.ticket.as_str()))
+                .or_default()
+                .push(n);
+        }
+        for ((event_type, which, ticket), members) in groups.into_iter().rev() {
+            // A ticket is the step's number and what the API gave.
+            let Some(step) = ticket
+                .split_once(':')
+                .and_then(|(step, _)| step.parse().ok())
+            else {
+                for member in members {
+                    run.end(
+                        member,
+                        Outcome::unknown("the ticket is not one of this channel's"),
+                    );
+                }
+                continue;
+            };
+            for member in &members {
+                if let Some(member) = run.members.get_mut(*member) {
+                    member.ticket = Some(ticket.to_owned());
+                }
+            }
+            run.work.push(Work {
+                event_type,
+                which,
+                step,
+                members,
+            });
+        }
+        run
+    }
+
+    /// Takes an event; which steps it goes through, if there is anything to do for it.
+    fn admit(&mut self, event: &Outgoing) -> Option<Which> {
+        let seen_event = seen(event);
+        let is_event = seen_event.is_some();
+        let empty = || Seen {
+            id: event.id.clone(),
+            event_type: event.event_type,
+            op: event.op.name(),
+            idempotency_key: event.idempotency_key.clone(),
+            occurred_at: event.occurred_at,
+            key_text: event.key.clone(),
+            key: Json::Null,
+            body: Json::Null,
+        };
+        self.members.push(Member {
+            seen: seen_event.unwrap_or_else(empty),
+            found: BTreeMap::new(),
+            outcome: None,
+            compared: None,
+            resolved: None,
+            places: Vec::new(),
+            changed: false,
+            tries: 0,
+            answer: Answer::default(),
+            ticket: None,
+        });
+        let n = self.members.len() - 1;
+        if !is_event {
+            self.refuse(n, "what stands in the outbox is no event".to_owned());
+            return None;
+        }
+        let Some(handling) = self.channel.handling(event.event_type) else {
+            let name = event.event_type.name();
+            self.refuse(
+                n,
+                format!(
+                    "channel {} does nothing with {name}: leave it out of the destination's events",
+                    self.channel.name
+                ),
+            );
+            return None;
+        };
+        if event.op != EventOp::Delete
+            && let Some(filter) = &handling.filter
+        {
+            match filter.truth(&self.scope(n, 0, &[])) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.nothing_to_do(n, "the channel does not take this one (`where`)");
+                    return None;
+                }
+                Err(reason) => {
+                    self.refuse(n, format!("where: {reason}"));
+                    return None;
+                }
+            }
+        }
+        if event.op == EventOp::Delete
+            && let Delete::Skip(why) = &handling.delete
+        {
+            self.nothing_to_do(n, why);
+            return None;
+        }
+        if self.purpose != Purpose::Deliver {
+            if handling.read.is_none() {
+                let cause = format!(
+                    "channel {} cannot read {} back",
+                    self.channel.name, event.event_type
+                );
+                self.read_as(n, Compared::CannotTell { cause });
+                return None;
+            }
+            return Some(Which::Read);
+        }
+        Some(if event.op == EventOp::Delete {
+            Which::Delete
+        } else {
+            Which::Write
+        })
+    }
+
+    /// The next request.
+    pub fn request(&mut self) -> Next<'_> {
+        while self.waiting.is_none() {
+            let Some(mut work) = self.work.pop() else {
+                break;
+            };
+            work.members.retain(|n| self.is_open(*n));
+            if work.members.is_empty() {
+                continue;
+            }
+            if self.following {
+                self.ask(work);
+                continue;
+            }
+            let channel = self.channel;
+            match channel.steps(work.event_type, work.which).get(work.step) {
+                None => self.finish(&work),
+                Some(Step::Find(find)) => self.find(work, find),
+                Some(Step::Send(send)) => self.send(&work, send),
+            }
+        }
+        match &self.waiting {
+            Some(waiting) => Next::Send(&waiting.prepared),
+            None => Next::Done,
+        }
+    }
+
+    /// What came of that request.
+    pub fn came(&mut self, came: &Came) -> Heard {
+        let Some(mut waiting) = self.waiting.take() else {
+            return Heard::Understood;
+        };
+        let channel = self.channel;
+        let step = channel
+            .steps(waiting.work.event_type, waiting.work.which)
+            .get(waiting.work.step);
+        let again = match (step, came) {
+            (Some(Step::Send(send)), Came::Answer(answered)) if self.following => {
+                self.followed(&waiting, send, answered)
+            }
+            (Some(Step::Find(find)), Came::Answer(answered)) => {
+                self.found(&waiting, find, answered)
+            }
+            (Some(Step::Send(send)), Came::Answer(answered)) => self.sent(&waiting, send, answered),
+            (step, came) => {
+                self.nothing_came(
+                    &waiting,
+                    matches!(step, Some(Step::Send(_))) && !self.following,
+                    came,
+                );
+                Heard::Understood
+            }
+        };
+        if again == Heard::Login && !waiting.logged_in {
+            waiting.logged_in = true;
+            self.waiting = Some(waiting);
+            return Heard::Login;
+        }
+        Heard::Understood
+    }
+
+    /// Nothing more can be sent: what is open was not.
+    pub fn stop(&mut self, cause: &str) {
+        self.waiting = None;
+        self.work.clear();
+        for n in 0..self.members.len() {
+            if self.is_open(n) && self.following {
+                self.still_waiting(n, Answer::default());
+            } else if self.is_open(n) {
+                self.end_by(n, Meaning::Retry, cause.to_owned(), None, Answer::default());
+            }
+        }
+    }
+
+    /// What became of each event, in order.
+    pub fn outcomes(self) -> Vec<Outcome> {
+        let forgotten = || Outcome::unknown("the channel came to no outcome");
+        self.members
+            .into_iter()
+            .map(|member| member.outcome.unwrap_or_else(forgotten))
+            .collect()
+    }
+
+    pub(super) fn is_open(&self, n: usize) -> bool {
+        self.members
+            .get(n)
+            .is_some_and(|member| member.outcome.is_none() && member.compared.is_none())
+    }
+
+    pub(super) fn scope<'s>(
+        &'s self,
+        n: usize,
+        index: usize,
+        given: &'s [(&'static str, &'s str)],
+    ) -> Scope<'s> {
+        let member = self.members.get(n);
+        Scope {
+            event: member.map(|one| &one.seen),
+            found: member.map(|one| &one.found),
+            item: None,
+            index,
+            given,
+        }
+    }
+
+    /// Whatever a repeated request would do, it was not done by this one.
+    pub(super) fn safe(&self) -> bool {
+        self.channel.resend == Resend::Safe
+    }
+
+    fn finish(&mut self, work: &Work) {
+        for n in work.members.clone() {
+            if work.which == Which::Read {
+                self.compare(n);
+            } else if let Some(member) = self.members.get_mut(n) {
+                let answer = std::mem::take(&mut member.answer);
+                self.end(n, Outcome::Applied(answer));
+            }
+        }
+    }
+
+    pub(super) fn nothing_to_do(&mut self, n: usize, why: &str) {
+        if self.purpose == Purpose::Deliver {
+            self.end(
+                n,
+                Outcome::Applied(Answer {
+                    body: format!("nothing was sent: {why}"),
+                    ..Answer::default()
+                }),
+            );
+        } else {
+            self.read_as(n, Compared::Same);
+        }
+    }
+
+    pub(super) fn refuse(&mut self, n: usize, cause: String) {
+        self.end_by(n, Meaning::Rejected, cause, None, Answer::default());
+    }
+
+    pub(super) fn end_as(&mut self, n: usize, verdict: &Verdict, answer: Answer) {
+        self.end_by(
+            n,
+            verdict.means,
+            verdict.cause.clone(),
+            verdict.after,
+            answer,
+        );
+    }
+
+    pub(super) fn end_by(
+        &mut self,
+        n: usize,
+        means: Meaning,
+        cause: String,
+        after: Option<Duration>,
+        answer: Answer,
+    ) {
+        let Some(member) = self.members.get(n) else {
+            return;
+        };
+        let half_done = member.changed && !self.safe();
+        let outcome = match means {
+            Meaning::Done => Outcome::Applied(answer),
+            // A step before it was done, and doing that again is not the same as once.
+            Meaning::Retry | Meaning::Throttled | Meaning::Login if half_done => Outcome::Unknown {
+                cause: format!("some of it was done: {cause}"),
+                answer: Some(answer),
+            },
+            Meaning::Retry | Meaning::Throttled | Meaning::Login => Outcome::Retry {
+                after,
+                cause,
+                answer,
+            },
+            Meaning::Rejected => Outcome::Rejected { cause, answer },
+            Meaning::Conflict => Outcome::Conflict { cause, answer },
+            Meaning::Missing => Outcome::Missing { cause, answer },
+            Meaning::Unknown => Outcome::Unknown {
+                cause,
+                answer: Some(answer),
+            },
+        };
+        self.end(n, outcome);
+    }
+
+    pub(super) fn end(&mut self, n: usize, outcome: Outcome) {
+        let Some(member) = self.members.get_mut(n) else {
+            return;
+        };
+        // What was found may be why it failed.
+        if !matches!(outcome, Outcome::Applied(_) | Outcome::Accepted { .. }) {
+            for place in &member.places {
+                self.cache.forget(place);
+            }
+        }
+        member.outcome = Some(outcome);
+    }
+
+    /// No answer: not sent, or lost.
+    fn nothing_came(&mut self, waiting: &Waiting, wrote: bool, came: &Came) {
+        for n in &waiting.asked {
+            match came {
+                Came::Lost(cause) if wrote => {
+                    self.end_by(*n, Meaning::Unknown, cause.clone(), None, Answer::default());
+                }
+                Came::Lost(cause) | Came::NotSent(cause) if !self.following => {
+                    self.end_by(*n, Meaning::Retry, cause.clone(), None, Answer::default());
+                }
+                _ => self.still_waiting(*n, Answer::default()),
+            }
+        }
+        // The others may have what they need.
+        self.work.push(waiting.work.clone());
+    }
+
+    pub(super) fn still_waiting(&mut self, n: usize, answer: Answer) {
+        let ticket = self
+            .members
+            .get(n)
+            .and_then(|member| member.ticket.clone())
+            .unwrap_or_default();
+        self.end(n, Outcome::Accepted { ticket, answer });
+    }
+}
