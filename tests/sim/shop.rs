@@ -294,13 +294,16 @@ impl SimDestination {
                 continue;
             }
             let product = outgoing.key.rsplit_once('|').unwrap().0;
+            let held = lock(&self.world).received.state.get(product).cloned();
+            if held.is_some_and(|(_, body)| body.is_some()) {
+                continue;
+            }
             let passed: bool = db
                 .query_row(
                     "SELECT EXISTS (SELECT 1 FROM published p JOIN delivery d ON d.lane = p.id
                        WHERE p.event_type = 'product.v1' AND p.key = ?1 AND d.offset < ?2
-                         AND d.state NOT IN ('delivered', 'superseded', 'discarded')
-                         AND NOT EXISTS (SELECT 1 FROM told_to t
-                           WHERE t.destination = d.destination AND t.lane = p.id))",
+                         AND d.tombstone = 0
+                         AND d.state NOT IN ('delivered', 'superseded', 'discarded'))",
                     rusqlite::params![product, outgoing.offset],
                     |row| row.get(0),
                 )

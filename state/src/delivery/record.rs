@@ -363,15 +363,17 @@ impl<'a> Desk<'a> {
         Ok(())
     }
 
-    /// What waits for a lane waits no longer: it is `there`, or nothing of it is to come any more.
+    /// What waits for a lane waits no longer: it is `there` and does not end soon, or nothing of it is
+    /// to come any more.
     fn release(&self, lane: i64, there: bool) -> Result<(), StoreError> {
         self.db
             .prepare_cached(
                 "UPDATE delivery SET needs = NULL
                  WHERE destination = ?1 AND needs = ?2 AND state = 'queued'
-                   AND (?3 OR NOT EXISTS (SELECT 1 FROM delivery e INDEXED BY delivery_lane
+                   AND NOT EXISTS (SELECT 1 FROM delivery e INDEXED BY delivery_lane
                      WHERE e.destination = ?1 AND e.lane = ?2 AND e.state IN
-                       ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held')))",
+                       ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held')
+                       AND (e.tombstone = 1 OR NOT ?3))",
             )?
             .execute(params![self.destination, lane, there])?;
         Ok(())
