@@ -9,6 +9,7 @@ use contract::{
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
+use crate::enqueue::Enqueue;
 use crate::error::StoreError;
 use crate::relations::RelationStore;
 use crate::{counter, millis, publish};
@@ -200,6 +201,7 @@ fn write(
     now: Timestamp,
 ) -> Result<CaptureReport, StoreError> {
     let mut report = CaptureReport::default();
+    let desk = Enqueue::new(db, source, &commit.routes, now);
     let mut held_open: bool = db
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM held WHERE source = ?1)")?
         .query_row([source], |row| row.get(0))?;
@@ -210,12 +212,12 @@ fn write(
                     let rule = &published.event.envelope.mapping.rule;
                     settle(db, source, rule, &published.row_key)?;
                 }
-                publish::publish(db, source, published, &commit.routes, now, &mut report)?;
+                publish::publish(&desk, published, &mut report)?;
             }
             Item::Rewritten(published) => {
                 let rule = &published.event.envelope.mapping.rule;
                 if held_open && settle(db, source, rule, &published.row_key)? {
-                    publish::publish(db, source, published, &commit.routes, now, &mut report)?;
+                    publish::publish(&desk, published, &mut report)?;
                 } else {
                     report.suppressed += 1;
                 }
@@ -231,7 +233,7 @@ fn write(
                 report.held += 1;
             }
             Item::Truncated(truncated) => {
-                publish::truncate(db, source, truncated, &commit.routes, now, &mut report)?;
+                publish::truncate(&desk, truncated, &mut report)?;
             }
         }
     }

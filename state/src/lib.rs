@@ -6,44 +6,64 @@
 //! another ([`Store::turn`]). No SQL stands outside this crate. It knows no source, mapping or
 //! API.
 
+mod attempt;
 mod capture;
+mod command;
 mod counter;
 mod delivery;
+mod enqueue;
 mod error;
 mod fact;
 mod folder;
+mod guards;
+mod held;
+mod held_steps;
+mod kind;
 mod look;
 mod marked;
 mod partial;
+mod pause;
 mod prune;
 mod publish;
 mod published;
 mod relations;
+mod replay;
+mod replay_steps;
 mod resync;
 mod rules;
 mod snapshot;
 mod status;
+mod status_destination;
+mod trace;
 mod writer;
 
 use std::path::Path;
 
 use jiff::Timestamp;
 
+pub use attempt::Attempt;
 pub use capture::{
     CaptureCommit, CaptureReport, ChunkDone, GuardEntry, Held, Item, Published, Route, Truncated,
 };
-pub use delivery::{Happened, PickLimits};
+pub use command::{Command, Done, ask};
+pub use delivery::{Ask, Happened, HeldNow, PickLimits, Rules, Said, Turn, Turned};
 pub use error::StoreError;
 pub use folder::{FILE_NAME, file_path, owner};
+pub use guards::{Guards, MassDrop};
+pub use held::{HeldChange, HeldCount, HeldDetail, HeldEntry, HeldFilter};
 pub use look::LookStatus;
 pub use partial::Part;
+pub use pause::{Notes, Paused};
 pub use prune::Retention;
 pub use published::PublishedBody;
 pub use relations::{GroupPart, Place, RelationStore, ToldRow};
+pub use replay::{ReplayCount, ReplayFilter, is_replayed};
 pub use resync::{Resync, ask_resync};
 pub use rules::{RuleInForce, RuleProgress, Stage, Untold};
 pub use snapshot::{SnapshotProgress, SourceState};
-pub use status::{DestinationStatus, HeldItem, SnapshotStatus, SourceStatus, StateReader};
+pub use status::{HeldItem, SnapshotStatus, SourceStatus, StateReader};
+pub use status_destination::{DestinationStatus, ShadowStatus};
+pub use trace::{Trace, TraceDelivery, TraceEvent};
 
 /// An open state folder; the only writer of its file. Dropping it finishes the last commit and
 /// gives the folder up.

@@ -72,6 +72,10 @@ impl Store {
                     "DELETE FROM delivery WHERE offset = ?1 AND destination IN
                        (SELECT id FROM destination)",
                 )?;
+                let mut attempts = db.prepare_cached(
+                    "DELETE FROM attempt WHERE offset = ?1 AND destination IN
+                       (SELECT id FROM destination)",
+                )?;
                 let mut next = None;
                 for (offset, may_leave, open) in &looked {
                     if !may_leave {
@@ -81,6 +85,7 @@ impl Store {
                     if !open {
                         outbox.execute([offset])?;
                         deliveries.execute([offset])?;
+                        attempts.execute([offset])?;
                     }
                     next = Some(*offset);
                 }

@@ -1,29 +1,28 @@
-//! One event into the outbox: whether it is news, its version, and what of its lane it supersedes.
+//! Whether an event is news, and its version; what is goes into the outbox.
 
 use std::borrow::Cow;
 
-use contract::event::{OUT_OF_SCOPE, SOFT_FLAG, digest};
-use contract::{Envelope, Event, EventKey, EventKind, EventOp, EventType, Position};
-use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use contract::event::{OUT_OF_SCOPE, SOFT_FLAG};
+use contract::{Envelope, Event, EventKey, EventKind, EventOp, Position};
+use rusqlite::{OptionalExtension, params};
 
-use crate::capture::{CaptureReport, Published, Route, Truncated};
+use crate::capture::{CaptureReport, Published, Truncated};
+use crate::enqueue::Enqueue;
 use crate::error::StoreError;
 use crate::fact::Told;
-use crate::{counter, millis};
+use crate::kind::fact_lane;
+use crate::millis;
 
 /// Puts an event into the outbox, unless the same or something newer was told.
 pub(crate) fn publish(
-    db: &Connection,
-    source: i64,
+    desk: &Enqueue<'_>,
     published: &Published,
-    routes: &[Route],
-    now: Timestamp,
     report: &mut CaptureReport,
 ) -> Result<(), StoreError> {
+    let (db, source) = (desk.db, desk.source);
     let mut event = Cow::Borrowed(&published.event);
     let key = event.envelope.key.text();
-    let lane = match event.kind() {
+    let (lane, offset) = match event.kind() {
         EventKind::Fact => {
             match crate::fact::told(db, source, &event)? {
                 Told::New => {}
@@ -33,7 +32,8 @@ pub(crate) fn publish(
                 }
                 Told::Other => event = Cow::Owned(event.corrected()),
             }
-            fact_lane(event.envelope.event_type, &key)
+            let lane = fact_lane(event.envelope.event_type, &key);
+            (lane, desk.outbox(&event, &key)?)
         }
         EventKind::State => {
             let known: Option<Known> = db
@@ -87,7 +87,8 @@ pub(crate) fn publish(
                 && let Some((zero, tombstone)) = zero_first(&event, known)?
             {
                 // A zero that a newer event could supersede would never arrive.
-                enqueue(db, source, &zero, &key, known.id, true, routes, now)?;
+                let offset = desk.outbox(&zero, &key)?;
+                desk.deliveries(&zero, offset, known.id, true)?;
                 report.events += 1;
                 event = Cow::Owned(tombstone);
             }
@@ -109,32 +110,38 @@ pub(crate) fn publish(
                 report.suppressed += 1;
                 return Ok(());
             }
-            db.prepare_cached(
-                "INSERT INTO published
-                   (source, event_type, key, rule, version, digest, body, generation)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, coalesce((SELECT generation FROM rule
-                   WHERE source = ?1 AND name = ?4), 0))
-                 ON CONFLICT (source, event_type, key) DO UPDATE SET rule = excluded.rule,
-                   version = excluded.version, digest = excluded.digest,
-                   body = excluded.body, generation = excluded.generation
-                 RETURNING id",
-            )?
-            .query_row(
-                params![
-                    source,
-                    envelope.event_type.name(),
-                    key,
-                    envelope.mapping.rule,
-                    version,
-                    event.body_digest,
-                    event.body_json()
-                ],
-                |row| row.get(0),
-            )?
+            let offset = desk.outbox(&event, &key)?;
+            let id = db
+                .prepare_cached(
+                    "INSERT INTO published (source, event_type, key, rule, version, digest, body,
+                       generation, offset, occurred_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, coalesce((SELECT generation FROM rule
+                       WHERE source = ?1 AND name = ?4), 0), ?8, ?9)
+                     ON CONFLICT (source, event_type, key) DO UPDATE SET rule = excluded.rule,
+                       version = excluded.version, digest = excluded.digest,
+                       body = excluded.body, generation = excluded.generation,
+                       offset = excluded.offset, occurred_at = excluded.occurred_at
+                     RETURNING id",
+                )?
+                .query_row(
+                    params![
+                        source,
+                        envelope.event_type.name(),
+                        key,
+                        envelope.mapping.rule,
+                        version,
+                        event.body_digest,
+                        event.body_json(),
+                        offset,
+                        millis(envelope.occurred_at)
+                    ],
+                    |row| row.get(0),
+                )?;
+            (id, offset)
         }
     };
     let stays = event.envelope.op == EventOp::Delete;
-    enqueue(db, source, &event, &key, lane, stays, routes, now)?;
+    desk.deliveries(&event, offset, lane, stays)?;
     report.events += 1;
     Ok(())
 }
@@ -175,88 +182,16 @@ fn zero_first(tombstone: &Event, known: &Known) -> Result<Option<(Event, Event)>
     Ok(tombstone.zero_first(&told))
 }
 
-#[expect(clippy::too_many_arguments, reason = "one row of the outbox")]
-fn enqueue(
-    db: &Connection,
-    source: i64,
-    event: &Event,
-    key: &str,
-    lane: i64,
-    stays: bool,
-    routes: &[Route],
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let envelope = &event.envelope;
-    let json = event.json();
-    db.prepare_cached(
-        "INSERT INTO outbox (source, event_id, event_type, key, op, idempotency_key, tenant,
-           occurred_at, created_at, digest, json)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-    )?
-    .execute(params![
-        source,
-        event.id.as_str(),
-        envelope.event_type.name(),
-        key,
-        envelope.op.name(),
-        event.idempotency_key(),
-        &*envelope.tenant,
-        millis(envelope.occurred_at),
-        millis(now),
-        digest(&[&json]),
-        json
-    ])?;
-    let offset = db.last_insert_rowid();
-    for route in routes
-        .iter()
-        .filter(|route| route.takes(envelope.event_type))
-    {
-        if event.kind() == EventKind::State {
-            // `delivery::next` on Newer: only what surely did not happen gives way, and a
-            // tombstone never does.
-            let superseded = db
-                .prepare_cached(
-                    "UPDATE delivery INDEXED BY delivery_lane
-                     SET state = 'superseded', updated_at = ?3
-                     WHERE destination = ?1 AND lane = ?2 AND tombstone = 0
-                       AND state IN ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held')
-                       AND state IN ('queued', 'backoff', 'held')",
-                )?
-                .execute(params![route.destination, lane, millis(now)])?;
-            if superseded > 0 {
-                let scope = crate::delivery::scope(db, route.destination)?;
-                counter::add(db, &scope, "superseded", superseded as u64)?;
-            }
-        }
-        db.prepare_cached(
-            "INSERT INTO delivery (destination, offset, lane, state, tombstone, updated_at)
-             VALUES (?1, ?2, ?3, 'queued', ?4, ?5)",
-        )?
-        .execute(params![route.destination, offset, lane, stays, millis(now)])?;
-    }
-    Ok(())
-}
-
-/// A fact's lane: negative, so that it never meets a `published.id`. Two facts on one lane by
-/// chance only wait for each other.
-fn fact_lane(event_type: EventType, key: &str) -> i64 {
-    let text = digest(&[event_type.name(), key]);
-    let head = u64::from_str_radix(text.get(..15).unwrap_or("0"), 16).unwrap_or(0);
-    -1 - i64::try_from(head).unwrap_or(0)
-}
-
 /// Keys turned into tombstones per step of a truncate: bounds memory, not the transaction.
 const TRUNCATE_STEP: i64 = 500;
 
 /// Turns every published key of an emptied table's rule into a tombstone.
 pub(crate) fn truncate(
-    db: &Connection,
-    source: i64,
+    desk: &Enqueue<'_>,
     truncated: &Truncated,
-    routes: &[Route],
-    now: Timestamp,
     report: &mut CaptureReport,
 ) -> Result<(), StoreError> {
+    let (db, source) = (desk.db, desk.source);
     let event_type = truncated.envelope.event_type;
     let rule = &truncated.envelope.mapping.rule;
     let mut after = 0_i64;
@@ -291,7 +226,7 @@ pub(crate) fn truncate(
                 related: false,
                 zero_first: truncated.zero_first,
             };
-            publish(db, source, &published, routes, now, report)?;
+            publish(desk, &published, report)?;
         }
     }
 }

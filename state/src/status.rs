@@ -89,33 +89,6 @@ pub struct SnapshotStatus {
     pub problem: Option<String>,
 }
 
-/// How one destination stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct DestinationStatus {
-    /// Its name.
-    pub name: String,
-    /// Events not yet delivered, held ones apart.
-    pub backlog: u64,
-    /// Of those, requests out now.
-    pub sending: u64,
-    /// Of those, outcomes unknown.
-    pub unknown: u64,
-    /// Of those, waiting after a failure.
-    pub backoff: u64,
-    /// Deliveries held now.
-    pub held: u64,
-    /// When the oldest undelivered event happened.
-    pub oldest_undelivered_at: Option<Timestamp>,
-    /// Events delivered in all.
-    pub delivered: u64,
-    /// Events superseded in all.
-    pub superseded: u64,
-    /// Failed attempts in all.
-    pub retried: u64,
-    /// Why the newest failed attempt failed.
-    pub last_cause: Option<String>,
-}
-
 /// One held item.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HeldItem {
@@ -285,77 +258,6 @@ impl StateReader {
         Ok(all)
     }
 
-    /// Every destination.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub fn destinations(&self) -> Result<Vec<DestinationStatus>, StoreError> {
-        let Some(db) = &self.connection else {
-            return Ok(Vec::new());
-        };
-        let mut query = db.prepare_cached(
-            "SELECT name,
-               (SELECT count(*) FROM delivery INDEXED BY delivery_queued
-                 WHERE destination = d.id AND state = 'queued'),
-               (SELECT count(*) FROM delivery INDEXED BY delivery_waiting
-                 WHERE destination = d.id AND state = 'sending'
-                 AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')),
-               (SELECT count(*) FROM delivery INDEXED BY delivery_waiting
-                 WHERE destination = d.id AND state = 'unknown'
-                 AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')),
-               (SELECT count(*) FROM delivery INDEXED BY delivery_waiting
-                 WHERE destination = d.id AND state = 'backoff'
-                 AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')),
-               (SELECT count(*) FROM delivery INDEXED BY delivery_waiting
-                 WHERE destination = d.id AND state = 'accepted'
-                 AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')),
-               (SELECT count(*) FROM delivery INDEXED BY delivery_waiting
-                 WHERE destination = d.id AND state = 'held'
-                 AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')),
-               (SELECT o.occurred_at FROM outbox o WHERE o.offset = (
-                  SELECT min(offset) FROM delivery INDEXED BY delivery_open
-                  WHERE destination = d.id AND state IN
-                    ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held')
-                  AND state <> 'held')),
-               (SELECT cause FROM delivery WHERE destination = d.id AND cause IS NOT NULL
-                 AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')
-                 ORDER BY updated_at DESC LIMIT 1)
-             FROM destination d ORDER BY name",
-        )?;
-        let rows = query.query_map([], |row| {
-            let numbers: [i64; 6] = [
-                row.get(1)?,
-                row.get(2)?,
-                row.get(3)?,
-                row.get(4)?,
-                row.get(5)?,
-                row.get(6)?,
-            ];
-            let [queued, sending, unknown, backoff, accepted, held] = numbers.map(count);
-            Ok(DestinationStatus {
-                name: row.get(0)?,
-                backlog: queued + sending + unknown + backoff + accepted,
-                sending,
-                unknown,
-                backoff,
-                held,
-                oldest_undelivered_at: row.get::<_, Option<i64>>(7)?.map(from_millis),
-                last_cause: row.get(8)?,
-                delivered: 0,
-                superseded: 0,
-                retried: 0,
-            })
-        })?;
-        let mut all: Vec<DestinationStatus> = rows.collect::<Result<_, _>>()?;
-        for destination in &mut all {
-            let scope = format!("destination:{}", destination.name);
-            destination.delivered = self.counter(&scope, "delivered")?;
-            destination.superseded = self.counter(&scope, "superseded")?;
-            destination.retried = self.counter(&scope, "retried")?;
-        }
-        Ok(all)
-    }
-
     /// The oldest held items, at most `limit`.
     ///
     /// # Errors
@@ -388,7 +290,17 @@ impl StateReader {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    fn counter(&self, scope: &str, name: &str) -> Result<u64, StoreError> {
+    /// The file, if an agent of this version has opened it; `None` = there is none, or an older
+    /// one has.
+    pub(crate) fn newest(&self) -> Result<Option<&Connection>, StoreError> {
+        let Some(db) = &self.connection else {
+            return Ok(None);
+        };
+        let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        Ok((version >= 5).then_some(db))
+    }
+
+    pub(crate) fn counter(&self, scope: &str, name: &str) -> Result<u64, StoreError> {
         let Some(db) = &self.connection else {
             return Ok(0);
         };

@@ -1,17 +1,19 @@
 //! What the deliver loop reads and writes, through the store's own door.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use contract::delivery::DeliveryEvent;
 use contract::{Answer, Outgoing, Resend};
-use state::{Happened, Retention, StateReader};
+use state::{Happened, Retention, Said, StateReader, Turn};
 
 use crate::common::{NOW, World, at, fact, product, tombstone};
 
 fn happened(outgoing: &Outgoing, event: DeliveryEvent) -> Happened {
     Happened {
         offset: outgoing.offset,
+        said: Said::Unknown,
         event,
         cause: None,
         answer: Some(Answer::default()),
@@ -115,7 +117,7 @@ async fn a_request_that_was_out_at_a_crash_is_unknown_until_its_deadline() {
         "the old request may still arrive"
     );
     assert_eq!(
-        world.store.next_due(world.destination).await.unwrap(),
+        world.full_turn(vec![], at(1), |_| {}).await.next_due,
         Some(at(10))
     );
     let again = world.turn(vec![], at(10)).await;
@@ -132,11 +134,8 @@ async fn an_unknown_outcome_is_held_where_resending_could_double_it() {
     world.commit(vec![fact("1", 1)], 1).await;
     world.turn(vec![], NOW).await;
     world.store.recover(world.destination, NOW).await.unwrap();
-    world
-        .store
-        .turn(world.destination, vec![], Resend::Unsafe, None, at(60))
-        .await
-        .unwrap();
+    let unsafe_one = |turn: &mut Turn| turn.resend = Resend::Unsafe;
+    world.full_turn(vec![], at(60), unsafe_one).await;
     let held = StateReader::open(world.folder.path())
         .unwrap()
         .held(10)
@@ -173,10 +172,12 @@ async fn a_step_the_state_machine_forbids_is_refused() {
         .turn(vec![happened(&first[0], DeliveryEvent::Applied)], NOW)
         .await;
     let twice = vec![happened(&first[0], DeliveryEvent::Transient { due: NOW })];
-    let refused = world
-        .store
-        .turn(world.destination, twice, Resend::Safe, None, NOW)
-        .await;
+    let turn = Turn {
+        outcomes: twice,
+        ..Turn::at(NOW)
+    };
+    let rules = Arc::default();
+    let refused = world.store.turn(world.destination, turn, rules).await;
     assert!(refused.is_err());
 }
 

@@ -47,6 +47,7 @@ async fn leaving(world: &World) -> Vec<(String, Option<String>, String)> {
         }
         let applied = |outgoing: &Outgoing| Happened {
             offset: outgoing.offset,
+            said: state::Said::Applied,
             event: DeliveryEvent::Applied,
             cause: None,
             answer: Some(Answer::default()),

@@ -10,6 +10,8 @@
 //! - `impact`: pgbench's transactions per second, 99th percentile and log volume, agent off and on;
 //!   as fast as it can, or at `IMPACT_RATE` transactions a second.
 //! - `impact_mariadb`: the same of short transactions on MariaDB, as fast as they can.
+//! - `recount`: 50,000 SKU-locations (`RECOUNT_KEYS`) change twice while the API takes 4 requests a
+//!   second of 100 items each; requests are counted at the API, beside the fewest that could do.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -24,15 +26,22 @@ mod drain;
 mod impact;
 mod impact_mariadb;
 mod place;
+mod recount;
 mod transaction;
 
 #[tokio::main]
 async fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let asked = |name: &str| words.iter().any(|word| word == name);
-    let all = !["drain", "transaction", "impact", "impact_mariadb"]
-        .into_iter()
-        .any(asked);
+    let all = ![
+        "drain",
+        "transaction",
+        "impact",
+        "impact_mariadb",
+        "recount",
+    ]
+    .into_iter()
+    .any(asked);
     if all || asked("drain") {
         drain::run().await;
     }
@@ -44,5 +53,8 @@ async fn main() {
     }
     if all || asked("impact_mariadb") {
         impact_mariadb::run().await;
+    }
+    if all || asked("recount") {
+        recount::run().await;
     }
 }

@@ -104,7 +104,7 @@ async fn run(seed: u64, kind: Kind) {
     let settings = format!(
         "tenant = \"t\"\n{}\n[[destination]]\nname = \"shop\"\ntype = \"webhook\"\nurl = \"{}\"\n\
          mode = \"{mode}\"\ntimeout_seconds = 1\nretry_first_ms = 20\nretry_max_seconds = 1\n\
-         requests_max = 16\n",
+         requests_max = 16\n# rows go and come by the dozen\nguards = {{mass_drop = false}}\n",
         database.settings(),
         receiver.url()
     );

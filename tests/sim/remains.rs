@@ -32,6 +32,8 @@ const OF_ALL: &[&str] = &[
     "SELECT r.rule, count(*) FROM mark m JOIN relation r ON r.id = m.relation GROUP BY r.rule",
     "SELECT state, count(*), min(due_at) FROM delivery GROUP BY state",
     "SELECT * FROM resync_request",
+    "SELECT * FROM request WHERE done_at IS NULL",
+    "SELECT * FROM destination",
 ];
 
 /// Whether nothing is left to be read, told, ended or sent: what the receiver has now, it keeps.
@@ -43,6 +45,8 @@ pub fn is_quiet(folder: &Path) -> bool {
            AND NOT EXISTS (SELECT 1 FROM snapshot WHERE NOT done)
            AND NOT EXISTS (SELECT 1 FROM resync_request)
            AND NOT EXISTS (SELECT 1 FROM mark)
+           AND NOT EXISTS (SELECT 1 FROM request WHERE done_at IS NULL)
+           AND NOT EXISTS (SELECT 1 FROM destination WHERE paused <> 0)
            AND NOT EXISTS (SELECT 1 FROM delivery WHERE state NOT IN ('delivered', 'superseded'))",
         [],
         |row| row.get(0),

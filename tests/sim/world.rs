@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use contract::{
-    Answer, ChangeBatch, ChangeStream, ChunkLimits, Clock, Destination, DestinationTraits,
-    EventKind, Finding, Gate, LogPos, Op, Outcome, Outgoing, Position, Preparation, Report, Resend,
-    Row, RowChange, Sees, SnapshotChunk, SnapshotReader, Source, SourceError, TableInfo, TableName,
-    TableShape, Value,
+    ChangeBatch, ChangeStream, ChunkLimits, Clock, EventKind, Finding, LogPos, Op, Outgoing,
+    Position, Preparation, Resend, Row, RowChange, Sees, SnapshotChunk, SnapshotReader, Source,
+    SourceError, TableInfo, TableName, TableShape, Value,
 };
 use engine::Pace;
 use jiff::Timestamp;
@@ -19,6 +18,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use state::{Resync, StateReader};
 use tokio::sync::Notify;
+
+use crate::shop::Shop;
 
 /// Virtual time: tokio's paused clock, which jumps when nothing is running.
 pub struct VirtualClock(pub tokio::time::Instant);
@@ -72,6 +73,13 @@ pub struct World {
     pub version: usize,
     pub received: Received,
     pub facts: BTreeSet<String>,
+    pub shop: Shop,
+    /// What may be done about requests that were lost.
+    pub resend: Resend,
+    /// Requests that the API takes in a day.
+    pub per_day: Option<u32>,
+    /// Requests that it takes at once.
+    pub requests_max: usize,
 }
 
 /// What the receiver holds, applying in arrival order.
@@ -83,6 +91,8 @@ pub struct Received {
     quantities: BTreeMap<String, String>,
     ids: BTreeMap<String, (String, i64)>,
     pub violations: Vec<String>,
+    /// What was applied is never sent again, for it can be read whether it was.
+    pub once: bool,
     /// What came of states, in its order: key, version, body or the reason of its end.
     history: Vec<(String, Position, String)>,
     pub arrivals: usize,
@@ -126,6 +136,10 @@ impl World {
             version: 0,
             received: Received::default(),
             facts: BTreeSet::new(),
+            shop: Shop::default(),
+            resend: Resend::Safe,
+            per_day: None,
+            requests_max: 6,
         }
     }
 
@@ -638,90 +652,36 @@ impl SnapshotReader for SimReader {
     }
 }
 
-pub struct SimDestination {
-    pub world: Shared,
-    pub batch_events_max: usize,
-}
-
-#[async_trait]
-impl Destination for SimDestination {
-    fn traits(&self) -> DestinationTraits {
-        DestinationTraits {
-            batch_events_max: self.batch_events_max,
-            requests_max: 4,
-            resend: Resend::Safe,
-            request_timeout: Duration::from_secs(2),
-            ..DestinationTraits::modest()
-        }
-    }
-
-    async fn check(&self) -> Vec<Finding> {
-        Vec::new()
-    }
-
-    async fn deliver(&self, batch: &[Outgoing], _: &dyn Gate) -> Report {
-        let (before, after, fault) = {
-            let mut world = lock(&self.world);
-            let mut wait = || Duration::from_millis(world.rng.random_range(0..1_500));
-            let (before, after) = (wait(), wait());
-            let fault = if world.faults {
-                world.rng.random_range(0..100)
-            } else {
-                100
-            };
-            (before, after, fault)
-        };
-        let answer = Answer::default;
-        if fault < 10 {
-            tokio::time::sleep(before).await;
-            let cause = "simulated".to_owned();
-            return Report::all(
-                batch.len(),
-                &Outcome::Retry {
-                    after: None,
-                    cause,
-                    answer: answer(),
-                },
-            );
-        }
-        // The request is a thing of its own: it arrives though the agent crashes or gives up.
-        let (world, events) = (Arc::clone(&self.world), batch.to_vec());
-        let request = tokio::spawn(async move {
-            tokio::time::sleep(before).await;
-            let mut world = lock(&world);
-            for outgoing in &events {
-                world.received.take(outgoing);
-            }
-        });
-        if fault >= 15 {
-            request.await.unwrap();
-            tokio::time::sleep(after).await;
-        }
-        if fault < 20 {
-            let cause = "the answer was lost".to_owned();
-            return Report::all(batch.len(), &Outcome::unknown(cause));
-        }
-        let mut report = Report::new(batch.len());
-        for index in 0..batch.len() {
-            // Now and then the adapter forgets one: it must count as unknown.
-            if fault != 21 || index != 0 {
-                report.set(index, Outcome::Applied(answer()));
-            }
-        }
-        report
-    }
+/// By what a repetition is recognised: a correction has the key of its fact, a replay the id of
+/// what it repeats.
+fn name_of(outgoing: &Outgoing) -> String {
+    format!("{} {}", outgoing.id, outgoing.idempotency_key)
 }
 
 impl Received {
-    fn take(&mut self, outgoing: &Outgoing) {
+    /// Whether an event has come.
+    pub fn has(&self, outgoing: &Outgoing) -> bool {
+        self.ids.contains_key(&name_of(outgoing))
+    }
+
+    pub fn take(&mut self, outgoing: &Outgoing) {
         self.arrivals += 1;
+        let again = state::is_replayed(outgoing);
         let json: serde_json::Value = serde_json::from_slice(&outgoing.json).unwrap();
         let digest = json["body_digest"].to_string();
         let arrived = (digest.clone(), outgoing.offset);
-        if let Some((known, offset)) = self.ids.insert(outgoing.id.clone(), arrived) {
-            if offset != outgoing.offset {
+        let known = self.ids.insert(name_of(outgoing), arrived);
+        if let Some((known, offset)) = known {
+            // A fact that is replayed keeps its key, and counts once.
+            if offset != outgoing.offset && outgoing.kind() == EventKind::State {
                 self.violations
                     .push(format!("I2: {} stands in the outbox twice", outgoing.id));
+            }
+            if self.once {
+                self.violations.push(format!(
+                    "{} was sent again though it was there",
+                    outgoing.id
+                ));
             }
             if known != digest {
                 self.violations
@@ -752,7 +712,7 @@ impl Received {
             seq: u32::try_from(version["seq"].as_u64().unwrap()).unwrap(),
         };
         if let Some((known, _)) = self.state.get(&outgoing.key)
-            && position <= *known
+            && (position < *known || position == *known && !again)
         {
             let key = &outgoing.key;
             self.violations

@@ -9,13 +9,12 @@ use contract::{
     BuildDestination, BuildSource, CapturedTable, EventType, Finding, Problems, Secret,
     SecretPlace, Secrets, Section, Source, SourceContext,
 };
-use engine::{Pace, Pause, RetryPolicy, SourceSetup};
-use jiff::tz::TimeZoneDatabase;
+use engine::{DeliverySettings, Pace, RetryPolicy, SourceSetup};
 use mappings::{Catalogue, MappingSet};
 use state::Retention;
 
 use crate::fit::SourceFiles;
-use crate::toml_node;
+use crate::{delivery, toml_node};
 
 /// A checked settings file. Paths in it are relative to its folder, which is the working folder.
 pub(crate) struct Config {
@@ -45,6 +44,7 @@ pub(crate) struct DestinationConfig {
     pub(crate) build: BuildDestination,
     pub(crate) event_types: Vec<EventType>,
     pub(crate) retry: RetryPolicy,
+    pub(crate) settings: DeliverySettings,
 }
 
 /// Keys asked of a database in a second, unless the settings say otherwise: no ERP feels it.
@@ -259,39 +259,9 @@ fn read_pace(mut section: Section<'_>) -> Pace {
     if let Some(parallel) = section.number("parallel", 1, PARALLEL_MAX) {
         pace.parallel = usize::try_from(parallel).unwrap_or(1);
     }
-    let zone = section.text("zone");
-    for text in section.texts("pause").unwrap_or_default() {
-        let times = text.split_once('-').and_then(|(from, to)| {
-            let time = |text: &str| text.trim().parse().ok();
-            Some((time(from)?, time(to)?))
-        });
-        match (times, section.get("pause")) {
-            (Some((from, to)), _) => pace.pauses.push(Pause { from, to }),
-            (None, Some(node)) => {
-                let fix = Some("two times of day, as in \"08:00-18:00\"".to_owned());
-                section.wrong("pause", node, format!("`{text}` is no time of day"), fix);
-            }
-            (None, None) => {}
-        }
-    }
-    match (zone, section.get("zone"), section.get("pause")) {
-        (Some(name), Some(node), _) => {
-            if let Ok(zone) = TimeZoneDatabase::bundled().get(name) {
-                pace.zone = zone;
-            } else {
-                let fix = Some("a name such as Europe/Berlin or America/Chicago".to_owned());
-                section.wrong("zone", node, format!("there is no time zone `{name}`"), fix);
-            }
-        }
-        // The times are a person's, and nobody knows in which zone this machine's clock is.
-        (None, None, Some(_)) => {
-            section.missing(
-                "zone",
-                "`zone = \"Europe/Berlin\"`, in which the pauses are meant",
-            );
-        }
-        _ => {}
-    }
+    let zone = delivery::zone(&mut section, "pause");
+    pace.pauses = delivery::pauses(&mut section, "pause");
+    pace.zone = zone.unwrap_or(pace.zone);
     section.finish();
     pace
 }
@@ -331,6 +301,7 @@ fn read_destination(mut section: Section<'_>) -> Option<DestinationConfig> {
         first: first.unwrap_or(default.first),
         max: max.unwrap_or(default.max),
     };
+    let settings = delivery::read(&mut section);
     let build = kind.and_then(|kind| (kind.read)(&mut section, &LocalSecrets));
     if kind.is_some() {
         section.finish();
@@ -340,6 +311,7 @@ fn read_destination(mut section: Section<'_>) -> Option<DestinationConfig> {
         build: build?,
         event_types,
         retry,
+        settings,
     })
 }
 

@@ -5,6 +5,7 @@
 
 mod check;
 mod config;
+mod delivery;
 mod demo;
 mod fit;
 mod init;

@@ -42,6 +42,7 @@ pub(crate) async fn run(config: Config) -> Exit {
                 destination: built,
                 event_types: destination.event_types,
                 retry: destination.retry,
+                settings: destination.settings,
             }),
             Err(found) => {
                 tracing::error!(destination = destination.name, "{found}");

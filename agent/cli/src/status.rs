@@ -6,7 +6,9 @@ use std::path::Path;
 use contract::{Clock, Finding};
 use engine::clock::SystemClock;
 use jiff::{SignedDuration, Timestamp};
-use state::{LookStatus, SnapshotStatus, SourceStatus, StateReader, StoreError};
+use state::{
+    DestinationStatus, LookStatus, Paused, SnapshotStatus, SourceStatus, StateReader, StoreError,
+};
 
 use crate::{Exit, out, refuse};
 
@@ -82,6 +84,9 @@ fn show(folder: &Path, json: bool) -> Result<Exit, StoreError> {
                     destination.backlog
                 ),
             });
+            for line in stands(destination, now) {
+                out(&line);
+            }
             if let Some(cause) = &destination.last_cause {
                 out(&format!("  last trouble: {cause}"));
             }
@@ -135,6 +140,55 @@ fn show(folder: &Path, json: bool) -> Result<Exit, StoreError> {
                 || unproven(source)
         });
     Ok(if trouble { Exit::Trouble } else { Exit::Ok })
+}
+
+/// What keeps a destination from being told, in sentences.
+fn stands(destination: &DestinationStatus, now: Timestamp) -> Vec<String> {
+    let name = &destination.name;
+    let mut lines = Vec::new();
+    match &destination.paused {
+        Some(Paused { until: Some(until) }) => lines.push(format!(
+            "  {name} is PAUSED until {until}: nothing leaves; events wait in order."
+        )),
+        Some(Paused { until: None }) => lines.push(format!(
+            "  {name} is PAUSED until a person resumes it: nothing leaves; events wait in order."
+        )),
+        None if destination.draining => lines.push(format!(
+            "  {name} sends what was there when it was told to drain, and is paused then."
+        )),
+        None => {}
+    }
+    if let Some(until) = destination.throttled_until.filter(|until| *until > now) {
+        lines.push(format!("  {name} limits us: nothing leaves until {until}."));
+    }
+    if let Some(shadow) = &destination.shadow {
+        lines.push(format!(
+            "  {name} is in shadow mode, NOTHING is sent: {} compared are the same there, {} differ, \
+             {} cannot be compared, {} would be held by a guard.",
+            shadow.same, shadow.differs, shadow.unknown, shadow.guarded
+        ));
+    }
+    if destination.waiting > 0 {
+        lines.push(format!(
+            "  {} wait for another event, such as a price for its product.",
+            destination.waiting
+        ));
+    }
+    if destination.accepted > 0 {
+        lines.push(format!(
+            "  {} were taken by {name}, which has not applied them yet.",
+            destination.accepted
+        ));
+    }
+    if !destination.held_by_cause.is_empty() {
+        let counts: Vec<String> = destination
+            .held_by_cause
+            .iter()
+            .map(|held| format!("{} {}", held.count, held.cause))
+            .collect();
+        lines.push(format!("  held by {name}: {}", counts.join(", ")));
+    }
+    lines
 }
 
 /// Says which parts of a source do not run.
@@ -227,6 +281,25 @@ fn seconds(time: jiff::SignedDuration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_keeps_a_destination_from_being_told_is_said() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let mut destination = DestinationStatus {
+            name: "shop".to_owned(),
+            paused: Some(Paused { until: None }),
+            throttled_until: Some(at(60)),
+            waiting: 2,
+            ..DestinationStatus::default()
+        };
+        let said = stands(&destination, at(0));
+        assert!(said[0].contains("PAUSED until a person resumes it"));
+        assert!(said[1].contains("until 1970-01-01T00:01:00Z"));
+        assert!(said[2].starts_with("  2 wait for another event"));
+        assert_eq!(stands(&destination, at(61)).len(), 2, "no longer throttled");
+        destination = DestinationStatus::default();
+        assert_eq!(stands(&destination, at(0)), Vec::<String>::new());
+    }
 
     #[test]
     fn a_tables_reading_is_said_in_a_sentence() {

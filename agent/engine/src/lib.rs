@@ -28,6 +28,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 pub use ask::ask_once;
+pub use deliver::DeliverySettings;
 pub use pace::{Pace, Pause};
 pub use retry::RetryPolicy;
 
@@ -62,6 +63,8 @@ pub struct DestinationPlan {
     pub event_types: Vec<EventType>,
     /// How long it waits after failures.
     pub retry: RetryPolicy,
+    /// How it is delivered to, whatever its type.
+    pub settings: DeliverySettings,
 }
 
 /// Everything the engine runs.

@@ -43,30 +43,35 @@ impl Default for Pace {
     }
 }
 
+/// When the pause ends that `now` lies in; `None` outside of every pause.
+pub(crate) fn paused_until(pauses: &[Pause], zone: &TimeZone, now: Timestamp) -> Option<Timestamp> {
+    let local = zone.to_datetime(now);
+    let ends = pauses.iter().filter_map(|pause| {
+        let time = local.time();
+        let over_midnight = pause.to <= pause.from;
+        let inside = if over_midnight {
+            time >= pause.from || time < pause.to
+        } else {
+            time >= pause.from && time < pause.to
+        };
+        let tomorrow = over_midnight && time >= pause.from;
+        let date = if tomorrow {
+            local.date().checked_add(1.day()).ok()?
+        } else {
+            local.date()
+        };
+        let end = zone.to_ambiguous_timestamp(date.to_datetime(pause.to));
+        let end = end.compatible().ok()?;
+        // A clock that is put back may show the end's time twice.
+        (inside && end > now).then_some(end)
+    });
+    ends.max()
+}
+
 impl Pace {
     /// When the pause ends that `now` lies in; `None` outside of every pause.
     pub(crate) fn paused_until(&self, now: Timestamp) -> Option<Timestamp> {
-        let local = self.zone.to_datetime(now);
-        let ends = self.pauses.iter().filter_map(|pause| {
-            let time = local.time();
-            let over_midnight = pause.to <= pause.from;
-            let inside = if over_midnight {
-                time >= pause.from || time < pause.to
-            } else {
-                time >= pause.from && time < pause.to
-            };
-            let tomorrow = over_midnight && time >= pause.from;
-            let date = if tomorrow {
-                local.date().checked_add(1.day()).ok()?
-            } else {
-                local.date()
-            };
-            let end = self.zone.to_ambiguous_timestamp(date.to_datetime(pause.to));
-            let end = end.compatible().ok()?;
-            // A clock that is put back may show the end's time twice.
-            (inside && end > now).then_some(end)
-        });
-        ends.max()
+        paused_until(&self.pauses, &self.zone, now)
     }
 
     /// Rows of one chunk, of at most `rows_max`: no more than a second's.

@@ -12,7 +12,7 @@ use contract::{
     EventType, FieldValue, Finding, Gate, LogPos, MappingRef, Origin, Outcome, Outgoing, Position,
     Report, Resend,
 };
-use engine::{DestinationPlan, Plan, RetryPolicy};
+use engine::{DeliverySettings, DestinationPlan, Plan, RetryPolicy};
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags};
 use state::{CaptureCommit, Item, Published, Retention, Route, Store};
@@ -21,14 +21,14 @@ use tokio::sync::{mpsc, watch};
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Ten seconds go by while the store marks the first request as sending: the loop asks for the time
-/// once before it recovers, and once before it picks.
+/// once before it recovers, once for what may leave, and once before it picks.
 struct SlowStore(AtomicUsize);
 
 #[async_trait]
 impl Clock for SlowStore {
     fn now(&self) -> Timestamp {
         let asked = self.0.fetch_add(1, Ordering::SeqCst);
-        Timestamp::from_second(if asked < 2 { 1_000 } else { 1_010 }).unwrap()
+        Timestamp::from_second(if asked < 3 { 1_000 } else { 1_010 }).unwrap()
     }
 
     async fn sleep(&self, time: Duration) {
@@ -155,6 +155,7 @@ async fn a_request_is_over_by_its_deadline_though_the_store_is_slow() {
                 first: Duration::from_millis(100),
                 max: Duration::from_secs(2),
             },
+            settings: DeliverySettings::default(),
         }],
         retention: Retention::default(),
     };

@@ -15,7 +15,10 @@ use contract::{
     Outgoing, Position, Resend,
 };
 use jiff::Timestamp;
-use state::{CaptureCommit, Happened, Item, PickLimits, Published, Route, Store};
+use state::{
+    CaptureCommit, Command, Happened, Item, PickLimits, Published, Route, Rules, StateReader,
+    Store, Turn, Turned,
+};
 
 pub const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -100,11 +103,76 @@ pub fn fact(id: &str, version: u64) -> Item {
     })
 }
 
+/// Stock of a SKU at the main place.
+pub fn stock(sku: &str, version: u64, available: i64) -> Item {
+    let mut body = Body::new(EventType::InventoryAvailability.schema());
+    let number = |value: i64| FieldValue::Decimal(contract::Decimal::from(value));
+    body.set("uom", FieldValue::Text("EA".to_owned())).unwrap();
+    for field in ["on_hand", "available", "atp", "sellable"] {
+        body.set(field, number(available)).unwrap();
+    }
+    body.set("allocated", number(0)).unwrap();
+    body.set("unavailable_in_on_hand", FieldValue::Bool(false))
+        .unwrap();
+    body.set("formula", FieldValue::Text("f".to_owned()))
+        .unwrap();
+    body.set("active", FieldValue::Bool(true)).unwrap();
+    of_place(EventType::InventoryAvailability, sku, version, Some(body))
+}
+
+/// The end of a SKU's stock at the main place.
+pub fn stock_end(sku: &str, version: u64) -> Item {
+    of_place(EventType::InventoryAvailability, sku, version, None)
+}
+
+/// A list price.
+pub fn price(sku: &str, version: u64, amount: &str) -> Item {
+    let mut body = Body::new(EventType::Price.schema());
+    let amount = FieldValue::Money {
+        amount: amount.parse().unwrap(),
+        currency: "EUR".to_owned(),
+    };
+    body.set("amount", amount).unwrap();
+    body.set("per_qty", FieldValue::Decimal(1_i64.into()))
+        .unwrap();
+    body.set("kind", FieldValue::Text("list".to_owned()))
+        .unwrap();
+    body.set("tax_included", FieldValue::Bool(false)).unwrap();
+    body.set("computed", FieldValue::Bool(false)).unwrap();
+    of_place(EventType::Price, sku, version, Some(body))
+}
+
+fn of_place(event_type: EventType, sku: &str, version: u64, body: Option<Body>) -> Item {
+    let op = if body.is_some() {
+        EventOp::Upsert
+    } else {
+        EventOp::Delete
+    };
+    let mut envelope = envelope(event_type, sku, version, op);
+    let names = event_type.schema().key.iter().copied();
+    let mut parts = vec!["ACME".to_owned(), sku.to_owned(), "MAIN".to_owned()];
+    parts.resize(event_type.schema().key.len(), String::new());
+    envelope.key = EventKey::new(names.zip(parts).collect());
+    Item::Event(Published {
+        event: Event::new(envelope, body),
+        row_key: sku.to_owned(),
+        related: false,
+        zero_first: false,
+    })
+}
+
+pub const LIMITS: PickLimits = PickLimits {
+    events_max: 100,
+    bytes_max: 1_000_000,
+    request_timeout: Duration::from_secs(10),
+};
+
 pub struct World {
     pub folder: tempfile::TempDir,
     pub store: Store,
     pub source: i64,
     pub destination: i64,
+    pub rules: Rules,
 }
 
 impl World {
@@ -121,13 +189,18 @@ impl World {
             store,
             source,
             destination,
+            rules: Rules::default(),
         }
     }
 
     /// Closes the store as a crash would find it: everything answered is in the file.
     pub async fn reopen(self) -> Self {
         drop(self.store);
-        Self::open(self.folder).await
+        let rules = self.rules;
+        Self {
+            rules,
+            ..Self::open(self.folder).await
+        }
     }
 
     pub fn routes(&self) -> Arc<[Route]> {
@@ -155,14 +228,37 @@ impl World {
     }
 
     pub async fn turn(&self, outcomes: Vec<Happened>, now: Timestamp) -> Vec<Outgoing> {
-        let limits = PickLimits {
-            events_max: 100,
-            bytes_max: 1_000_000,
-            request_timeout: Duration::from_secs(10),
+        self.full_turn(outcomes, now, |_| {}).await.picked
+    }
+
+    /// A turn that records these, picks up to 100 events and is otherwise as told.
+    pub async fn full_turn(
+        &self,
+        outcomes: Vec<Happened>,
+        now: Timestamp,
+        otherwise: impl FnOnce(&mut Turn),
+    ) -> Turned {
+        let mut turn = Turn {
+            outcomes,
+            resend: Resend::Safe,
+            pick: Some(LIMITS),
+            commands: true,
+            ..Turn::at(now)
         };
-        self.store
-            .turn(self.destination, outcomes, Resend::Safe, Some(limits), now)
-            .await
-            .unwrap()
+        otherwise(&mut turn);
+        let rules = Arc::new(self.rules.clone());
+        let turned = self.store.turn(self.destination, turn, rules).await;
+        turned.unwrap()
+    }
+
+    /// What a person asks, as without a running agent.
+    pub async fn command(&self, command: Command, now: Timestamp) -> u64 {
+        let rules = Arc::new(self.rules.clone());
+        let done = self.store.command("shop", command, rules, now).await;
+        done.unwrap().unwrap().count
+    }
+
+    pub fn reader(&self) -> StateReader {
+        StateReader::open(self.folder.path()).unwrap()
     }
 }

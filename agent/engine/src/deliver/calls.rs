@@ -1,0 +1,99 @@
+//! The calls of an adapter that run beside the loop.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use contract::{Compared, Destination, DestinationTraits, Outcome, Outgoing, Taken};
+use tokio::task::JoinSet;
+
+use super::gate::{CallGate, Door, Passes};
+
+/// What a call came to.
+pub(super) enum Ended {
+    /// Events were sent.
+    Sent(Vec<(Outgoing, Outcome)>, Passes),
+    /// Accepted ones were asked about.
+    Followed(Vec<(Taken, Outcome)>),
+    /// Unknown ones were read.
+    Verified(Vec<(Outgoing, Outcome)>, Passes),
+    /// Events were compared, and not sent.
+    Compared(Vec<(Outgoing, Compared)>, Passes),
+}
+
+/// Starts calls of one destination.
+pub(super) struct Calls {
+    pub(super) destination: Arc<dyn Destination>,
+    pub(super) door: Arc<Door>,
+    pub(super) running: JoinSet<Ended>,
+    /// So many of them ask about what was sent.
+    pub(super) asking: usize,
+}
+
+impl Calls {
+    pub(super) fn send(&mut self, batch: Vec<Outgoing>) {
+        let (destination, gate) = self.parts();
+        self.running.spawn(async move {
+            let report = destination.deliver(&batch, &gate).await;
+            let outcomes = batch.into_iter().zip(report.outcomes()).collect();
+            Ended::Sent(outcomes, gate.passes())
+        });
+    }
+
+    pub(super) fn follow_up(&mut self, taken: Vec<Taken>) {
+        let (destination, gate) = self.parts();
+        self.asking += 1;
+        self.running.spawn(async move {
+            let report = destination.follow_up(&taken, &gate).await;
+            Ended::Followed(taken.into_iter().zip(report.outcomes()).collect())
+        });
+    }
+
+    pub(super) fn verify(&mut self, doubtful: Vec<Outgoing>) {
+        let (destination, gate) = self.parts();
+        self.asking += 1;
+        self.running.spawn(async move {
+            let report = destination.verify(&doubtful, &gate).await;
+            let outcomes = doubtful.into_iter().zip(report.outcomes()).collect();
+            Ended::Verified(outcomes, gate.passes())
+        });
+    }
+
+    pub(super) fn compare(&mut self, batch: Vec<Outgoing>) {
+        let (destination, gate) = self.parts();
+        self.running.spawn(async move {
+            let mut said = destination.compare(&batch, &gate).await.into_iter();
+            let forgotten = || Compared::CannotTell {
+                cause: "the adapter reported nothing".to_owned(),
+            };
+            let compared = batch
+                .into_iter()
+                .map(|outgoing| (outgoing, said.next().unwrap_or_else(forgotten)))
+                .collect();
+            Ended::Compared(compared, gate.passes())
+        });
+    }
+
+    fn parts(&self) -> (Arc<dyn Destination>, CallGate) {
+        (Arc::clone(&self.destination), CallGate::new(&self.door))
+    }
+}
+
+/// Splits what was picked into requests within the destination's limits, in the order of picking.
+pub(super) fn batches(picked: Vec<Outgoing>, traits: &DestinationTraits) -> Vec<Vec<Outgoing>> {
+    let mut rest = VecDeque::from(picked);
+    let mut all = Vec::new();
+    while let Some(first) = rest.pop_front() {
+        let mut bytes = first.json.len();
+        let mut batch = vec![first];
+        while batch.len() < traits.batch_events_max
+            && let Some(next) = rest.pop_front_if(|next| {
+                bytes += next.json.len();
+                bytes <= traits.batch_bytes_max
+            })
+        {
+            batch.push(next);
+        }
+        all.push(batch);
+    }
+    all
+}

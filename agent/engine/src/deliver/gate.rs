@@ -1,0 +1,153 @@
+//! The door of a destination, which every request to it passes, and each call's own view of it.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use contract::{Allowance, Clock, Gate};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::limiter::{Limiter, Wait};
+
+/// The limits of one destination, shared by its calls and its loop.
+pub(crate) struct Door {
+    limiter: Mutex<Limiter>,
+    /// Calls that have started and let nothing pass yet.
+    promised: AtomicUsize,
+    /// What may leave has changed.
+    changed: Notify,
+    /// Wakes the loop: the day's quota must be noted.
+    wake: Arc<Notify>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Door {
+    pub(crate) fn new(limiter: Limiter, wake: Arc<Notify>, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self {
+            limiter: Mutex::new(limiter),
+            promised: AtomicUsize::new(0),
+            changed: Notify::new(),
+            wake,
+            clock,
+        })
+    }
+
+    pub(crate) fn limiter(&self) -> MutexGuard<'_, Limiter> {
+        // Whoever panicked has ended the agent.
+        self.limiter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Requests that are to leave soon: each call makes one at least.
+    pub(crate) fn promised(&self) -> usize {
+        self.promised.load(Ordering::SeqCst)
+    }
+
+    /// Tells those who wait to look again.
+    pub(crate) fn opened(&self) {
+        self.changed.notify_waiters();
+    }
+}
+
+/// One call's gate.
+pub(crate) struct CallGate {
+    door: Arc<Door>,
+    passed: AtomicU32,
+    refused: AtomicBool,
+    promised: AtomicBool,
+}
+
+/// What a call did at the gate.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Passes {
+    /// Requests that left.
+    pub(crate) passed: u32,
+    /// One was not let through.
+    pub(crate) refused: bool,
+}
+
+impl Passes {
+    /// Nothing left because our own limits had no room: that says nothing about the destination.
+    pub(crate) fn only_refused(self) -> bool {
+        self.refused && self.passed == 0
+    }
+}
+
+impl CallGate {
+    pub(crate) fn new(door: &Arc<Door>) -> Self {
+        door.promised.fetch_add(1, Ordering::SeqCst);
+        Self {
+            door: Arc::clone(door),
+            passed: AtomicU32::new(0),
+            refused: AtomicBool::new(false),
+            promised: AtomicBool::new(true),
+        }
+    }
+
+    /// The call's first request has left, or none is to.
+    fn settle(&self) -> bool {
+        let first = self.promised.swap(false, Ordering::SeqCst);
+        if first {
+            self.door.promised.fetch_sub(1, Ordering::SeqCst);
+        }
+        first
+    }
+
+    pub(crate) fn passes(&self) -> Passes {
+        Passes {
+            passed: self.passed.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Drop for CallGate {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
+
+#[async_trait]
+impl Gate for CallGate {
+    async fn pass(&self, points: u32, within: Duration) -> bool {
+        let deadline = Instant::now() + within;
+        loop {
+            let changed = self.door.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let now = Instant::now();
+            let tried = self.door.limiter().pass(now, points);
+            let until = match tried {
+                Ok(()) => {
+                    self.passed.fetch_add(1, Ordering::Relaxed);
+                    // Where there are figures, the loop can now say when the next may leave.
+                    if self.settle() && self.door.limiter().has_figures() {
+                        self.door.wake.notify_one();
+                    }
+                    return true;
+                }
+                // To wait for what cannot be would only hold up others.
+                Err(Wait::Until(at)) if at > deadline => now,
+                Err(Wait::Until(at)) => at,
+                Err(Wait::Quota) => {
+                    self.door.wake.notify_one();
+                    deadline
+                }
+            };
+            if until <= now {
+                self.refused.store(true, Ordering::Relaxed);
+                return false;
+            }
+            tokio::select! {
+                () = changed => {}
+                () = self.door.clock.sleep(until - now) => {}
+            }
+        }
+    }
+
+    fn heard(&self, said: &Allowance) {
+        self.door.limiter().heard(Instant::now(), said);
+        self.door.opened();
+    }
+}

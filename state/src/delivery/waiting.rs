@@ -1,0 +1,175 @@
+//! Deliveries that wait: for a time, for an answer, or for another delivery.
+
+use contract::delivery::{DeliveryEvent, StateName};
+use contract::{EventKey, EventType, Outgoing, Resend, Taken, clock};
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::Ask;
+use super::record::{Desk, before};
+use super::row::taken;
+use crate::error::StoreError;
+use crate::{from_millis, kind, millis};
+
+/// Unknown deliveries resolved, and waits ended, per turn at most.
+const RESOLVE_MAX: i64 = 256;
+
+/// Deliveries in a state, those that are due longest first; `until` = due by then.
+pub(super) fn offsets_in(
+    desk: &Desk<'_>,
+    state: StateName,
+    limit: i64,
+    until: Option<Timestamp>,
+) -> Result<Vec<i64>, StoreError> {
+    let mut query = desk.db.prepare_cached(
+        "SELECT offset FROM delivery INDEXED BY delivery_waiting
+         WHERE destination = ?1 AND state = ?2
+           AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')
+           AND (?3 IS NULL OR due_at <= ?3) ORDER BY due_at LIMIT ?4",
+    )?;
+    let rows = query.query_map(
+        params![desk.destination, state.name(), until.map(millis), limit],
+        |row| row.get(0),
+    )?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Decides about unknown deliveries whose deadline has passed; those that are to be read first.
+pub(super) fn resolve_unknown(
+    desk: &Desk<'_>,
+    resend: Resend,
+    ask: Option<Ask>,
+) -> Result<Vec<Outgoing>, StoreError> {
+    let event = match resend {
+        Resend::Safe => DeliveryEvent::Resend { due: desk.now },
+        Resend::Unsafe => DeliveryEvent::CannotTell,
+        Resend::Verify => {
+            let Some(ask) = ask else {
+                return Ok(Vec::new());
+            };
+            let asked = leased(desk, StateName::Unknown, ask)?.into_iter();
+            return Ok(asked.map(|taken| taken.outgoing).collect());
+        }
+    };
+    for offset in offsets_in(desk, StateName::Unknown, RESOLVE_MAX, Some(desk.now))? {
+        desk.own(offset, &event, None, None)?;
+    }
+    Ok(Vec::new())
+}
+
+/// Accepted deliveries that are to be asked about now.
+pub(super) fn follow_up(desk: &Desk<'_>, ask: Option<Ask>) -> Result<Vec<Taken>, StoreError> {
+    ask.map_or(Ok(Vec::new()), |ask| leased(desk, StateName::Accepted, ask))
+}
+
+/// Due ones of a state, each put off until whoever asks about it is surely done: a restart between
+/// costs that time and nothing else.
+fn leased(desk: &Desk<'_>, state: StateName, ask: Ask) -> Result<Vec<Taken>, StoreError> {
+    let limit = i64::try_from(ask.events_max).unwrap_or(i64::MAX);
+    let until = clock::after(desk.now, ask.lease);
+    let mut all = Vec::new();
+    for offset in offsets_in(desk, state, limit, Some(desk.now))? {
+        if let Some(one) = taken(desk.db, desk.destination, offset)? {
+            lease(desk.db, desk.destination, offset, until)?;
+            all.push(one);
+        }
+    }
+    Ok(all)
+}
+
+/// Puts off the question about a delivery.
+pub(super) fn lease(
+    db: &Connection,
+    destination: i64,
+    offset: i64,
+    until: Timestamp,
+) -> Result<(), StoreError> {
+    db.prepare_cached("UPDATE delivery SET due_at = ?3 WHERE destination = ?1 AND offset = ?2")?
+        .execute(params![destination, offset, millis(until)])?;
+    Ok(())
+}
+
+/// Holds what has waited too long for another delivery.
+pub(super) fn end_waits(desk: &Desk<'_>) -> Result<(), StoreError> {
+    let oldest = millis(before(desk.now, desk.rules.dependency_wait));
+    let late: Vec<(i64, i64)> = desk
+        .db
+        .prepare_cached(
+            "SELECT offset, needs FROM delivery INDEXED BY delivery_needs_due
+             WHERE destination = ?1 AND state = 'queued' AND needs IS NOT NULL AND created_at <= ?2
+             ORDER BY created_at LIMIT ?3",
+        )?
+        .query_map(params![desk.destination, oldest, RESOLVE_MAX], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?
+        .collect::<Result<_, _>>()?;
+    for (offset, lane) in late {
+        let why = waits_for(desk, lane)?;
+        desk.own(
+            offset,
+            &DeliveryEvent::Orphaned,
+            Some("dependency"),
+            Some(&why),
+        )?;
+    }
+    Ok(())
+}
+
+/// What a delivery waits for, in words.
+fn waits_for(desk: &Desk<'_>, lane: i64) -> Result<String, StoreError> {
+    let found: Option<(String, String, String, Option<String>)> = desk
+        .db
+        .prepare_cached(
+            "SELECT p.event_type, p.key, d.state, d.cause
+             FROM delivery d INDEXED BY delivery_lane JOIN published p ON p.id = d.lane
+             WHERE d.destination = ?1 AND d.lane = ?2 AND d.state IN
+               ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held')
+             ORDER BY d.offset LIMIT 1",
+        )?
+        .query_row(params![desk.destination, lane], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })
+        .optional()?;
+    let Some((event_type, key, state, cause)) = found else {
+        return Ok("what it is about was not delivered in time".to_owned());
+    };
+    let known: Option<EventType> = event_type.parse().ok();
+    let what = known.map_or("predecessor", kind::word);
+    let name = known
+        .and_then(|event_type| EventKey::parse(event_type.schema(), &key))
+        .and_then(|key| Some(key.fields().last()?.1.clone()))
+        .unwrap_or(key);
+    let stands = match state.as_str() {
+        "held" => "is held",
+        "backoff" => "fails again and again",
+        _ => "was not delivered in time",
+    };
+    let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
+    Ok(format!("its {what} {name} {stands}{cause}"))
+}
+
+/// When something of a destination that waits is due next.
+pub(super) fn next_due(desk: &Desk<'_>) -> Result<Option<Timestamp>, StoreError> {
+    let wait = i64::try_from(desk.rules.dependency_wait.as_millis()).unwrap_or(i64::MAX / 2);
+    let due: Option<i64> = desk
+        .db
+        .prepare_cached(
+            "SELECT min(due) FROM (
+               SELECT min(due_at) AS due FROM delivery INDEXED BY delivery_waiting
+                 WHERE destination = ?1 AND state = 'backoff' AND state IN
+                   ('sending', 'unknown', 'accepted', 'backoff', 'held')
+               UNION ALL
+               SELECT min(due_at) FROM delivery INDEXED BY delivery_waiting
+                 WHERE destination = ?1 AND state = 'unknown' AND state IN
+                   ('sending', 'unknown', 'accepted', 'backoff', 'held')
+               UNION ALL
+               SELECT min(due_at) FROM delivery INDEXED BY delivery_waiting
+                 WHERE destination = ?1 AND state = 'accepted' AND state IN
+                   ('sending', 'unknown', 'accepted', 'backoff', 'held')
+               UNION ALL
+               SELECT min(created_at) + ?2 FROM delivery INDEXED BY delivery_needs_due
+                 WHERE destination = ?1 AND state = 'queued' AND needs IS NOT NULL)",
+        )?
+        .query_row(params![desk.destination, wait], |row| row.get(0))?;
+    Ok(due.map(from_millis))
+}

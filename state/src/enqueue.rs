@@ -1,0 +1,294 @@
+//! An event into the outbox, and a delivery of it for each destination that takes its type: how
+//! soon it is to leave, what it must wait for, and what of its lane gives way to it.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use contract::event::digest;
+use contract::{Decimal, Event, EventKind, EventOp, EventType, Origin};
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::capture::Route;
+use crate::error::StoreError;
+use crate::{counter, kind, millis};
+
+/// Tombstones, and less to sell: the channel must not sell what is not there.
+const FIRST: i64 = 0;
+/// More to sell.
+const MORE: i64 = 1;
+/// Everything else.
+const REST: i64 = 2;
+/// Added for what only repeats how things are: snapshots and replays stay behind what changes now.
+const REPEATS: i64 = 10;
+
+/// Puts events of one commit into the outbox.
+pub(crate) struct Enqueue<'a> {
+    pub(crate) db: &'a Connection,
+    pub(crate) source: i64,
+    pub(crate) routes: &'a [Route],
+    pub(crate) now: Timestamp,
+    /// Types of which the source ever told anything: what was never told cannot be waited for.
+    told: RefCell<BTreeMap<EventType, bool>>,
+}
+
+/// What an event is to a destination.
+#[derive(Debug, Clone)]
+pub(crate) struct Delivery {
+    pub(crate) offset: i64,
+    pub(crate) lane: i64,
+    pub(crate) kind: i64,
+    /// Newer events do not supersede it.
+    pub(crate) stays: bool,
+    pub(crate) tombstone: bool,
+    pub(crate) measure: Option<Decimal>,
+    /// It repeats what was told.
+    pub(crate) repeats: bool,
+    pub(crate) needs: Option<i64>,
+}
+
+impl<'a> Enqueue<'a> {
+    pub(crate) fn new(
+        db: &'a Connection,
+        source: i64,
+        routes: &'a [Route],
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            db,
+            source,
+            routes,
+            now,
+            told: RefCell::default(),
+        }
+    }
+
+    /// Stores the event. Its place in the outbox.
+    pub(crate) fn outbox(&self, event: &Event, key: &str) -> Result<i64, StoreError> {
+        let envelope = &event.envelope;
+        let event_type = envelope.event_type;
+        let json = event.json();
+        self.db
+            .prepare_cached(
+                "INSERT INTO outbox (source, event_id, event_type, key, op, idempotency_key, tenant,
+                   occurred_at, created_at, digest, json)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            )?
+            .execute(params![
+                self.source,
+                event.id.as_str(),
+                event_type.name(),
+                key,
+                envelope.op.name(),
+                event.idempotency_key(),
+                &*envelope.tenant,
+                millis(envelope.occurred_at),
+                millis(self.now),
+                digest(&[&json]),
+                json
+            ])?;
+        Ok(self.db.last_insert_rowid())
+    }
+
+    /// A delivery for each destination that takes the event.
+    pub(crate) fn deliveries(
+        &self,
+        event: &Event,
+        offset: i64,
+        lane: i64,
+        stays: bool,
+    ) -> Result<(), StoreError> {
+        let envelope = &event.envelope;
+        let event_type = envelope.event_type;
+        let mut delivery = Delivery {
+            offset,
+            lane,
+            kind: kind::code(event_type),
+            stays,
+            tombstone: envelope.op == EventOp::Delete,
+            measure: kind::measure(event_type, event.body.as_ref()),
+            repeats: envelope.origin == Origin::Snapshot,
+            needs: None,
+        };
+        if event.kind() == EventKind::State {
+            self.told.borrow_mut().insert(event_type, true);
+        }
+        let mut needed = None;
+        for route in self.routes.iter().filter(|route| route.takes(event_type)) {
+            let needed = needed
+                .get_or_insert_with(|| kind::needs(event_type, &envelope.key, event.body.as_ref()));
+            delivery.needs = self.first_unfinished(route, needed)?;
+            deliver(self.db, route.destination, &delivery, self.now)?;
+        }
+        Ok(())
+    }
+
+    /// The lane of the first of these that the destination is still to get.
+    fn first_unfinished(
+        &self,
+        route: &Route,
+        needed: &[(EventType, String)],
+    ) -> Result<Option<i64>, StoreError> {
+        for (event_type, key) in needed {
+            if !route.takes(*event_type) || !self.ever_told(*event_type)? {
+                continue;
+            }
+            let lane = unfinished(self.db, route.destination, self.source, *event_type, key)?;
+            if lane.is_some() {
+                return Ok(lane);
+            }
+        }
+        Ok(None)
+    }
+
+    fn ever_told(&self, event_type: EventType) -> Result<bool, StoreError> {
+        if let Some(told) = self.told.borrow().get(&event_type) {
+            return Ok(*told);
+        }
+        let told = self
+            .db
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM published WHERE source = ?1 AND event_type = ?2)",
+            )?
+            .query_row(params![self.source, event_type.name()], |row| row.get(0))?;
+        self.told.borrow_mut().insert(event_type, told);
+        Ok(told)
+    }
+}
+
+/// The lane of a key if a delivery of it is unfinished.
+pub(crate) fn unfinished(
+    db: &Connection,
+    destination: i64,
+    source: i64,
+    event_type: EventType,
+    key: &str,
+) -> Result<Option<i64>, StoreError> {
+    Ok(db
+        .prepare_cached(
+            "SELECT p.id FROM published p WHERE p.source = ?2 AND p.event_type = ?3 AND p.key = ?4
+               AND EXISTS (SELECT 1 FROM delivery d INDEXED BY delivery_lane
+                 WHERE d.destination = ?1 AND d.lane = p.id AND d.state IN
+                   ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held'))",
+        )?
+        .query_row(
+            params![destination, source, event_type.name(), key],
+            |row| row.get(0),
+        )
+        .optional()?)
+}
+
+/// One delivery; what of its lane has not left gives way to it.
+pub(crate) fn deliver(
+    db: &Connection,
+    destination: i64,
+    delivery: &Delivery,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let mut created_at = millis(now);
+    let state = kind::kind(delivery.kind) == EventKind::State;
+    if state {
+        created_at = created_at.min(supersede(db, destination, delivery.lane, now)?);
+    }
+    let (priority, empties) = match &delivery.measure {
+        // The repeated end of what is not there takes nothing away.
+        _ if delivery.tombstone => (FIRST, !delivery.repeats || has(db, destination, delivery)?),
+        Some(measure) if delivery.kind == kind::code(EventType::InventoryAvailability) => rank(
+            *measure,
+            told(db, destination, delivery.kind, delivery.lane)?,
+        ),
+        _ => (REST, false),
+    };
+    let priority = priority + if delivery.repeats { REPEATS } else { 0 };
+    db.prepare_cached(
+        "INSERT INTO delivery (destination, offset, lane, state, tombstone, updated_at, created_at,
+           priority, kind, measure, dropping, needs)
+         VALUES (?1, ?2, ?3, 'queued', ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    )?
+    .execute(params![
+        destination,
+        delivery.offset,
+        delivery.lane,
+        delivery.stays,
+        millis(now),
+        created_at,
+        priority,
+        delivery.kind,
+        delivery.measure.map(|measure| measure.to_string()),
+        empties && state,
+        delivery.needs
+    ])?;
+    Ok(())
+}
+
+/// `delivery::next` on Newer: only what surely did not happen gives way, and a tombstone never
+/// does. Since when something of the lane has been waiting for something else.
+fn supersede(
+    db: &Connection,
+    destination: i64,
+    lane: i64,
+    now: Timestamp,
+) -> Result<i64, StoreError> {
+    let mut since = i64::MAX;
+    let mut superseded = 0;
+    let mut statement = db.prepare_cached(
+        "UPDATE delivery INDEXED BY delivery_lane
+         SET state = 'superseded', updated_at = ?3
+         WHERE destination = ?1 AND lane = ?2 AND tombstone = 0
+           AND state IN ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held')
+           AND state IN ('queued', 'backoff', 'held')
+         RETURNING created_at, needs IS NOT NULL",
+    )?;
+    let mut rows = statement.query(params![destination, lane, millis(now)])?;
+    while let Some(row) = rows.next()? {
+        superseded += 1;
+        let waits: bool = row.get(1)?;
+        if waits {
+            since = since.min(row.get(0)?);
+        }
+    }
+    if superseded > 0 {
+        let scope = crate::delivery::scope(db, destination)?;
+        counter::add(db, &scope, "superseded", superseded)?;
+    }
+    Ok(since)
+}
+
+/// What the destination was told last of a key's measure.
+pub(crate) fn told(
+    db: &Connection,
+    destination: i64,
+    kind: i64,
+    lane: i64,
+) -> Result<Option<Decimal>, StoreError> {
+    let found: Option<Option<String>> = db
+        .prepare_cached(
+            "SELECT measure FROM told_to WHERE destination = ?1 AND kind = ?2 AND lane = ?3",
+        )?
+        .query_row(params![destination, kind, lane], |row| row.get(0))
+        .optional()?;
+    Ok(found.flatten().and_then(|text| text.parse().ok()))
+}
+
+fn has(db: &Connection, destination: i64, delivery: &Delivery) -> Result<bool, StoreError> {
+    Ok(db
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM told_to
+               WHERE destination = ?1 AND kind = ?2 AND lane = ?3)",
+        )?
+        .query_row(params![destination, delivery.kind, delivery.lane], |row| {
+            row.get(0)
+        })?)
+}
+
+/// How soon a quantity is to leave, and whether it takes away the last of what was there. Where
+/// nothing was told, the channel may hold anything: nothing to sell goes first.
+fn rank(measure: Decimal, told: Option<Decimal>) -> (i64, bool) {
+    let nothing = measure <= Decimal::ZERO;
+    match told {
+        None => (if nothing { FIRST } else { MORE }, false),
+        Some(told) if measure < told => (FIRST, nothing && told > Decimal::ZERO),
+        Some(told) if measure > told => (MORE, false),
+        Some(_) => (REST, false),
+    }
+}

@@ -1,0 +1,242 @@
+//! The steps of a replay: each event that is told again gets a place of its own in the outbox.
+
+use std::sync::Arc;
+
+use contract::event::digest;
+use contract::{Body, Envelope, Event, EventKey, EventOp, MappingRef, Origin};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::command::Step;
+use crate::delivery::Desk;
+use crate::enqueue::{self, Delivery};
+use crate::error::StoreError;
+use crate::replay::{Candidate, Ready, ReplayFilter, candidates, ready};
+use crate::{held_steps, kind, millis};
+
+/// One step of a replay. States come first, under their places; then facts, under places below zero.
+pub(crate) fn step(
+    desk: &Desk<'_>,
+    which: &ReplayFilter,
+    tenant: &str,
+    progress: i64,
+    upto: i64,
+) -> Result<Step, StoreError> {
+    let facts = progress < 0;
+    let after = if facts { -progress - 1 } else { progress };
+    let types = &desk.rules.event_types;
+    let (all, next) = candidates(desk.db, facts, which, types, after, upto)?;
+    let mut done = 0;
+    for one in &all {
+        match ready(desk.db, desk.destination, one.lane)? {
+            Ready::OnItsWay => continue,
+            Ready::Held(offset) => held_steps::again(desk, offset, "sent again by a replay")?,
+            Ready::Free if facts => tell_fact(desk, one)?,
+            Ready::Free => tell_state(desk, one, tenant)?,
+        }
+        done += 1;
+    }
+    let next = match (facts, next) {
+        (false, Some(place)) => Some(place),
+        (false, None) => Some(-1),
+        (true, Some(place)) => Some(-place - 1),
+        (true, None) => None,
+    };
+    Ok(Step { next, done })
+}
+
+/// An event as it is to be told again.
+struct Again {
+    event_id: String,
+    op: String,
+    idempotency_key: String,
+    tenant: String,
+    occurred_at: i64,
+    json: String,
+    body: Option<Body>,
+}
+
+fn tell_state(desk: &Desk<'_>, one: &Candidate, tenant: &str) -> Result<(), StoreError> {
+    let again = match stored(desk.db, one)? {
+        Some(again) => again,
+        None => made_anew(desk, one, tenant)?,
+    };
+    let offset = insert(desk, one, &again)?;
+    // Known only now: the place makes the key one of its own.
+    let plain = again.idempotency_key.split("/r").next().unwrap_or_default();
+    let idempotency_key = format!("{plain}/r{offset}");
+    let json = with_idempotency_key(&again.json, &idempotency_key)?;
+    desk.db
+        .prepare_cached(
+            "UPDATE outbox SET idempotency_key = ?2, json = ?3, digest = ?4 WHERE offset = ?1",
+        )?
+        .execute(params![offset, idempotency_key, json, digest(&[&json])])?;
+    desk.db
+        .prepare_cached("UPDATE published SET offset = ?2 WHERE id = ?1")?
+        .execute([one.place, offset])?;
+    let key = EventKey::parse(one.event_type.schema(), &one.key);
+    let needed = key.map(|key| kind::needs(one.event_type, &key, again.body.as_ref()));
+    let mut needs = None;
+    for (event_type, key) in needed.unwrap_or_default() {
+        let types = &desk.rules.event_types;
+        if needs.is_none() && (types.is_empty() || types.contains(&event_type)) {
+            needs = enqueue::unfinished(desk.db, desk.destination, one.source, event_type, &key)?;
+        }
+    }
+    let tombstone = again.op == EventOp::Delete.name();
+    let delivery = Delivery {
+        offset,
+        lane: one.lane,
+        kind: kind::code(one.event_type),
+        stays: tombstone,
+        tombstone,
+        measure: kind::measure(one.event_type, again.body.as_ref()),
+        repeats: true,
+        needs,
+    };
+    enqueue::deliver(desk.db, desk.destination, &delivery, desk.now)
+}
+
+fn tell_fact(desk: &Desk<'_>, one: &Candidate) -> Result<(), StoreError> {
+    let Some(again) = stored(desk.db, one)? else {
+        return Ok(());
+    };
+    let delivery = Delivery {
+        offset: insert(desk, one, &again)?,
+        lane: one.lane,
+        kind: kind::FACT,
+        stays: false,
+        tombstone: false,
+        measure: None,
+        repeats: true,
+        needs: None,
+    };
+    enqueue::deliver(desk.db, desk.destination, &delivery, desk.now)
+}
+
+fn insert(desk: &Desk<'_>, one: &Candidate, again: &Again) -> Result<i64, StoreError> {
+    desk.db
+        .prepare_cached(
+            "INSERT INTO outbox (source, event_id, event_type, key, op, idempotency_key, tenant,
+               occurred_at, created_at, digest, json, copy_of)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        )?
+        .execute(params![
+            one.source,
+            again.event_id,
+            one.event_type.name(),
+            one.key,
+            again.op,
+            again.idempotency_key,
+            again.tenant,
+            again.occurred_at,
+            millis(desk.now),
+            digest(&[&again.json]),
+            again.json,
+            one.offset.unwrap_or(0)
+        ])?;
+    Ok(desk.db.last_insert_rowid())
+}
+
+/// The event as it stands in the outbox.
+fn stored(db: &Connection, one: &Candidate) -> Result<Option<Again>, StoreError> {
+    let Some(offset) = one.offset else {
+        return Ok(None);
+    };
+    let found = db
+        .prepare_cached(
+            "SELECT event_id, op, idempotency_key, tenant, occurred_at, json FROM outbox
+             WHERE offset = ?1",
+        )?
+        .query_row([offset], |row| {
+            Ok(Again {
+                event_id: row.get(0)?,
+                op: row.get(1)?,
+                idempotency_key: row.get(2)?,
+                tenant: row.get(3)?,
+                occurred_at: row.get(4)?,
+                json: row.get(5)?,
+                body: None,
+            })
+        })
+        .optional()?;
+    let Some(mut again) = found else {
+        return Ok(None);
+    };
+    let json: serde_json::Value = serde_json::from_str(&again.json).map_err(|_| broken())?;
+    if let Some(body) = json.get("body") {
+        again.body = Some(Body::from_json(one.event_type.schema(), body).map_err(|_| broken())?);
+    }
+    Ok(Some(again))
+}
+
+fn broken() -> StoreError {
+    StoreError::Invariant("a stored event does not parse".to_owned())
+}
+
+/// The event of what was published last: same place in the source's log, same key and body.
+fn made_anew(desk: &Desk<'_>, one: &Candidate, tenant: &str) -> Result<Again, StoreError> {
+    let (version, body, rule, source): (String, Option<String>, String, String) = desk
+        .db
+        .prepare_cached(
+            "SELECT p.version, p.body, p.rule, s.name FROM published p
+             JOIN source s ON s.id = p.source WHERE p.id = ?1",
+        )?
+        .query_row([one.place], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })?;
+    let schema = one.event_type.schema();
+    let body = match body {
+        Some(text) => {
+            let json = serde_json::from_str(&text).map_err(|_| broken())?;
+            Some(Body::from_json(schema, &json).map_err(|_| broken())?)
+        }
+        None => None,
+    };
+    let event = Event::new(
+        Envelope {
+            tenant: Arc::from(tenant),
+            source: Arc::from(source),
+            event_type: one.event_type,
+            key: EventKey::parse(schema, &one.key).ok_or_else(broken)?,
+            renamed_from: None,
+            version: crate::snapshot::parse(&version)?,
+            op: if body.is_some() {
+                EventOp::Upsert
+            } else {
+                EventOp::Delete
+            },
+            origin: Origin::Live,
+            occurred_at: one.occurred_at.unwrap_or(desk.now),
+            occurred_at_exact: false,
+            read_at: desk.now,
+            transaction: 0,
+            // What stood there then is gone with the event; only the rule is known.
+            mapping: Arc::new(MappingRef {
+                pack: String::new(),
+                version: String::new(),
+                digest: String::new(),
+                rule,
+            }),
+            fact_key: None,
+            reason: None,
+            warnings: Vec::new(),
+        },
+        body,
+    );
+    Ok(Again {
+        event_id: event.id.as_str().to_owned(),
+        op: event.envelope.op.name().to_owned(),
+        idempotency_key: event.idempotency_key().to_owned(),
+        tenant: tenant.to_owned(),
+        occurred_at: millis(event.envelope.occurred_at),
+        json: event.json(),
+        body: event.body,
+    })
+}
+
+fn with_idempotency_key(json: &str, key: &str) -> Result<String, StoreError> {
+    let mut value: serde_json::Value = serde_json::from_str(json).map_err(|_| broken())?;
+    let member = value.get_mut("idempotency_key").ok_or_else(broken)?;
+    *member = serde_json::Value::String(key.to_owned());
+    Ok(value.to_string())
+}

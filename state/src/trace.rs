@@ -1,0 +1,186 @@
+//! The story of a key: what the source told, the event it became, each attempt and each answer.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+use serde::Serialize;
+
+use crate::attempt::{self, Attempt};
+use crate::error::StoreError;
+use crate::from_millis;
+use crate::held::{HeldEntry, HeldFilter};
+use crate::status::StateReader;
+
+/// One event of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TraceEvent {
+    /// Its place in the outbox.
+    pub offset: i64,
+    /// The event's id.
+    pub event_id: String,
+    /// Its type.
+    pub event_type: String,
+    /// Its key.
+    pub key: String,
+    /// Upsert, delete, fact, correction.
+    pub op: String,
+    /// The source's name.
+    pub source: String,
+    /// The place of the change in the source's log.
+    pub position: String,
+    /// The mapping's rule.
+    pub rule: String,
+    /// When it happened.
+    pub occurred_at: Timestamp,
+    /// When it came into the outbox.
+    pub stored_at: Timestamp,
+    /// It repeats an earlier one, as an operator asked.
+    pub replayed: bool,
+    /// The event as it is sent: JSON.
+    pub json: String,
+    /// What became of it, by destination.
+    pub deliveries: Vec<TraceDelivery>,
+}
+
+/// What became of an event at one destination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TraceDelivery {
+    /// The destination's name.
+    pub destination: String,
+    /// The delivery's state.
+    pub state: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// What holds it.
+    pub held_cause: Option<String>,
+    /// Why, in plain words.
+    pub cause: Option<String>,
+    /// How often it was sent.
+    pub attempt: u32,
+    /// When it is due again.
+    pub due_at: Option<Timestamp>,
+    /// It waits for another delivery.
+    pub waits: bool,
+    /// The last answer's status.
+    pub status: Option<u16>,
+    /// The start of the last answer's body.
+    pub body: Option<String>,
+    /// Time until the last answer.
+    pub latency_ms: Option<u64>,
+    /// Every attempt that was not simply applied at the first try, oldest first.
+    pub attempts: Vec<Attempt>,
+}
+
+/// The story of the keys that hold a text.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Trace {
+    /// The events that stand in the outbox, oldest first.
+    pub events: Vec<TraceEvent>,
+    /// There are older ones than `limit` let through.
+    pub cut: bool,
+    /// Changes of such keys that a mapping holds.
+    pub held: Vec<HeldEntry>,
+}
+
+impl StateReader {
+    /// The story of all keys in which a text stands: the newest `limit` events. Events leave the
+    /// outbox in time (`retention`).
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn trace(&self, key: &str, limit: usize) -> Result<Trace, StoreError> {
+        let mut trace = Trace::default();
+        let Some(db) = self.newest()? else {
+            return Ok(trace);
+        };
+        let most = i64::try_from(limit).unwrap_or(i64::MAX - 1) + 1;
+        let mut query = db.prepare_cached(
+            "SELECT o.offset, o.event_id, o.event_type, o.key, o.op, s.name, o.json, o.occurred_at,
+               o.created_at, o.copy_of
+             FROM outbox o JOIN source s ON s.id = o.source
+             WHERE instr(o.key, ?1) > 0 ORDER BY o.offset DESC LIMIT ?2",
+        )?;
+        let mut rows = query.query(params![key, most])?;
+        while let Some(row) = rows.next()? {
+            if trace.events.len() == limit {
+                trace.cut = true;
+                break;
+            }
+            let json: String = row.get(6)?;
+            let (position, rule) = provenance(&json);
+            let offset = row.get(0)?;
+            trace.events.push(TraceEvent {
+                offset,
+                event_id: row.get(1)?,
+                event_type: row.get(2)?,
+                key: row.get(3)?,
+                op: row.get(4)?,
+                source: row.get(5)?,
+                position,
+                rule,
+                occurred_at: from_millis(row.get(7)?),
+                stored_at: from_millis(row.get(8)?),
+                replayed: row.get::<_, Option<i64>>(9)?.is_some(),
+                json,
+                deliveries: deliveries(db, offset)?,
+            });
+        }
+        trace.events.reverse();
+        let of_mapping = HeldFilter {
+            by: Some("mapping".to_owned()),
+            ..HeldFilter::default()
+        };
+        trace.held = self.held_list(&of_mapping, usize::MAX)?;
+        trace.held.retain(|entry| entry.key.contains(key));
+        trace.held.truncate(limit);
+        Ok(trace)
+    }
+}
+
+fn provenance(json: &str) -> (String, String) {
+    let value: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
+    let version = value.get("version");
+    let part = |name: &str| {
+        let found = version.and_then(|version| version.get(name));
+        found.map_or_else(String::new, |found| match found {
+            serde_json::Value::String(text) => text.clone(),
+            other => other.to_string(),
+        })
+    };
+    let position = format!("{}/{}/{}", part("epoch"), part("pos"), part("seq"));
+    let rule = value.get("mapping").and_then(|mapping| mapping.get("rule"));
+    let rule = rule.and_then(|rule| rule.as_str()).unwrap_or_default();
+    (position, rule.to_owned())
+}
+
+fn deliveries(db: &Connection, offset: i64) -> Result<Vec<TraceDelivery>, StoreError> {
+    let mut found = Vec::new();
+    for destination in crate::held::destinations(db)? {
+        let mut query = db.prepare_cached(
+            "SELECT n.name, d.state, d.updated_at, d.held_cause, d.cause, d.attempt, d.due_at,
+               d.needs IS NOT NULL AND d.state = 'queued', d.answer_status, d.answer_body,
+               d.latency_ms
+             FROM delivery d JOIN destination n ON n.id = d.destination
+             WHERE d.destination = ?1 AND d.offset = ?2",
+        )?;
+        let mut rows = query.query([destination, offset])?;
+        while let Some(row) = rows.next()? {
+            let state: String = row.get(1)?;
+            let held = state == "held";
+            found.push(TraceDelivery {
+                destination: row.get(0)?,
+                since: from_millis(row.get(2)?),
+                held_cause: row.get::<_, Option<String>>(3)?.filter(|_| held),
+                cause: row.get(4)?,
+                attempt: row.get(5)?,
+                due_at: row.get::<_, Option<i64>>(6)?.map(from_millis),
+                waits: row.get(7)?,
+                status: row.get(8)?,
+                body: row.get(9)?,
+                latency_ms: row.get::<_, Option<i64>>(10)?.map(i64::unsigned_abs),
+                attempts: attempt::of(db, destination, offset)?,
+                state,
+            });
+        }
+    }
+    Ok(found)
+}

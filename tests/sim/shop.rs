@@ -1,0 +1,324 @@
+//! The simulated API: it fails, answers late, takes for later, misses and refuses things, and
+//! watches how it is treated.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use contract::{
+    Answer, Destination, DestinationTraits, EventOp, EventType, Finding, Gate, Outcome, Outgoing,
+    Rate, Report, Resend, Taken,
+};
+use rand::RngExt;
+use rusqlite::{Connection, OpenFlags};
+use tokio::time::Instant;
+
+use crate::world::{Shared, lock};
+
+/// What the API bears.
+pub const RATE: Rate = Rate {
+    requests: 4,
+    per: Duration::from_secs(1),
+};
+/// No request takes longer.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// What it takes for later is done within this.
+const LATER_MAX: u64 = 5_000;
+
+/// What the API knows beside what it holds.
+#[derive(Default)]
+pub struct Shop {
+    /// When requests came since the agent was started.
+    pub came: VecDeque<Instant>,
+    /// All of them.
+    pub requests: usize,
+    /// What it took for later: whether that is done, or was lost.
+    tickets: BTreeMap<String, Later>,
+    /// Sent and not answered yet, however the agent fares.
+    out: BTreeSet<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Later {
+    Waits,
+    Done,
+    Lost,
+}
+
+pub struct SimDestination {
+    pub world: Shared,
+    pub batch_events_max: usize,
+    pub resend: Resend,
+    pub per_day: Option<u32>,
+    pub requests_max: usize,
+    pub folder: PathBuf,
+}
+
+/// What becomes of one event of a request that arrives.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Applied,
+    Conflict,
+    Missing,
+    Rejected,
+}
+
+#[async_trait]
+impl Destination for SimDestination {
+    fn traits(&self) -> DestinationTraits {
+        let mut traits = DestinationTraits {
+            batch_events_max: self.batch_events_max,
+            requests_max: self.requests_max,
+            resend: self.resend,
+            request_timeout: TIMEOUT,
+            accepted_max: Duration::from_secs(8),
+            accepted_poll: Duration::from_millis(500),
+            ..DestinationTraits::modest()
+        };
+        traits.limits.rate = Some(RATE);
+        traits.limits.per_day = self.per_day;
+        traits
+    }
+
+    async fn check(&self) -> Vec<Finding> {
+        Vec::new()
+    }
+
+    async fn deliver(&self, batch: &[Outgoing], gate: &dyn Gate) -> Report {
+        if !self.arrives(gate).await {
+            return Report::all(batch.len(), &Outcome::not_sent("no room"));
+        }
+        self.nothing_is_passed_over(batch);
+        let (before, after, fault, fates) = {
+            let mut world = lock(&self.world);
+            let slow = if world.faults { 900 } else { 100 };
+            let mut wait = || Duration::from_millis(world.rng.random_range(0..slow));
+            let (before, after) = (wait(), wait());
+            let fault = if world.faults {
+                world.rng.random_range(0..100)
+            } else {
+                100
+            };
+            let mut fates = vec![Fate::Applied; batch.len()];
+            let one = world.rng.random_range(0..batch.len());
+            fates[one] = match fault {
+                22..=27 => Fate::Conflict,
+                28..=32 => Fate::Missing,
+                33..=35 => Fate::Rejected,
+                _ => Fate::Applied,
+            };
+            (before, after, fault, fates)
+        };
+        let answer = Answer::default;
+        let cause = || "simulated".to_owned();
+        if fault < 10 {
+            tokio::time::sleep(before).await;
+            let retry = Outcome::Retry {
+                after: None,
+                cause: cause(),
+                answer: Answer {
+                    status: Some(503),
+                    ..answer()
+                },
+            };
+            return Report::all(batch.len(), &retry);
+        }
+        if (36..=45).contains(&fault) {
+            tokio::time::sleep(before).await;
+            return self.take_for_later(batch);
+        }
+        // The request is a thing of its own: it arrives though the agent crashes or gives up.
+        let (world, events) = (Arc::clone(&self.world), batch.to_vec());
+        let arriving = fates.clone();
+        for outgoing in batch {
+            lock(&self.world).shop.out.insert(outgoing.id.clone());
+        }
+        let request = tokio::spawn(async move {
+            tokio::time::sleep(before).await;
+            let mut world = lock(&world);
+            for (outgoing, fate) in events.iter().zip(arriving) {
+                world.shop.out.remove(&outgoing.id);
+                if fate == Fate::Applied {
+                    world.received.take(outgoing);
+                }
+            }
+        });
+        if fault >= 15 {
+            request.await.unwrap();
+            tokio::time::sleep(after).await;
+        }
+        if fault < 20 {
+            let cause = "the answer was lost".to_owned();
+            return Report::all(batch.len(), &Outcome::unknown(cause));
+        }
+        let mut report = Report::new(batch.len());
+        for (index, fate) in fates.into_iter().enumerate() {
+            let (cause, answer) = (cause(), answer());
+            let outcome = match fate {
+                Fate::Applied => Outcome::Applied(answer),
+                Fate::Conflict => Outcome::Conflict { cause, answer },
+                Fate::Missing => Outcome::Missing { cause, answer },
+                Fate::Rejected => Outcome::Rejected { cause, answer },
+            };
+            // Now and then the adapter forgets one: it must count as unknown.
+            if fault != 21 || index != 0 {
+                report.set(index, outcome);
+            }
+        }
+        report
+    }
+
+    async fn follow_up(&self, taken: &[Taken], gate: &dyn Gate) -> Report {
+        let mut report = Report::new(taken.len());
+        if !self.arrives(gate).await {
+            return Report::all(taken.len(), &Outcome::not_sent("no room"));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let world = lock(&self.world);
+        for (index, one) in taken.iter().enumerate() {
+            let answer = Answer::default();
+            report.set(
+                index,
+                match world.shop.tickets.get(&one.ticket) {
+                    Some(Later::Done) => Outcome::Applied(answer),
+                    Some(Later::Waits) => Outcome::Accepted {
+                        ticket: one.ticket.clone(),
+                        answer,
+                    },
+                    Some(Later::Lost) | None => Outcome::unknown("there is no such job"),
+                },
+            );
+        }
+        report
+    }
+
+    async fn verify(&self, batch: &[Outgoing], gate: &dyn Gate) -> Report {
+        let mut report = Report::new(batch.len());
+        if !self.arrives(gate).await {
+            return report;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let mut world = lock(&self.world);
+        for (index, outgoing) in batch.iter().enumerate() {
+            if world.shop.out.contains(&outgoing.id) {
+                let found = format!("{} is read while its request is out", outgoing.id);
+                world.received.violations.push(found);
+            }
+            let dark = world.faults && world.chance(20);
+            let status = Answer {
+                status: Some(200),
+                ..Answer::default()
+            };
+            report.set(
+                index,
+                if dark {
+                    Outcome::unknown("nobody answers")
+                } else if world.received.has(outgoing) {
+                    Outcome::Applied(status)
+                } else {
+                    Outcome::Retry {
+                        after: None,
+                        cause: "it is not there".to_owned(),
+                        answer: status,
+                    }
+                },
+            );
+        }
+        report
+    }
+}
+
+impl SimDestination {
+    /// One request; false = the agent's own limits left it no room.
+    async fn arrives(&self, gate: &dyn Gate) -> bool {
+        if !gate.pass(0, TIMEOUT / 10).await {
+            return false;
+        }
+        let now = Instant::now();
+        let mut world = lock(&self.world);
+        world.shop.requests += 1;
+        world.shop.came.push_back(now);
+        while world
+            .shop
+            .came
+            .front()
+            .is_some_and(|at| *at + RATE.per <= now)
+        {
+            world.shop.came.pop_front();
+        }
+        let inside = world.shop.came.len();
+        if inside > RATE.requests as usize {
+            let found = format!("{inside} requests came within a second");
+            world.received.violations.push(found);
+        }
+        true
+    }
+
+    fn take_for_later(&self, batch: &[Outgoing]) -> Report {
+        let mut report = Report::new(batch.len());
+        for (index, outgoing) in batch.iter().enumerate() {
+            let (ticket, lost, pause) = {
+                let mut world = lock(&self.world);
+                let ticket = format!("job {}", world.shop.tickets.len());
+                world.shop.tickets.insert(ticket.clone(), Later::Waits);
+                let pause = world.rng.random_range(0..LATER_MAX);
+                (ticket, world.chance(15), Duration::from_millis(pause))
+            };
+            let (world, outgoing, job) =
+                (Arc::clone(&self.world), outgoing.clone(), ticket.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(pause).await;
+                let mut world = lock(&world);
+                let became = if lost {
+                    Later::Lost
+                } else {
+                    world.received.take(&outgoing);
+                    Later::Done
+                };
+                world.shop.tickets.insert(job, became);
+            });
+            let answer = Answer::default();
+            report.set(index, Outcome::Accepted { ticket, answer });
+        }
+        report
+    }
+
+    /// What an event is about was told before it, or was not on its way when it came.
+    fn nothing_is_passed_over(&self, batch: &[Outgoing]) {
+        let db = open(&self.folder);
+        for outgoing in batch {
+            let stock = outgoing.event_type == EventType::InventoryAvailability;
+            if !stock || outgoing.op == EventOp::Delete {
+                continue;
+            }
+            let product = outgoing.key.rsplit_once('|').unwrap().0;
+            let held = lock(&self.world).received.state.get(product).cloned();
+            if held.is_some_and(|(_, body)| body.is_some()) {
+                continue;
+            }
+            let passed: bool = db
+                .query_row(
+                    "SELECT EXISTS (SELECT 1 FROM published p JOIN delivery d ON d.lane = p.id
+                       WHERE p.event_type = 'product.v1' AND p.key = ?1 AND d.offset < ?2
+                         AND d.tombstone = 0
+                         AND d.state NOT IN ('delivered', 'superseded', 'discarded'))",
+                    rusqlite::params![product, outgoing.offset],
+                    |row| row.get(0),
+                )
+                .unwrap();
+            if passed {
+                let found = format!("{} was sent before its product", outgoing.key);
+                lock(&self.world).received.violations.push(found);
+            }
+        }
+    }
+}
+
+pub fn open(folder: &std::path::Path) -> Connection {
+    let file = state::file_path(folder);
+    let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    db.busy_timeout(Duration::from_secs(10)).unwrap();
+    db
+}
