@@ -1,9 +1,7 @@
 //! What the database says about its tables.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
-use common::{PASSWORD, source};
+use crate::common::{PASSWORD, source};
 use contract::{TableInfo, TableName};
 use tds_server::model::{Database, User};
 use tds_server::wire::{Options, Server};

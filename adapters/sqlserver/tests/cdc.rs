@@ -1,10 +1,8 @@
 //! Change data capture: what is told of transactions, in which order, and what is lost where.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod common;
-
-use common::world::{World, int, ops, truth};
-use common::{denied, number};
+use crate::common::world::{World, int, ops, truth};
+use crate::common::{denied, number};
 use contract::{KeptFor, Level, Op, SourceError, Value as Cell};
 use tds_server::model::{Column, Which, lsn};
 use tds_server::wire::{Length, Type, Value};
@@ -141,7 +139,7 @@ fn wide(world: &mut World) {
         .database
         .create_table("wide", columns, &["id"])
         .unwrap();
-    world.tables.push(common::captured("dbo", "wide"));
+    world.tables.push(crate::common::captured("dbo", "wide"));
 }
 
 /// Scenario 7: the ninth column, whose bit stands in the first byte of the mask.
@@ -191,7 +189,7 @@ async fn a_delete_without_its_text_is_a_delete_by_key() {
         Column::new("body", Type::Text).not_null(),
     ];
     world.database.create_table("t", columns, &["id"]).unwrap();
-    world.tables.push(common::captured("dbo", "t"));
+    world.tables.push(crate::common::captured("dbo", "t"));
     let world = world.cdc();
     let mut reader = world.started().await;
     world
@@ -212,7 +210,7 @@ async fn trap_11_a_computed_column_is_left_out_and_never_null() {
     let sql = "CREATE TABLE dbo.t (id int NOT NULL PRIMARY KEY, a int, b AS (a + 1), rv rowversion NOT NULL)";
     world.database.run(sql).unwrap();
     let mut world = world;
-    world.tables = vec![common::captured("dbo", "t")];
+    world.tables = vec![crate::common::captured("dbo", "t")];
     let world = world.cdc();
     let mut reader = world.started().await;
     world
@@ -293,15 +291,15 @@ async fn an_instance_that_may_not_be_read_is_said_with_what_mends_it() {
         .database
         .capture_table_for("a", None, None, Some("gate"))
         .unwrap();
-    let user = tds_server::model::User::new("agent", common::PASSWORD);
+    let user = tds_server::model::User::new("agent", crate::common::PASSWORD);
     world.database.add_user(user);
     world
         .database
         .run("ALTER ROLE db_datareader ADD MEMBER [agent]")
         .unwrap();
     let world = world
-        .set("user", common::text("agent"))
-        .set("password", common::secret(common::PASSWORD));
+        .set("user", crate::common::text("agent"))
+        .set("password", crate::common::secret(crate::common::PASSWORD));
     let error = world.source().stream(1, None).await.err().unwrap();
     denied(&error, "may not read", "gating role");
 }
@@ -510,7 +508,7 @@ async fn a_start_before_what_is_captured_is_refused() {
     insert(&world, "a", 2, "x");
     insert(&world, "b", 2, "x");
     world.database.capture_all();
-    let at = |lsn: &[u8]| common::text(format!("0x{}", contract::value::hex(lsn)));
+    let at = |lsn: &[u8]| crate::common::text(format!("0x{}", contract::value::hex(lsn)));
     let world = world.set("start", at(&early));
     let mut reader = world.open();
     assert_eq!(
@@ -544,7 +542,7 @@ async fn a_start_at_a_time_before_what_is_captured_is_refused() {
     let world = World::new().table("a").cdc();
     insert(&world, "a", 1, "x");
     world.database.capture_all();
-    let world = world.set("start", common::text("2001-01-01T00:00:00Z"));
+    let world = world.set("start", crate::common::text("2001-01-01T00:00:00Z"));
     let error = world.source().stream(1, None).await.err().unwrap();
     denied(
         &error,

@@ -1,11 +1,9 @@
 //! What a check finds.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
 use std::time::Duration;
 
-use common::{
+use crate::common::{
     Door, PASSWORD, about, captured, denied, empty, key, node, nvarchar, of, plain, source, table,
     text,
 };

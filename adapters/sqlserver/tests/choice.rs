@@ -1,10 +1,8 @@
 //! What a check says of a table is what the stream does with it, whatever is there, allowed and chosen.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod common;
-
-use common::world::World;
-use common::{PASSWORD, captured, of, secret, text};
+use crate::common::world::World;
+use crate::common::{PASSWORD, captured, of, secret, text};
 use contract::{Finding, Level};
 use tds_server::model::User;
 

@@ -1,10 +1,8 @@
 //! Connections that break in the middle of an answer: the stream is opened again and goes on exactly there.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod common;
-
-use common::number;
-use common::world::{World, int, ops};
+use crate::common::number;
+use crate::common::world::{World, int, ops};
 use tds_server::wire::{Fault, FaultKind, Options, Point, Value};
 
 fn insert(world: &World, id: i32) {

@@ -1,11 +1,9 @@
 //! Rights that somebody denied: no `GRANT` helps against a `DENY`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{PASSWORD, about, captured, key, node, nvarchar, source, table, text};
+use crate::common::{PASSWORD, about, captured, key, node, nvarchar, source, table, text};
 use contract::{CapturedTable, Level, Login as As, NodeKind, Secret, Source};
 use tds_server::model::{Database, User};
 use tds_server::wire::{

@@ -1,10 +1,8 @@
 //! What is captured, read by its functions: where its tables may not be read, or are of an older build.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod common;
-
-use common::world::{Reader, World, int, ops, truth};
-use common::{PASSWORD, about, captured, denied, of, secret, text};
+use crate::common::world::{Reader, World, int, ops, truth};
+use crate::common::{PASSWORD, about, captured, denied, of, secret, text};
 use contract::{Level, Op, Value as Cell};
 use tds_server::model::{Column, User};
 use tds_server::wire::{Length, Type, Value};
@@ -19,7 +17,7 @@ fn gated() -> World {
         .set("password", secret(PASSWORD));
     let columns = vec![
         Column::new("id", Type::Int).not_null(),
-        Column::new("name", common::world::words()),
+        Column::new("name", crate::common::world::words()),
         Column::new("note", Type::NVarChar(Length::Max)),
     ];
     world.database.create_table("t", columns, &["id"]).unwrap();
@@ -89,7 +87,7 @@ async fn a_login_that_is_only_in_the_gating_role_captures_changes() {
 async fn a_row_that_the_functions_tell_as_gone_is_looked_at() {
     for page in [1_u64, 100] {
         let world = World::new().table("t").cdc().mode("cdc-function");
-        let world = world.set("page_rows", common::number(page));
+        let world = world.set("page_rows", crate::common::number(page));
         let row = [("id", int(1)), ("name", Value::text("a"))];
         world.database.insert("t", &row).unwrap();
         world.database.capture_all();

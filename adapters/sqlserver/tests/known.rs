@@ -1,10 +1,8 @@
 //! What our user may not know is told from what somebody else keeps from us for a moment.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod common;
-
-use common::world::{World, int};
-use common::{about, disconnected};
+use crate::common::world::{World, int};
+use crate::common::{about, disconnected};
 use contract::{Behind, KeptFor, Level};
 use tds_server::wire::{Fault, FaultKind, ServerError, Value};
 
@@ -85,15 +83,15 @@ async fn a_lock_is_no_reason_not_to_know_for_how_long_changes_are_kept() {
 #[tokio::test]
 async fn a_lock_is_no_reason_not_to_know_what_is_captured() {
     let world = World::new().table("t").cdc();
-    let user = tds_server::model::User::new("agent", common::PASSWORD);
+    let user = tds_server::model::User::new("agent", crate::common::PASSWORD);
     world.database.add_user(user);
     world
         .database
         .run("GRANT SELECT ON dbo.t TO agent")
         .unwrap();
     let world = world
-        .set("user", common::text("agent"))
-        .set("password", common::secret(common::PASSWORD));
+        .set("user", crate::common::text("agent"))
+        .set("password", crate::common::secret(crate::common::PASSWORD));
     in_the_way(&world, "sp_cdc_help_change_data_capture", 1222, 1);
     let error = world.open().start().await.unwrap_err();
     disconnected(&error, "error 1222");

@@ -1,10 +1,8 @@
 //! Transactions larger than a batch, tables with more columns than anyone needs.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod common;
-
-use common::number;
-use common::world::{World, int, ops};
+use crate::common::number;
+use crate::common::world::{World, int, ops};
 use contract::Value as Cell;
 use tds_server::model::{Column, Database};
 use tds_server::wire::{Length, Type, Value};
@@ -17,7 +15,7 @@ fn world() -> World {
             Column::new("name", Type::NVarChar(Length::Of(4_000))),
         ];
         world.database.create_table(name, columns, &["id"]).unwrap();
-        world.tables.push(common::captured("dbo", name));
+        world.tables.push(crate::common::captured("dbo", name));
     }
     world.cdc()
 }
@@ -128,7 +126,7 @@ async fn a_table_of_1024_columns_is_told_by_its_mask() {
         .database
         .create_table("wide", columns, &["id"])
         .unwrap();
-    world.tables.push(common::captured("dbo", "wide"));
+    world.tables.push(crate::common::captured("dbo", "wide"));
     let world = world.cdc();
     let mut reader = world.open();
     reader.catch_up().await.unwrap();

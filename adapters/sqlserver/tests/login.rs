@@ -1,12 +1,10 @@
 //! Logging in.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 
-use common::{
+use crate::common::{
     Door, PASSWORD, connect, denied, disconnected, empty, encrypted, plain, secret, source, start,
     text,
 };

@@ -1,11 +1,9 @@
 //! What is prepared, and its undo.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{Door, PASSWORD, captured, denied, key, node, plain, source, text};
+use crate::common::{Door, PASSWORD, captured, denied, key, node, plain, source, text};
 use contract::{
     CapturedTable, Login as As, NodeKind, Preparation, Secret, Source, SourceError, TableName,
 };
@@ -320,7 +318,7 @@ async fn a_login_that_nobody_knows_is_for_a_person_to_make() {
     // Who cannot log in is told the same.
     let door = Door {
         refuse: Some(ServerError::login_failed("agent")),
-        ..Door::new(|sql, _| common::empty(sql))
+        ..Door::new(|sql, _| crate::common::empty(sql))
     };
     let server = plain(&door);
     let source = self::source(server.address().port(), &[], item());

@@ -1,10 +1,8 @@
 //! Random transactions, page sizes and crashes, in each mode: whoever is told ends with what the database has.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod common;
-
-use common::number;
-use common::world::{Reader, Rows, World, int, truth, words};
+use crate::common::number;
+use crate::common::world::{Reader, Rows, World, int, truth, words};
 use contract::{Op, RowChange, SourceError};
 use proptest::prelude::*;
 use tds_server::model::{Column, Transaction};
@@ -58,7 +56,7 @@ fn world(mode: &str, page: u64) -> World {
             .database
             .create_table(table, columns, &["id"])
             .unwrap();
-        world.tables.push(common::captured("dbo", table));
+        world.tables.push(crate::common::captured("dbo", table));
     }
     let world = match mode {
         "cdc" | "cdc-function" => world.cdc(),

@@ -1,12 +1,10 @@
 //! Questions of mappings.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Door, PASSWORD, denied, disconnected, plain, source, table};
+use crate::common::{Door, PASSWORD, denied, disconnected, plain, source, table};
 use contract::{ReadQuery, ReadRows, Source, SourceError, Value};
 use tds_server::model::{Database, User, Which};
 use tds_server::wire::{
@@ -181,10 +179,10 @@ async fn an_answer_that_is_too_long_is_an_error_and_not_a_part() {
             return Answer::empty();
         }
         if sql.contains("FROM sys.databases") {
-            return common::database(1);
+            return crate::common::database(1);
         }
         if sql.contains("FROM sys.columns") {
-            return common::empty(sql);
+            return crate::common::empty(sql);
         }
         let long = sql.contains("long");
         let columns = vec![tds_server::wire::Column::new(
@@ -219,7 +217,7 @@ async fn questions_see_one_moment_where_the_database_allows_it() {
                 return Answer::empty();
             }
             if sql.contains("FROM sys.databases") {
-                return common::database(state);
+                return crate::common::database(state);
             }
             table(&[("n", Type::Int)], vec![vec![Sent::Int(1)]])
         });
@@ -314,7 +312,7 @@ async fn several_questions_are_one_statement() {
 async fn another_database_is_asked_by_names_of_any_letters() {
     let door = Door::new(|sql, parameters| {
         if !sql.contains("[D\u{dc}NAMICS]") {
-            return common::empty(sql);
+            return crate::common::empty(sql);
         }
         assert_eq!(
             parameters[0].value,
@@ -322,7 +320,7 @@ async fn another_database_is_asked_by_names_of_any_letters() {
         );
         let columns = [
             ("Gr\u{f6}\u{df}e", Type::Int),
-            ("\u{6570}\u{91cf}", common::nvarchar()),
+            ("\u{6570}\u{91cf}", crate::common::nvarchar()),
         ];
         table(
             &columns,

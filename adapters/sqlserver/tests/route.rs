@@ -1,9 +1,7 @@
 //! Servers that send us on to another, and instances whose port a SQL Browser knows.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
-use common::{Door, connect, denied, disconnected, empty, encrypted, plain, start, text};
+use crate::common::{Door, connect, denied, disconnected, empty, encrypted, plain, start, text};
 use contract::NodeKind;
 use harness::certificates::Certificates;
 use tds_server::wire::{Options, Route, Server};

@@ -1,10 +1,8 @@
 //! Rowversion columns, and tables that nothing tells the changes of.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod common;
-
-use common::number;
-use common::world::{World, int, ops, truth, words};
+use crate::common::number;
+use crate::common::world::{World, int, ops, truth, words};
 use contract::{ChunkLimits, Op};
 use tds_server::model::Column;
 use tds_server::wire::{Type, Value};
@@ -17,7 +15,7 @@ fn versioned(name: &str) -> World {
         Column::rowversion("rv"),
     ];
     world.database.create_table(name, columns, &["id"]).unwrap();
-    world.tables.push(common::captured("dbo", name));
+    world.tables.push(crate::common::captured("dbo", name));
     world
 }
 
@@ -168,7 +166,7 @@ async fn a_table_whose_mode_changed_is_read_again() {
 #[tokio::test]
 async fn a_reload_of_the_mapping_compares_no_table_at_once() {
     let world = World::new().table("t");
-    let build = common::build(world.server.address().port(), &world.settings);
+    let build = crate::common::build(world.server.address().port(), &world.settings);
     let built = |tables| {
         build(contract::SourceContext {
             name: "erp".to_owned(),

@@ -1,10 +1,8 @@
 //! Servers that are not the only one, and servers whose clock is put back.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod common;
-
-use common::denied;
-use common::world::{World, int, ops};
+use crate::common::denied;
+use crate::common::world::{World, int, ops};
 use contract::NodeKind;
 use tds_server::wire::Value;
 

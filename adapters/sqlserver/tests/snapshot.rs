@@ -1,11 +1,9 @@
 //! Tables read beside the stream.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::world::{Rows, World, int, truth, words};
+use crate::common::world::{Rows, World, int, truth, words};
 use contract::{ChunkLimits, Position, SnapshotChunk, SourceError, TableName};
 use tds_server::model::{Column, Which};
 use tds_server::wire::{ServerError, Type, Value};
@@ -74,7 +72,7 @@ async fn trap_18_a_table_that_is_read_while_it_changes_ends_as_it_is() {
                 columns.push(Column::rowversion("rv"));
             }
             world.database.create_table("t", columns, &["id"]).unwrap();
-            world.tables.push(common::captured("dbo", "t"));
+            world.tables.push(crate::common::captured("dbo", "t"));
             world.database.allow_snapshot(snapshots);
             for id in 0..6 {
                 insert(&world, id, "first");
@@ -180,7 +178,7 @@ async fn trap_25_keys_that_only_the_server_can_sort_are_read_whole() {
         .database
         .create_table("t", columns, &["id", "code"])
         .unwrap();
-    world.tables.push(common::captured("dbo", "t"));
+    world.tables.push(crate::common::captured("dbo", "t"));
     for n in 0..20_u8 {
         let mut guid = [0; 16];
         guid[usize::from(n % 16)] = n.wrapping_mul(67);
@@ -240,11 +238,11 @@ async fn what_cannot_be_read_in_pieces_is_said() {
         .database
         .create_table("t", vec![Column::new("id", Type::Int)], &[])
         .unwrap();
-    world.tables.push(common::captured("dbo", "t"));
+    world.tables.push(crate::common::captured("dbo", "t"));
     let source = world.source();
     let mut chunks = source.snapshot(1).await.unwrap();
     let error = chunks.chunk(&table("t"), None, FEW).await.unwrap_err();
-    common::denied(&error, "no primary key", "ADD PRIMARY KEY");
+    crate::common::denied(&error, "no primary key", "ADD PRIMARY KEY");
     let error = chunks.chunk(&table("gone"), None, FEW).await.unwrap_err();
     assert!(
         matches!(error, SourceError::SchemaChanged { .. }),
@@ -270,7 +268,7 @@ async fn trap_24_names_of_any_kind_are_quoted_and_find_their_own_table() {
             .database
             .create_table(&full, columns, &["the ]key'"])
             .unwrap();
-        world.tables.push(common::captured("dbo", name));
+        world.tables.push(crate::common::captured("dbo", name));
         match mode {
             "cdc" => {
                 world.database.enable_cdc();
@@ -309,7 +307,7 @@ async fn ranges_are_the_table() {
         .database
         .create_table("t", columns, &["id", "line"])
         .unwrap();
-    world.tables.push(common::captured("dbo", "t"));
+    world.tables.push(crate::common::captured("dbo", "t"));
     for id in [-7, 0, 1, 2, 3, 90, 91, 100] {
         for line in 0..3 {
             let row = [
@@ -359,7 +357,7 @@ async fn what_cannot_be_cut_is_one_range() {
         .database
         .create_table("t", columns, &["code"])
         .unwrap();
-    world.tables.push(common::captured("dbo", "t"));
+    world.tables.push(crate::common::captured("dbo", "t"));
     let source = world.source();
     let mut chunks = source.snapshot(1).await.unwrap();
     assert!(chunks.ranges(&table("t"), 4).await.unwrap().is_empty());

@@ -1,12 +1,10 @@
 //! Statement texts are fixed, so that the server keeps few plans: values are parameters.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod common;
-
 use std::collections::BTreeSet;
 
-use common::number;
-use common::world::{World, int, words};
+use crate::common::number;
+use crate::common::world::{World, int, words};
 use contract::{ChunkLimits, TableName};
 use tds_server::model::Column;
 use tds_server::wire::{Type, Value};
@@ -59,7 +57,7 @@ fn world() -> World {
             columns.push(Column::rowversion("rv"));
         }
         world.database.create_table(name, columns, &["id"]).unwrap();
-        world.tables.push(common::captured("dbo", name));
+        world.tables.push(crate::common::captured("dbo", name));
     }
     world.database.enable_cdc();
     world.database.capture_table("cdc", None, None).unwrap();

@@ -1,9 +1,7 @@
 //! Encrypted connections.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
-use common::{
+use crate::common::{
     Door, about, connect, denied, disconnected, empty, encrypted, secret, source, start, text,
 };
 use contract::{Level, NodeKind};

@@ -1,10 +1,8 @@
 //! Change tracking: what is told of rows that changed, and what is lost where.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod common;
-
-use common::world::{World, int, ops, truth};
-use common::{denied, number};
+use crate::common::world::{World, int, ops, truth};
+use crate::common::{denied, number};
 use contract::{KeptFor, Level, Value as Cell};
 use tds_server::model::{Database, Which};
 use tds_server::wire::{ServerError, Value};
@@ -236,15 +234,15 @@ async fn trap_16_a_replica_that_is_only_read_is_refused_at_the_start() {
 #[tokio::test]
 async fn changes_that_may_not_be_read_are_said_with_what_mends_it() {
     let world = World::new().table("t").track();
-    let user = tds_server::model::User::new("agent", common::PASSWORD);
+    let user = tds_server::model::User::new("agent", crate::common::PASSWORD);
     world.database.add_user(user);
     world
         .database
         .run("ALTER ROLE db_datareader ADD MEMBER [agent]")
         .unwrap();
     let world = world
-        .set("user", common::text("agent"))
-        .set("password", common::secret(common::PASSWORD))
+        .set("user", crate::common::text("agent"))
+        .set("password", crate::common::secret(crate::common::PASSWORD))
         .mode("tracking");
     let error = world.source().stream(1, None).await.err().unwrap();
     denied(

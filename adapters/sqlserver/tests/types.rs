@@ -1,9 +1,7 @@
 //! Every type, the same to the cell by stream and snapshot, in each mode.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod common;
-
-use common::world::{World, int};
+use crate::common::world::{World, int};
 use contract::{ChunkLimits, Decimal, TableName, Value as Cell};
 use tds_server::model::Column;
 use tds_server::wire::{Length, Type, Udt, Value};
@@ -120,7 +118,7 @@ async fn every_type_is_the_same_by_stream_and_snapshot() {
             columns.push(Column::rowversion("rv"));
         }
         world.database.create_table("t", columns, &["id"]).unwrap();
-        world.tables.push(common::captured("dbo", "t"));
+        world.tables.push(crate::common::captured("dbo", "t"));
         let world = if mode.starts_with("cdc") {
             world.cdc()
         } else {
@@ -182,7 +180,7 @@ async fn trap_22_money_is_an_exact_decimal() {
             columns.push(Column::rowversion("rv"));
         }
         world.database.create_table("t", columns, &["id"]).unwrap();
-        world.tables.push(common::captured("dbo", "t"));
+        world.tables.push(crate::common::captured("dbo", "t"));
         let world = if mode.starts_with("cdc") {
             world.cdc()
         } else {

@@ -1,11 +1,9 @@
 //! Texts of a code page that is UTF-8: the client would read their bytes as if they were of another one.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod common;
-
 use std::time::Duration;
 
-use common::world::{World, int};
+use crate::common::world::{World, int};
 use contract::{ChunkLimits, ReadQuery, TableName, Value as Cell};
 use tds_server::wire::Value;
 
@@ -18,7 +16,7 @@ const WORDS: &str = "łß 日本";
 fn world(mode: &str) -> World {
     let mut world = World::new();
     world.database.run(TABLE).unwrap();
-    world.tables.push(common::captured("dbo", "t"));
+    world.tables.push(crate::common::captured("dbo", "t"));
     match mode {
         "tracking" => world.track(),
         _ => world.cdc(),
