@@ -90,13 +90,19 @@ async fn passes_the_suite_and_a_broker_that_is_killed_and_started_again_loses_no
     let backend = Backend { rabbit, proxy };
     run(&backend).await;
 
-    let Backend { rabbit, .. } = backend;
+    let Backend { rabbit, proxy } = backend;
     let path = format!("queues/%2f/{QUEUE}/contents");
     let (status, body) = rabbit.api(Method::DELETE, &path, json!({})).await;
     assert!(status.is_success(), "{status} {body}");
-    let destination = destination(rabbit.port());
+    let (direct, through) = (destination(rabbit.port()), destination(proxy.port()));
     let rabbit = Mutex::new(rabbit);
     let down = || rabbit.lock().unwrap().stop();
     let up = || rabbit.lock().unwrap().start_again();
-    outage::run(destination, down, up, || held(&rabbit.lock().unwrap())).await;
+    let all = || held(&rabbit.lock().unwrap());
+    outage::run(direct, down, up, all).await;
+
+    let there = |id: &str| all().iter().any(|(held, _)| held == id);
+    let hold = || proxy.stall(Stall::TO_CLIENT);
+    let id = outage::kill_before_answer(through, hold, there, down, up).await;
+    assert!(there(&id));
 }

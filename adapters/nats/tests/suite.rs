@@ -87,3 +87,25 @@ async fn a_server_that_is_killed_and_started_again_loses_nothing_and_doubles_not
         "the stream knows message ids, over restarts too"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_killed_between_publish_and_answer_has_the_event_once() {
+    let nats = Nats::start();
+    nats.make_stream("LIGHTERMAN", &["lighterman.>"]);
+    let proxy = Proxy::start(nats.port()).await;
+    let destination = destination(proxy.port());
+    let nats = Mutex::new(nats);
+    let count = |id: &str| {
+        let held = held(&nats.lock().unwrap());
+        held.iter().filter(|(held, _)| held == id).count()
+    };
+    let id = outage::kill_before_answer(
+        destination,
+        || proxy.stall(Stall::TO_CLIENT),
+        |id| count(id) > 0,
+        || nats.lock().unwrap().stop(),
+        || nats.lock().unwrap().start_again(),
+    );
+    let id = id.await;
+    assert_eq!(count(&id), 1);
+}

@@ -79,3 +79,24 @@ async fn a_server_that_is_killed_and_started_again_loses_nothing_and_doubles_not
     let doubles = outage::run(destination, down, up, || held(&redis.lock().unwrap())).await;
     assert_eq!(doubles, 0, "the server knows keys, over restarts too");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_killed_between_publish_and_answer_has_the_event_once() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.port()).await;
+    let destination = destination(proxy.port());
+    let redis = Mutex::new(redis);
+    let count = |id: &str| {
+        let held = held(&redis.lock().unwrap());
+        held.iter().filter(|(held, _)| held == id).count()
+    };
+    let id = outage::kill_before_answer(
+        destination,
+        || proxy.stall(Stall::TO_CLIENT),
+        |id| count(id) > 0,
+        || redis.lock().unwrap().stop(),
+        || redis.lock().unwrap().start_again(),
+    );
+    let id = id.await;
+    assert_eq!(count(&id), 1);
+}

@@ -90,6 +90,51 @@ pub async fn run(
     doubles
 }
 
+/// Publishes an event to a server that is killed when it has it (`there`) and before its answer gets
+/// through (`hold`), and once more when the server is back. Returns the event's id.
+///
+/// # Panics
+/// When the outcome is claimed to be known, or the event does not get there.
+pub async fn kill_before_answer(
+    destination: Arc<dyn Destination>,
+    hold: impl FnOnce(),
+    there: impl Fn(&str) -> bool,
+    down: impl FnOnce(),
+    up: impl FnOnce(),
+) -> String {
+    let event = event(1_000_000);
+    let first = Outgoing {
+        id: format!("{}-first", event.id),
+        idempotency_key: format!("{}-first", event.id),
+        ..event.clone()
+    };
+    let outcome = destination
+        .deliver(&[first], &Open)
+        .await
+        .outcomes()
+        .remove(0);
+    assert!(matches!(outcome, Outcome::Applied(_)), "{outcome:?}");
+    hold();
+    let (sender, sent) = (Arc::clone(&destination), event.clone());
+    let sending = tokio::spawn(async move { sender.deliver(&[sent], &Open).await });
+    while !there(&event.id) {
+        assert!(!sending.is_finished(), "the answer is held back");
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    down();
+    let outcome = sending.await.unwrap().outcomes().remove(0);
+    assert!(matches!(outcome, Outcome::Unknown { .. }), "{outcome:?}");
+    up();
+    let again = [event.clone()];
+    let outcome = destination
+        .deliver(&again, &Open)
+        .await
+        .outcomes()
+        .remove(0);
+    assert!(matches!(outcome, Outcome::Applied(_)), "{outcome:?}");
+    event.id
+}
+
 /// Sends events until it is over and each is applied; how many.
 async fn send_all(destination: Arc<dyn Destination>, progress: Arc<Progress>) -> u32 {
     let mut sent = 0;
