@@ -1,10 +1,9 @@
 //! What a subscriber gets, and what is said of brokers that are not as they should be.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod reader;
-
 use std::sync::Arc;
 
+use crate::reader::Reader;
 use bytes::Bytes;
 use contract::gate::Open;
 use contract::{Destination, Level, Outcome, Outgoing};
@@ -12,7 +11,6 @@ use harness::brokers::Mosquitto;
 use harness::certificates::Certificates;
 use harness::settings;
 use harness::suite::destination::event;
-use reader::Reader;
 use serde_json::{Value, json};
 
 fn destination(broker: &Mosquitto, more: Value) -> Arc<dyn Destination> {

@@ -2,10 +2,9 @@
 //! goes away.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
-mod reader;
-
 use std::sync::{Arc, Mutex};
 
+use crate::reader::Reader;
 use async_trait::async_trait;
 use contract::Destination;
 use harness::brokers::Mosquitto;
@@ -14,7 +13,6 @@ use harness::receiver::free_port;
 use harness::settings;
 use harness::suite::destination::{DestinationBackend, Fault, run};
 use harness::suite::outage;
-use reader::Reader;
 use serde_json::json;
 
 fn destination(port: u16) -> Arc<dyn Destination> {

@@ -1,4 +1,5 @@
 //! A subscriber that is there whenever the broker is, and remembers all it gets.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 #![allow(
     dead_code,
     unreachable_pub,
