@@ -29,6 +29,25 @@ fn retry() -> Command {
     }
 }
 
+fn replay(key: Option<String>) -> Command {
+    Command::Replay {
+        which: ReplayFilter {
+            key,
+            // What can be read is never sent twice, and a fact keeps its key.
+            types: ["product.v1", "inventory.availability.v1"]
+                .map(str::to_owned)
+                .to_vec(),
+            ..ReplayFilter::default()
+        },
+        tenant: "t".to_owned(),
+    }
+}
+
+/// Has all states told again.
+pub fn replays(folder: &Path, began: Instant) {
+    ask(folder, &replay(None), began);
+}
+
 /// Does something by chance.
 pub fn now_and_then(world: &Shared, folder: &Path, began: Instant) {
     let (what, n, pause) = {
@@ -48,17 +67,7 @@ pub fn now_and_then(world: &Shared, folder: &Path, began: Instant) {
         2 => Command::Drain,
         3..=5 => Command::Resume,
         6 => retry(),
-        _ => Command::Replay {
-            which: ReplayFilter {
-                key: (what < 9).then(|| format!("S{n}")),
-                // What can be read is never sent twice, and a fact keeps its key.
-                types: ["product.v1", "inventory.availability.v1"]
-                    .map(str::to_owned)
-                    .to_vec(),
-                ..ReplayFilter::default()
-            },
-            tenant: "t".to_owned(),
-        },
+        _ => replay((what < 9).then(|| format!("S{n}"))),
     };
     ask(folder, &command, began);
 }

@@ -16,7 +16,7 @@ use engine::Pace;
 use jiff::Timestamp;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use state::{Resync, StateReader};
+use state::{Resync, Retention, StateReader};
 use tokio::sync::Notify;
 
 use crate::shop::Shop;
@@ -80,6 +80,8 @@ pub struct World {
     pub per_day: Option<u32>,
     /// Requests that it takes at once.
     pub requests_max: usize,
+    /// How long finished events stay in the outbox.
+    pub retention: Retention,
 }
 
 /// What the receiver holds, applying in arrival order.
@@ -140,6 +142,10 @@ impl World {
             resend: Resend::Safe,
             per_day: None,
             requests_max: 6,
+            retention: Retention {
+                keep: Duration::from_mins(1),
+                rows_max: 100,
+            },
         }
     }
 
