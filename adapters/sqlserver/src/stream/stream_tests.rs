@@ -106,7 +106,7 @@ impl Agent {
     async fn open(&mut self) {
         let (settings, tables) = (&self.settings, &self.tables);
         let opening = open(settings, tables, &self.resume, &self.shared, self.tuning);
-        let stream = opening.await.unwrap();
+        let stream = Box::pin(opening).await.unwrap();
         self.noted.clear();
         self.hear(stream.untold()).await;
         self.stream = Some(stream);
@@ -126,7 +126,7 @@ impl Agent {
             self.said.push((one.table.name.clone(), one.what.clone()));
             let (settings, tables) = (&self.settings, &self.tables);
             let opening = TableReader::open(settings, tables, 1, &self.shared);
-            let mut reader = opening.await.unwrap();
+            let mut reader = Box::pin(opening).await.unwrap();
             let limits = ChunkLimits {
                 rows_max: 100,
                 bytes_max: 1 << 20,
