@@ -2,11 +2,15 @@
 //! for one: from an unprepared database to availability events, while the agent runs.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
+use std::path::Path;
+use std::time::{Duration, Instant};
+
 use harness::agent::{Agent, command};
 use harness::flow::Flow;
 use harness::receiver::{Faults, Receiver};
 use tds_server::model::Database;
-use tds_server::wire::{Options, Server};
+use tds_server::wire::{Fault, FaultKind, Gate, Options, Point, Server};
+use tempfile::TempDir;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lighterman");
 const STOCK: &str = "inventory.availability.v1";
@@ -42,12 +46,14 @@ fn stock(item: &str, site: &str, on_hand: &str, allocated: &str) -> String {
     )
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dynamics_gp_stock_flows_from_change_tracking() {
+/// A company's database on Express, with one item, whose server answers at a port.
+fn company() -> (Database, Server) {
     let database = Database::new("TWO");
     database.options(|options| {
         options.engine_edition = 4;
-        options.edition = "Express Edition (64-bit)".to_owned();
+        "Express Edition (64-bit)".clone_into(&mut options.edition);
+        // Nothing but a change of a row is sure to be one.
+        options.truncate_is_a_version = false;
     });
     let server = Server::start(Options::default(), database.clone()).unwrap();
     let run = |sql: &str| database.run(sql).unwrap();
@@ -60,9 +66,12 @@ async fn dynamics_gp_stock_flows_from_change_tracking() {
         "INSERT INTO dbo.IV00101 (ITEMNMBR, UOMSCHDL, ITEMTYPE, INACTIVE) VALUES ('100XLG', 'ea1', 1, 0)",
     );
     run(&stock("100XLG", "WAREHOUSE", "12", "5"));
+    (database, server)
+}
 
+/// Settings that tell a receiver of it.
+fn settings(server: &Server, receiver: &Receiver) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let receiver = Receiver::start(1, Faults::default()).await;
     let settings = format!(
         "[[source]]\nname = \"gp\"\ntype = \"sqlserver\"\nhost = \"127.0.0.1\"\nport = {}\n\
          database = \"TWO\"\nuser = \"sa\"\npassword = {{ file = \"password\" }}\ntls = \"disable\"\n\
@@ -76,6 +85,15 @@ async fn dynamics_gp_stock_flows_from_change_tracking() {
     let site =
         "mapping: 1\nextends: dynamics-gp-inventory\nsettings: {sellable_sites: [WAREHOUSE]}\n";
     std::fs::write(folder.path().join("site.yaml"), site).unwrap();
+    folder
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dynamics_gp_stock_flows_from_change_tracking() {
+    let (database, server) = company();
+    let run = |sql: &str| database.run(sql).unwrap();
+    let receiver = Receiver::start(1, Faults::default()).await;
+    let folder = settings(&server, &receiver);
 
     // Nothing is prepared yet, which check says.
     let (_, shown) = command(BINARY, folder.path(), &["check"]);
@@ -117,4 +135,59 @@ async fn dynamics_gp_stock_flows_from_change_tracking() {
     run("DELETE FROM dbo.IV00102 WHERE ITEMNMBR = '200XLG'");
     site.gone(STOCK, "TWO|200XLG|WAREHOUSE").await;
     site.end().await;
+}
+
+/// What nobody has read is so old that the server removes it soon: `status` says so, in time. And a table that is
+/// emptied, which no change tells, is read again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn status_says_how_far_behind_it_is_and_an_emptied_table_ends_its_events() {
+    let (database, server) = company();
+    let run = |sql: &str| database.run(sql).unwrap();
+    let receiver = Receiver::start(1, Faults::default()).await;
+    let folder = settings(&server, &receiver);
+    command(BINARY, folder.path(), &["source", "prepare", "--apply"]);
+    let agent = Agent::start(BINARY, folder.path());
+    let mut site = Flow { receiver, agent };
+    let key = "TWO|100XLG|WAREHOUSE";
+    site.comes(STOCK, key, "on_hand", "12".into()).await;
+    site.stop().await;
+
+    run("UPDATE dbo.IV00102 SET QTYONHND = 9 WHERE ITEMNMBR = '100XLG' AND RCRDTYPE = 2");
+    database.pass(Duration::from_hours(150));
+    let gate = Gate::closed();
+    let stall = FaultKind::Stall(Point::Start, gate.clone());
+    let reading = Fault::new(stall).on("CHANGETABLE(CHANGES");
+    server.handle().fault(reading);
+    site.agent = Agent::start(BINARY, folder.path());
+    let shown = status(folder.path(), "We are 6 days behind").await;
+    assert!(
+        shown.contains("it keeps changes for 7 days") && shown.contains("in 18 h"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("to mend it: see that the agent reads"),
+        "{shown}"
+    );
+    gate.open();
+    site.comes(STOCK, key, "on_hand", "9".into()).await;
+
+    run("TRUNCATE TABLE dbo.IV00102");
+    site.gone(STOCK, key).await;
+    // A look beside the stream comes each half a minute.
+    let shown = status(folder.path(), "We have read all that the server keeps").await;
+    assert!(!shown.contains("to mend it"), "{shown}");
+    site.end().await;
+}
+
+/// What `status` shows, once it has these words.
+async fn status(folder: &Path, words: &str) -> String {
+    let until = Instant::now() + Duration::from_mins(2);
+    loop {
+        let (_, shown) = command(BINARY, folder, &["status"]);
+        if shown.contains(words) {
+            return shown;
+        }
+        assert!(Instant::now() < until, "{words}: {shown}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
@@ -15,6 +16,10 @@ fn allowed(name: &str) -> Option<&'static [&'static str]> {
         "destination-channel" => &["contract", "http-client", "mappings"],
         "engine" => &["contract", "mappings", "state"],
         "lighterman" => &["contract", "engine", "mappings", "registry", "state"],
+        // What destinations of brokers share; no other adapter uses it.
+        "broker" => &["contract"],
+        "destination-nats" | "destination-redis" | "destination-mqtt" | "destination-kafka"
+        | "destination-amqp" => &["contract", "broker"],
         // The registry is the one place that knows adapters.
         "registry" => return None,
         name if name.starts_with("source-") || name.starts_with("destination-") => &["contract"],
@@ -75,10 +80,59 @@ fn the_contract_has_no_runtime_and_no_io() {
     }
 }
 
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// A crate's tests are one program, whose root names its files: a file that it forgets would be compiled
+/// by nobody.
+#[test]
+fn no_file_of_tests_is_left_out() {
+    let metadata = MetadataCommand::new()
+        .no_deps()
+        .other_options(vec!["--offline".to_owned()])
+        .exec()
+        .unwrap();
+    let mut roots = BTreeSet::new();
+    let mut folders = BTreeSet::new();
+    for package in &metadata.packages {
+        for target in &package.targets {
+            roots.insert(target.src_path.canonicalize().unwrap());
+        }
+        let own = package.manifest_path.parent().unwrap().join("tests");
+        folders.extend(own.canonicalize());
+    }
+    // The product's own.
+    folders.extend(root().join("tests").canonicalize());
+    let mut wrong = Vec::new();
+    for folder in &folders {
+        let mut named = String::new();
+        for root in roots.iter().filter(|root| root.parent() == Some(folder)) {
+            named.push_str(&std::fs::read_to_string(root).unwrap());
+        }
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let root = path.join("main.rs");
+            let module = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let missing = if path.is_dir() {
+                root.exists() && !roots.contains(&root)
+            } else {
+                path.extension().is_some_and(|end| end == "rs")
+                    && !roots.contains(&path)
+                    && !named.lines().any(|line| line == format!("mod {module};"))
+            };
+            if missing {
+                wrong.push(path);
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "no test program has {wrong:#?}");
+}
+
 /// Documents name files and tests; a renamed one must not leave them lying.
 #[test]
 fn what_the_documents_name_exists() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let root = root();
     let mut wrong = Vec::new();
     for document in ["ARCHITECTURE.md", "README.md", "adapters/README.md"] {
         let text = std::fs::read_to_string(root.join(document)).unwrap();

@@ -1,10 +1,9 @@
 //! Every conversion: what a cell becomes, and what is held instead of guessed.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
-use common::*;
 use contract::{EventType, FieldType, Value};
+
+use crate::common::*;
 
 /// A file whose one rule maps `field` of an event type by `spec`, and every other required field
 /// by a constant.

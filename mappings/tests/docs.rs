@@ -1,10 +1,9 @@
 //! `docs/mapping.md` says what is so.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
-use common::*;
 use contract::Value;
+
+use crate::common::*;
 
 fn docs() -> String {
     let path = format!("{}/../docs/mapping.md", env!("CARGO_MANIFEST_DIR"));

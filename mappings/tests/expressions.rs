@@ -1,14 +1,14 @@
 //! Fields worked out from several columns, and rows that `where` leaves out.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
 use std::sync::Arc;
 
-use common::*;
 use contract::{EventOp, Op, TableShape, Value};
 use mappings::trial::Trial;
 use mappings::{Draft, Mapped, MappingSet};
+
+use crate::common;
+use crate::common::*;
 
 /// Dynamics GP's stock: one row per item and site, and one of all sites. Here their sites differ.
 const STOCK: &str = r#"

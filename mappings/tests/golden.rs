@@ -1,12 +1,11 @@
 //! One event of each type, byte for byte. Set `BLESS=1` to write the files anew.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
 use std::sync::Arc;
 
-use common::*;
 use contract::{Op, Origin, TableShape, Value};
+
+use crate::common::*;
 
 fn one(name: &str, shape: &Arc<TableShape>, op: Op, row: Vec<Value>) {
     let row = Some(row);

@@ -2,14 +2,13 @@
 //! for them, and what changes mean of which the log tells no more than a row's key.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
 use std::sync::Arc;
 
-use common::*;
 use contract::{EventOp, Op, RowChange, TableShape, Value};
 use mappings::MappingSet;
 use mappings::trial::{Outcome, Trial};
+
+use crate::common::*;
 
 /// A rule with another key.
 fn file(emit: &str, table_key: &str, key: &str) -> String {

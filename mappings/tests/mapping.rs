@@ -1,11 +1,11 @@
 //! What row changes mean: keys, deletes, facts, cells the log leaves out, and what is held.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
-use common::*;
 use contract::{EventOp, Op, Value};
 use mappings::{Draft, Mapped};
+
+use crate::common;
+use crate::common::*;
 
 fn only_draft(mut mapped: Mapped) -> Draft {
     assert!(mapped.held.is_empty(), "{:?}", mapped.held);

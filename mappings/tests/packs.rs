@@ -1,13 +1,12 @@
 //! The shipped packs, on rows as their databases hold them.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::*;
 use contract::Value;
 use mappings::{Catalogue, LoadContext, Mapping, Which, packs, trial};
+
+use crate::common::*;
 
 fn pack(name: &str) -> String {
     let path = format!("{}/packs/{name}/{name}.yaml", env!("CARGO_MANIFEST_DIR"));

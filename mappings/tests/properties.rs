@@ -1,16 +1,15 @@
 //! Whatever stands in a file or a row: no panic, and the same answer twice.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
 use std::fmt::Write as _;
 
-use common::*;
 use contract::{Decimal, Op, Value};
 use jiff::{Timestamp, civil};
 use mappings::{Mapping, parse_yaml};
 use proptest::collection::vec;
 use proptest::prelude::*;
+
+use crate::common::*;
 
 fn any_value() -> impl Strategy<Value = Value> {
     let date = (-9999i16..=9999, 1i8..=12, 1i8..=28)

@@ -1,16 +1,15 @@
 //! Questions of `read`: none is lost, each key is asked in its turn.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
 use std::sync::Arc;
 
-use common::*;
 use contract::{LogPos, Op, Origin, Position, RowChange, TableName, TableShape, Value};
 use mappings::MappingSet;
 use mappings::relate::{
     Answer, MemoryReplicas, Questions, Related, Relations, Replicas as _, Turn,
 };
+
+use crate::common::*;
 
 const FILE: &str = r#"
 mapping: 1

@@ -7,15 +7,14 @@
     reason = "tests"
 )]
 
-mod common;
-
 use std::time::Duration;
 
-use common::{context, load, shape, text};
 use contract::{EventOp, LogPos, Op, Origin, Position, Row, RowChange, Value};
 use jiff::Timestamp;
 use mappings::relate::{MemoryReplicas, Related, Relations, Replicas as _};
 use mappings::{MapContext, MappingSet};
+
+use crate::common::{context, load, shape, text};
 
 const FILE: &str = r#"
 mapping: 1

@@ -125,7 +125,7 @@ pub struct CaptureCommit {
     pub items: Vec<Item>,
     /// Where events go.
     pub routes: Arc<[Route]>,
-    /// The new checkpoint; `None` for a snapshot chunk, which does not move it.
+    /// The new checkpoint; `None` = it stays.
     pub checkpoint: Option<Position>,
     /// What the server calls itself that told of the checkpoint, where it is not known to be stored:
     /// stored with the checkpoint and never without, for it says whose the checkpoint is.

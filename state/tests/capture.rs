@@ -1,11 +1,10 @@
 //! What the capture loop stores, through the store's own door.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
-mod common;
-
-use common::{NOW, World, envelope, fact, mapping, position, product, tombstone};
 use contract::{EventOp, EventType};
 use state::{CaptureCommit, ChunkDone, GuardEntry, Held, Item, StateReader, StoreError, Truncated};
+
+use crate::common::{NOW, World, envelope, fact, mapping, position, product, tombstone};
 
 #[tokio::test]
 async fn checkpoint_and_events_commit_together() {

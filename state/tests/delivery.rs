@@ -1,14 +1,13 @@
 //! What the deliver loop reads and writes, through the store's own door.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
-mod common;
-
 use std::time::Duration;
 
-use common::{NOW, World, at, fact, product, tombstone};
 use contract::delivery::DeliveryEvent;
 use contract::{Answer, Outgoing, Resend};
 use state::{Happened, Retention, StateReader};
+
+use crate::common::{NOW, World, at, fact, product, tombstone};
 
 fn happened(outgoing: &Outgoing, event: DeliveryEvent) -> Happened {
     Happened {

@@ -1,17 +1,16 @@
 //! Tables that are read again: what stays known, what is no longer there, and who asked.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{NOW, World, at, fact, position, product};
 use contract::{Envelope, Event, EventType, FieldValue, MappingRef};
 use rusqlite::Connection;
 use state::{
     CaptureCommit, ChunkDone, FILE_NAME, Held, Item, Resync, RuleInForce, Stage, StateReader,
     ask_resync,
 };
+
+use crate::common::{self, NOW, World, at, fact, position, product};
 
 fn rules() -> Vec<RuleInForce> {
     let rule = |name: &str, event_type| RuleInForce {

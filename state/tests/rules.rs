@@ -1,12 +1,11 @@
 //! Rules as they come into force: whose tables are read for them, and what may end.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
-mod common;
-
-use common::{NOW, World, mapping, position, product, tombstone};
 use contract::EventType;
 use rusqlite::Connection;
 use state::{CaptureCommit, ChunkDone, FILE_NAME, RuleInForce, RuleProgress, Stage, Store};
+
+use crate::common::{NOW, World, mapping, position, product, tombstone};
 
 const STATE: EventType = EventType::Product;
 const FACT: EventType = EventType::InventoryMovement;

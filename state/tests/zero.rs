@@ -1,12 +1,11 @@
 //! Stock that ends tells zero first: a channel that ignores deletes must not go on selling.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
-mod common;
-
-use common::{NOW, World, envelope};
 use contract::delivery::DeliveryEvent;
 use contract::{Answer, Body, Event, EventKey, EventOp, EventType, FieldValue, Outgoing};
 use state::{Happened, Item, Published};
+
+use crate::common::{NOW, World, envelope};
 
 const TYPE: EventType = EventType::InventoryAvailability;
 

@@ -14,6 +14,7 @@
 )]
 
 mod play;
+mod sqlserver;
 
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use harness::receiver::{Faults, Held, Receiver};
 use play::{Database, Player};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use sqlserver::Scripted;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lighterman");
 const CHANGES: u32 = 20_000;
@@ -34,6 +36,7 @@ enum Kind {
     Sqlite,
     Postgres,
     Mariadb,
+    Sqlserver,
 }
 
 type Expected = Vec<(
@@ -85,6 +88,7 @@ async fn run(seed: u64, kind: Kind) {
         Kind::Sqlite => Database::sqlite(folder.path()),
         Kind::Postgres => Database::postgres(seed).await,
         Kind::Mariadb => Database::mariadb(seed).await,
+        Kind::Sqlserver => Database::Sqlserver(Box::new(Scripted::start(seed))),
     };
     let faults = Faults {
         refuse: 30,
@@ -106,10 +110,15 @@ async fn run(seed: u64, kind: Kind) {
     );
     std::fs::write(folder.path().join("lighterman.toml"), settings).unwrap();
     std::fs::write(folder.path().join("mapping.yaml"), database.mapping()).unwrap();
+    std::fs::write(folder.path().join("password"), "Secret-1").unwrap();
     let mut player = Player::new(StdRng::seed_from_u64(seed));
     database.commit(&player.opening()).await;
     let (code, shown) = command(BINARY, folder.path(), &["source", "prepare", "--apply"]);
     assert_eq!(code, Some(0), "{shown}");
+    if let Database::Sqlserver(scripted) = &database {
+        let (_, shown) = command(BINARY, folder.path(), &["check"]);
+        assert!(shown.contains(scripted.mode()), "{shown}");
+    }
 
     let mut agent = Agent::start(BINARY, folder.path());
     let mut kills = 0;
@@ -213,6 +222,12 @@ fn sqlite_to_receiver_survives_sigkill() {
 #[test]
 fn postgres_to_receiver_survives_sigkill() {
     all(Kind::Postgres);
+}
+
+/// By a scripted server: it says what is lost on our side of the wire.
+#[test]
+fn sqlserver_to_receiver_survives_sigkill() {
+    all(Kind::Sqlserver);
 }
 
 #[test]

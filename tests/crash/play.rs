@@ -12,11 +12,13 @@ use rand::rngs::StdRng;
 use tokio::sync::Mutex;
 use tokio_postgres::Client;
 
+use crate::sqlserver::Scripted;
+
 const ITEMS: u32 = 60;
 const WAREHOUSES: [&str; 3] = ["NORTH", "SOUTH", "PORT"];
 const ORDERS: u32 = 80;
 
-const SCHEMA: &str = "
+pub const SCHEMA: &str = "
 CREATE TABLE item (sku TEXT PRIMARY KEY, name TEXT NOT NULL, uom TEXT NOT NULL, status TEXT NOT NULL);
 CREATE TABLE stock (sku TEXT NOT NULL, warehouse TEXT NOT NULL, on_hand QTY NOT NULL,
   allocated QTY NOT NULL, safety QTY NOT NULL, PRIMARY KEY (sku, warehouse));
@@ -40,6 +42,7 @@ pub enum Database {
         name: String,
         server_id: u64,
     },
+    Sqlserver(Box<Scripted>),
 }
 
 impl Database {
@@ -108,6 +111,7 @@ impl Database {
                  server_id = {server_id}",
                 server.port()
             ),
+            Self::Sqlserver(scripted) => scripted.settings(),
         };
         format!("[[source]]\nname = \"warehouse\"\n{own}\nmappings = [\"mapping.yaml\"]\n")
     }
@@ -126,6 +130,7 @@ impl Database {
                 let lines = format!("source: mysql\nschema: {name}");
                 text.replace("source: sqlite", &lines)
             }
+            Self::Sqlserver(_) => text.replace("source: sqlite", "source: sqlserver"),
         }
     }
 
@@ -148,6 +153,7 @@ impl Database {
                 );
                 conn.lock().await.query_drop(sql).await.unwrap();
             }
+            Self::Sqlserver(scripted) => scripted.commit(statements),
         }
     }
 
@@ -169,11 +175,29 @@ impl Database {
                 let rows: Vec<(String, String)> = conn.lock().await.query(sql).await.unwrap();
                 rows.into_iter().collect()
             }
+            Self::Sqlserver(_) => panic!("its rows are asked otherwise"),
         }
     }
 
     /// Event type, field and, by key, the value each row must have at the receiver.
     pub async fn expected(&self) -> Vec<(&'static str, &'static str, BTreeMap<String, String>)> {
+        if let Self::Sqlserver(scripted) = self {
+            scripted.catch_up();
+            let stock = scripted.rows("stock", &["sku", "warehouse"], "on_hand");
+            return vec![
+                (
+                    "product.v1",
+                    "name",
+                    scripted.rows("item", &["sku"], "name"),
+                ),
+                ("inventory.availability.v1", "on_hand", stock),
+                (
+                    "order.v1",
+                    "source_status",
+                    scripted.rows("orders", &["id"], "status"),
+                ),
+            ];
+        }
         let cast = |column: &str| format!("CAST({column} AS TEXT)");
         let products = self.pairs("SELECT 'DEMO|' || sku, name FROM item").await;
         let stock = format!(

@@ -140,6 +140,7 @@ async fn look(
         .and_then(|(place, log)| kept(settings, &server, log, place, rate.per_hour, now));
     Ok(Look {
         kept,
+        behind: None,
         heartbeat: None,
         trouble: trouble(&server, log.as_ref(), place),
     })

@@ -7,13 +7,10 @@
     reason = "tests"
 )]
 
-mod common;
-#[path = "common/told.rs"]
-mod told;
-
-use common::World;
 use contract::Op;
-use told::{changes, go_on, lines, next};
+
+use crate::common::World;
+use crate::common::told::{changes, go_on, lines, next};
 
 const ITEM: &str = "CREATE TABLE item (id INT PRIMARY KEY, sku VARCHAR(20), qty DECIMAL(19,4));
     CREATE TABLE other (id INT PRIMARY KEY, big VARCHAR(2000))";

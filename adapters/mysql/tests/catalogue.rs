@@ -1,14 +1,13 @@
 //! What the source says about tables.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
-use common::World;
 use std::time::{Duration, Instant};
 
 use contract::{ColumnKind, Level, SourceError, TableInfo, TableName};
 use harness::mariadb::MariadbOptions;
 use mysql_async::prelude::Queryable as _;
+
+use crate::common::{self, World};
 
 const TABLES: &str = r"
     CREATE TABLE every (

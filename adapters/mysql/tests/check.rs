@@ -1,11 +1,10 @@
 //! What `check` and `look` find at a server, and what `prepare` does about it.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
-use common::{World, about, of, text};
 use contract::{Level, SourceError};
 use harness::mariadb::MariadbOptions;
+
+use crate::common::{self, World, about, of, text};
 
 const ITEM: &str = "CREATE TABLE item (id int PRIMARY KEY, note text)";
 

@@ -7,15 +7,12 @@
     reason = "tests"
 )]
 
-mod common;
-#[path = "common/told.rs"]
-mod told;
-
-use common::{captured, number, text};
 use contract::{Source, SourceError};
 use harness::mariadb::{MariadbOptions, MariadbServer};
 use std::sync::Arc;
-use told::{changes, error, go_on, next};
+
+use crate::common::told::{changes, error, go_on, next};
+use crate::common::{self, captured, number, text};
 
 const HEADER: usize = 19;
 const WRITE_ROWS: u8 = 23;

@@ -7,14 +7,11 @@
     reason = "tests"
 )]
 
-mod common;
-#[path = "common/told.rs"]
-mod told;
-
-use common::World;
 use contract::{ChangeStream, RowChange, SourceError};
 use harness::mariadb::MariadbOptions;
-use told::{changes, error, go_on, lines, next, untold};
+
+use crate::common::World;
+use crate::common::told::{changes, error, go_on, lines, next, untold};
 
 const ITEM: &str = "CREATE TABLE item (id INT PRIMARY KEY, name VARCHAR(20), qty INT);
     CREATE TABLE last (id INT PRIMARY KEY)";

@@ -9,20 +9,17 @@
     reason = "tests"
 )]
 
-mod common;
-#[path = "common/told.rs"]
-mod told;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use common::World;
 use contract::{ChangeStream, Op, Position, RowChange, Source, SourceError};
 use harness::mariadb::MariadbOptions;
 use mysql_async::prelude::Queryable as _;
 use tokio::time::Instant;
-use told::{next, resumed};
+
+use crate::common::World;
+use crate::common::told::{next, resumed};
 
 /// How long histories are made; each begins with another seed.
 const TIME: Duration = Duration::from_secs(20);

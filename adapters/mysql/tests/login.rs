@@ -1,13 +1,12 @@
 //! Logging in, and what answers instead of the server.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
-use common::{World, about, number, secret, text};
 use contract::{Level, NodeKind, SourceError};
 use harness::mariadb::MariadbOptions;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::common::{self, World, about, number, secret, text};
 
 const ITEM: &str = "CREATE TABLE item (id int PRIMARY KEY, note text)";
 

@@ -1,7 +1,7 @@
 //! The same list on a server that somebody has, MySQL above all: none can be started here.
 //!
-//! `MYSQL_URL=mysql://root:password@host:3306 cargo test -p source-mysql --test mysql8`: a user who may
-//! make databases and read the log. Without it nothing is tried, and that is said. Each test makes a
+//! `MYSQL_URL=mysql://root:password@host:3306 cargo test -p source-mysql --test all mysql8`: a user who
+//! may make databases and read the log. Without it nothing is tried, and that is said. Each test makes a
 //! database of its own and drops it.
 #![allow(
     clippy::unwrap_used,
@@ -12,19 +12,16 @@
     reason = "tests"
 )]
 
-mod common;
-#[path = "common/told.rs"]
-mod told;
-
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use common::{captured, number, text};
 use contract::{LogPos, NodeKind, Op, Position, Source, SourceError, TableName};
 use harness::suite::source::{SourceBackend, run};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts};
-use told::{changes, error, go_on, lines, next, untold};
+
+use crate::common::told::{changes, error, go_on, lines, next, untold};
+use crate::common::{self, captured, number, text};
 
 struct Given {
     opts: Opts,

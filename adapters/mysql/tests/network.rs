@@ -7,19 +7,16 @@
     reason = "tests"
 )]
 
-mod common;
-#[path = "common/told.rs"]
-mod told;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{World, number};
 use contract::{ChangeStream, Position, RowChange, Source, SourceError};
 use harness::mariadb::{MariadbOptions, MariadbServer};
 use harness::proxy::{Proxy, Stall};
 use tokio::time::Instant;
-use told::{changes, error, lines, next, resumed};
+
+use crate::common::told::{changes, error, lines, next, resumed};
+use crate::common::{self, World, number};
 
 const ITEM: &str = "CREATE TABLE item (id INT PRIMARY KEY, v VARCHAR(2000))";
 const DEADLINE: Duration = Duration::from_mins(2);

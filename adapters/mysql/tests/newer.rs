@@ -7,16 +7,13 @@
     reason = "tests"
 )]
 
-mod common;
-#[path = "common/told.rs"]
-mod told;
-
-use common::{World, number};
 use harness::mariadb::MariadbOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use told::{changes, lines, next};
+
+use crate::common::told::{changes, lines, next};
+use crate::common::{World, number};
 
 /// What goes through a transaction's cache: annotations, tables and rows, packed or not.
 const CACHED: [u8; 9] = [19, 23, 24, 25, 160, 166, 167, 168, 2];

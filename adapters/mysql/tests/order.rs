@@ -2,17 +2,13 @@
 //! and tables that have none.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-#[path = "common/keys.rs"]
-mod keys;
-#[path = "common/read.rs"]
-mod read;
-
 use std::collections::BTreeSet;
 
-use common::World;
 use contract::{SourceError, TableName};
-use read::{cell, limits, snapshot, started};
+
+use crate::common::World;
+use crate::common::keys;
+use crate::common::read::{self, cell, limits, snapshot, started};
 
 fn named(world: &World, name: &str) -> TableName {
     TableName::new(&world.name, name)

@@ -7,13 +7,12 @@
     reason = "tests"
 )]
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{World, captured, of, secret, text};
 use contract::{Level, Login, Source, SourceError};
 use harness::mariadb::MariadbOptions;
+
+use crate::common::{World, captured, of, secret, text};
 
 const TABLES: &str = "CREATE TABLE item (id int PRIMARY KEY, sku varchar(20));
     CREATE TABLE other (id int PRIMARY KEY)";

@@ -1,21 +1,16 @@
 //! Re-reads by key from MySQL and MariaDB.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-#[path = "common/every.rs"]
-mod every;
-#[path = "common/read.rs"]
-mod read;
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{World, text as setting};
 use contract::{ReadQuery, ReadRows, Source, SourceError, TableName, Value};
-use every::{EVERY, EVERY_TYPE, EVERY_VALUE};
 use harness::mariadb::MariadbOptions;
 use mysql_async::prelude::Queryable as _;
-use read::{show, snapshot, started};
+
+use crate::common::every::{EVERY, EVERY_TYPE, EVERY_VALUE};
+use crate::common::read::{show, snapshot, started};
+use crate::common::{World, text as setting};
 
 fn asked(sql: &str, parameters: &[(&str, Value)]) -> ReadQuery {
     let given = parameters.iter();

@@ -7,15 +7,12 @@
     reason = "tests"
 )]
 
-mod common;
-#[path = "common/told.rs"]
-mod told;
-
 use std::time::Duration;
 
-use common::World;
 use contract::{ChangeStream, Level};
-use told::{changes, lines, next, untold};
+
+use crate::common::told::{changes, lines, next, untold};
+use crate::common::{self, World};
 
 /// `line` goes with its `head`, which goes with its `customer`; `note` refers to a head by its number.
 const TABLES: &str = "CREATE TABLE customer (id INT PRIMARY KEY, name VARCHAR(20));

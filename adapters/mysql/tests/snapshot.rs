@@ -8,17 +8,14 @@
     reason = "tests"
 )]
 
-mod common;
-#[path = "common/read.rs"]
-mod read;
-
 use std::time::{Duration, Instant};
 
-use common::World;
 use contract::{ChunkLimits, Sees, SourceError, TableName};
 use harness::mariadb::MariadbOptions;
 use mysql_async::prelude::Queryable as _;
-use read::{cell, limits, snapshot, started};
+
+use crate::common::read::{self, cell, limits, snapshot, started};
+use crate::common::{self, World};
 
 const FILL: &str = "INSERT INTO t SELECT seq, seq FROM seq_1_to_30";
 

@@ -7,14 +7,11 @@
     reason = "tests"
 )]
 
-mod common;
-#[path = "common/told.rs"]
-mod told;
-
-use common::{World, captured, number, source, text};
 use contract::{Op, SourceError};
 use harness::mariadb::{MariadbOptions, MariadbServer};
-use told::{changes, error, go_on, lines, next, untold};
+
+use crate::common::told::{changes, error, go_on, lines, next, untold};
+use crate::common::{World, captured, number, source, text};
 
 const ITEM: &str = "CREATE TABLE item (id INT PRIMARY KEY, sku VARCHAR(40));
     CREATE TABLE other (id INT PRIMARY KEY, item INT)";

@@ -1,14 +1,13 @@
 //! MariaDB passes the suite of every source.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
-mod common;
-
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use common::{World, text};
 use contract::{LogPos, Position, Source, TableName};
 use harness::suite::source::{SourceBackend, run};
+
+use crate::common::{World, text};
 
 struct Backend {
     world: World,

@@ -1,15 +1,14 @@
 //! Encrypted connections.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
 use std::fs;
 use std::sync::Arc;
 
-use common::{World, about, secret, text};
 use contract::{Level, NodeKind, SourceError};
 use harness::certificates::Certificates;
 use harness::mariadb::{MariadbOptions, MariadbServer};
+
+use crate::common::{World, about, secret, text};
 
 const ITEM: &str = "CREATE TABLE item (id int PRIMARY KEY)";
 

@@ -9,21 +9,16 @@
     reason = "tests"
 )]
 
-mod common;
-#[path = "common/matrix/mod.rs"]
-mod matrix;
-#[path = "common/read.rs"]
-mod read;
-
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use common::{World, text};
 use contract::{ChangeStream, Op, ReadQuery, RowChange, Source, TableInfo, TableName, Value};
 use harness::mariadb::MariadbOptions;
-use matrix::{Typed, WRITER, matrix};
 use mysql_async::prelude::Queryable as _;
-use read::{limits, next, show, started};
+
+use crate::common::matrix::{Typed, WRITER, matrix};
+use crate::common::read::{limits, next, show, started};
+use crate::common::{World, text};
 
 const NULL: &str = "null";
 

@@ -1,17 +1,14 @@
 //! A commit stands in the log before readers see it: what a chunk reflects must go by visibility.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-#[path = "common/read.rs"]
-mod read;
-
 use std::time::{Duration, Instant};
 
-use common::World;
 use contract::{Position, ReadQuery, Sees, TableName};
 use harness::mariadb::MariadbOptions;
 use mysql_async::prelude::Queryable as _;
-use read::{cell, limits, next, started};
+
+use crate::common::read::{cell, limits, next, started};
+use crate::common::{self, World};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 

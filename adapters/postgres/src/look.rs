@@ -56,6 +56,7 @@ async fn look(client: &Client, settings: &Settings) -> Result<Look, SourceError>
     let slot = Slot::read(client, &settings.slot).await?;
     Ok(Look {
         kept: slot.as_ref().map(|slot| kept(settings, &server, slot)),
+        behind: None,
         heartbeat: None,
         trouble: match trouble(client, settings, &server, slot.as_ref()).await {
             Ok(trouble) => trouble,

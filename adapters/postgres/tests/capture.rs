@@ -7,10 +7,9 @@
     reason = "tests"
 )]
 
-mod common;
-
-use common::{World, batches, captured, changes, next, reach, show, snapshot};
 use contract::{ChunkLimits, Op, TableName, Value};
+
+use crate::common::{self, World, batches, captured, changes, next, reach, show, snapshot};
 
 const ITEM: &str = "CREATE TABLE item (id int PRIMARY KEY, sku text, qty numeric(12, 3))";
 

@@ -1,11 +1,10 @@
 //! What the PostgreSQL source says about tables.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
-use common::types::{EVERY_TYPE, EVERY_VALUE};
-use common::{World, changes, snapshot};
 use contract::{ChunkLimits, ColumnKind, TableInfo, TableName, Value};
+
+use crate::common::types::{EVERY_TYPE, EVERY_VALUE};
+use crate::common::{World, changes, snapshot};
 
 const TABLES: &str = "
     CREATE TYPE colour AS ENUM ('red', 'green');

@@ -8,11 +8,10 @@
     reason = "tests"
 )]
 
-mod common;
-
-use common::{World, batches, changes, next, show, snapshot};
 use contract::{Position, RowChange, SourceError, TableName};
 use harness::postgres::{PostgresServer, majors};
+
+use crate::common::{self, World, batches, changes, next, show, snapshot};
 
 fn table(name: &str) -> TableName {
     TableName::new("public", name)

@@ -7,16 +7,15 @@
     reason = "tests"
 )]
 
-mod common;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{World, ask, captured, changes, next, text};
 use contract::{ChangeStream, NodeKind, Position, Resume, Source, SourceError};
 use harness::postgres::{PostgresOptions, PostgresServer};
 use tokio::time::Instant;
 use tokio_postgres::Client;
+
+use crate::common::{self, World, ask, captured, changes, next, text};
 
 const ITEM: &str = "CREATE TABLE item (id int PRIMARY KEY, sku text)";
 

@@ -1,14 +1,13 @@
 //! Logging in, and what answers instead of the server.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{World, changes, secret, text};
 use contract::{Level, NodeKind, SourceError};
 use harness::pooler::Pooler;
 use harness::postgres::{PostgresOptions, PostgresServer};
+
+use crate::common::{self, World, changes, secret, text};
 
 const ITEM: &str = "CREATE TABLE item (id int PRIMARY KEY, note text)";
 

@@ -8,17 +8,16 @@
     reason = "tests"
 )]
 
-mod common;
-
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{DEADLINE, World, changes, next};
 use contract::{ChangeStream, NodeKind, Position, Source, SourceError};
 use harness::postgres::{PostgresOptions, PostgresServer};
 use harness::proxy::{Proxy, Stall};
 use tokio::time::Instant;
+
+use crate::common::{self, DEADLINE, World, changes, next};
 
 const ITEM: &str = "CREATE TABLE item (id int PRIMARY KEY, note text)";
 /// The place of the replication connection among those a stream opens.

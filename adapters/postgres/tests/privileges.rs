@@ -7,12 +7,11 @@
     reason = "tests"
 )]
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{World, changes, next, secret, text};
 use contract::{Finding, Level, Login, NodeKind, Source, SourceError, TableName};
+
+use crate::common::{self, World, changes, next, secret, text};
 
 const TABLES: &str = "CREATE SCHEMA shop;
     CREATE TABLE item (id int PRIMARY KEY, sku text);

@@ -8,14 +8,13 @@
     reason = "tests"
 )]
 
-mod common;
-
 use std::time::Duration;
 
-use common::{DEADLINE, World, changes, next};
 use contract::{ChangeStream, Resume, SourceError};
 use harness::postgres::{PostgresServer, majors};
 use tokio::time::Instant;
+
+use crate::common::{DEADLINE, World, changes, next};
 
 const TABLES: &str = "CREATE TABLE item (id int PRIMARY KEY, v text);
     CREATE TABLE other (id int PRIMARY KEY);

@@ -1,13 +1,12 @@
 //! Re-reads by key from PostgreSQL.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::types::{EVERY_TYPE, EVERY_VALUE};
-use common::{World, show, snapshot, text as setting};
 use contract::{ReadQuery, ReadRows, Source, SourceError, TableName, Value};
+
+use crate::common::types::{EVERY_TYPE, EVERY_VALUE};
+use crate::common::{World, show, snapshot, text as setting};
 
 fn asked(sql: &str, parameters: &[(&str, Value)]) -> ReadQuery {
     let given = parameters.iter();

@@ -1,15 +1,14 @@
 //! PostgreSQL passes the suite of every source.
 #![allow(missing_docs, reason = "tests")]
 
-mod common;
-
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use common::World;
 use contract::{Source, TableName};
 use harness::postgres::{PostgresServer, majors};
 use harness::suite::source::{SourceBackend, run};
+
+use crate::common::World;
 
 struct Backend(World);
 

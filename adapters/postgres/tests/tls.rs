@@ -1,16 +1,15 @@
 //! Encrypted connections, both kinds.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
 use std::fs;
 use std::sync::Arc;
 
-use common::{World, changes, secret, text};
 use contract::{Level, NodeKind, SourceError, TableName};
 use harness::certificates::Certificates;
 use harness::postgres::{PostgresOptions, PostgresServer};
 use harness::proxy::Proxy;
+
+use crate::common::{self, World, changes, secret, text};
 
 #[tokio::test]
 async fn both_connections_are_encrypted_and_verified() {

@@ -7,16 +7,15 @@
     reason = "tests"
 )]
 
-mod common;
-
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{DEADLINE, World, changes, show, snapshot};
 use contract::{ChunkLimits, TableName};
 use harness::postgres::{PostgresOptions, PostgresServer};
 use tokio::time::timeout;
+
+use crate::common::{self, DEADLINE, World, changes, show, snapshot};
 
 const LIMITS: ChunkLimits = ChunkLimits {
     rows_max: 100,

@@ -67,6 +67,41 @@ pub const DESTINATIONS: &[DestinationKind] = &[
         read: destination_channel::read,
     },
     DestinationKind {
+        name: destination_file::NAME,
+        example: destination_file::EXAMPLE,
+        read: destination_file::read,
+    },
+    #[cfg(feature = "redis")]
+    DestinationKind {
+        name: destination_redis::NAME,
+        example: destination_redis::EXAMPLE,
+        read: destination_redis::read,
+    },
+    #[cfg(feature = "kafka")]
+    DestinationKind {
+        name: destination_kafka::NAME,
+        example: destination_kafka::EXAMPLE,
+        read: destination_kafka::read,
+    },
+    #[cfg(feature = "amqp")]
+    DestinationKind {
+        name: destination_amqp::NAME,
+        example: destination_amqp::EXAMPLE,
+        read: destination_amqp::read,
+    },
+    #[cfg(feature = "mqtt")]
+    DestinationKind {
+        name: destination_mqtt::NAME,
+        example: destination_mqtt::EXAMPLE,
+        read: destination_mqtt::read,
+    },
+    #[cfg(feature = "nats")]
+    DestinationKind {
+        name: destination_nats::NAME,
+        example: destination_nats::EXAMPLE,
+        read: destination_nats::read,
+    },
+    DestinationKind {
         name: destination_null::NAME,
         example: destination_null::EXAMPLE,
         read: destination_null::read,

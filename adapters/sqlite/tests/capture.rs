@@ -1,15 +1,14 @@
 //! The SQLite source against real databases.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
 use std::time::Duration;
 
-use common::World;
 use contract::{
     ChangeStream, ChunkLimits, Level, Op, Position, RowChange, SourceError, TableName, Value,
 };
 use rusqlite::Connection;
+
+use crate::common::World;
 
 /// The next changes, at least `count` of them, within a deadline.
 async fn take(stream: &mut dyn ChangeStream, count: usize) -> (Vec<RowChange>, Position) {

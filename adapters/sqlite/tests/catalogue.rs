@@ -1,10 +1,9 @@
 //! What the SQLite source says about tables.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
-use common::World;
 use contract::{ChunkLimits, ColumnKind, SourceError, TableInfo, TableName, Value};
+
+use crate::common::World;
 
 fn named(name: &str) -> TableName {
     TableName::new("main", name)

@@ -1,12 +1,11 @@
 //! Re-reads by key from SQLite.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::World;
 use contract::{ChunkLimits, ReadQuery, ReadRows, SourceError, TableName, Value};
+
+use crate::common::World;
 
 fn asked(sql: &str, parameters: &[(&str, Value)]) -> ReadQuery {
     let given = parameters.iter();

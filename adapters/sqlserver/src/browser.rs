@@ -2,6 +2,7 @@
 //!
 //! <https://learn.microsoft.com/en-us/openspecs/windows_protocols/mc-sqlr/1ea6e25f-bff9-4364-ba21-5dc449a601b7>
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ const ANSWER_BYTES_MAX: usize = 1_024 + 3;
 /// A datagram that is lost is sent again, so often.
 const TIMES: usize = 3;
 const EACH_MAX: Duration = Duration::from_secs(1);
+const ABSENT: &str = "its SQL Browser does not answer: see that it runs, and that UDP port 1434 is not closed on \
+     the way; or set port in place of instance";
 
 /// The port of `instance` on `host`.
 pub(crate) async fn port(
@@ -43,12 +46,15 @@ pub(crate) async fn port(
                         )
                     });
                 }
-                Ok(None) => {
-                    "its SQL Browser does not answer: see that it runs, and that UDP port 1434 is not \
-                           closed on the way; or set port in place of instance"
-                        .clone_into(&mut why);
+                Ok(None) => ABSENT.clone_into(&mut why),
+                // Where it does not run, its machine may say so; Windows has another word for that.
+                Err(error)
+                    if [ErrorKind::ConnectionRefused, ErrorKind::ConnectionReset]
+                        .contains(&error.kind()) =>
+                {
+                    ABSENT.clone_into(&mut why);
                 }
-                Err(error) => why = error.to_string(),
+                Err(error) => why = format!("ask its SQL Browser: {error}"),
             }
         }
     }

@@ -87,6 +87,7 @@ impl Instances {
                     is_hidden: false,
                 }),
                 Err(failed) if failed.is(NO_CAPTURE) => Ok(Self::default()),
+                Err(failed) if failed.passes() => Err(failed.error),
                 Err(Failed {
                     number: Some(_),
                     error,

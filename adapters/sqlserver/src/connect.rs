@@ -167,11 +167,20 @@ async fn open(
     let config = config(settings, server, port, token.as_ref());
     let login = quietly(Client::connect(config, line.compat_write())).await;
     let client = login.map_err(|error| match error {
-        tiberius::error::Error::Routing { host, port } => Refused::Sent { host, port },
+        tiberius::error::Error::Routing { host, port } => Refused::Sent {
+            host: host_of(&host).to_owned(),
+            port,
+        },
         error => Refused::Failed(of_login(settings, doing, &error)),
     })?;
     let session = Session::begin(client, rights, doing).await;
     session.map_err(Refused::Failed)
+}
+
+/// Of where a server sends us: MS-TDS has a name or an address there, and Azure may say `host\instance`. The port
+/// is that of the instance.
+fn host_of(route: &str) -> &str {
+    route.split_once('\\').map_or(route, |(host, _)| host)
 }
 
 fn keep(socket: &TcpStream) -> std::io::Result<()> {

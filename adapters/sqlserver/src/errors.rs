@@ -32,6 +32,11 @@ impl Failed {
         self.number.is_some_and(|number| numbers.contains(&number))
     }
 
+    /// Whether it passes by itself: it says nothing about what was asked.
+    pub(crate) fn passes(&self) -> bool {
+        self.is(AGAIN) || self.is(PASSING)
+    }
+
     /// Something of our own.
     pub(crate) fn ours(error: SourceError) -> Self {
         Self {
@@ -189,6 +194,10 @@ pub(crate) fn by_number(doing: &str, error: &TokenError) -> SourceError {
         40_531 | 40_532 => denied(
             what,
             "set host to the server's full name, and user to a login of that server",
+        ),
+        40_515 => denied(
+            what,
+            "ask only the source's own database: Azure SQL Database knows no other",
         ),
         // Azure's firewall.
         40_615 | 40_914 | 47_073 => denied(

@@ -3,7 +3,7 @@
 use contract::SourceError;
 
 use crate::errors::denied;
-use crate::probe;
+use crate::probe::{self, Engine};
 use crate::session::{Parameter, Session};
 use crate::sql;
 
@@ -32,6 +32,15 @@ impl Agent {
     pub(crate) async fn of_login(session: &mut Session, login: &str) -> Result<Self, SourceError> {
         let doing = "find the agent's user";
         let named = [Parameter::Text(login.to_owned())];
+        if Engine::read(session).await?.is_azure() {
+            // There it answers everybody with who they are themselves, whatever login is asked for; and which
+            // logins there are stands in another database.
+            let sql = "SELECT dp.name FROM sys.database_principals AS dp WHERE dp.name = @P1";
+            return Ok(match session.row(doing, sql, &named).await? {
+                Some(row) => Self::User(row.text_there(doing, 0)?),
+                None => Self::Login(login.to_owned()),
+            });
+        }
         // A user of a contained database has no login.
         let sql = "SELECT dp.name FROM sys.database_principals AS dp WHERE dp.sid = SUSER_SID(@P1) OR dp.name \
              = @P1";

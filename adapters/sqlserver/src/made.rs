@@ -14,7 +14,7 @@ use crate::tuple::Tuple;
 /// Keys of one command that are remembered have so many bytes at most.
 const BYTES_MAX: usize = 256 << 10;
 
-/// The keys that the newest command made so far.
+/// The keys that the newest command made so far. Where commands are not told, all of a transaction is one.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Made {
     command: Option<(Lsn, i32)>,
@@ -42,6 +42,18 @@ impl Made {
                 ..Self::default()
             };
         }
+    }
+
+    /// Whether this command made any row.
+    pub(crate) fn has_any(&mut self, tuple: Tuple) -> bool {
+        self.at(tuple);
+        self.is_full || !self.keys.is_empty()
+    }
+
+    /// Whether more keys of this command are remembered.
+    pub(crate) fn takes_more(&mut self, tuple: Tuple) -> bool {
+        self.at(tuple);
+        !self.is_full
     }
 
     /// A row with this key was made.

@@ -177,8 +177,8 @@ pub(crate) fn limits(mode: Mode) -> Option<&'static str> {
     match mode {
         Mode::Cdc => None,
         Mode::CdcFunction => Some(
-            "the functions of change data capture do not tell the order of the commands within a transaction: a row \
-             that one transaction deletes and inserts again may be told as gone; with SELECT on the schema cdc its tables are read, which do so on a server that is not too old",
+            "the functions of change data capture do not tell the order of the commands within a transaction: where one \
+             makes a row and removes one with its key, the table is read again and compared; with SELECT on the schema cdc its tables are read, which do so on a server that is not too old",
         ),
         Mode::Tracking => Some(
             "change tracking tells the newest state of a row only: states between two looks are not told, nor \

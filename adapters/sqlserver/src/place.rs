@@ -52,6 +52,11 @@ impl Place {
         self.ended || self.phase == Phase::Border
     }
 
+    /// Whether all of a captured transaction is told here, of the cycle that this place is in.
+    pub(crate) fn has_told(&self, lsn: Lsn) -> bool {
+        self.lsn > lsn || (self.lsn == lsn && (self.ended || self.phase != Phase::Cdc))
+    }
+
     #[expect(
         clippy::expect_used,
         reason = "the text is made of digits, letters and `:` only"
@@ -158,6 +163,26 @@ mod tests {
             rowversion,
             ended: ended && phase != Phase::Border,
         })
+    }
+
+    #[test]
+    fn a_transaction_is_told_where_it_ended() {
+        let place = |phase, lsn, ended| Place {
+            phase,
+            lsn: Lsn([lsn; 10]),
+            ended,
+            ..Place::default()
+        };
+        for (at, told) in [
+            (place(Phase::Cdc, 4, true), false),
+            (place(Phase::Cdc, 5, false), false),
+            (place(Phase::Cdc, 5, true), true),
+            (place(Phase::Cdc, 6, false), true),
+            (place(Phase::Tracking, 5, false), true),
+            (place(Phase::Border, 5, false), true),
+        ] {
+            assert_eq!(at.has_told(Lsn([5; 10])), told, "{at:?}");
+        }
     }
 
     #[test]

@@ -315,9 +315,9 @@ async fn an_answer_in_any_pieces_is_the_same() {
     }
 }
 
-/// A request that nobody waited for poisons its connection: the next one is rebuilt.
+/// Trap 22: a request that nobody waited for poisons its connection, and the next one is rebuilt.
 #[tokio::test]
-async fn an_answer_that_was_not_waited_for_is_never_taken_for_the_next_one() {
+async fn trap_22_an_answer_that_was_not_waited_for_is_never_taken_for_the_next_one() {
     let server = server(|sql, _| {
         if sql == "SLOW" {
             numbers(1)
@@ -373,6 +373,25 @@ async fn a_server_that_falls_silent_is_given_up() {
         assert!(!session.is_usable());
         gate.open();
     }
+}
+
+/// Scenario 34: late is not silent, and the answer is the whole one, on the same connection.
+#[tokio::test]
+async fn an_answer_that_comes_late_is_taken() {
+    let server = server(|_, _| numbers(3));
+    let mut session = session(&server).await;
+    for point in [Point::Start, Point::Rows(1), Point::End] {
+        let gate = Gate::closed();
+        let stall = FaultKind::Stall(point, gate.clone());
+        server.handle().fault(Fault::new(stall).on("SELECT"));
+        let late = async {
+            gate.reached().await;
+            gate.open();
+        };
+        let (rows, ()) = tokio::join!(session.rows("read", "SELECT", &[]), late);
+        assert_eq!(ints(&rows.unwrap()), [0, 1, 2], "{point:?}");
+    }
+    assert_eq!(server.handle().connection_count(), 1);
 }
 
 /// The server is told to stop, and the connection is good for more.

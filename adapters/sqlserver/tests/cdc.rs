@@ -5,7 +5,7 @@ mod common;
 
 use common::world::{World, int, ops, truth};
 use common::{denied, number};
-use contract::{Op, SourceError, Value as Cell};
+use contract::{KeptFor, Level, Op, SourceError, Value as Cell};
 use tds_server::model::{Column, Which, lsn};
 use tds_server::wire::{Length, Type, Value};
 
@@ -62,8 +62,7 @@ async fn one_transaction_over_three_tables_is_told_as_one_in_the_order_of_its_co
 async fn an_update_of_many_rows_comes_as_pairs_whatever_the_page() {
     for page in [1_u64, 2, 3, 100] {
         let world = World::new().table("t").cdc().set("page_rows", number(page));
-        let mut reader = world.open();
-        reader.start().await.unwrap();
+        let mut reader = world.started().await;
         let transaction = world.database.begin();
         for id in 0..5 {
             transaction
@@ -96,8 +95,7 @@ async fn a_deferred_update_ends_with_the_row() {
         let world = World::new().table("t").cdc().set("page_rows", number(page));
         insert(&world, "t", 1, "a");
         world.database.capture_all();
-        let mut reader = world.open();
-        reader.start().await.unwrap();
+        let mut reader = world.started().await;
         let transaction = world.database.begin();
         transaction
             .update_deferred("t", &[&[int(1)]], &[("name", Value::text("b"))])
@@ -114,8 +112,7 @@ async fn a_deferred_update_ends_with_the_row() {
 async fn commands_order_what_seqvals_order_otherwise() {
     for page in [1_u64, 2, 100] {
         let world = World::new().table("t").cdc().set("page_rows", number(page));
-        let mut reader = world.open();
-        reader.start().await.unwrap();
+        let mut reader = world.started().await;
         let transaction = world.database.begin();
         transaction.reverse_seqval();
         for name in ["a", "b", "c"] {
@@ -157,8 +154,7 @@ async fn a_large_value_that_an_update_left_alone_is_unchanged_and_one_it_emptied
             .options(|options| options.long_untouched_kept = kept);
         wide(&mut world);
         let world = world.cdc();
-        let mut reader = world.open();
-        reader.start().await.unwrap();
+        let mut reader = world.started().await;
         let row = [("id", int(1)), ("note", Value::text("long"))];
         world.database.insert("wide", &row).unwrap();
         world
@@ -197,8 +193,7 @@ async fn a_delete_without_its_text_is_a_delete_by_key() {
     world.database.create_table("t", columns, &["id"]).unwrap();
     world.tables.push(common::captured("dbo", "t"));
     let world = world.cdc();
-    let mut reader = world.open();
-    reader.start().await.unwrap();
+    let mut reader = world.started().await;
     world
         .database
         .insert("t", &[("id", int(1)), ("body", Value::text("x"))])
@@ -210,24 +205,29 @@ async fn a_delete_without_its_text_is_a_delete_by_key() {
     assert_eq!(told[1].before.as_ref().unwrap()[1], Cell::Unchanged);
 }
 
-/// Scenario 9.
+/// Scenario 9, and trap 11.
 #[tokio::test]
-async fn a_computed_column_is_left_out_and_never_null() {
+async fn trap_11_a_computed_column_is_left_out_and_never_null() {
     let world = World::new().table("plain").cdc();
-    let sql = "CREATE TABLE dbo.t (id int NOT NULL PRIMARY KEY, a int, b AS (a + 1))";
+    let sql = "CREATE TABLE dbo.t (id int NOT NULL PRIMARY KEY, a int, b AS (a + 1), rv rowversion NOT NULL)";
     world.database.run(sql).unwrap();
     let mut world = world;
     world.tables = vec![common::captured("dbo", "t")];
     let world = world.cdc();
-    let mut reader = world.open();
-    reader.start().await.unwrap();
+    let mut reader = world.started().await;
     world
         .database
         .insert("t", &[("id", int(1)), ("a", int(4))])
         .unwrap();
     world.database.capture_all();
     let told = reader.catch_up().await.unwrap();
-    assert_eq!(told[0].shape.columns, ["id", "a"]);
+    assert_eq!(told[0].shape.columns, ["id", "a", "rv"]);
+    // Captured as plain bytes.
+    let rv = &told[0].after.as_ref().unwrap()[2];
+    assert!(
+        matches!(rv, Cell::Bytes(bytes) if bytes.len() == 8),
+        "{rv:?}"
+    );
 }
 
 /// Scenario 10, and trap 6.
@@ -380,16 +380,17 @@ async fn trap_7_a_table_that_was_just_enabled_is_read_from_its_start() {
         let world = World::new().table("a").cdc();
         insert(&world, "a", 1, "x");
         world.database.capture_all();
+        // The job has not come to it: the new instance begins behind more than the newest captured place.
+        insert(&world, "a", 2, "late");
         let mut world = world.table("b");
         world.database.capture_table("b", None, None).unwrap();
         world = world.mode(mode);
-        let mut reader = world.open();
-        reader.start().await.unwrap();
+        let mut reader = world.started().await;
         insert(&world, "b", 1, "y");
         world.database.capture_all();
         assert_eq!(
             ops(&reader.catch_up().await.unwrap()),
-            ["insert b 1"],
+            ["insert a 2", "insert b 1"],
             "{mode}"
         );
         assert!(reader.untold.is_empty(), "{:?}", reader.untold);
@@ -552,27 +553,54 @@ async fn a_start_at_a_time_before_what_is_captured_is_refused() {
     );
 }
 
-/// Three quarters of the retention have passed for what is not read: `status` says so before it is gone.
+/// How far behind we are is said in time, and three quarters of the retention are an alarm.
 #[tokio::test]
 async fn captured_changes_that_are_about_to_go_are_an_alarm() {
+    let hours = std::time::Duration::from_hours;
     let world = World::new().table("a").cdc();
     let mut reader = world.open();
     insert(&world, "a", 1, "x");
     world.database.capture_all();
     reader.catch_up().await.unwrap();
-    let look = reader.source.look().await.unwrap().unwrap();
-    assert_eq!(look.kept, None);
+    let read = reader.behind().await.unwrap();
+    assert_eq!(read.by, Some(hours(0)));
+    assert_eq!(read.kept_for, KeptFor::Time(hours(72)));
     reader.stream = None;
     insert(&world, "a", 2, "x");
     world.database.capture_all();
-    world.database.pass(std::time::Duration::from_hours(60));
-    let kept = reader.source.look().await.unwrap().unwrap().kept.unwrap();
+    world.database.pass(hours(40));
+    insert(&world, "a", 3, "x");
+    world.database.capture_all();
+    world.database.pass(hours(2));
+    let late = reader.behind().await.unwrap();
+    assert_eq!(late.level(100), Level::Pass);
+    let sentence = late.sentence();
     assert!(
-        kept.at_risk && kept.hint.contains("sp_cdc_change_job"),
-        "{kept:?}"
+        sentence.contains("42 h behind") && sentence.contains("in 30 h"),
+        "{sentence}"
     );
-    assert!(kept.sentence(None).contains("about to drop"), "{kept:?}");
-    assert_eq!(ops(&reader.catch_up().await.unwrap()), ["insert a 2"]);
-    let look = reader.source.look().await.unwrap().unwrap();
-    assert_eq!(look.kept, None);
+    world.database.pass(hours(18));
+    let soon = reader.behind().await.unwrap();
+    assert_eq!(soon.level(100), Level::Fail);
+    assert!(soon.sentence().contains("in 12 h"), "{soon:?}");
+    assert!(soon.hint.contains("sp_cdc_change_job"), "{soon:?}");
+    // An agent that is begun anew knows it before it has read anything.
+    reader.kill(&world);
+    reader.start().await.unwrap();
+    let by = reader.behind().await.unwrap().by.unwrap();
+    assert!(by >= hours(60), "{by:?}");
+    let told = reader.catch_up().await.unwrap();
+    assert_eq!(ops(&told), ["insert a 2", "insert a 3"]);
+    assert_eq!(reader.behind().await.unwrap().by, Some(hours(0)));
+}
+
+/// What is captured is asked once for all tables, not once for each.
+#[tokio::test]
+async fn the_instances_are_asked_for_once() {
+    let world = World::new().table("a").table("b").table("c").cdc();
+    for part in ["FROM cdc.captured_columns", "FROM cdc.change_tables"] {
+        world.database.before(Which::nth(part, 2), |_| {});
+    }
+    world.started().await;
+    assert_eq!(world.database.hooks_waiting(), 2, "asked a second time");
 }

@@ -10,7 +10,7 @@ use common::{
     text,
 };
 use contract::{CapturedTable, Finding, Level, NodeKind, ReadQuery};
-use tds_server::model::{Database, User};
+use tds_server::model::{Database, User, Which};
 use tds_server::wire::{Options, Server, ServerError};
 
 const ITEM: &str = "CREATE TABLE dbo.item (id int NOT NULL PRIMARY KEY, name nvarchar(40) NULL, note varchar(10) NULL)";
@@ -157,6 +157,21 @@ async fn azure_is_asked_for_its_jobs_where_they_are() {
         Level::Warn,
         "kept for 3 days",
         "@retention = 10080",
+    );
+    // What it does not have is not asked for with a right that it does not have either.
+    let missing = ServerError::new(
+        208,
+        16,
+        "Invalid object name 'sys.database_recovery_status'.",
+    );
+    database.fail(Which::next("sys.database_recovery_status"), missing);
+    let findings = check(&database, &[], reading(&["id"])).await;
+    let identity = about(&findings, "identity");
+    is(
+        identity,
+        Level::Warn,
+        "a restore makes another database",
+        "source resync",
     );
 }
 

@@ -54,8 +54,7 @@ fn note(reader: &Reader) -> Cell {
 #[tokio::test]
 async fn a_login_that_is_only_in_the_gating_role_captures_changes() {
     let world = gated();
-    let mut reader = world.open();
-    reader.start().await.unwrap();
+    let mut reader = world.started().await;
     let server = reader.stream.as_ref().unwrap().server().unwrap();
     assert!(server.contains("\"dbo.t\" cdc-function"), "{server}");
     for id in [1, 2] {
@@ -82,6 +81,31 @@ async fn a_login_that_is_only_in_the_gating_role_captures_changes() {
     let asked = world.server.handle().statements();
     let own = |sql: &&String| sql.contains("_CT]") || sql.contains("FROM cdc.captured_columns");
     assert_eq!(asked.iter().find(own), None, "its tables are not asked");
+}
+
+/// The order of the function contradicts that of the commands: the row is told as gone, and is there. The
+/// table is compared.
+#[tokio::test]
+async fn a_row_that_the_functions_tell_as_gone_is_looked_at() {
+    for page in [1_u64, 100] {
+        let world = World::new().table("t").cdc().mode("cdc-function");
+        let world = world.set("page_rows", common::number(page));
+        let row = [("id", int(1)), ("name", Value::text("a"))];
+        world.database.insert("t", &row).unwrap();
+        world.database.capture_all();
+        let mut reader = world.started().await;
+        let transaction = world.database.begin();
+        transaction.reverse_seqval();
+        transaction.delete("t", &[int(1)]).unwrap();
+        transaction.insert("t", &row).unwrap();
+        transaction.commit().unwrap();
+        world.database.capture_all();
+        let told = reader.catch_up().await.unwrap();
+        assert_eq!(ops(&told), ["insert t 1", "delete t 1"], "{page}");
+        let said = reader.said("t");
+        assert_eq!(said.len(), 1, "{page}: {said:?}");
+        assert!(said[0].contains("do not tell which"), "{said:?}");
+    }
 }
 
 /// What a check says is what the stream does.
@@ -130,8 +154,7 @@ async fn a_login_outside_of_the_gating_role_is_refused() {
 async fn change_tables_of_an_older_build_are_read_by_functions() {
     let world = World::new().table("t").cdc();
     world.database.options(|options| options.command_id = false);
-    let mut reader = world.open();
-    reader.start().await.unwrap();
+    let mut reader = world.started().await;
     let row = [("id", int(1)), ("name", Value::text("a"))];
     world.database.insert("t", &row).unwrap();
     world.database.capture_all();

@@ -58,13 +58,23 @@ fn sa() -> As {
 }
 
 async fn planned(source: &Arc<dyn Source>) -> Preparation {
-    source.prepare_as(&sa(), false).await.unwrap()
+    without_place(source.prepare_as(&sa(), false).await.unwrap())
+}
+
+/// What there is to run is led by the database in which it is.
+fn without_place(mut plan: Preparation) -> Preparation {
+    for lines in [&mut plan.sql, &mut plan.undo] {
+        if lines.iter().any(|line| !line.starts_with("--")) {
+            assert_eq!(lines.remove(0), "-- in database [ERP]:");
+        }
+    }
+    plan
 }
 
 /// Runs it, and then there is nothing left to do; and takes it back, and then the same is to do again.
 async fn there_and_back(world: &World, source: &Arc<dyn Source>) {
     let plan = planned(source).await;
-    let done = source.prepare_as(&sa(), true).await.unwrap();
+    let done = without_place(source.prepare_as(&sa(), true).await.unwrap());
     assert_eq!(
         (&done.sql, &done.undo, done.applied),
         (&plan.sql, &plan.undo, true)
@@ -225,6 +235,45 @@ async fn a_column_that_was_added_gets_a_second_instance_and_no_third() {
     );
 }
 
+/// Trap 24: the name of an instance has at most 100 letters, and is one that nobody has.
+#[tokio::test]
+async fn trap_24_an_instance_gets_a_name_that_fits_and_is_free() {
+    let long = "n".repeat(110);
+    let table = format!("CREATE TABLE dbo.{long} (id int NOT NULL PRIMARY KEY)");
+    let world = World::new(&[
+        &table,
+        ITEM,
+        "CREATE TABLE dbo.other (id int NOT NULL PRIMARY KEY)",
+    ]);
+    world.database().enable_cdc();
+    // Somebody else's, of another table.
+    world
+        .database()
+        .capture_table("other", Some("dbo_item"), None)
+        .unwrap();
+    let tables = vec![captured("dbo", &long), captured("dbo", "item")];
+    let source = world.source(&[], tables);
+    let plan = source.prepare_as(&sa(), true).await.unwrap();
+    let named: Vec<&str> = plan
+        .sql
+        .iter()
+        .filter_map(|sql| {
+            sql.split_once("@capture_instance = N'")?
+                .1
+                .split('\'')
+                .next()
+        })
+        .collect();
+    let [short, second] = named.as_slice() else {
+        panic!("{plan:?}");
+    };
+    assert!(
+        short.starts_with("lighterman_") && short.len() <= 100,
+        "{short}"
+    );
+    assert_eq!(*second, "dbo_item_2");
+}
+
 #[tokio::test]
 async fn who_may_not_is_told_who_may() {
     let world = World::new(&[ITEM, "GRANT SELECT ON dbo.item TO agent"]);
@@ -378,4 +427,37 @@ async fn names_that_are_not_those_of_the_database_are_said() {
     let said = "-- modes in the settings names table dbo.Item, which no mapping reads: it has no effect; did you \
                 mean \"dbo.item\"?";
     assert_eq!(plan.sql[0], said);
+}
+
+/// Azure SQL Database answers whoever asks for the number of a login with their own: were it believed, the agent
+/// would be taken for the administrator, who needs no rights.
+#[tokio::test]
+async fn azure_is_not_asked_who_a_login_is() {
+    let world = World::new(&[ITEM]);
+    world
+        .database()
+        .options(|options| options.engine_edition = 5);
+    let source = world.source(&mode("compare"), item());
+    assert_eq!(
+        planned(&source).await.sql,
+        ["GRANT SELECT ON [dbo].[item] TO [agent]"]
+    );
+    let sent = world.server.handle().statements();
+    assert!(
+        !sent.iter().any(|sql| sql.contains("SUSER_SID")),
+        "{sent:#?}"
+    );
+    // A user that it does not have.
+    let other = [
+        ("user", text("another")),
+        mode("compare").into_iter().next().unwrap(),
+    ];
+    let source = world.source(&other, item());
+    assert_eq!(
+        planned(&source).await.sql,
+        [
+            "CREATE USER [another] FOR LOGIN [another]",
+            "GRANT SELECT ON [dbo].[item] TO [another]",
+        ]
+    );
 }

@@ -307,3 +307,60 @@ async fn several_questions_are_one_statement() {
     let id = |id: &str| Some(id.to_owned());
     assert_eq!(of, [(0, id("1")), (1, id("2")), (1, id("3"))]);
 }
+
+/// Names of three parts and letters of other alphabets go to the server as they are written, and come back as they
+/// are called there.
+#[tokio::test]
+async fn another_database_is_asked_by_names_of_any_letters() {
+    let door = Door::new(|sql, parameters| {
+        if !sql.contains("[D\u{dc}NAMICS]") {
+            return common::empty(sql);
+        }
+        assert_eq!(
+            parameters[0].value,
+            Sent::text("\u{141}\u{f3}d\u{17a} \u{1d11e}")
+        );
+        let columns = [
+            ("Gr\u{f6}\u{df}e", Type::Int),
+            ("\u{6570}\u{91cf}", common::nvarchar()),
+        ];
+        table(
+            &columns,
+            vec![vec![Sent::Int(7), Sent::text("\u{44f}\u{1d11e}")]],
+        )
+    });
+    let server = plain(&door);
+    let source = source(server.address().port(), &[], Vec::new());
+    let sql = "SELECT a.[Gr\u{f6}\u{df}e], b.[\u{6570}\u{91cf}] FROM [D\u{dc}NAMICS].dbo.[L\u{e4}nge] AS a JOIN [it's \
+               ]]odd]..[\u{17c}] AS b ON b.[\u{43a}] = a.[Gr\u{f6}\u{df}e] WHERE b.[\u{17c}] = :ort";
+    let ort = Value::Text("\u{141}\u{f3}d\u{17a} \u{1d11e}".to_owned());
+    let found = source.query(&question(sql, &[("ort", ort)])).await.unwrap();
+    assert_eq!(found.columns, ["Gr\u{f6}\u{df}e", "\u{6570}\u{91cf}"]);
+    assert_eq!(texts(&found), [some(&["7", "\u{44f}\u{1d11e}"])]);
+    let sent = server.handle().statements();
+    let asked = sent
+        .iter()
+        .find(|sent| sent.contains("[L\u{e4}nge]"))
+        .unwrap();
+    assert_eq!(*asked, sql.replace(":ort", "@P1"));
+}
+
+/// Azure SQL Database knows no other database than the one that is asked.
+#[tokio::test]
+async fn a_database_that_knows_no_other_says_so() {
+    let world = world();
+    let message = "Reference to database and/or server name in 'DYNAMICS.dbo.SY01500' is not supported in this \
+                   version of SQL Server.";
+    let error = ServerError::new(40_515, 16, message);
+    world.database.fail(Which::next("from dbo.item"), error);
+    let asked = question(
+        "select id from dbo.item where id = :id",
+        &[("id", Value::Int(1))],
+    );
+    let error = world.source.query(&asked).await.unwrap_err();
+    denied(
+        &error,
+        "not supported in this version",
+        "correct the statement",
+    );
+}

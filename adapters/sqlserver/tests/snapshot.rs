@@ -252,9 +252,9 @@ async fn what_cannot_be_read_in_pieces_is_said() {
     );
 }
 
-/// Scenario 36.
+/// Scenario 36, and trap 24.
 #[tokio::test]
-async fn names_of_any_kind_are_quoted_and_find_their_own_table() {
+async fn trap_24_names_of_any_kind_are_quoted_and_find_their_own_table() {
     for mode in ["cdc", "tracking", "rowversion", "compare"] {
         let mut world = World::new();
         let name = "odd].'na\"me";

@@ -33,7 +33,7 @@ fn all() -> Vec<(Type, Value, Cell)> {
             Value::Decimal(-12_345),
             decimal("-0.0000012345"),
         ),
-        // Trap 22: as a binary float it would end in .5806.
+        // As a binary float it would end in .5806.
         (
             Type::Money,
             Value::Money(i64::MAX),
@@ -166,5 +166,47 @@ async fn every_type_is_the_same_by_stream_and_snapshot() {
         assert_eq!(told[0].after, chunk.rows[0].after, "{mode}");
         assert_eq!(told[1].after, chunk.rows[1].after, "{mode}");
         assert_eq!(told[0].shape.columns, chunk.rows[0].shape.columns);
+    }
+}
+
+/// Trap 22: the client makes binary floats of money, which cannot hold what it can.
+#[tokio::test]
+async fn trap_22_money_is_an_exact_decimal() {
+    for mode in ["cdc", "cdc-function", "tracking", "rowversion"] {
+        let mut world = World::new();
+        let mut columns = vec![
+            Column::new("id", Type::Int).not_null(),
+            Column::new("price", Type::Money),
+        ];
+        if mode == "rowversion" {
+            columns.push(Column::rowversion("rv"));
+        }
+        world.database.create_table("t", columns, &["id"]).unwrap();
+        world.tables.push(common::captured("dbo", "t"));
+        let world = if mode.starts_with("cdc") {
+            world.cdc()
+        } else {
+            world.track()
+        }
+        .mode(mode);
+        let mut reader = world.open();
+        reader.catch_up().await.unwrap();
+        for (id, price) in (0..).zip([i64::MIN, -1, 1, i64::MAX]) {
+            let row = [("id", int(id)), ("price", Value::Money(price))];
+            world.database.insert("t", &row).unwrap();
+        }
+        world.database.capture_all();
+        let told = reader.catch_up().await.unwrap();
+        let prices: Vec<String> = told
+            .iter()
+            .map(|change| change.after.as_ref().unwrap()[1].text().unwrap())
+            .collect();
+        let exact = [
+            "-922337203685477.5808",
+            "-0.0001",
+            "0.0001",
+            "922337203685477.5807",
+        ];
+        assert_eq!(prices, exact, "{mode}");
     }
 }

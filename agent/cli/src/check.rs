@@ -147,11 +147,17 @@ fn show(name: &str, preparation: &Preparation) {
         };
         out(&format!("-- source {name}: {done}"));
         for statement in &preparation.sql {
-            out(&format!("{statement};"));
+            out(&line(statement));
         }
     }
     out("-- to undo all of it:");
     for statement in &preparation.undo {
-        out(&format!("-- {statement};"));
+        out(&format!("-- {}", line(statement)));
     }
+}
+
+/// A statement to run, by the tool or by a person, or the heading of some.
+fn line(statement: &str) -> String {
+    let end = if statement.ends_with(':') { "" } else { ";" };
+    format!("{statement}{end}")
 }

@@ -6,10 +6,12 @@
 //!
 //! This crate does no I/O and knows no database, API, file format or runtime.
 
+pub mod behind;
 pub mod body;
 pub mod catalogue;
 pub mod change;
 pub mod clock;
+pub mod cloudevent;
 pub mod decimal;
 pub mod delivery;
 pub mod destination;
@@ -26,6 +28,7 @@ pub mod source;
 pub mod sql_parameters;
 pub mod value;
 
+pub use behind::{Behind, KeptFor};
 pub use body::{Body, BodyError, BodySchema, FieldSchema, FieldType, FieldValue};
 pub use catalogue::{ColumnInfo, ColumnKind, TableInfo};
 pub use change::{Op, Row, RowChange, RowKey, TableName, TableShape};

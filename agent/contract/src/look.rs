@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::behind::Behind;
 use crate::source::SourceError;
 
 /// One look at a source beside its stream.
@@ -13,6 +14,8 @@ use crate::source::SourceError;
 pub struct Look {
     /// The log that is kept for us; `None` when the source keeps none for anybody in particular.
     pub kept: Option<LogKept>,
+    /// How far behind we are, where the database counts what it keeps in time.
+    pub behind: Option<Behind>,
     /// The newest heartbeat, where heartbeats are switched on and the stream is open.
     pub heartbeat: Option<Heartbeat>,
     /// What ends the stream: something is missing that the log does not tell of.
@@ -78,10 +81,6 @@ impl LogKept {
 
     /// It in one plain sentence. `growth_per_hour` is in bytes; `None` = not measured yet.
     pub fn sentence(&self, growth_per_hour: Option<i64>) -> String {
-        // Where the server counts what it keeps in time.
-        if self.at_risk && self.kept_bytes == 0 {
-            return "The server is about to drop changes that we have not read.".to_owned();
-        }
         let mut text = format!("The server keeps {} of log for us", bytes(self.kept_bytes));
         if self.at_risk {
             text.push_str(", more than its limit: it may drop it at any moment.");
@@ -192,15 +191,6 @@ mod tests {
                 None,
                 "The server keeps 310 MiB of log for us, more than its limit: it may drop it at \
                  any moment.",
-            ),
-            (
-                LogKept {
-                    at_risk: true,
-                    kept_bytes: 0,
-                    ..kept()
-                },
-                None,
-                "The server is about to drop changes that we have not read.",
             ),
         ] {
             assert_eq!(kept.sentence(growth), words);

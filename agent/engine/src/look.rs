@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::look::span;
-use contract::{Heartbeat, Level, LogKept, Look, SourceError};
+use contract::{Behind, Heartbeat, Level, LogKept, Look, SourceError};
 use jiff::Timestamp;
 use state::{LookStatus, StoreError};
 use tokio::sync::{Notify, watch};
@@ -87,6 +87,7 @@ pub(crate) fn start(
         let mut watcher = Watcher {
             name,
             kept: Kept::default(),
+            behind: Level::Pass,
             beat: Beat::default(),
             unanswered: false,
         };
@@ -132,6 +133,8 @@ pub(crate) fn start(
 struct Watcher {
     name: String,
     kept: Kept,
+    /// How bad it is that we are behind.
+    behind: Level,
     beat: Beat,
     /// The last look failed, which has been said.
     unanswered: bool,
@@ -161,6 +164,9 @@ impl Watcher {
         };
         let late = self.beat(look.heartbeat, now);
         status.alarm = late;
+        if let Some(behind) = &look.behind {
+            self.behind(behind, &mut status);
+        }
         let Some(kept) = &look.kept else {
             return status;
         };
@@ -205,6 +211,37 @@ impl Watcher {
         }
         status.sentence = Some(sentence);
         status
+    }
+
+    /// Where the database counts in time.
+    fn behind(&mut self, behind: &Behind, status: &mut LookStatus) {
+        let sentence = behind.sentence();
+        let level = better_by_a_margin(self.behind, |percent| behind.level(percent));
+        match (std::mem::replace(&mut self.behind, level), level) {
+            (Level::Pass, Level::Pass) => {}
+            (_, Level::Pass) => {
+                tracing::info!(
+                    source = self.name,
+                    stage = "look",
+                    "changes are read in time again: {sentence}"
+                );
+            }
+            (before, _) if before != level => {
+                tracing::error!(
+                    source = self.name,
+                    stage = "look",
+                    hint = behind.hint,
+                    "the server removes changes soon that we have not read: {sentence}"
+                );
+            }
+            _ => {}
+        }
+        let soon = level > Level::Pass;
+        status.state = Some(if soon { "expiring" } else { "kept" }.to_owned());
+        status.sentence = Some(sentence);
+        if soon {
+            status.alarm = Some(behind.hint.clone());
+        }
     }
 
     /// What is to be said of a heartbeat that is late.
@@ -298,15 +335,8 @@ impl Kept {
             self.looks.pop_front();
         }
         let growth = self.growth();
-        let (strict, lenient) = (level(kept, growth, 100), level(kept, growth, 125));
         let before = self.level;
-        // It gets better only when it is better by a margin: what swings about a threshold is said
-        // once.
-        self.level = if strict > before {
-            strict
-        } else {
-            before.min(lenient)
-        };
+        self.level = better_by_a_margin(before, |percent| level(kept, growth, percent));
         (growth, (self.level != before).then_some(self.level))
     }
 
@@ -319,6 +349,16 @@ impl Kept {
         let grown = i128::from(*last) - i128::from(*first);
         let millis = i128::try_from(time.as_millis()).ok()?;
         i64::try_from(grown * 3_600_000 / millis).ok()
+    }
+}
+
+/// It gets better only when it is better by a margin: what swings about a threshold is said once.
+fn better_by_a_margin(before: Level, level: impl Fn(u32) -> Level) -> Level {
+    let (strict, lenient) = (level(100), level(125));
+    if strict > before {
+        strict
+    } else {
+        before.min(lenient)
     }
 }
 

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use contract::{
-    ChangeBatch, ChangeStream, Clock, Finding, Heartbeat, LogKept, LogPos, Look, Position,
-    Preparation, Resume, SnapshotReader, Source, SourceError,
+    Behind, ChangeBatch, ChangeStream, Clock, Finding, Heartbeat, KeptFor, LogKept, LogPos, Look,
+    Position, Preparation, Resume, SnapshotReader, Source, SourceError,
 };
 use engine::{Plan, SourcePlan, SourceSetup};
 use jiff::Timestamp;
@@ -338,7 +338,7 @@ async fn what_was_looked_at_stands_in_the_state_file() {
     let look = |took| Look {
         kept: Some(kept.clone()),
         heartbeat: Some(Heartbeat { sent_at, took }),
-        trouble: None,
+        ..Look::default()
     };
     let seen = |fits: fn(&LookStatus) -> bool| {
         move |source: &SourceStatus| source.look.as_ref().is_some_and(fits)
@@ -356,4 +356,41 @@ async fn what_was_looked_at_stands_in_the_state_file() {
     running.until("says the round trip", met).await;
     let measured = seen(|look| look.growth_per_hour == Some(0));
     running.until("measures the growth", measured).await;
+}
+
+/// A database that counts what it keeps in time.
+#[tokio::test(start_paused = true)]
+async fn how_far_behind_a_source_is_stands_in_the_state_file() {
+    let look = |hours| Look {
+        behind: Some(Behind {
+            by: Some(Duration::from_hours(hours)),
+            kept_for: KeptFor::Time(Duration::from_hours(72)),
+            hint: "keep changes for longer".to_owned(),
+        }),
+        ..Look::default()
+    };
+    let seen = |fits: fn(&LookStatus) -> bool| {
+        move |source: &SourceStatus| source.look.as_ref().is_some_and(fits)
+    };
+    let running = start(Some(Ok(look(5))));
+    let well = seen(|look| {
+        let text = look.sentence.as_deref().unwrap_or_default();
+        text.contains("5 h behind") && text.contains("in 2 days") && look.alarm.is_none()
+    });
+    running.until("says how far behind it is", well).await;
+    running.answer(Ok(look(60)));
+    let alarm = seen(|look| {
+        let text = look.sentence.as_deref().unwrap_or_default();
+        text.contains("in 12 h")
+            && look.alarm.as_deref() == Some("keep changes for longer")
+            // No bytes are made up.
+            && (look.kept_bytes, look.left_bytes) == (None, None)
+    });
+    running.until("alarms", alarm).await;
+    running.answer(Ok(look(0)));
+    let well = seen(|look| {
+        let text = look.sentence.as_deref().unwrap_or_default();
+        text.contains("read all that the server keeps") && look.alarm.is_none()
+    });
+    running.until("is well again", well).await;
 }

@@ -6,7 +6,7 @@
 import json
 import sys
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 WAIT_SECONDS = 60
@@ -36,7 +36,8 @@ def produce():
 
 def read():
     # Without a group: nothing is kept at the broker about what was read.
-    consumer = Consumer({**broker, "group.id": "tests", "enable.auto.commit": False})
+    consumer = Consumer({**broker, "group.id": "tests", "enable.auto.commit": False,
+                         "enable.partition.eof": True, "fetch.wait.max.ms": 50})
     known = consumer.list_topics(topic, WAIT_SECONDS).topics[topic]
     if known.error:
         sys.exit(f"{topic}: {known.error}")
@@ -44,8 +45,12 @@ def read():
         low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), WAIT_SECONDS)
         consumer.assign([TopicPartition(topic, partition, low)])
         at = low
-        while at < high:
+        # Of a batch of several messages Tansu tells the first as the last one (`high`).
+        while low < high:
             message = consumer.poll(WAIT_SECONDS)
+            end = message and message.error()
+            if end and end.code() == KafkaError._PARTITION_EOF and at >= high:
+                break
             if message is None or message.error():
                 sys.exit(f"{topic}: {message and message.error()} at {at} of {high}")
             at = message.offset() + 1

@@ -19,5 +19,6 @@ pub mod postgres;
 pub mod proxy;
 pub mod receiver;
 mod server;
+pub mod settings;
 pub mod site;
 pub mod suite;

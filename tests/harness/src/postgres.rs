@@ -11,7 +11,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -20,6 +19,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
+
+use crate::receiver::free_port;
 
 /// What to run when the server is missing.
 const INSTALL: &str = "apt-get update && apt-get install -y postgresql";
@@ -312,7 +313,8 @@ impl PostgresServer {
             format!("unix_socket_directories={}", self.folder.path().display()),
             "wal_level=logical".to_owned(),
             "max_wal_senders=20".to_owned(),
-            "max_replication_slots=20".to_owned(),
+            // Each test leaves its own behind on the server that all of them share.
+            "max_replication_slots=300".to_owned(),
             "max_connections=100".to_owned(),
             "shared_buffers=32MB".to_owned(),
             format!("fsync={fsync}"),
@@ -361,14 +363,6 @@ fn ready(folder: &Path, port: u16) -> bool {
             .is_ok_and(|status| status.success())
     };
     answers(&folder.display().to_string()) && answers("127.0.0.1")
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }
 
 /// A program of the newest PostgreSQL the system has.

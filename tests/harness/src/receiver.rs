@@ -5,6 +5,7 @@
 //! fact under two ids) is a violation.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,10 +29,22 @@ pub struct Faults {
     pub too_late: u32,
 }
 
-/// A free loopback port on which nothing listens.
+/// A free loopback port on which nothing listens. It is none that the system gives to connections: one of those
+/// could take it while a server that has it is started again. Programs of tests that run beside each other begin
+/// at different ones.
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 20_000;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let taken = TAKEN.fetch_add(1, Ordering::Relaxed);
+        assert!(taken < COUNT, "no port is free");
+        let number = (std::process::id().wrapping_mul(211).wrapping_add(taken)) % COUNT;
+        let port = u16::try_from(FIRST + number).unwrap();
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// What the receiver holds.

@@ -6,19 +6,18 @@
     reason = "helpers of tests stop the test"
 )]
 
-mod support;
-
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use support::certificate::certificate;
-use support::golden::{self, Golden};
 use tds_server::wire::{
     Answer, Certificate, Encryption, Handler, Login, Options, Parameter, Server, ServerError,
     Session, Transaction, Type, Value,
 };
+
+use crate::support::certificate::certificate;
+use crate::support::golden::{self, Golden};
 
 const PASSWORD: &str = "p@ss wörd";
 

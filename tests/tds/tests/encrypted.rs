@@ -6,8 +6,6 @@
     reason = "helpers of tests stop the test"
 )]
 
-mod support;
-
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,14 +14,15 @@ use std::task::{Context, Poll, ready};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use support::certificate::certificate;
-use support::golden;
 use tds_server::wire::{Answer, Encryption, Options, Server, answering};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::compat::TokioAsyncWriteCompatExt;
+
+use crate::support::certificate::certificate;
+use crate::support::{self, golden};
 
 /// A socket whose bytes travel in packets while the handshake lasts.
 struct Packets {

@@ -5,17 +5,16 @@
     reason = "helpers of tests stop the test"
 )]
 
-mod support;
-
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use support::{config, connect, connect_with, server};
 use tds_server::wire::{
     Answer, Column, Fault, FaultKind, Gate, Length, LoginFault, Options, Part, Point, Server,
     ServerError, Type, Value, answering,
 };
 use tiberius::{ColumnData, QueryItem};
+
+use crate::support::{self, config, connect, connect_with, server};
 
 fn columns() -> Vec<Column> {
     vec![

@@ -5,13 +5,12 @@
     reason = "helpers of tests stop the test"
 )]
 
-mod support;
-
-use support::door::door;
-use support::raw::{Hello, hello, packet, prelogin, read, said_hello, with_headers};
 use tds_server::wire::Options;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+
+use crate::support::door::door;
+use crate::support::raw::{Hello, hello, packet, prelogin, read, said_hello, with_headers};
 
 #[tokio::test]
 async fn what_is_not_the_protocol_ends_the_connection_and_is_said() {

@@ -5,17 +5,16 @@
     reason = "helpers of tests stop the test"
 )]
 
-mod support;
-
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 
-use support::{connect, golden};
 use tds_server::wire::{Answer, Length, Parameter, Server, Type, Value};
 use tiberius::numeric::Numeric;
 use tiberius::time::{Date, DateTime, DateTime2, DateTimeOffset, SmallDateTime, Time};
 use tiberius::xml::XmlData;
 use tiberius::{ColumnData, Query, ToSql, Uuid};
+
+use crate::support::{self, connect, golden};
 
 type Seen = Arc<Mutex<Vec<Parameter>>>;
 

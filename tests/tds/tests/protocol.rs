@@ -5,16 +5,17 @@
     reason = "helpers of tests stop the test"
 )]
 
-mod support;
-
-use support::certificate::certificate;
-use support::door::door;
-use support::raw::{Hello, contains, packet, prelogin, read, said_hello, utf16, with_headers};
-use support::{config, connect_with};
 use tds_server::wire::{Certificate, Encryption, Options, Value};
 use tiberius::AuthMethod;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+
+use crate::support::certificate::certificate;
+use crate::support::door::door;
+use crate::support::raw::{
+    Hello, contains, packet, prelogin, read, said_hello, utf16, with_headers,
+};
+use crate::support::{config, connect_with};
 
 #[tokio::test]
 async fn what_a_client_says_at_its_login_is_handed_on() {

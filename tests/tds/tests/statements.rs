@@ -5,13 +5,12 @@
     reason = "helpers of tests stop the test"
 )]
 
-mod support;
-
-use support::raw::{Hello, packet, read, said_hello, utf16, with_headers};
-use support::{connect, server};
 use tds_server::wire::Length;
 use tds_server::wire::{Answer, Column, Part, ServerError, Type, Value};
 use tokio::io::AsyncWriteExt;
+
+use crate::support::raw::{Hello, packet, read, said_hello, utf16, with_headers};
+use crate::support::{connect, server};
 
 #[tokio::test]
 async fn a_batch_and_a_statement_with_parameters_are_answered_alike() {

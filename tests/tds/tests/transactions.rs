@@ -5,16 +5,15 @@
     reason = "helpers of tests stop the test"
 )]
 
-mod support;
-
 use std::sync::{Arc, Mutex};
 
-use support::{config, connect, connect_with};
 use tds_server::wire::{
     Answer, Handler, Isolation, Login, Options, Parameter, Part, Server, ServerError, Session,
     Transacted, Transaction,
 };
 use tiberius::IsolationLevel;
+
+use crate::support::{config, connect, connect_with};
 
 type Heard = Arc<Mutex<Vec<Transaction>>>;
 

@@ -5,14 +5,13 @@
     reason = "helpers of tests stop the test"
 )]
 
-mod support;
-
 use std::sync::Arc;
 
-use support::golden::{self, Golden};
-use support::{config, connect, connect_with};
 use tds_server::wire::{Answer, Column, Length, Options, Server, Type, Value, answering};
 use tiberius::ColumnData;
+
+use crate::support::golden::{self, Golden};
+use crate::support::{self, config, connect, connect_with};
 
 /// A server with a statement for each value, `g<n>`, with one for all in a row, and with NULLs.
 fn typed(options: Options) -> Server {

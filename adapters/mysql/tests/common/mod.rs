@@ -8,6 +8,12 @@
     reason = "tests; each test program uses its part"
 )]
 
+pub mod every;
+pub mod keys;
+pub mod matrix;
+pub mod read;
+pub mod told;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -8,6 +8,7 @@
     reason = "tests; each test program uses its part"
 )]
 
+pub mod matrix;
 pub mod types;
 
 use std::sync::Arc;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use contract::{CapturedTable, Finding, SourceError};
 
 use crate::connect::{self, Rights, place};
+use crate::denials::Denials;
 use crate::has;
 use crate::settings::{Settings, TlsMode, is_local};
 
@@ -19,6 +20,8 @@ struct Looking<'a> {
     settings: &'a Settings,
     /// Whom the database takes us for.
     user: String,
+    /// What is denied it.
+    denials: Denials,
     findings: Vec<Finding>,
 }
 
@@ -31,6 +34,7 @@ pub(crate) async fn check(
         source,
         settings,
         user: String::new(),
+        denials: Denials::default(),
         findings: Vec::new(),
     };
     let looked = tokio::time::timeout(CHECK_MAX, looking.look(tables)).await;
@@ -83,6 +87,7 @@ impl Looking<'_> {
         self.pass("database", format!("{answers} answers"));
         self.tls();
         let asked = self.server(&mut session).await?;
+        self.denials = Denials::read(&mut session, &self.user).await?;
         self.names(tables);
         let mut modes = Vec::new();
         for captured in tables {

@@ -39,6 +39,12 @@ impl Looking<'_> {
         self.snapshots(&asked);
         match probe::fork(session).await? {
             Known::Is(Some(fork)) => self.pass("identity", format!("is in its life {fork}")),
+            Known::Is(None) | Known::Unknown(_) if asked.engine.is_azure() => self.warn(
+                "identity",
+                "Azure does not tell which life of the database this is: there a restore makes another database, \
+                 and one that then gets this name is only told from this one by its position in the log",
+                "after such a restore: lighterman source resync",
+            ),
             Known::Is(None) | Known::Unknown(_) => {
                 let user = name(&self.user);
                 self.warn(

@@ -4,15 +4,18 @@ use contract::finding::nearest;
 use contract::{CapturedTable, SourceError};
 
 use super::Looking;
-use crate::catalogue::{self, Table};
+use crate::catalogue::{self, CDC, Table};
 use crate::column::Kind;
 use crate::errors::PREPARE;
-use crate::has::{self, Asked, Has};
+use crate::has::{self, Asked, Has, There};
 use crate::mode;
 use crate::probe;
 use crate::session::Session;
 use crate::settings::Mode;
 use crate::sql::{self, name};
+
+/// The right to read what is tracked of a table.
+const VIEW_TRACKING: &str = "VIEW CHANGE TRACKING";
 
 impl Looking<'_> {
     /// Looks at a table; gives the way its changes are learned, where it can be.
@@ -53,8 +56,16 @@ impl Looking<'_> {
             }
             return Ok(None);
         };
-        if !rights.select {
+        let denied = self.denials.on_table(&table, captured, "SELECT");
+        // The server says whether we may: it knows what outweighs a denial. It says so of the whole table.
+        for denial in denied.iter().filter(|one| !rights.select || one.of_column) {
+            let found = format!("may not be read by the agent's user: {}", denial.found);
+            self.fail(&part, found, &denial.fix);
+        }
+        if !rights.select && denied.is_empty() {
             self.fail(&part, "may not be read by the agent's user", grant);
+        }
+        if !rights.select {
             return Ok(None);
         }
         let has = asked.has(session, &table).await?;
@@ -63,7 +74,14 @@ impl Looking<'_> {
         let mode = match mode::choose(wanted, chosen, &has) {
             Ok(mode) => Some(mode),
             Err(unfit) => {
-                self.fail(&part, unfit.what, unfit.hint);
+                let denied = self.denials.on_table(&table, captured, VIEW_TRACKING);
+                match denied.first().filter(|_| has.tracking == There::Unreadable) {
+                    Some(denial) => {
+                        let found = format!("{}: {}", unfit.what, denial.found);
+                        self.fail(&part, found, &denial.fix);
+                    }
+                    None => self.fail(&part, unfit.what, unfit.hint),
+                }
                 chosen
             }
         };
@@ -211,9 +229,12 @@ impl Looking<'_> {
             "take it out of modes in the settings: its tables can be read".to_owned()
         } else {
             let user = name(&self.user);
-            format!(
-                "GRANT SELECT ON SCHEMA::cdc TO {user}; undo: REVOKE SELECT ON SCHEMA::cdc FROM {user}"
-            )
+            match self.denials.on_schema(CDC).first() {
+                Some(denial) => format!("{}: {}", denial.found, denial.fix),
+                None => format!(
+                    "GRANT SELECT ON SCHEMA::cdc TO {user}; undo: REVOKE SELECT ON SCHEMA::cdc FROM {user}"
+                ),
+            }
         };
         let limits = mode::limits(Mode::CdcFunction).unwrap_or_default();
         self.warn(
@@ -259,6 +280,7 @@ impl Looking<'_> {
 
     fn compare(&mut self, table: &Table, asked: &Asked, part: &str) {
         let rows = match table.rows {
+            Some(1) => ", about 1 row each time".to_owned(),
             Some(rows) => format!(", about {rows} rows each time"),
             None => String::new(),
         };
@@ -280,5 +302,5 @@ fn better(asked: &Asked) -> String {
     } else {
         "change data capture or change tracking"
     };
-    format!("{way} tells every change: {PREPARE} turns it on")
+    format!("{way} tells which rows changed, deleted ones too: {PREPARE} turns it on")
 }

@@ -1,5 +1,5 @@
-//! A look beside the stream: whether the capture job runs, how far it is behind, and whether the server
-//! removes changes before they are read.
+//! A look beside the stream: whether the capture job runs, how far it is behind, and how far behind the changes
+//! that the server keeps we are.
 //!
 //! A capture job that does not run looks like a database in which nothing happens. The server tells the two
 //! apart only to who may see its state; where that is not us, it is said that nobody knows.
@@ -9,7 +9,7 @@ mod tracked;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{LogKept, Look, SourceError};
+use contract::{Behind, KeptFor, Look, SourceError};
 use tokio::sync::Mutex;
 
 use crate::lsn::Lsn;
@@ -23,6 +23,8 @@ use crate::stream::{Shared, max_lsn};
 const LOOK_MAX: Duration = Duration::from_secs(18);
 /// Where nothing says how often the capture job looks at the log.
 const POLLING: i64 = 5;
+/// Azure SQL Database looks this often, whatever stands among its jobs.
+const POLLING_OF_AZURE: i64 = 20;
 /// Without the right to know, so many seconds without a new entry may be silence or a job that stands still:
 /// a job that runs writes one at least each five minutes.
 const SILENT_SECONDS: i64 = 600;
@@ -40,8 +42,6 @@ pub(crate) enum State {
     Behind(i64),
     /// So many seconds without anything, and we may not know why.
     Unknown(i64),
-    /// So many minutes until the server removes what has not been read.
-    Expiring(i64),
 }
 
 /// What a look sees.
@@ -51,28 +51,14 @@ pub(crate) struct Seen {
     pub(crate) agent: Option<bool>,
     /// Between two looks of the job at the log.
     pub(crate) polling_seconds: i64,
-    /// How long changes are kept; `None` = it cannot be known.
-    pub(crate) retention_minutes: Option<i64>,
     /// Since the newest captured transaction; `None` = there is none.
     pub(crate) silent_seconds: Option<i64>,
     /// The delay of the newest scan of the log; `None` = it cannot be known.
     pub(crate) latency_seconds: Option<i64>,
-    /// The age of what we have read up to, if there is more behind it.
-    pub(crate) unread_minutes: Option<i64>,
-}
-
-/// How many minutes are left of a retention of which three quarters have passed for what is not read.
-fn left(unread: Option<i64>, retention: Option<i64>) -> Option<i64> {
-    let (unread, retention) = (unread?, retention?);
-    let near = unread.saturating_mul(4) >= retention.saturating_mul(3);
-    near.then(|| retention.saturating_sub(unread).max(0))
 }
 
 /// What that comes to.
 pub(crate) fn state(seen: &Seen) -> State {
-    if let Some(left) = left(seen.unread_minutes, seen.retention_minutes) {
-        return State::Expiring(left);
-    }
     if seen.agent == Some(false) {
         return State::Stopped;
     }
@@ -95,9 +81,8 @@ pub(crate) struct Looker {
 #[derive(Debug)]
 struct Held {
     line: Line,
-    /// What was said last of change data capture, and of change tracking.
+    /// What was said last of change data capture.
     said: State,
-    said_tracked: State,
     standing: tracked::Standing,
 }
 
@@ -112,7 +97,6 @@ impl Looker {
             let held = held.get_or_insert_with(|| Held {
                 line: Line::new(settings),
                 said: State::Well,
-                said_tracked: State::Well,
                 standing: tracked::Standing::default(),
             });
             match held.both(shared).await {
@@ -139,52 +123,57 @@ impl Held {
     /// Only what the stream reads is looked at.
     async fn both(&mut self, shared: &Shared) -> Result<Look, SourceError> {
         let (needed, place) = (shared.needed(), shared.place());
-        let mut expiring = None;
+        let mut behind = None;
         if needed.cdc {
             let (session, _) = self.line.session().await?;
-            if let Some(seen) = see(session, place).await? {
+            if let Some((seen, captured)) = see(session, place).await? {
                 let now = state(&seen);
                 say(&self.said, &now);
-                if let State::Expiring(left) = now {
-                    expiring = Some((left, CAPTURED_HINT));
-                }
                 self.said = now;
+                // Before anything is stored there is nothing to be behind.
+                behind = place.map(|_| captured);
             }
         }
         if needed.tracking
             && let Some(place) = place
         {
             let (session, _) = self.line.session().await?;
-            let seen = tracked::see(session, place.version, &mut self.standing).await?;
-            let now = tracked::state(seen);
-            tracked::say(&self.said_tracked, &now);
-            if let State::Expiring(left) = now {
-                let sooner = expiring.is_none_or(|(other, _)| left < other);
-                expiring = if sooner {
-                    Some((left, tracked::HINT))
-                } else {
-                    expiring
-                };
-            }
-            self.said_tracked = now;
+            let tracked = tracked::see(session, place.version, &mut self.standing).await?;
+            behind = Some(match behind {
+                Some(captured) => worse(captured, tracked),
+                None => tracked,
+            });
         }
         Ok(Look {
-            kept: expiring.map(|(minutes, hint)| kept(minutes, hint)),
+            behind,
             ..Look::default()
         })
     }
 }
 
-/// What is on its way out, for `status`. The server counts what it keeps in time and never in bytes: as long as
-/// all is well there is nothing to say of it.
-fn kept(minutes: i64, hint: &str) -> LogKept {
-    LogKept {
-        state: "expiring".to_owned(),
-        at_risk: true,
-        left_bytes: Some(0),
-        hint: format!("changes that are not read yet are removed in {minutes} min: {hint}"),
-        ..LogKept::default()
+/// Of what is captured and what is tracked, that of which a person should hear first: what is removed sooner,
+/// else where we are further behind.
+fn worse(captured: Behind, tracked: Behind) -> Behind {
+    let sooner = match (tracked.left(), captured.left()) {
+        (Some(tracked), Some(captured)) => Some(tracked < captured),
+        // Nobody says when the other is removed.
+        (Some(_), None) if tracked.by != Some(Duration::ZERO) => Some(true),
+        (None, Some(_)) if captured.by != Some(Duration::ZERO) => Some(false),
+        _ => None,
+    };
+    if sooner.unwrap_or(tracked.by > captured.by) {
+        tracked
+    } else {
+        captured
     }
+}
+
+fn seconds(seconds: i64) -> Duration {
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+}
+
+fn minutes(minutes: i64) -> Duration {
+    seconds(minutes.saturating_mul(60))
 }
 
 fn say(before: &State, now: &State) {
@@ -214,17 +203,14 @@ fn say(before: &State, now: &State) {
             "nothing was captured for a while; whether the capture job runs is unknown: that needs VIEW \
              SERVER STATE"
         ),
-        State::Expiring(minutes) => tracing::warn!(
-            stage = "capture",
-            left_minutes = minutes,
-            hint = CAPTURED_HINT,
-            "the server removes captured changes soon that have not been read"
-        ),
     }
 }
 
 /// What there is to see; nothing where no change data capture is on.
-async fn see(session: &mut Session, place: Option<Place>) -> Result<Option<Seen>, SourceError> {
+async fn see(
+    session: &mut Session,
+    place: Option<Place>,
+) -> Result<Option<(Seen, Behind)>, SourceError> {
     if !Database::read(session).await?.cdc {
         return Ok(None);
     }
@@ -239,9 +225,16 @@ async fn see(session: &mut Session, place: Option<Place>) -> Result<Option<Seen>
         jobs.known()
             .and_then(|jobs| jobs.iter().find(|job| job.kind == kind))
     };
-    let polling = job("capture").map(|job| job.polling);
-    let retention = job("cleanup").map(|job| job.retention);
-    let ours = place.map_or(Lsn::ZERO, |place| place.lsn);
+    let polling = if engine.needs_agent() {
+        job("capture").map_or(POLLING, |job| job.polling)
+    } else {
+        POLLING_OF_AZURE
+    };
+    let kept_for = match (jobs.known(), job("cleanup")) {
+        (_, Some(job)) => KeptFor::Time(minutes(job.retention)),
+        (Some(_), None) => KeptFor::Ever,
+        (None, None) => KeptFor::Unknown,
+    };
     let newest = match max_lsn(session, true).await {
         Ok(newest) => newest,
         Err(SourceError::Denied { .. }) => max_lsn(session, false).await?,
@@ -251,20 +244,38 @@ async fn see(session: &mut Session, place: Option<Place>) -> Result<Option<Seen>
         Some(newest) => age_seconds(session, newest).await?,
         None => None,
     };
-    let unread = newest.is_some_and(|newest| newest > ours) && !ours.is_zero();
-    let unread = if unread {
-        age_seconds(session, ours).await?
-    } else {
-        None
+    let by = match (place, newest) {
+        (None, _) => None,
+        (Some(place), Some(newest)) if newest > place.lsn => unread(session, place.lsn).await?,
+        (Some(_), _) => Some(Duration::ZERO),
     };
-    Ok(Some(Seen {
+    let seen = Seen {
         agent,
-        polling_seconds: polling.unwrap_or(POLLING),
-        retention_minutes: retention,
+        polling_seconds: polling,
         silent_seconds: silent,
         latency_seconds: latency(session).await?,
-        unread_minutes: unread.map(|seconds| seconds / 60),
-    }))
+    };
+    let hint = CAPTURED_HINT.to_owned();
+    Ok(Some((seen, Behind { by, kept_for, hint })))
+}
+
+/// The age of the oldest captured transaction behind what we have read; where our user may not know, that of
+/// what we have read up to.
+async fn unread(session: &mut Session, ours: Lsn) -> Result<Option<Duration>, SourceError> {
+    let doing = "read when the oldest unread change was captured";
+    let sql = "SELECT TOP (1) DATEDIFF(SECOND, m.tran_end_time, GETDATE()) FROM cdc.lsn_time_mapping AS m WHERE \
+         m.start_lsn > @P1 ORDER BY m.start_lsn";
+    let parameters = [Parameter::Bytes(ours.0.to_vec())];
+    let age = match probe::row(session, doing, sql, &parameters).await? {
+        Known::Is(Some(row)) => row.int(doing, 0)?,
+        Known::Is(None) | Known::Unknown(_) => None,
+    };
+    let age = match age {
+        None if !ours.is_zero() => age_seconds(session, ours).await?,
+        age => age,
+    };
+    // It is not read, however young: nothing else is zero.
+    Ok(age.map(|age| seconds(age.max(1))))
 }
 
 /// How long ago a transaction was committed, by the server's own clock on both sides.
@@ -272,7 +283,7 @@ async fn age_seconds(session: &mut Session, lsn: Lsn) -> Result<Option<i64>, Sou
     let doing = "read when a change was captured";
     let sql = "SELECT DATEDIFF(SECOND, sys.fn_cdc_map_lsn_to_time(@P1), GETDATE())";
     let parameters = [Parameter::Bytes(lsn.0.to_vec())];
-    let row = match Known::of(session.row(doing, sql, &parameters).await)? {
+    let row = match probe::row(session, doing, sql, &parameters).await? {
         Known::Is(Some(row)) => row,
         Known::Is(None) | Known::Unknown(_) => return Ok(None),
     };
@@ -284,7 +295,7 @@ async fn latency(session: &mut Session) -> Result<Option<i64>, SourceError> {
     let doing = "read how the capture job gets on";
     let sql = "SELECT TOP (1) session_id, start_time, end_time, tran_count, empty_scan_count, latency, \
          last_commit_lsn FROM sys.dm_cdc_log_scan_sessions WHERE session_id > 0 ORDER BY session_id DESC";
-    match Known::of(session.row(doing, sql, &[]).await)? {
+    match probe::row(session, doing, sql, &[]).await? {
         Known::Is(Some(row)) => row.int(doing, 5),
         Known::Is(None) | Known::Unknown(_) => Ok(None),
     }
@@ -297,10 +308,8 @@ mod tests {
     const WELL: Seen = Seen {
         agent: Some(true),
         polling_seconds: 5,
-        retention_minutes: Some(4_320),
         silent_seconds: Some(20),
         latency_seconds: Some(3),
-        unread_minutes: None,
     };
 
     /// Scenarios 13 and 14, and trap 21.
@@ -349,15 +358,45 @@ mod tests {
     }
 
     #[test]
-    fn what_is_removed_before_it_is_read_is_said_in_time() {
-        let unread = |minutes| {
-            state(&Seen {
-                unread_minutes: Some(minutes),
-                ..WELL
-            })
+    fn what_is_removed_sooner_is_said_of_two() {
+        let of = |by: Option<u64>, kept_for, hint: &str| Behind {
+            by: by.map(Duration::from_secs),
+            kept_for,
+            hint: hint.to_owned(),
         };
-        assert_eq!(unread(3_000), State::Well);
-        assert_eq!(unread(4_000), State::Expiring(320));
-        assert_eq!(unread(9_000), State::Expiring(0));
+        let captured = |by, time| of(by, time, "captured");
+        let tracked = |by, time| of(by, time, "tracked");
+        let day = KeptFor::Time(Duration::from_hours(24));
+        let two = KeptFor::Time(Duration::from_hours(48));
+        for (one, other, first) in [
+            (captured(Some(9), two), tracked(Some(0), day), "tracked"),
+            (
+                captured(Some(90_000), two),
+                tracked(Some(0), day),
+                "captured",
+            ),
+            (
+                captured(Some(9), day),
+                tracked(Some(0), KeptFor::Ever),
+                "captured",
+            ),
+            (
+                captured(Some(0), day),
+                tracked(Some(9), KeptFor::Unknown),
+                "tracked",
+            ),
+            (
+                captured(None, day),
+                tracked(Some(9), KeptFor::Ever),
+                "tracked",
+            ),
+            (captured(Some(0), day), tracked(Some(0), day), "captured"),
+        ] {
+            assert_eq!(
+                worse(one.clone(), other.clone()).hint,
+                first,
+                "{one:?} {other:?}"
+            );
+        }
     }
 }

@@ -51,7 +51,8 @@ pub(super) async fn plan(
     if tables.iter().all(|wanted| wanted.mode == Mode::CdcFunction) {
         return Ok(());
     }
-    let has = if planning.own {
+    let denied = planning.denials.on_schema(CDC);
+    let has = if planning.own && denied.is_empty() {
         planning.asked.own.cdc
     } else {
         let schema = grants::schema_id(session, CDC).await?;
@@ -60,6 +61,7 @@ pub(super) async fn plan(
     };
     let grant = grants::grant("SELECT", "SCHEMA::cdc", planning.agent.name());
     steps.right(has, grant);
+    steps.denied(denied);
     Ok(())
 }
 

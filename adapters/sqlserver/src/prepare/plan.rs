@@ -5,6 +5,7 @@ use contract::{CapturedTable, Preparation, SourceError, TableName};
 use super::steps::Steps;
 use super::{captures, tracks};
 use crate::catalogue::{self, Table};
+use crate::denials::Denials;
 use crate::errors::denied;
 use crate::grants::{self, Agent, Grants};
 use crate::has::{self, Asked, Has};
@@ -20,6 +21,8 @@ pub(super) struct Planning<'a> {
     pub(super) asked: Asked,
     /// The rights that the agent's user was granted by name.
     pub(super) grants: Grants,
+    /// The rights that it, or a role it is in, was denied.
+    pub(super) denials: Denials,
     pub(super) agent: &'a Agent,
     /// The agent itself asks.
     pub(super) own: bool,
@@ -72,6 +75,10 @@ pub(super) async fn plan(
         settings,
         asked,
         grants: Grants::read(session, agent).await?,
+        denials: match agent {
+            Agent::User(user) => Denials::read(session, user).await?,
+            Agent::Login(_) | Agent::Nobody(_) => Denials::default(),
+        },
         agent,
         own,
         agent_runs,
@@ -92,11 +99,15 @@ pub(super) async fn plan(
         let table = &wanted.table;
         let grants = &planning.grants;
         let by_name = || grants.reads_all() || grants.on_table(table.object_id, "SELECT");
-        let has = wanted.rights.map_or_else(by_name, |rights| rights.select);
+        let denied = planning.denials.on_table(table, wanted.captured, "SELECT");
+        // What it may do says nothing about what was granted, where it is denied.
+        let rights = wanted.rights.filter(|_| denied.is_empty());
+        let has = rights.map_or_else(by_name, |rights| rights.select);
         let grant = grants::grant("SELECT", &sql::table(&table.name), agent.name());
         steps.right(has, grant);
+        steps.denied(denied);
     }
-    Ok(steps.plan())
+    Ok(steps.plan(&planning.asked.database.name))
 }
 
 fn user(steps: &mut Steps, agent: &Agent) {

@@ -2,6 +2,9 @@
 
 use contract::Preparation;
 
+use crate::denials::Denial;
+use crate::sql;
+
 /// What is to be done, and what undoes just that.
 #[derive(Debug, Default)]
 pub(super) struct Steps {
@@ -37,9 +40,25 @@ impl Steps {
         }
     }
 
-    /// In the order in which each is to be run.
-    pub(super) fn plan(mut self) -> Preparation {
+    /// What was denied is for a person to take back: somebody meant it.
+    pub(super) fn denied(&mut self, denials: Vec<Denial>) {
+        for denial in denials {
+            let note = format!("-- {}: {}", denial.found, denial.fix);
+            if !self.sql.contains(&note) {
+                self.sql.push(note);
+            }
+        }
+    }
+
+    /// In the order in which each is to be run, and where: an administrator's tools begin in another database.
+    pub(super) fn plan(mut self, database: &str) -> Preparation {
         self.undo.reverse();
+        let place = format!("-- in database {}:", sql::name(database));
+        for lines in [&mut self.sql, &mut self.undo] {
+            if statements(lines).next().is_some() {
+                lines.insert(0, place.clone());
+            }
+        }
         Preparation {
             sql: self.sql,
             undo: self.undo,

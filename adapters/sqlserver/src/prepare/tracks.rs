@@ -51,8 +51,13 @@ pub(super) fn plan(planning: &Planning<'_>, steps: &mut Steps) {
         let right = "VIEW CHANGE TRACKING";
         let grants = &planning.grants;
         let by_name = || grants.is_owner() || grants.on_table(wanted.table.object_id, right);
-        let has = wanted.rights.map_or_else(by_name, |rights| rights.tracking);
+        let denied = planning
+            .denials
+            .on_table(&wanted.table, wanted.captured, right);
+        let rights = wanted.rights.filter(|_| denied.is_empty());
+        let has = rights.map_or_else(by_name, |rights| rights.tracking);
         steps.right(has, grant(right, &on, planning.agent.name()));
+        steps.denied(denied);
     }
 }
 

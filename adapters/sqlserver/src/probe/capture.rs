@@ -13,7 +13,7 @@ pub(crate) async fn agent(session: &mut Session) -> Result<Known<Option<bool>>, 
     let doing = "ask whether SQL Server Agent runs";
     let sql = "SELECT CASE WHEN dss.[status] = 4 THEN 1 ELSE 0 END AS is_running FROM sys.dm_server_services AS \
          dss WHERE UPPER(dss.[filename]) LIKE N'%\\SQLAGENT.EXE%' OR dss.[servicename] LIKE N'SQL Server Agent (%'";
-    match Known::of(session.row(doing, sql, &[]).await)? {
+    match super::row(session, doing, sql, &[]).await? {
         Known::Unknown(why) => Ok(Known::Unknown(why)),
         Known::Is(None) => Ok(Known::Is(None)),
         Known::Is(Some(row)) => Ok(Known::Is(Some(row.flag(doing, 0)?))),
@@ -41,8 +41,8 @@ const JOBS_OF_AZURE: &str = "SELECT job_type, maxtrans, maxscans, continuous, po
 /// The jobs of change data capture for this database.
 pub(crate) async fn jobs(session: &mut Session) -> Result<Known<Vec<Job>>, SourceError> {
     let doing = "read the jobs of change data capture";
-    let first = session.rows(doing, JOBS, &[]).await;
-    let may = |failed: &Failed| failed.number.is_some() && !failed.is(NO_RIGHT);
+    let first = super::rows(session, doing, JOBS, &[]).await;
+    let may = |failed: &Failed| failed.number.is_some() && !failed.is(NO_RIGHT) && !failed.passes();
     let other = match &first {
         Err(failed) if may(failed) && session.is_usable() => {
             session.rows(doing, JOBS_OF_AZURE, &[]).await.ok()

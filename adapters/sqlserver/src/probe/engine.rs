@@ -9,6 +9,8 @@ const STANDARD: i64 = 2;
 const EXPRESS: i64 = 4;
 /// Azure SQL Database, which has no agent: it captures by itself.
 const AZURE: i64 = 5;
+/// Those of its service objectives that have less than a core, and no change data capture.
+const TOO_SMALL: [&str; 4] = ["Basic", "S0", "S1", "S2"];
 /// The build of 2016 SP1, with which Standard got change data capture.
 const STANDARD_FROM: [u32; 3] = [13, 0, 4001];
 
@@ -18,6 +20,8 @@ pub(crate) struct Engine {
     pub(crate) engine_edition: i64,
     pub(crate) edition: String,
     pub(crate) version: String,
+    /// What is paid for, in Azure: `S1`, `GP_Gen5_2`, `ElasticPool`.
+    pub(crate) service: Option<String>,
 }
 
 impl Engine {
@@ -28,16 +32,28 @@ impl Engine {
              CAST(SERVERPROPERTY('ProductVersion') AS nvarchar(128)) AS product_version, \
              CAST(SERVERPROPERTY('ProductMajorVersion') AS nvarchar(16)) AS major";
         let row = session.one(doing, sql, &[]).await?;
-        Ok(Self {
+        let mut engine = Self {
             engine_edition: row.int(doing, 0)?.unwrap_or(0),
             edition: row.text(doing, 1)?.unwrap_or_default(),
             version: row.text(doing, 2)?.unwrap_or_default(),
-        })
+            service: None,
+        };
+        if engine.is_azure() {
+            let sql =
+                "SELECT CAST(DATABASEPROPERTYEX(DB_NAME(), 'ServiceObjective') AS nvarchar(128))";
+            engine.service = session.one(doing, sql, &[]).await?.text(doing, 0)?;
+        }
+        Ok(engine)
+    }
+
+    /// Azure SQL Database: one database that stands for itself.
+    pub(crate) fn is_azure(&self) -> bool {
+        self.engine_edition == AZURE
     }
 
     /// Whether change data capture needs SQL Server Agent here.
     pub(crate) fn needs_agent(&self) -> bool {
-        self.engine_edition != AZURE
+        !self.is_azure()
     }
 
     /// Why there can be no change data capture; `None` = nothing speaks against it. Nothing else asks the
@@ -45,6 +61,12 @@ impl Engine {
     pub(crate) fn without_cdc(&self) -> Option<String> {
         if self.engine_edition == EXPRESS {
             return Some("it is not in Express".to_owned());
+        }
+        if self.is_azure() {
+            let service = self.service.as_deref().unwrap_or_default();
+            return TOO_SMALL.contains(&service).then(|| {
+                format!("Azure has it from service objective S3 on, or with vCores, and this is {service}")
+            });
         }
         if self.engine_edition != STANDARD {
             return None;
@@ -75,9 +97,24 @@ mod tests {
                 engine_edition,
                 edition: edition.to_owned(),
                 version: version.to_owned(),
+                service: None,
             };
             engine.without_cdc()
         };
+        for (service, too_small) in [
+            ("S1", true),
+            ("Basic", true),
+            ("S3", false),
+            ("ElasticPool", false),
+        ] {
+            let engine = Engine {
+                engine_edition: 5,
+                edition: "SQL Azure".to_owned(),
+                version: "12.0.2000.8".to_owned(),
+                service: Some(service.to_owned()),
+            };
+            assert_eq!(engine.without_cdc().is_some(), too_small, "{service}");
+        }
         let standard = "Standard Edition (64-bit)";
         for (engine_edition, edition, version, found) in [
             (

@@ -6,16 +6,24 @@ mod engine;
 mod rights;
 mod tracking;
 
+use std::time::Duration;
+
 use contract::SourceError;
 use contract::value::uuid_text;
 
-use crate::errors::{Failed, denied};
-use crate::session::Session;
+use crate::errors::{AGAIN, Failed, denied};
+use crate::row::Row;
+use crate::session::{Parameter, Session};
 
 pub(crate) use capture::{Job, agent, captured_tables, is_published, jobs};
 pub(crate) use engine::Engine;
 pub(crate) use rights::{OwnRights, TableRights, is_member, own_rights, table_rights, user};
 pub(crate) use tracking::{Tracking, tracked, tracking};
+
+/// A question is asked so many times more where somebody else is in its way. Each waits for a lock for 2 s.
+const TRIES: u32 = 2;
+/// The first pause between them.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Something asked that the server may not tell us.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,10 +35,11 @@ pub(crate) enum Known<T> {
 
 impl<T> Known<T> {
     /// An answer, or the server's own words that it gives none. A connection that broke says nothing about
-    /// the question.
+    /// the question, nor does what passes, as a lock that somebody else holds.
     pub(crate) fn of(asked: Result<T, Failed>) -> Result<Self, SourceError> {
         match asked {
             Ok(found) => Ok(Self::Is(found)),
+            Err(failed) if failed.passes() => Err(failed.error),
             Err(Failed {
                 number: Some(_),
                 error,
@@ -47,6 +56,37 @@ impl<T> Known<T> {
             Self::Unknown(_) => None,
         }
     }
+}
+
+/// Asks something that our user may not be told; again, where somebody else is in the way.
+pub(crate) async fn rows(
+    session: &mut Session,
+    doing: &str,
+    sql: &str,
+    parameters: &[Parameter],
+) -> Result<Vec<Row>, Failed> {
+    let mut tries = 0;
+    loop {
+        let asked = session.rows(doing, sql, parameters).await;
+        match asked {
+            Err(failed) if failed.is(AGAIN) && session.is_usable() && tries < TRIES => {
+                tries += 1;
+                tokio::time::sleep(PAUSE * tries).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// The same, for the first row of the answer.
+pub(crate) async fn row(
+    session: &mut Session,
+    doing: &str,
+    sql: &str,
+    parameters: &[Parameter],
+) -> Result<Known<Option<Row>>, SourceError> {
+    let rows = rows(session, doing, sql, parameters).await;
+    Known::of(rows.map(|rows| rows.into_iter().next()))
 }
 
 /// The database.
@@ -97,7 +137,7 @@ pub(crate) async fn fork(session: &mut Session) -> Result<Known<Option<String>>,
     let doing = "read which life of the database this is";
     let sql = "SELECT rs.recovery_fork_guid, rs.first_recovery_fork_guid, rs.database_guid, rs.family_guid FROM \
          sys.database_recovery_status AS rs WHERE rs.database_id = DB_ID()";
-    match Known::of(session.row(doing, sql, &[]).await)? {
+    match row(session, doing, sql, &[]).await? {
         Known::Unknown(why) => Ok(Known::Unknown(why)),
         Known::Is(None) => Ok(Known::Is(None)),
         Known::Is(Some(row)) => Ok(Known::Is(row.uuid(doing, 0)?.map(|guid| uuid_text(&guid)))),

@@ -31,7 +31,7 @@ pub(crate) async fn tracking(
     let doing = "read how changes are tracked";
     let sql = "SELECT is_auto_cleanup_on, retention_period, retention_period_units_desc, max_cleanup_version \
          FROM sys.change_tracking_databases WHERE database_id = DB_ID()";
-    match Known::of(session.row(doing, sql, &[]).await)? {
+    match super::row(session, doing, sql, &[]).await? {
         Known::Unknown(why) => Ok(Known::Unknown(why)),
         // The row of a database is only shown to who may see it in the list of databases.
         Known::Is(None) => Ok(match version(session).await? {
@@ -63,7 +63,7 @@ pub(crate) async fn tracked(session: &mut Session) -> Result<Known<Vec<i64>>, So
     let sql = "SELECT s.name, t.name, t.object_id, ctt.is_track_columns_updated_on, ctt.min_valid_version, \
          ctt.begin_version, ctt.cleanup_version FROM sys.change_tracking_tables AS ctt JOIN sys.tables AS t ON \
          t.object_id = ctt.object_id JOIN sys.schemas AS s ON s.schema_id = t.schema_id";
-    let rows = match Known::of(session.rows(doing, sql, &[]).await)? {
+    let rows = match Known::of(super::rows(session, doing, sql, &[]).await)? {
         Known::Is(rows) => rows,
         Known::Unknown(why) => return Ok(Known::Unknown(why)),
     };

@@ -54,6 +54,7 @@ impl Pager {
         rows_max: usize,
         told: Lsn,
         before: Option<&str>,
+        instances: &Instances,
     ) -> Result<(Self, Option<String>), Trouble> {
         let mut pager = Self {
             table: table.clone(),
@@ -67,7 +68,7 @@ impl Pager {
             size: Size::new(rows_max),
             gaps: 0,
         };
-        let gap = pager.plan(session, told).await?;
+        let gap = pager.plan(session, told, instances).await?;
         // An instance that reaches no further down than it did is the whole of what there was: it is younger
         // than what was told.
         let whole = pager.parts.front().is_some_and(|(part, _)| {
@@ -82,9 +83,13 @@ impl Pager {
         &self.captured.table
     }
 
-    /// Plans how to go on behind `told`.
-    async fn plan(&mut self, session: &mut Session, told: Lsn) -> Result<Option<String>, Trouble> {
-        let all = Instances::of_table(session, self.table()).await?;
+    /// Plans how to go on behind `told`, by the capture instances that there are.
+    async fn plan(
+        &mut self,
+        session: &mut Session,
+        told: Lsn,
+        all: &Instances,
+    ) -> Result<Option<String>, Trouble> {
         let mut instances = all.of(self.table());
         for instance in &mut instances {
             let Some(low) = low(session, &instance.name).await? else {
@@ -118,7 +123,8 @@ impl Pager {
         session: &mut Session,
     ) -> Result<Option<String>, Trouble> {
         let told = self.told_whole();
-        self.plan(session, told).await
+        let all = Instances::of_table(session, self.table()).await?;
+        self.plan(session, told, &all).await
     }
 
     /// Up to where whole transactions are told.
@@ -180,7 +186,8 @@ impl Pager {
             };
             self.gaps = 0;
             self.pairing = pairing;
-            let unclear = self.pairing.take_unclear().then(|| unclear(self.table()));
+            let unclear = self.pairing.take_unclear();
+            let unclear = unclear.map(|lsn| (lsn, unclear_rows(self.table(), self.by_function)));
             let more = match items.1 {
                 Some(after) if full => {
                     self.after = after;
@@ -322,7 +329,13 @@ pub(crate) fn unreadable(table: &TableName, instance: &str) -> SourceError {
     }
 }
 
-fn unclear(table: &TableName) -> String {
+fn unclear_rows(table: &TableName, by_function: bool) -> String {
+    if by_function {
+        return format!(
+            "one transaction made rows of table {table} and removed rows with their keys, and the functions of \
+             change data capture do not tell which of the two came last"
+        );
+    }
     format!(
         "one statement gave rows of table {table} keys that other rows of it had, and was captured in an order \
          that does not say for sure which of them are left"

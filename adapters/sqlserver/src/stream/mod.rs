@@ -47,6 +47,9 @@ const GAP_HINT: &str = "nothing, if it does not come again; else keep changes fo
 
 const UNCLEAR_HINT: &str = "nothing: the table is read again and compared";
 
+/// A position that only idles on is handed on this often.
+const IDLE_EVERY: Duration = Duration::from_secs(10);
+
 /// How much at once, and how often.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tuning {
@@ -57,6 +60,8 @@ pub(crate) struct Tuning {
     pub(crate) look: Duration,
     /// So long the server may say nothing while it owes an answer.
     pub(crate) silence: Duration,
+    /// A position that only idles on is handed on this often.
+    pub(crate) idle: Duration,
 }
 
 impl Tuning {
@@ -67,6 +72,7 @@ impl Tuning {
             batch_bytes: BATCH_BYTES,
             look: LOOK_EVERY,
             silence: SILENCE_MAX,
+            idle: IDLE_EVERY,
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::untold::Standing;
 use super::heads::{Heads, Needed};
 use super::life::{Life, Lives, reborn};
 use super::page::Trouble;
-use super::shared::Shared;
+use super::shared::{Shared, lock};
 use super::start::{self, Start};
 use super::table::{self, Found, From, Reader, Watched, mode_before, without_marks};
 use super::watch::routine;
@@ -168,6 +168,8 @@ pub(crate) async fn open(
             ..now
         })
     };
+    // What is stored already: a look need not wait for the first batch.
+    *lock(&shared.reached) = place;
     let mut tables = Vec::with_capacity(chosen.len());
     let mut all_kept = true;
     for (captured, choice) in chosen {

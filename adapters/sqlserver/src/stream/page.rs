@@ -52,8 +52,8 @@ pub(crate) struct Page {
     pub(crate) more: bool,
     /// Changes before these are lost, and why.
     pub(crate) gap: Option<String>,
-    /// What these tell is not sure, and why: the table is compared once they are told.
-    pub(crate) unclear: Option<String>,
+    /// What these tell is not sure up to this transaction, and why: the table is compared once that is told.
+    pub(crate) unclear: Option<(Lsn, String)>,
 }
 
 /// Why there is no page.

@@ -50,6 +50,7 @@ impl Agent {
             poll: Duration::from_millis(10),
             look: Duration::from_millis(30),
             silence: Duration::from_millis(200),
+            idle: Duration::from_millis(50),
             ..Tuning::of(&settings)
         };
         let mut tables = Vec::new();
@@ -189,6 +190,47 @@ impl Agent {
 
 fn key(change: &RowChange) -> String {
     format!("{}/{}", change.table().name, change.key().unwrap().as_str())
+}
+
+/// The engine leaves out a border that comes without changes soon after another one.
+#[tokio::test]
+async fn a_border_that_was_not_stored_comes_again() {
+    let mut agent = Agent::tracked();
+    agent.open().await;
+    agent.insert("t", 1);
+    agent.until(&["t/1"]).await;
+    // What no table of ours is told of: a border, and nothing else.
+    agent
+        .database
+        .create_table(
+            "third",
+            vec![Column::new("id", Type::Int).not_null()],
+            &["id"],
+        )
+        .unwrap();
+    agent.database.track("third").unwrap();
+    agent
+        .database
+        .insert("third", &[("id", Value::Int(1))])
+        .unwrap();
+    let stream = agent.stream.as_mut().unwrap();
+    let mut ends = Vec::new();
+    while ends.len() < 2 {
+        let batch = tokio::time::timeout(SOON, stream.next())
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(batch.changes.is_empty());
+        ends.push(batch.end);
+    }
+    assert_eq!(ends[0].seq, 0);
+    assert!(ends[1] > ends[0], "{ends:?}");
+    stream.acknowledge(&ends[1]).await.unwrap();
+    let again = tokio::time::timeout(Duration::from_millis(500), stream.next()).await;
+    assert!(
+        again.is_err(),
+        "stored, and nothing has happened: {again:?}"
+    );
 }
 
 /// Empties a table in a way that leaves no version behind.

@@ -220,6 +220,7 @@ pub(crate) async fn open(
                 rows_max,
                 told.lsn,
                 before,
+                &found.asked.instances,
             );
             let (pager, gap) = opening.await?;
             (Reader::Cdc(Box::new(pager)), gap)

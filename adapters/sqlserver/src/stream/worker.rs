@@ -7,10 +7,10 @@ use contract::{ChangeBatch, Position, RowChange, SourceError, TableName};
 use tokio::time::Instant;
 
 use crate::lsn::Lsn;
+use crate::merge::{Merge, Next};
 use crate::place::{Phase, Place};
 use crate::session::Line;
 use crate::settings::Settings;
-use crate::tuple::{Merge, Next};
 use crate::untold::Standing;
 
 use super::heads::{Heads, Needed};
@@ -19,8 +19,6 @@ use super::shared::Shared;
 use super::table::{Reader, Watched};
 use super::{GAP_HINT, Tuning, UNCLEAR_HINT};
 
-/// A position that only idles on is handed on this often.
-const IDLE_EVERY: Duration = Duration::from_secs(10);
 /// Cycles for chunks that wait begin no sooner after one another.
 const CYCLE_MIN: Duration = Duration::from_millis(20);
 /// A page is read again so often where the server asks for that.
@@ -48,8 +46,8 @@ pub(super) struct Cycle {
     seq: u32,
     /// Something of it was handed on.
     told_any: bool,
-    /// Tables whose rows are not sure by what is told, and why.
-    unclear: BTreeMap<TableName, String>,
+    /// Tables whose rows are not sure by what is told up to a captured transaction, and why.
+    unclear: BTreeMap<TableName, (Lsn, String)>,
 }
 
 /// What does the work of a stream.
@@ -197,6 +195,7 @@ impl Worker {
                         let (place, seq) = (cycle.place(self.cycles, self.told, ended), cycle.seq);
                         if let Some(place) = place {
                             cycle.told_any = true;
+                            self.name_unclear(place);
                             return Ok(Some(self.hand_on(changes, place, seq)));
                         }
                     }
@@ -293,10 +292,8 @@ impl Worker {
     /// The end of a cycle: a batch, where there is something to hand on.
     fn end(&mut self, changes: Vec<RowChange>) -> Option<ChangeBatch> {
         let cycle = self.cycle.take()?;
-        // Not before: a table that is compared while they are told would be taken for older than they are.
-        for (table, unclear) in cycle.unclear {
-            self.standing
-                .unclear(&table, unclear, UNCLEAR_HINT.to_owned());
+        for (table, (_, what)) in cycle.unclear {
+            self.standing.unclear(&table, what, UNCLEAR_HINT.to_owned());
         }
         self.resumed = None;
         self.skip = 0;
@@ -311,15 +308,36 @@ impl Worker {
         };
         let awaited = self.shared.cycles.complete(border);
         let told = !changes.is_empty() || cycle.told_any;
-        let moved = self.told
-            != Heads {
-                lsn: self.handed.lsn,
-                version: self.handed.version,
-                rowversion: self.handed.rowversion,
-            };
-        let idled = moved && self.handed_at.elapsed() >= IDLE_EVERY;
+        let heads = |place: Place| Heads {
+            lsn: place.lsn,
+            version: place.version,
+            rowversion: place.rowversion,
+        };
+        // What was handed on without a change need not have been stored: where it was not, a table that was
+        // emptied would be taken for one that lost changes when the stream is opened again.
+        let is_stored = |place| heads(place) == self.told;
+        let moved = self.told != heads(self.handed) || !self.shared.place().is_none_or(is_stored);
+        let idled = moved && self.handed_at.elapsed() >= self.tuning.idle;
         let needed = told || awaited || idled || self.is_first || self.inside;
         (needed || self.standing.is_unsaid()).then(|| self.hand_on(changes, border, 0))
+    }
+
+    /// Names the tables that what is told up to a place leaves unclear, with the batch that ends there. Not
+    /// before: a table that is compared while they are told would be taken for older than they are. And not
+    /// later, as at the end of the cycle: whoever begins anew behind this place never sees them again.
+    fn name_unclear(&mut self, place: Place) {
+        let Some(cycle) = &mut self.cycle else {
+            return;
+        };
+        let standing = &mut self.standing;
+        cycle.unclear.retain(|table, (lsn, what)| {
+            let told = place.has_told(*lsn);
+            if told {
+                let what = std::mem::take(what);
+                standing.unclear(table, what, UNCLEAR_HINT.to_owned());
+            }
+            !told
+        });
     }
 
     fn hand_on(&mut self, changes: Vec<RowChange>, place: Place, seq: u32) -> ChangeBatch {

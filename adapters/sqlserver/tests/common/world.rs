@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{
-    CapturedTable, ChangeStream, ChunkLimits, NodeKind, Op, Position, Resume, RowChange, Source,
-    SourceError, TableName, Untold,
+    Behind, CapturedTable, ChangeStream, ChunkLimits, NodeKind, Op, Position, Resume, RowChange,
+    Source, SourceError, TableName, Untold,
 };
 use tds_server::model::{Column, Database};
 use tds_server::wire::{Length, Options, Server, Type, Value};
@@ -29,6 +29,13 @@ pub fn named() -> Vec<Column> {
         Column::new("id", Type::Int).not_null(),
         Column::new("name", words()),
     ]
+}
+
+/// The setting `modes`, with all tables in one.
+pub fn all_in(tables: &[CapturedTable], mode: &str) -> NodeKind {
+    let modes = tables.iter();
+    let modes = modes.map(|one| (super::key(&one.table.to_string()), super::node(text(mode))));
+    NodeKind::Map(modes.collect())
 }
 
 pub struct World {
@@ -87,9 +94,7 @@ impl World {
 
     /// All tables in one mode.
     pub fn mode(self, mode: &str) -> Self {
-        let modes = self.tables.iter();
-        let modes = modes.map(|one| (super::key(&one.table.to_string()), super::node(text(mode))));
-        let modes = NodeKind::Map(modes.collect());
+        let modes = all_in(&self.tables, mode);
         self.set("modes", modes)
     }
 
@@ -103,6 +108,11 @@ impl World {
 
     pub fn open(&self) -> Reader {
         Reader::new(self.source(), self.tables.last().unwrap().table.clone())
+    }
+
+    /// The same, with its stream open.
+    pub async fn started(&self) -> Reader {
+        self.open().started().await
     }
 }
 
@@ -134,6 +144,12 @@ impl Reader {
             table,
             before: (Resume::default(), 0),
         }
+    }
+
+    /// With its stream open.
+    pub async fn started(mut self) -> Self {
+        self.start().await.unwrap();
+        self
     }
 
     /// Opens the stream behind what is stored.
@@ -176,6 +192,11 @@ impl Reader {
             }
         }
         self.kill(world);
+    }
+
+    /// How many changes the newest batch had.
+    pub fn newest(&self) -> usize {
+        self.before.1
     }
 
     /// One batch, stored.
@@ -249,6 +270,11 @@ impl Reader {
             bytes_max: 1,
         };
         Ok(reader.chunk(&self.table, None, limits).await?.mark)
+    }
+
+    /// How far behind a look beside the stream finds us.
+    pub async fn behind(&self) -> Option<Behind> {
+        self.source.look().await.unwrap().unwrap().behind
     }
 
     /// What was said of a table.

@@ -41,8 +41,7 @@ pub async fn scenario_08_a_delete_without_its_text(mut site: Site) {
     site.table("t", "id int NOT NULL PRIMARY KEY, body text NOT NULL")
         .await;
     site.cdc().await;
-    let mut reader = site.open();
-    reader.start().await.unwrap();
+    let mut reader = site.open().started().await;
     site.run("INSERT INTO dbo.t (id, body) VALUES (1, 'x')")
         .await;
     site.run("DELETE FROM dbo.t WHERE id = 1").await;
@@ -56,8 +55,7 @@ pub async fn scenario_09_a_computed_column(mut site: Site) {
     site.table("t", "id int NOT NULL PRIMARY KEY, a int NULL, b AS (a + 1)")
         .await;
     site.cdc().await;
-    let mut reader = site.open();
-    reader.start().await.unwrap();
+    let mut reader = site.open().started().await;
     site.run("INSERT INTO dbo.t (id, a) VALUES (1, 4)").await;
     site.captured().await;
     let told = reader.catch_up().await.unwrap();
@@ -88,8 +86,7 @@ pub async fn scenario_16_a_table_that_was_just_enabled(mut site: Site) {
     site.captured().await;
     site.names(&["b"]).await;
     site.capture("b", None).await;
-    let mut reader = site.open();
-    reader.start().await.unwrap();
+    let mut reader = site.open().started().await;
     site.run("INSERT INTO dbo.b (id, name) VALUES (1, N'b')")
         .await;
     site.captured().await;
@@ -98,9 +95,7 @@ pub async fn scenario_16_a_table_that_was_just_enabled(mut site: Site) {
 }
 
 pub async fn scenario_17_a_second_instance(mut site: Site) {
-    site.names(&["t"]).await;
-    site.cdc().await;
-    let mut reader = site.open();
+    let mut reader = site.capturing(&["t"]).await;
     reader.catch_up().await.unwrap();
     site.run("INSERT INTO dbo.t (id, name) VALUES (1, N'a')")
         .await;
@@ -126,9 +121,7 @@ pub async fn scenario_17_a_second_instance(mut site: Site) {
 }
 
 pub async fn scenario_18_an_instance_that_is_dropped_early(mut site: Site) {
-    site.names(&["a", "b"]).await;
-    site.cdc().await;
-    let mut reader = site.open();
+    let mut reader = site.capturing(&["a", "b"]).await;
     reader.catch_up().await.unwrap();
     site.run("INSERT INTO dbo.a (id, name) VALUES (1, N'a'); INSERT INTO dbo.b (id, name) VALUES (1, N'b')")
         .await;
@@ -169,5 +162,47 @@ pub async fn scenario_19_a_database_that_is_restored(mut site: Site) {
     assert!(
         matches!(error, SourceError::PositionLost { .. }),
         "{error:?}"
+    );
+}
+
+/// Trap 2, where the functions are read: they tell no order of commands.
+pub async fn trap_02_a_row_that_one_transaction_makes_and_removes_by_functions(mut site: Site) {
+    site.names(&["t", "other"]).await;
+    site.mode("cdc-function");
+    site.cdc().await;
+    let mut reader = site.open().started().await;
+    site.run("INSERT INTO dbo.t (id, name) VALUES (1, N'a'); INSERT INTO dbo.other (id, name) VALUES (1, N'a')")
+        .await;
+    site.captured().await;
+    reader.catch_up().await.unwrap();
+    assert_eq!(reader.untold, []);
+    site.run("DELETE FROM dbo.t WHERE id = 1; INSERT INTO dbo.t (id, name) VALUES (1, N'b')")
+        .await;
+    site.run(
+        "BEGIN TRAN; DELETE FROM dbo.other WHERE id = 1; INSERT INTO dbo.other (id, name) VALUES (1, N'b'); \
+         COMMIT TRAN",
+    )
+    .await;
+    site.captured().await;
+    reader.catch_up().await.unwrap();
+    site.answered(&format!(
+        "rows made again, by functions: {:?}",
+        reader.untold
+    ));
+    for table in ["t", "other"] {
+        let truth = site.truth(table, &["id", "name"]).await;
+        assert!(reader.rows().of(table) == truth || !reader.said(table).is_empty());
+    }
+    site.run(
+        "BEGIN TRAN; INSERT INTO dbo.t (id, name) VALUES (5, N'a'); DELETE FROM dbo.t WHERE id = 5; INSERT INTO \
+         dbo.t (id, name) VALUES (5, N'b'); COMMIT TRAN",
+    )
+    .await;
+    site.captured().await;
+    reader.catch_up().await.unwrap();
+    let said = reader.said("t");
+    assert!(
+        said.first().is_some_and(|said| said.contains("came last")),
+        "{said:?}"
     );
 }

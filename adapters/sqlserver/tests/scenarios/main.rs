@@ -66,6 +66,7 @@ scenarios! {
     unknown::unknown_10_the_number_of_the_edition,
     unknown::unknown_11_when_change_tracking_is_cleaned_up,
     capture::scenario_01_one_transaction_over_three_tables,
+    capture::trap_02_a_row_that_one_transaction_makes_and_removes_by_functions,
     capture::scenario_08_a_delete_without_its_text,
     capture::scenario_09_a_computed_column,
     capture::scenario_13_a_job_that_has_not_run,

@@ -11,7 +11,7 @@ use tds_server::wire::{Fault, FaultKind, Gate, Options, Point, Server};
 use tokio::sync::Mutex;
 
 use crate::admin::{Address, Admin, Rows};
-use crate::common::world::Reader;
+use crate::common::world::{Reader, all_in};
 use crate::common::{captured, secret, source, text};
 use crate::scripted::{self, Instance};
 
@@ -259,12 +259,32 @@ impl Site {
         self.settings.push((name, kind));
     }
 
+    /// All tables in one mode.
+    pub fn mode(&mut self, mode: &str) {
+        let modes = all_in(&self.tables, mode);
+        self.set("modes", modes);
+    }
+
     pub fn source(&self) -> Arc<dyn Source> {
         source(self.address.port, &self.settings, self.tables.clone())
     }
 
     pub fn open(&self) -> Reader {
         Reader::new(self.source(), self.tables.last().unwrap().table.clone())
+    }
+
+    /// Captures tables of numbers and names, and reads them from now on.
+    pub async fn capturing(&mut self, names: &[&str]) -> Reader {
+        self.names(names).await;
+        self.cdc().await;
+        self.open().started().await
+    }
+
+    /// The same, tracked.
+    pub async fn tracking(&mut self, names: &[&str]) -> Reader {
+        self.names(names).await;
+        self.track().await;
+        self.open().started().await
     }
 
     /// What a table has, as [`crate::common::world::Rows::of`] has what was told.

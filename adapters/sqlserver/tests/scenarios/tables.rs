@@ -14,8 +14,7 @@ const LIMITS: ChunkLimits = ChunkLimits {
 pub async fn scenario_30_a_rowversion_of_an_open_transaction(mut site: Site) {
     let columns = "id int NOT NULL PRIMARY KEY, name nvarchar(50) NULL, rv rowversion NOT NULL";
     site.table("t", columns).await;
-    let mut reader = site.open();
-    reader.start().await.unwrap();
+    let mut reader = site.open().started().await;
     site.run("INSERT INTO dbo.t (id, name) VALUES (1, N'a')")
         .await;
     let mut open = site.another().await;
@@ -41,8 +40,7 @@ pub async fn scenario_32_a_table_that_is_read_while_it_changes(mut site: Site) {
         .await;
     }
     site.cdc().await;
-    let mut reader = site.open();
-    reader.start().await.unwrap();
+    let mut reader = site.open().started().await;
     let mut chunks = reader.source.snapshot(1).await.unwrap();
     chunks.begin().await.unwrap();
     let (mut rows, mut cursor, mut n) = (Rows::default(), None::<String>, 0);
@@ -136,8 +134,7 @@ pub async fn scenario_33_every_type(mut site: Site) {
     let columns = format!("id int NOT NULL PRIMARY KEY{}", columns.collect::<String>());
     site.table("t", &columns).await;
     site.cdc().await;
-    let mut reader = site.open();
-    reader.start().await.unwrap();
+    let mut reader = site.open().started().await;
     let values: Vec<&str> = TYPES.iter().map(|(_, value, _)| *value).collect();
     let values = values.join(", ");
     let nulls = ", NULL".repeat(TYPES.len());

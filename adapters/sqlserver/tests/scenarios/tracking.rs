@@ -8,11 +8,7 @@ pub async fn scenario_12_changes_that_may_not_be_read(mut site: Site) {
     site.names(&["t"]).await;
     site.track().await;
     site.least().await;
-    let modes = vec![(
-        crate::common::key("dbo.t"),
-        crate::common::node(crate::common::text("tracking")),
-    )];
-    site.set("modes", contract::NodeKind::Map(modes));
+    site.mode("tracking");
     let error = site.source().stream(1, None).await.err().unwrap();
     denied(
         &error,
@@ -22,10 +18,7 @@ pub async fn scenario_12_changes_that_may_not_be_read(mut site: Site) {
 }
 
 pub async fn scenario_22_a_row_made_again_and_a_changed_key(mut site: Site) {
-    site.names(&["t"]).await;
-    site.track().await;
-    let mut reader = site.open();
-    reader.start().await.unwrap();
+    let mut reader = site.tracking(&["t"]).await;
     site.run("INSERT INTO dbo.t (id, name) VALUES (1, N'a'), (2, N'b')")
         .await;
     reader.catch_up().await.unwrap();
@@ -45,10 +38,7 @@ pub async fn scenario_22_a_row_made_again_and_a_changed_key(mut site: Site) {
 }
 
 pub async fn scenario_25_an_emptied_table(mut site: Site) {
-    site.names(&["t"]).await;
-    site.track().await;
-    let mut reader = site.open();
-    reader.start().await.unwrap();
+    let mut reader = site.tracking(&["t"]).await;
     site.run("INSERT INTO dbo.t (id, name) VALUES (1, N'a')")
         .await;
     reader.catch_up().await.unwrap();
@@ -63,10 +53,7 @@ pub async fn scenario_25_an_emptied_table(mut site: Site) {
 }
 
 pub async fn scenario_26_a_table_whose_tracking_ends(mut site: Site) {
-    site.names(&["a", "b"]).await;
-    site.track().await;
-    let mut reader = site.open();
-    reader.start().await.unwrap();
+    let mut reader = site.tracking(&["a", "b"]).await;
     site.run("INSERT INTO dbo.a (id, name) VALUES (1, N'a')")
         .await;
     reader.catch_up().await.unwrap();
@@ -79,9 +66,7 @@ pub async fn scenario_26_a_table_whose_tracking_ends(mut site: Site) {
 }
 
 pub async fn scenario_27_snapshots_that_are_turned_off(mut site: Site) {
-    site.names(&["t"]).await;
-    site.track().await;
-    let mut reader = site.open();
+    let mut reader = site.tracking(&["t"]).await;
     reader.catch_up().await.unwrap();
     site.run("ALTER DATABASE CURRENT SET ALLOW_SNAPSHOT_ISOLATION OFF")
         .await;

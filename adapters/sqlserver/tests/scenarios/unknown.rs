@@ -62,8 +62,7 @@ pub async fn unknown_02_an_untouched_large_value_in_the_new_row_of_an_update(mut
     let columns = "id int NOT NULL PRIMARY KEY, n int NULL, note nvarchar(max) NULL";
     site.table("t", columns).await;
     site.cdc().await;
-    let mut reader = site.open();
-    reader.start().await.unwrap();
+    let mut reader = site.open().started().await;
     site.run("INSERT INTO dbo.t (id, n, note) VALUES (1, 1, N'long')")
         .await;
     site.run("UPDATE dbo.t SET n = 2 WHERE id = 1").await;
@@ -86,8 +85,7 @@ pub async fn unknown_03_the_order_of_every_form_of_an_update(mut site: Site) {
     let columns = "id int NOT NULL PRIMARY KEY, code int NOT NULL UNIQUE, name nvarchar(50) NULL";
     site.table("t", columns).await;
     site.cdc().await;
-    let mut reader = site.open();
-    reader.start().await.unwrap();
+    let mut reader = site.open().started().await;
     site.run(
         "INSERT INTO dbo.t (id, code, name) VALUES (1, 1, N'a'), (2, 2, N'b'), (3, 3, N'c'), (4, 4, N'd')",
     )
@@ -144,10 +142,7 @@ pub async fn unknown_06_the_number_of_a_snapshot_of_an_altered_table(mut site: S
 
 /// Nothing else happens, so that the version may be the same.
 pub async fn unknown_07_a_truncate_of_a_tracked_table_is_noticed(mut site: Site) {
-    site.names(&["t"]).await;
-    site.track().await;
-    let mut reader = site.open();
-    reader.start().await.unwrap();
+    let mut reader = site.tracking(&["t"]).await;
     site.run("INSERT INTO dbo.t (id, name) VALUES (1, N'a')")
         .await;
     reader.catch_up().await.unwrap();
@@ -166,10 +161,7 @@ pub async fn unknown_07_a_truncate_of_a_tracked_table_is_noticed(mut site: Site)
 }
 
 pub async fn unknown_08_tracking_off_and_on_is_noticed(mut site: Site) {
-    site.names(&["t"]).await;
-    site.track().await;
-    let mut reader = site.open();
-    reader.start().await.unwrap();
+    let mut reader = site.tracking(&["t"]).await;
     site.run("INSERT INTO dbo.t (id, name) VALUES (1, N'a')")
         .await;
     reader.catch_up().await.unwrap();
@@ -194,8 +186,7 @@ pub async fn unknown_09_captured_changes_wait_for_no_row_lock(mut site: Site) {
     site.cdc().await;
     site.run("INSERT INTO dbo.t (id, name) VALUES (1, N'a')")
         .await;
-    let mut reader = site.open();
-    reader.start().await.unwrap();
+    let mut reader = site.open().started().await;
     let mut holding = site.another().await;
     holding
         .run("BEGIN TRAN; UPDATE dbo.t SET name = N'held' WHERE id = 1")
@@ -232,8 +223,7 @@ pub async fn unknown_11_when_change_tracking_is_cleaned_up(mut site: Site) {
     site.track().await;
     site.run("ALTER DATABASE CURRENT SET CHANGE_TRACKING (CHANGE_RETENTION = 1 MINUTES)")
         .await;
-    let mut reader = site.open();
-    reader.start().await.unwrap();
+    let mut reader = site.open().started().await;
     site.run("INSERT INTO dbo.t (id, name) VALUES (1, N'a')")
         .await;
     reader.catch_up().await.unwrap();

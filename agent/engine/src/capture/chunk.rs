@@ -118,8 +118,13 @@ impl Session<'_> {
                 rows: chunk.rows.len() as u64,
             }),
             filtered: translated.filtered,
+            checkpoint: self.border(),
+            server: self.server.clone(),
             ..CaptureCommit::default()
         };
+        if commit.checkpoint.is_some() {
+            self.server = None;
+        }
         let done = match self.related.clone() {
             Some(standing) => {
                 let (rows, mark) = (Arc::new(replicated), chunk.mark.clone());

@@ -445,6 +445,18 @@ impl Session<'_> {
             .is_some_and(|reached| reached.seq == 0)
     }
 
+    /// Where the stream stands, when that is a border: all up to it is stored, also where nothing was told
+    /// of it. A chunk is stored with it, because its mark may lie behind the checkpoint: some sources
+    /// count their positions on from there when they are opened again, and what they tell then would be
+    /// taken for older than the chunk.
+    fn border(&self) -> Option<Position> {
+        let related = self.related.as_ref();
+        let inside = related.is_some_and(|related| related.inside.is_some());
+        self.reached
+            .clone()
+            .filter(|reached| reached.seq == 0 && !inside)
+    }
+
     /// Whether the stream stands at or after a mark, at a transaction border.
     fn has_reached(&self, mark: &Position) -> bool {
         self.reached

@@ -212,6 +212,9 @@ fn medusa(folder: &Path) -> Command {
         .arg("node_modules/@medusajs/cli/cli.js")
         .current_dir(folder)
         .env("MEDUSA_DISABLE_TELEMETRY", "true")
+        // What it keeps about its user goes with the test.
+        .env("HOME", folder)
+        .env("XDG_CONFIG_HOME", folder)
         .env(
             "DATABASE_URL",
             fs::read_to_string(folder.join("database")).unwrap(),

@@ -5,4 +5,5 @@
 
 mod ask;
 pub mod destination;
+pub mod outage;
 pub mod source;

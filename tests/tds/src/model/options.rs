@@ -43,6 +43,9 @@ pub struct Options {
     pub truncate_is_a_version: bool,
     /// Unknown: whether ENABLE CHANGE_TRACKING counts as a version of its own, as above.
     pub enable_is_a_version: bool,
+    /// Whether all rows that a transaction writes have one rowversion, as those of a table may that was made with
+    /// `SELECT .. INTO`.
+    pub one_rowversion: bool,
     /// Whether a reader without row versioning stops at rows that an open transaction changed. A server's
     /// reader waits; here the lock time-out (1222) passes at once.
     pub readers_block: bool,
@@ -79,6 +82,7 @@ impl Default for Options {
             cleanup_shows_in_snapshots: false,
             truncate_is_a_version: true,
             enable_is_a_version: true,
+            one_rowversion: false,
             readers_block: false,
             capture_at_once: false,
             commit_ticks: DAY / 86_400_000,

@@ -30,6 +30,11 @@ impl State {
 
     /// The next value of `rowversion` for a transaction.
     fn rowversion(&mut self, transaction: u64) -> Value {
+        let open = self.open.get(&transaction);
+        let first = open.and_then(|open| open.first_rowversion);
+        if let Some(first) = first.filter(|_| self.options.one_rowversion) {
+            return Value::Bytes(first.to_be_bytes().to_vec());
+        }
         self.dbts += 1;
         let now = self.dbts;
         if let Some(open) = self.open.get_mut(&transaction) {

@@ -1,5 +1,10 @@
 //! What the tests of the protocol share.
-#![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests; helpers of tests stop the test"
+)]
 
 use tds_server::wire::{Answer, Parameter};
 pub mod certificate;

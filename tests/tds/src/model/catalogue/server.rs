@@ -58,8 +58,9 @@ pub(super) fn view(
                 ("first_recovery_fork_guid", guid()),
                 ("fork_point_lsn", Kind::new(Type::Numeric(25, 0))),
             ]);
-            // A login without VIEW ANY DEFINITION sees no row.
-            if user.is_owner() || user.definition || user.server_state {
+            // Whoever sees databases sees their rows here, says Microsoft
+            // (https://learn.microsoft.com/sql/relational-databases/system-catalog-views/sys-database-recovery-status-transact-sql).
+            if user.is_owner() || state.options.databases_shown {
                 found.rows.push(vec![
                     Value::Int(5),
                     guid_value(state.database_guid),

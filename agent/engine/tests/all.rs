@@ -1,0 +1,5 @@
+//! What the two loops do, a file for each part of it. One program, so that it is linked once.
+
+mod deadline;
+mod look;
+mod untold;

@@ -1,0 +1,10 @@
+//! What the store does, a file for each part of it. One program, so that it is linked once.
+
+mod capture;
+mod common;
+mod delivery;
+mod folder;
+mod look;
+mod resync;
+mod rules;
+mod zero;

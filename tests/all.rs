@@ -1,0 +1,16 @@
+//! The whole product through its binary, a file for each part of it. One program, so that it is linked once.
+
+mod care;
+mod changed;
+mod e2e;
+mod erpnext;
+mod map;
+mod mariadb;
+mod network;
+mod northwind;
+mod operate;
+mod read;
+mod related;
+mod resync;
+mod schema;
+mod sqlserver;
