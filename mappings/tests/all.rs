@@ -2,6 +2,8 @@
 
 mod broken;
 mod catalogue;
+mod channel;
+mod channels;
 mod common;
 mod convert;
 mod docs;

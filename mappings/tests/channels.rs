@@ -1,14 +1,11 @@
 //! Destination files: what is shipped is right, what is broken is told with its place.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod channel;
-mod common;
-
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use channel::{AUTHS, BROKEN, WHOLE, with_auth};
-use common::golden;
+use crate::channel::{AUTHS, BROKEN, WHOLE, with_auth};
+use crate::common::golden;
 use mappings::channel::{self as channels, Answers, SHIPPED, declared, load, offline};
 
 fn found(text: &str) -> String {

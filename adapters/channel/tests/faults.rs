@@ -1,11 +1,9 @@
 //! Every way an API fails, and what becomes of each event.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
 use std::time::Duration;
 
-use common::*;
+use crate::common::*;
 use contract::gate::Open;
 use contract::{Compared, Node, Outgoing};
 use serde_json::{Value as Json, json};

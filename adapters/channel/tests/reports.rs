@@ -1,9 +1,7 @@
 //! What answers say of single events, of what is taken for later, and of what changed meanwhile.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use contract::gate::Open;
 use contract::{Outgoing, Taken};
 use serde_json::{Value as Json, json};

@@ -1,13 +1,11 @@
 //! A channel passes the suite of every destination, one by one and in batches.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use crate::common::*;
 use async_trait::async_trait;
-use common::*;
 use contract::Destination;
 use harness::receiver::free_port;
 use harness::suite::destination::{DestinationBackend, Fault, run};
