@@ -1,13 +1,11 @@
 //! Every way to log in, and how the API is reached.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
 use std::sync::Arc;
 
+use crate::common::*;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use common::*;
 use contract::gate::Open;
 use contract::{Destination, Level};
 use harness::certificates::Certificates;

@@ -1,11 +1,9 @@
 //! Every way an API fails, and what becomes of each event.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
 use std::time::Duration;
 
-use common::*;
+use crate::common::*;
 use contract::gate::Open;
 use contract::{Compared, Node, Outgoing};
 use serde_json::{Value as Json, json};
@@ -395,4 +393,27 @@ async fn what_nobody_knows_is_read_back() {
         matches!(&compared[3], Compared::CannotTell { .. }),
         "{compared:?}"
     );
+}
+
+#[tokio::test]
+async fn a_token_that_all_lanes_lost_is_renewed_once() {
+    let api = Api::start(|request: &Request| match request.path.as_str() {
+        "/login" => answer(200, json!({"token": "new"})),
+        _ if request.header("authorization") == "Bearer new" => ok(),
+        _ => answer(401, json!({})),
+    })
+    .await;
+    api.then([answer(200, json!({"token": "old"}))]);
+    let shop = of_file(&file(LOGIN, "safe"), settings(&api.url));
+    let one = batch(&["A"]);
+    let (a, b, c) = tokio::join!(
+        shop.deliver(&one, &Open),
+        shop.deliver(&one, &Open),
+        shop.deliver(&one, &Open)
+    );
+    let all = [a.outcomes(), b.outcomes(), c.outcomes()].concat();
+    assert_eq!(words(&all), "applied applied applied");
+    let took = api.took();
+    let logins = took.iter().filter(|request| request.path == "/login");
+    assert_eq!(logins.count(), 2, "the first one, and one for all");
 }

@@ -1,11 +1,9 @@
 //! The channel `odata-v4` against SAP CAP's OData server, judged by what it says itself.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
 use std::sync::Arc;
 
-use common::*;
+use crate::common::*;
 use contract::gate::Open;
 use contract::{Compared, Destination, EventOp, EventType, Level, Node, Outgoing};
 use harness::channels::Cap;

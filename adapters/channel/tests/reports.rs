@@ -1,9 +1,7 @@
 //! What answers say of single events, of what is taken for later, and of what changed meanwhile.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use contract::gate::Open;
 use contract::{Outgoing, Taken};
 use serde_json::{Value as Json, json};
@@ -236,4 +234,59 @@ async fn what_is_taken_for_later_is_asked_about() {
     assert_eq!(words(&outcomes), "applied rejected unknown");
     assert_eq!(cause(&outcomes[1]), "too cheap");
     assert_eq!(api.took().len(), 3, "one question for all of a feed");
+}
+
+/// GraphQL that counts points and says so in its bodies, with HTTP 200 whatever comes of it.
+const POINTS: &str = r#"
+channel: points
+title: Points
+proven: documentation
+resend: safe
+settings: {url: {type: url, ask: where?}}
+url: setting.url
+timeout: 1s
+auth: none
+limits:
+  points:
+    max: 1000
+    per_second: 50
+    left_at: extensions.cost.throttleStatus.currentlyAvailable
+    max_at: extensions.cost.throttleStatus.maximumAvailable
+    per_second_at: extensions.cost.throttleStatus.restoreRate
+answers:
+  - {at: errors.0.extensions.code, is: THROTTLED, means: throttled, after: errors.0.wait}
+events:
+  product.v1:
+    steps:
+      - send: {post: /graphql, points: 10, body: {query: {$text: "{ a }"}}, done: data.a}
+    delete: same
+"#;
+
+#[tokio::test]
+async fn points_are_told_to_the_gate_and_heard_from_bodies() {
+    let cost = |left: &str| json!({"cost": {"throttleStatus": {"currentlyAvailable": left.parse::<Json>().unwrap(), "maximumAvailable": 2000.0, "restoreRate": 100.0}}});
+    let api = Api::start(move |_: &Request| {
+        answer(200, json!({"data": {"a": 1}, "extensions": cost("1990.5")}))
+    })
+    .await;
+    let more = vec![("settings", map([("url", text(&api.url))]))];
+    let shop = of_file(POINTS, more);
+    let limits = shop.traits().limits.points.unwrap();
+    assert_eq!((limits.max, limits.per_second), (1_000, 50));
+    let gate = Watched::default();
+    let body = json!({"errors": [{"message": "Throttled", "extensions": {"code": "THROTTLED"}, "wait": 1.2}], "extensions": cost("3")});
+    api.then([answer(200, body)]);
+    let outcomes = shop.deliver(&[product(1, "A")], &gate).await.outcomes();
+    assert_eq!(words(&outcomes), "retry after 2", "{outcomes:?}");
+    let outcomes = shop.deliver(&[product(2, "A")], &gate).await.outcomes();
+    assert_eq!(words(&outcomes), "applied", "{outcomes:?}");
+    assert_eq!(*gate.passed.lock().unwrap(), [10, 10]);
+    let heard = gate.heard.lock().unwrap();
+    assert_eq!((heard[0].throttled, heard[0].points_left), (true, Some(3)));
+    assert_eq!(
+        (heard[1].throttled, heard[1].points_left),
+        (false, Some(1_990))
+    );
+    let points = heard[1].points.unwrap();
+    assert_eq!((points.max, points.per_second), (2_000, 100));
 }

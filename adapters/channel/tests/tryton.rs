@@ -1,9 +1,7 @@
 //! The channel `tryton` against a real Tryton, judged by what it says itself.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use contract::gate::Open;
 use contract::{Compared, EventOp, EventType, Level, Node, NodeKind, Outgoing};
 use harness::channels::Tryton;

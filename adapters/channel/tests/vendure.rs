@@ -1,11 +1,9 @@
 //! The channel `vendure` against a real Vendure, judged by what its own API says.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-mod common;
-
 use std::sync::{Arc, Mutex};
 
-use common::*;
+use crate::common::*;
 use contract::gate::Open;
 use contract::{Compared, Destination, EventOp, EventType, Level, Outgoing};
 use harness::channels::Vendure;
@@ -124,7 +122,7 @@ fn product(n: u32, sku: &str, name: &str, status: &str) -> Outgoing {
 
 fn gone(event: &Outgoing) -> Outgoing {
     let json: serde_json::Value = serde_json::from_slice(&event.json).unwrap();
-    common::event(
+    crate::common::event(
         99,
         event.event_type,
         EventOp::Delete,

@@ -215,6 +215,7 @@ mod tests {
         )
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "what a header says, or nothing")]
     fn seconds(number: u64) -> Option<Duration> {
         Some(Duration::from_secs(number))
     }
@@ -255,7 +256,7 @@ mod tests {
             found.rate,
             Some(Rate {
                 requests: 1_000,
-                per: Duration::from_secs(86_400)
+                per: Duration::from_hours(24)
             })
         );
         assert!(!found.throttled);

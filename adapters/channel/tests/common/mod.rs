@@ -1,9 +1,10 @@
 //! An API that does what a test says, and events to send it.
 #![allow(
-    dead_code,
     unreachable_pub,
     clippy::needless_pass_by_value,
-    reason = "each test program uses a part, and events read best with their JSON in place"
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "events read best with their JSON in place"
 )]
 
 use std::collections::VecDeque;

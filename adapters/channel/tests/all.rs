@@ -1,0 +1,11 @@
+//! What destination files come to on the wire, a file for each part of it. One program, so that it is
+//! linked once.
+
+mod auth;
+mod common;
+mod faults;
+mod odata;
+mod reports;
+mod suite;
+mod tryton;
+mod vendure;
