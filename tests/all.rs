@@ -2,6 +2,7 @@
 
 mod care;
 mod changed;
+mod deliveries;
 mod e2e;
 mod erpnext;
 mod map;

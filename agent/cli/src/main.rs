@@ -10,6 +10,7 @@ mod demo;
 mod fit;
 mod init;
 mod map;
+mod operate;
 mod resync;
 mod run;
 mod statements;
@@ -89,6 +90,16 @@ enum Command {
     /// Mapping files.
     #[command(subcommand)]
     Map(map::MapCommand),
+    /// What is held for a person.
+    #[command(subcommand)]
+    Held(operate::HeldCommand),
+    /// Tells again what was told.
+    Replay(operate::ReplayOptions),
+    /// Shows what became of a key, from the source to the API's answer.
+    Trace(operate::TraceOptions),
+    /// Destinations.
+    #[command(subcommand)]
+    Destination(operate::DestinationCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -188,6 +199,10 @@ async fn command(command: Command) -> Exit {
             Err(findings) => refuse(&findings, common.json),
         },
         Command::Map(command) => map::map(&command).await,
+        Command::Held(command) => operate::held(&command).await,
+        Command::Replay(options) => operate::replay(&options).await,
+        Command::Trace(options) => operate::trace(&options),
+        Command::Destination(command) => operate::destination(&command).await,
         Command::Source(SourceCommand::Resync {
             common,
             name,

@@ -1,0 +1,152 @@
+//! `lighterman destination`: stop it, let it go on, empty it, look at it.
+
+use clap::Subcommand;
+use contract::Level;
+use jiff::Timestamp;
+use state::{Command, StateReader};
+
+use super::{Failed, counted, done, moment, named};
+use crate::config::Config;
+use crate::{Common, Exit, load, out, refuse, say};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DestinationCommand {
+    /// The destinations, and how each stands.
+    List {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Nothing leaves for it until it is resumed; events wait in order.
+    Pause {
+        #[command(flatten)]
+        common: Common,
+        /// Its name.
+        name: String,
+        /// It goes on by itself then.
+        #[arg(long, value_parser = moment)]
+        until: Option<Timestamp>,
+    },
+    /// It goes on.
+    Resume {
+        #[command(flatten)]
+        common: Common,
+        /// Its name.
+        name: String,
+    },
+    /// What is there leaves, nothing newer does; then it is paused.
+    Drain {
+        #[command(flatten)]
+        common: Common,
+        /// Its name.
+        name: String,
+    },
+    /// Looks whether it can be reached and takes our login. Sends no event.
+    Test {
+        #[command(flatten)]
+        common: Common,
+        /// Its name; without it, all of them.
+        name: Option<String>,
+    },
+}
+
+pub(super) async fn destination(command: &DestinationCommand) -> Exit {
+    let (DestinationCommand::List { common }
+    | DestinationCommand::Pause { common, .. }
+    | DestinationCommand::Resume { common, .. }
+    | DestinationCommand::Drain { common, .. }
+    | DestinationCommand::Test { common, .. }) = command;
+    let json = common.json;
+    let config = match load(common) {
+        Ok(config) => config,
+        Err(findings) => return refuse(&findings, json),
+    };
+    let (name, command) = match command {
+        DestinationCommand::List { .. } => {
+            return list(&config, json).unwrap_or_else(|failed| failed.refuse("destination", json));
+        }
+        DestinationCommand::Test { name, .. } => {
+            return match named(&config, name.as_deref()) {
+                Ok(names) => test(&config, &names, json).await,
+                Err(findings) => refuse(&findings, json),
+            };
+        }
+        DestinationCommand::Pause { name, until, .. } => (name, Command::Pause { until: *until }),
+        DestinationCommand::Resume { name, .. } => (name, Command::Resume),
+        DestinationCommand::Drain { name, .. } => (name, Command::Drain),
+    };
+    if let Err(findings) = named(&config, Some(name)) {
+        return refuse(&findings, json);
+    }
+    let what = command.name();
+    match done(&config, name, command).await {
+        Ok(_) => {
+            if json {
+                out(&serde_json::json!({ "destination": name, "done": what }).to_string());
+            } else {
+                out(&format!("{name}: {}", after(what)));
+            }
+            Exit::Ok
+        }
+        Err(failed) => failed.refuse("destination", json),
+    }
+}
+
+fn after(what: &str) -> &'static str {
+    match what {
+        "pause" => "paused; nothing leaves, events wait in order",
+        "resume" => "goes on",
+        _ => "sends what is there, and is paused then",
+    }
+}
+
+fn list(config: &Config, json: bool) -> Result<Exit, Failed> {
+    let all = StateReader::open(&config.state_folder)?.destinations()?;
+    if json {
+        out(&serde_json::json!({ "destinations": all }).to_string());
+        return Ok(Exit::Ok);
+    }
+    for one in &config.destinations {
+        match all.iter().find(|known| known.name == one.name) {
+            None => out(&format!("{}: has never run", one.name)),
+            Some(known) => {
+                let stands = match (&known.paused, known.draining) {
+                    (Some(_), _) => "paused",
+                    (None, true) => "drains",
+                    (None, false) => "goes",
+                };
+                out(&format!(
+                    "{}: {stands}; {} wait, {} held, {} delivered",
+                    known.name,
+                    counted(known.backlog, "event"),
+                    known.held,
+                    known.delivered
+                ));
+            }
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+async fn test(config: &Config, names: &[&str], json: bool) -> Exit {
+    let mut findings = Vec::new();
+    for one in config
+        .destinations
+        .iter()
+        .filter(|one| names.contains(&one.name.as_str()))
+    {
+        match (one.build)(&one.name) {
+            Ok(destination) => findings.extend(destination.check().await),
+            Err(found) => findings.push(contract::Finding::fail(
+                format!("destination {}", one.name),
+                found,
+            )),
+        }
+    }
+    if json {
+        out(&serde_json::json!({ "findings": findings }).to_string());
+    } else {
+        say(&findings);
+    }
+    let failed = findings.iter().any(|finding| finding.level == Level::Fail);
+    if failed { Exit::Trouble } else { Exit::Ok }
+}

@@ -1,0 +1,408 @@
+//! `lighterman held`: what waits for a person, why, and what to do with it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use contract::Finding;
+use state::{Command, HeldDetail, HeldEntry, HeldFilter, StateReader};
+
+use super::{Failed, counted, done, person, shown};
+use crate::config::Config;
+use crate::{Common, Exit, load, out, refuse};
+
+/// Items shown unless more are asked for.
+const SHOWN: usize = 50;
+/// Items that an export may hold.
+const EXPORTED_MAX: usize = 1_000_000;
+/// What `by` and `cause` are of changes that a mapping holds.
+const MAPPING: &str = "mapping";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HeldCommand {
+    /// What is held, by cause, and what to do about it.
+    List {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        which: Which,
+        /// So many items at most.
+        #[arg(long, default_value_t = SHOWN)]
+        limit: usize,
+    },
+    /// One item: the event, what was tried, what the API answered.
+    Show {
+        #[command(flatten)]
+        common: Common,
+        /// As `held list` calls it.
+        id: String,
+    },
+    /// Sends held items again, past our guards. One, several, or all of a cause.
+    Retry {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        which: Which,
+        /// Everything that is held, where nothing else says which.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Gives held items up: they are not sent, and stay on record as discarded.
+    Drop {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        which: Which,
+        /// Everything that is held, where nothing else says which.
+        #[arg(long)]
+        all: bool,
+        /// Why, for the record.
+        #[arg(long)]
+        why: String,
+    },
+    /// Writes held items with all that is known of them as JSON lines.
+    Export {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        which: Which,
+        /// Where to.
+        #[arg(long)]
+        file: PathBuf,
+    },
+}
+
+/// Which items are meant: those that fit everything given.
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// As `held list` calls them.
+    ids: Vec<String>,
+    /// Of this destination; `mapping` = changes that a mapping holds.
+    #[arg(long)]
+    destination: Option<String>,
+    /// Held for this: rejected, ambiguous, exhausted, conflict, dependency, guard, mapping.
+    #[arg(long)]
+    cause: Option<String>,
+    /// Of this key, or of a whole part of it: a SKU, an order's number.
+    #[arg(long)]
+    key: Option<String>,
+    /// Of this event type.
+    #[arg(long = "type")]
+    event_type: Option<String>,
+}
+
+impl Which {
+    fn filter(&self) -> HeldFilter {
+        HeldFilter {
+            ids: self.ids.clone(),
+            by: self.destination.clone(),
+            cause: self.cause.clone(),
+            key: self.key.clone(),
+            event_type: self.event_type.clone(),
+        }
+    }
+
+    fn is_everything(&self) -> bool {
+        self.filter() == HeldFilter::default()
+    }
+}
+
+pub(super) async fn held(command: &HeldCommand) -> Exit {
+    let (HeldCommand::List { common, .. }
+    | HeldCommand::Show { common, .. }
+    | HeldCommand::Retry { common, .. }
+    | HeldCommand::Drop { common, .. }
+    | HeldCommand::Export { common, .. }) = command;
+    let config = match load(common) {
+        Ok(config) => config,
+        Err(findings) => return refuse(&findings, common.json),
+    };
+    let json = common.json;
+    let ended = match command {
+        HeldCommand::List { which, limit, .. } => list(&config, &which.filter(), *limit, json),
+        HeldCommand::Show { id, .. } => show(&config, id, json),
+        HeldCommand::Export { which, file, .. } => export(&config, &which.filter(), file, json),
+        HeldCommand::Retry { which, all, .. } => {
+            if let Some(exit) = unclear(which, *all, json) {
+                return exit;
+            }
+            retry(&config, &which.filter(), json).await
+        }
+        HeldCommand::Drop {
+            which, all, why, ..
+        } => {
+            if let Some(exit) = unclear(which, *all, json) {
+                return exit;
+            }
+            drop_held(&config, &which.filter(), why, json).await
+        }
+    };
+    ended.unwrap_or_else(|failed| failed.refuse("held", json))
+}
+
+fn unclear(which: &Which, all: bool, json: bool) -> Option<Exit> {
+    (which.is_everything() && !all).then(|| {
+        let found = "which items? Name them, or a --cause, --key, --type or --destination; --all is everything";
+        refuse(&[Finding::fail("held", found)], json)
+    })
+}
+
+/// What a cause means, and what to do.
+fn meaning(cause: &str) -> (&'static str, &'static str) {
+    match cause {
+        "rejected" => (
+            "refused by the destination",
+            "mend what its answer says, there or in the mapping, then: lighterman held retry --cause rejected",
+        ),
+        "ambiguous" => (
+            "sent, and nobody can tell whether it arrived",
+            "look at the destination: lighterman held drop .. --why .. if it is there, lighterman held retry .. if it \
+             is not",
+        ),
+        "exhausted" => (
+            "tried as often as it may be",
+            "when the destination works again: lighterman held retry --cause exhausted",
+        ),
+        "conflict" => (
+            "changed at the destination by somebody else, again and again",
+            "find out who else writes there, then: lighterman held retry --cause conflict",
+        ),
+        "dependency" => (
+            "waiting in vain for what it belongs to",
+            "bring the product or order it names to the destination, then: lighterman held retry --cause dependency",
+        ),
+        "guard" => (
+            "stopped by our own guard: it changes more than is likely to be meant",
+            "look at the numbers; if they are right: lighterman held retry --cause guard",
+        ),
+        _ => (
+            "not clear to the mapping",
+            "mend the mapping or the row; rows are read again by: lighterman source resync --table TABLE",
+        ),
+    }
+}
+
+fn list(config: &Config, which: &HeldFilter, limit: usize, json: bool) -> Result<Exit, Failed> {
+    let reader = StateReader::open(&config.state_folder)?;
+    let items = reader.held_list(which, limit)?;
+    let counts = reader.held_counts()?;
+    if json {
+        let form = serde_json::json!({ "held": items, "counts": counts });
+        out(&form.to_string());
+        return Ok(Exit::Ok);
+    }
+    if items.is_empty() {
+        out("Nothing is held.");
+        return Ok(Exit::Ok);
+    }
+    let mut by_cause: BTreeMap<(&str, &str), Vec<&HeldEntry>> = BTreeMap::new();
+    for item in &items {
+        by_cause
+            .entry((&item.by, &item.cause))
+            .or_default()
+            .push(item);
+    }
+    for ((by, cause), items) in by_cause {
+        let (means, fix) = meaning(cause);
+        let of = |one: &&state::HeldCount| one.by == by && one.cause == cause;
+        let all = counts
+            .iter()
+            .find(of)
+            .map_or(items.len() as u64, |one| one.count);
+        out(&format!(
+            "{by}: {} {means} ({cause})",
+            counted(all, "event")
+        ));
+        for item in &items {
+            out(&format!(
+                "  {}  {} {}: {}",
+                item.id, item.event_type, item.key, item.reason
+            ));
+        }
+        if (items.len() as u64) < all && *which == HeldFilter::default() {
+            out(&format!(
+                "  .. and {} more (--limit)",
+                all - items.len() as u64
+            ));
+        }
+        out(&format!("  to mend it: {fix}"));
+    }
+    Ok(Exit::Ok)
+}
+
+fn show(config: &Config, id: &str, json: bool) -> Result<Exit, Failed> {
+    let reader = StateReader::open(&config.state_folder)?;
+    let Some(detail) = reader.held_show(id)? else {
+        return Err(Failed::Said(
+            format!("nothing of the name {id:?} is held"),
+            "lighterman held list shows what is, and what it is called",
+        ));
+    };
+    if json {
+        out(&form(&detail).to_string());
+        return Ok(Exit::Ok);
+    }
+    let entry = &detail.entry;
+    let (means, fix) = meaning(&entry.cause);
+    out(&format!("{} {} {}", entry.id, entry.event_type, entry.key));
+    out(&format!(
+        "held since {}: {means} ({})",
+        shown(entry.since),
+        entry.cause
+    ));
+    out(&format!("reason: {}", entry.reason));
+    if let Some(change) = &entry.change {
+        out(&format!(
+            "from source {}, table {}, rule {}, at {}",
+            change.source, change.table, change.rule, change.position
+        ));
+    }
+    for attempt in &detail.attempts {
+        super::trace::attempt(attempt, "  ");
+    }
+    if let Some(body) = entry.body.as_deref().filter(|body| !body.is_empty()) {
+        let status = entry
+            .status
+            .map(|status| format!(" (HTTP {status})"))
+            .unwrap_or_default();
+        out(&format!("last answer{status}: {body}"));
+    }
+    out(&detail.data);
+    out(&format!("to mend it: {fix}"));
+    Ok(Exit::Ok)
+}
+
+fn form(detail: &HeldDetail) -> serde_json::Value {
+    let data = serde_json::from_str(&detail.data);
+    serde_json::json!({
+        "held": detail.entry,
+        "data": data.unwrap_or_else(|_| serde_json::Value::String(detail.data.clone())),
+        "attempts": detail.attempts,
+    })
+}
+
+fn export(
+    config: &Config,
+    which: &HeldFilter,
+    file: &std::path::Path,
+    json: bool,
+) -> Result<Exit, Failed> {
+    let reader = StateReader::open(&config.state_folder)?;
+    let items = reader.held_list(which, EXPORTED_MAX)?;
+    let write = || -> std::io::Result<u64> {
+        use std::io::Write as _;
+        let mut written = std::io::BufWriter::new(std::fs::File::create(file)?);
+        let mut count = 0;
+        for item in &items {
+            // One that was settled meanwhile is not held any more.
+            let found = reader.held_show(&item.id);
+            if let Some(detail) = found.map_err(|error| std::io::Error::other(error.to_string()))? {
+                writeln!(written, "{}", form(&detail))?;
+                count += 1;
+            }
+        }
+        written.flush()?;
+        Ok(count)
+    };
+    let count = write().map_err(|error| {
+        Failed::Said(
+            format!("write {}: {error}", file.display()),
+            "name a file in a folder that may be written to",
+        )
+    })?;
+    if json {
+        out(&serde_json::json!({ "exported": count, "file": file }).to_string());
+    } else {
+        out(&format!(
+            "{} written to {}",
+            counted(count, "held item"),
+            file.display()
+        ));
+    }
+    Ok(Exit::Ok)
+}
+
+/// The destinations that hold something of it; whether a mapping does.
+fn holders(config: &Config, which: &HeldFilter) -> Result<(Vec<String>, Vec<HeldEntry>), Failed> {
+    let reader = StateReader::open(&config.state_folder)?;
+    let mut destinations = Vec::new();
+    let mut changes = Vec::new();
+    for item in reader.held_list(which, EXPORTED_MAX)? {
+        if item.by == MAPPING {
+            changes.push(item);
+        } else if !destinations.contains(&item.by) {
+            destinations.push(item.by);
+        }
+    }
+    Ok((destinations, changes))
+}
+
+async fn retry(config: &Config, which: &HeldFilter, json: bool) -> Result<Exit, Failed> {
+    let (destinations, changes) = holders(config, which)?;
+    let mut count = 0;
+    for name in &destinations {
+        let command = Command::Retry {
+            which: which.clone(),
+            by: person(),
+        };
+        count += done(config, name, command).await?;
+    }
+    let mut tables: Vec<String> = Vec::new();
+    for change in changes.iter().filter_map(|item| item.change.as_ref()) {
+        let line = format!(
+            "lighterman source resync --source {} --table {}",
+            change.source, change.table
+        );
+        if !tables.contains(&line) {
+            tables.push(line);
+        }
+    }
+    if json {
+        let form = serde_json::json!({ "retried": count, "read_again_by": tables });
+        out(&form.to_string());
+    } else {
+        if count > 0 || changes.is_empty() {
+            out(&format!("{} sent again", counted(count, "event")));
+        }
+        if !changes.is_empty() {
+            out(&format!(
+                "{} held by a mapping: its table is read again by",
+                counted(changes.len() as u64, "change")
+            ));
+            for line in &tables {
+                out(&format!("  {line}"));
+            }
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+async fn drop_held(
+    config: &Config,
+    which: &HeldFilter,
+    why: &str,
+    json: bool,
+) -> Result<Exit, Failed> {
+    let (destinations, changes) = holders(config, which)?;
+    let mut count = 0;
+    for name in &destinations {
+        let command = Command::Drop {
+            which: which.clone(),
+            by: person(),
+            why: why.to_owned(),
+        };
+        count += done(config, name, command).await?;
+    }
+    if !changes.is_empty() {
+        let command = Command::DropChanges {
+            which: which.clone(),
+        };
+        count += done(config, "", command).await?;
+    }
+    if json {
+        out(&serde_json::json!({ "dropped": count }).to_string());
+    } else {
+        out(&format!("{} given up", counted(count, "held item")));
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,188 @@
+//! What a person asks of deliveries: `held`, `replay`, `trace` and `destination`.
+//!
+//! A command that changes something is done by the running agent, which takes it up within a second, or,
+//! where none runs, here and now. Either way it is durable when the command ends.
+
+mod destination;
+mod held;
+mod replay;
+mod trace;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::{Clock, Finding};
+use engine::clock::SystemClock;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use state::{Command, Done, Rules, StateReader, Store, StoreError, ask};
+
+pub(crate) use destination::DestinationCommand;
+pub(crate) use held::HeldCommand;
+pub(crate) use replay::ReplayOptions;
+pub(crate) use trace::TraceOptions;
+
+use crate::config::Config;
+use crate::status::state_refused;
+use crate::{Exit, refuse};
+
+/// How long the running agent may take to answer; it looks each second.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+pub(crate) async fn held(command: &HeldCommand) -> Exit {
+    held::held(command).await
+}
+
+pub(crate) async fn replay(options: &ReplayOptions) -> Exit {
+    replay::replay(options).await
+}
+
+pub(crate) fn trace(options: &TraceOptions) -> Exit {
+    trace::trace(options)
+}
+
+pub(crate) async fn destination(command: &DestinationCommand) -> Exit {
+    destination::destination(command).await
+}
+
+/// Why a command was not done.
+enum Failed {
+    State(StoreError),
+    /// In words, and what to do.
+    Said(String, &'static str),
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Self::State(error)
+    }
+}
+
+impl Failed {
+    fn refuse(&self, what: &str, json: bool) -> Exit {
+        match self {
+            Self::State(error) => state_refused(what, error, json),
+            Self::Said(found, fix) => {
+                refuse(&[Finding::fail(what, found.clone()).fix(*fix)], json);
+                Exit::Trouble
+            }
+        }
+    }
+}
+
+/// Has a command done for a destination (`""` = for what mappings hold): how many it was done to.
+async fn done(config: &Config, destination: &str, command: Command) -> Result<u64, Failed> {
+    let folder = config.state_folder.clone();
+    let opened = tokio::task::spawn_blocking(move || Store::open(&folder)).await;
+    let opened = opened.map_err(|error| StoreError::Invariant(error.to_string()))?;
+    let now = SystemClock.now();
+    let done = match opened {
+        Ok(store) => {
+            let of = config
+                .destinations
+                .iter()
+                .find(|one| one.name == destination);
+            let rules = Rules {
+                event_types: of.map(|one| one.event_types.clone()).unwrap_or_default(),
+                ..Rules::default()
+            };
+            store
+                .command(destination, command, Arc::new(rules), now)
+                .await?
+        }
+        Err(StoreError::Busy { .. }) => {
+            match ask(&config.state_folder, destination, &command, now)? {
+                Some(request) => Some(answer(config, request).await?),
+                None => None,
+            }
+        }
+        Err(error) => return Err(error.into()),
+    };
+    match done {
+        None => Ok(0),
+        Some(Done {
+            problem: Some(problem),
+            ..
+        }) => Err(Failed::Said(
+            problem,
+            "lighterman status says how things stand",
+        )),
+        Some(done) => Ok(done.count),
+    }
+}
+
+async fn answer(config: &Config, request: i64) -> Result<Done, Failed> {
+    let deadline = tokio::time::Instant::now() + ANSWER_MAX;
+    loop {
+        let reader = StateReader::open(&config.state_folder)?;
+        if let Some(done) = reader.answer(request)? {
+            return Ok(done);
+        }
+        if tokio::time::Instant::now() >= deadline {
+            return Err(Failed::Said(
+                "the running agent has not answered yet; what was asked stands in its state folder and is \
+                 done when it comes to it"
+                    .to_owned(),
+                "look at its log, and at lighterman status",
+            ));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// The destinations that a command is for: the one that is named, or all of them.
+fn named<'a>(config: &'a Config, name: Option<&'a str>) -> Result<Vec<&'a str>, Vec<Finding>> {
+    let known: Vec<&str> = config
+        .destinations
+        .iter()
+        .map(|one| one.name.as_str())
+        .collect();
+    match name {
+        None => Ok(known),
+        Some(name) if known.contains(&name) => Ok(vec![name]),
+        Some(name) => Err(vec![unknown(name, &known)]),
+    }
+}
+
+fn unknown(name: &str, known: &[&str]) -> Finding {
+    let found = format!("there is no destination {name:?}");
+    let fix = contract::finding::nearest(name, known.iter().copied()).map_or_else(
+        || format!("one of {}", known.join(", ")),
+        |near| format!("did you mean {near}?"),
+    );
+    Finding::fail("destination", found).fix(fix)
+}
+
+/// Who asks, for the record.
+fn person() -> String {
+    ["SUDO_USER", "USER", "USERNAME"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "somebody".to_owned())
+}
+
+/// A moment as a person writes it: RFC 3339, a date and time of this machine's zone, or a date.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    if let Ok(moment) = text.parse::<Timestamp>() {
+        return Ok(moment);
+    }
+    let civil = text.parse::<jiff::civil::DateTime>().map_err(|_| {
+        "write it as 2026-11-27T14:30, 2026-11-27, or with a zone: 2026-11-27T14:30:00Z".to_owned()
+    })?;
+    TimeZone::system()
+        .to_timestamp(civil)
+        .map_err(|error| error.to_string())
+}
+
+/// A moment for people.
+fn shown(moment: Timestamp) -> String {
+    format!("{moment:.3}")
+}
+
+/// "1 event", "2 events".
+fn counted(count: u64, what: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{s}")
+}
