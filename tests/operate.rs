@@ -250,7 +250,7 @@ async fn a_dead_endpoint_costs_no_memory_and_loses_nothing() {
     let receiver = Receiver::start_on(port, 1, Faults::default()).await;
     let all = usize::try_from(FACTS).unwrap();
     let done = receiver
-        .wait(Duration::from_mins(3), |held| held.facts.len() == all)
+        .wait(Duration::from_mins(6), |held| held.facts.len() == all)
         .await;
     let arrived = receiver.held().facts.len();
     assert!(done, "{arrived} of {FACTS}: {}", agent.log());
