@@ -30,6 +30,7 @@ events:
     fields:
       uom: "'EA'"
       on_hand: "stock.qty"
+      allocated: "0"
       active: true
 "#;
 
