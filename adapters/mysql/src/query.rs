@@ -139,6 +139,9 @@ fn whole(flavour: Flavour) -> String {
     )
 }
 
+/// A silent server is given up so much later than a question that takes too long.
+const SILENCE_MORE: Duration = Duration::from_secs(1);
+
 /// Begins a transaction whose statements take no longer than the question may.
 async fn begin(
     connection: &mut Connection,
@@ -147,8 +150,8 @@ async fn begin(
 ) -> Result<Sees, SourceError> {
     // 0 would be no limit.
     let millis = query.time_max.as_millis().clamp(1, 1 << 30);
-    // The server may take its time for as long as the question may.
-    connection.silence_max = Some(query.time_max);
+    // The server may take its time for as long as the question may, whose own limit ends first and says so.
+    connection.silence_max = Some(query.time_max + SILENCE_MORE);
     let limit = match connection.flavour {
         Flavour::MariaDb => format!(
             "SET SESSION max_statement_time = {}.{:03}",
