@@ -112,11 +112,8 @@ pub async fn run() {
         let even = key.split('|').nth(1).unwrap().parse::<u64>().unwrap() % 2 == 0;
         let wanted = had + if even { -15.0 } else { 15.0 };
         wrong += u64::from((quantity - wanted).abs() > 1e-6 || *at <= first);
-        if even {
-            less.push(*at);
-        } else {
-            more.push(*at);
-        }
+        let moved = if even { &mut less } else { &mut more };
+        moved.push(*at);
     }
     assert_eq!(wrong, 0, "keys without their last quantity");
     let fewest = keys.div_ceil(ITEMS);
@@ -142,8 +139,8 @@ pub async fn run() {
 /// Most requests in any second.
 fn busiest(times: &[f64]) -> usize {
     let within = |from: f64| {
-        let inside = times.iter().filter(|at| **at >= from && **at < from + 1.0);
-        inside.count()
+        let inside = |at: &&f64| **at >= from && **at < from + 1.0;
+        times.iter().filter(inside).count()
     };
     times.iter().map(|from| within(*from)).max().unwrap()
 }
