@@ -191,8 +191,8 @@ pub(crate) fn deliver(
         created_at = created_at.min(supersede(db, destination, delivery.lane, now)?);
     }
     let (priority, empties) = match &delivery.measure {
-        // The repeated end of what is not there takes nothing away.
-        _ if delivery.tombstone => (FIRST, !delivery.repeats || has(db, destination, delivery)?),
+        // The end of what is not there takes nothing away.
+        _ if delivery.tombstone => (FIRST, has(db, destination, delivery)?),
         Some(measure) if delivery.kind == kind::code(EventType::InventoryAvailability) => rank(
             *measure,
             told(db, destination, delivery.kind, delivery.lane)?,
@@ -270,11 +270,16 @@ pub(crate) fn told(
     Ok(found.flatten().and_then(|text| text.parse().ok()))
 }
 
+/// Whether the destination was told of a key, or may be about to be.
 fn has(db: &Connection, destination: i64, delivery: &Delivery) -> Result<bool, StoreError> {
     Ok(db
         .prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM told_to
-               WHERE destination = ?1 AND kind = ?2 AND lane = ?3)",
+               WHERE destination = ?1 AND kind = ?2 AND lane = ?3)
+             OR EXISTS (SELECT 1 FROM delivery INDEXED BY delivery_lane
+               WHERE destination = ?1 AND lane = ?3 AND tombstone = 0
+                 AND state IN ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held')
+                 AND state IN ('sending', 'unknown', 'accepted'))",
         )?
         .query_row(params![destination, delivery.kind, delivery.lane], |row| {
             row.get(0)

@@ -9,7 +9,7 @@ use state::{
     Ask, Command, Guards, Happened, HeldFilter, Item, MassDrop, ReplayFilter, Said, is_replayed,
 };
 
-use crate::common::{NOW, World, at, fact, price, product, stock, stock_end};
+use crate::common::{NOW, World, at, fact, price, product, stock, stock_end, tombstone};
 
 fn outcome(outgoing: &Outgoing, event: DeliveryEvent, said: Said, status: u16) -> Happened {
     Happened {
@@ -145,6 +145,31 @@ async fn too_many_keys_that_end_are_held_and_a_person_lets_them_go() {
     // What a person let go no longer counts.
     world.commit(vec![stock_end("S91", 700)], 700).await;
     assert_eq!(deliver_all(&world, 801).await, 1);
+}
+
+/// A source whose stream runs ahead of its snapshot tells the ends of keys that nobody was told of.
+#[tokio::test]
+async fn only_the_ends_of_keys_that_the_destination_has_count_for_the_brake() {
+    let world = World::new().await;
+    let never_told = many(1, 0..40, tombstone);
+    world.commit(never_told, 100).await;
+    assert_eq!(deliver_all(&world, 0).await, 40, "it has none of them");
+    // On its way there is as good as there.
+    let told = many(101, 40..100, |sku, version| product(sku, version, "a"));
+    world.commit(told, 200).await;
+    let on_the_way = world.turn(vec![], at(10)).await;
+    assert_eq!(on_the_way.len(), 60);
+    world.commit(many(201, 40..70, tombstone), 300).await;
+    assert!(world.turn(applied(&on_the_way), at(20)).await.is_empty());
+    let held = world.reader().held_list(&cause("guard"), 100).unwrap();
+    assert_eq!(held.len(), 30);
+    assert!(
+        held[0]
+            .reason
+            .starts_with("mass-zero brake: 30 of 60 would"),
+        "{}",
+        held[0].reason
+    );
 }
 
 #[tokio::test]

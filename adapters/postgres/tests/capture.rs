@@ -448,15 +448,29 @@ async fn partitions_are_told_under_the_table_the_mapping_knows() {
     assert_eq!(keys, ["a|x", "b|x"]);
 }
 
+/// When a silent server speaks by itself: half of its `wal_sender_timeout`. What takes less was
+/// asked for.
+const OWN_WORD: std::time::Duration = std::time::Duration::from_mins(8);
+
+/// A server of its own, whose log nobody else writes to.
+fn silent_server() -> std::sync::Arc<harness::postgres::PostgresServer> {
+    let options = harness::postgres::PostgresOptions::default()
+        .setting("autovacuum=off")
+        .setting("wal_sender_timeout=16min");
+    std::sync::Arc::new(harness::postgres::PostgresServer::start(options))
+}
+
 /// On a quiet server nothing but keepalives can bring the stream to a chunk's mark.
 #[tokio::test]
 async fn an_idle_stream_reaches_a_chunks_mark() {
-    let world = World::prepared(
+    let world = World::on(
+        silent_server(),
         &format!("{ITEM}; INSERT INTO item SELECT i, 'x', i FROM generate_series(1, 5000) i"),
         &["item"],
     )
     .await;
     let source = world.source();
+    source.prepare(true).await.unwrap();
     let mut stream = source.stream(1, None).await.unwrap();
     let mut reader = source.snapshot(1).await.unwrap();
     reader.begin().await.unwrap();
@@ -470,11 +484,7 @@ async fn an_idle_stream_reaches_a_chunks_mark() {
             .chunk(&table("item"), cursor.as_deref(), limits)
             .await
             .unwrap();
-        // Twice as long as it may take; the server's own next word would come after 30 s.
-        let reached = tokio::time::timeout(
-            std::time::Duration::from_secs(10),
-            reach(&mut *stream, &chunk.mark),
-        );
+        let reached = tokio::time::timeout(OWN_WORD / 4, reach(&mut *stream, &chunk.mark));
         reached.await.expect("the mark is reached");
         match chunk.next {
             Some(next) => cursor = Some(next),
@@ -487,11 +497,7 @@ async fn an_idle_stream_reaches_a_chunks_mark() {
 /// stream reaches before the next record.
 #[tokio::test]
 async fn an_idle_stream_reaches_a_mark_at_a_page_start() {
-    // A server of its own: nobody else may write to its log.
-    let server = std::sync::Arc::new(harness::postgres::PostgresServer::start(
-        harness::postgres::PostgresOptions::default().setting("autovacuum=off"),
-    ));
-    let world = World::on(server, ITEM, &["item"]).await;
+    let world = World::on(silent_server(), ITEM, &["item"]).await;
     let source = world.source();
     source.prepare(true).await.unwrap();
     let mut stream = source.stream(1, None).await.unwrap();
@@ -530,10 +536,7 @@ async fn an_idle_stream_reaches_a_mark_at_a_page_start() {
         if world.insert_lsn().await != end {
             continue;
         }
-        let reached = tokio::time::timeout(
-            std::time::Duration::from_secs(10),
-            reach(&mut *stream, &chunk.mark),
-        );
+        let reached = tokio::time::timeout(OWN_WORD / 4, reach(&mut *stream, &chunk.mark));
         reached.await.expect("the mark is reached");
         assert_eq!(chunk.mark.pos.number().unwrap() % 8192, 0);
         segments += u32::from(at_segment);
