@@ -7,7 +7,7 @@
     reason = "tests"
 )]
 
-use contract::{ChunkLimits, Op, TableName, Value};
+use contract::{ChunkLimits, Op, Position, TableName, Value};
 
 use crate::common::{self, World, batches, captured, changes, next, reach, show, snapshot};
 
@@ -478,14 +478,18 @@ async fn an_idle_stream_reaches_a_chunks_mark() {
         rows_max: 1_000,
         bytes_max: 1 << 20,
     };
-    let mut cursor: Option<String> = None;
+    let (mut cursor, mut reached): (Option<String>, Option<Position>) = (None, None);
     loop {
         let chunk = reader
             .chunk(&table("item"), cursor.as_deref(), limits)
             .await
             .unwrap();
-        let reached = tokio::time::timeout(OWN_WORD / 4, reach(&mut *stream, &chunk.mark));
-        reached.await.expect("the mark is reached");
+        // A mark that was reached already is told of no second time.
+        if reached.as_ref().is_none_or(|reached| *reached < chunk.mark) {
+            let told = tokio::time::timeout(OWN_WORD / 4, reach(&mut *stream, &chunk.mark));
+            let told = told.await.expect("the mark is reached");
+            reached = told.last().map(|batch| batch.end.clone());
+        }
         match chunk.next {
             Some(next) => cursor = Some(next),
             None => break,
