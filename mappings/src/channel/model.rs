@@ -227,6 +227,8 @@ pub(super) struct Request {
     pub(super) headers: Vec<(String, HeaderValue)>,
     pub(super) body: Option<Template>,
     pub(super) form: Vec<(String, Formula)>,
+    /// The body goes as a file in this part of a form.
+    pub(super) part: Option<String>,
     pub(super) content_type: Option<String>,
     pub(super) points: u32,
 }

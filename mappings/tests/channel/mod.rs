@@ -117,7 +117,9 @@ events:
     steps:
       - send:
           post: /movements
+          headers: {x.movement: event.id}
           body: {id: event.id, qty: quantity}
+          part: file
           report: {list: results, id: id, is: event.id, done: ok}
     read:
       steps:
@@ -147,6 +149,12 @@ tests:
     given: [{type: inventory.availability.v1, key: {sku: A, location: MAIN}, body: {active: true}}]
     exchanges: [{request: {get: /jobs/j1}, answer: {body: {state: FAILED, why: no}}}]
     outcomes: [{rejected: "no"}]
+  - name: a file in a form
+    given: [{type: inventory.movement.v1, key: {movement_id: "1"}, body: {quantity: "-3"}}]
+    exchanges:
+      - request: {post: /movements, headers: {x.movement: evt_00000000000000000000000000000001}, body: {qty: -3}}
+        answer: {body: {results: [{id: evt_00000000000000000000000000000001, ok: true}]}}
+    outcomes: [applied]
   - name: read back
     purpose: verify
     given: [{type: inventory.movement.v1, key: {movement_id: "1"}, body: {quantity: "-3"}}]
@@ -290,6 +298,12 @@ pub(crate) const BROKEN: &[(&str, &str, &str)] = &[
         "post: /movements\n          put: /movements",
     ),
     ("no method", "get: /me, query", "query"),
+    (
+        "a part without what is in it",
+        "body: {id: event.id, qty: quantity}\n          part",
+        "part",
+    ),
+    ("a part's name that is none", "part: file", "part: a file"),
     ("a path that is none", "post: /movements", "post: movements"),
     (
         "a path with an open bracket",
