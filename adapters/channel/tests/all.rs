@@ -6,6 +6,8 @@ mod common;
 mod faults;
 mod odata;
 mod reports;
+mod shopify;
 mod suite;
 mod tryton;
 mod vendure;
+mod walmart;
