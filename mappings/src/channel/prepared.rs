@@ -67,22 +67,26 @@ impl Request {
             let made = template
                 .render(render)
                 .map_err(|reason| format!("query {name}: {reason}"))?;
-            let value = match made {
-                None | Some(Json::Null) => continue,
-                Some(Json::Array(_) | Json::Object(_)) => {
-                    return Err(format!(
-                        "query {name}: a list or object has no place in an address"
-                    ));
-                }
-                Some(json) => plain(&json),
+            // Each element of a list is a parameter of its own.
+            let values = match made {
+                None => continue,
+                Some(Json::Array(items)) => items,
+                Some(json) => vec![json],
             };
-            let _ = write!(
-                url,
-                "{mark}{}={}",
-                percent(name, b"$"),
-                percent(&value, b"")
-            );
-            mark = '&';
+            for value in values {
+                match &value {
+                    Json::Null => continue,
+                    Json::Array(_) | Json::Object(_) => {
+                        return Err(format!(
+                            "query {name}: an object has no place in an address"
+                        ));
+                    }
+                    _ => {}
+                }
+                let (name, value) = (percent(name, b"$"), percent(&plain(&value), b""));
+                let _ = write!(url, "{mark}{name}={value}");
+                mark = '&';
+            }
         }
         let mut headers: Vec<(String, String)> = Vec::new();
         for (name, value) in self.headers.iter().chain(&channel.headers) {
