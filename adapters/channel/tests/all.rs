@@ -4,6 +4,7 @@
 mod auth;
 mod common;
 mod faults;
+mod medusa;
 mod odata;
 mod reports;
 mod shopify;
