@@ -54,11 +54,7 @@ fn gone(of: &Outgoing) -> Outgoing {
 
 async fn deliver(channel: &Arc<dyn Destination>, events: &[Outgoing]) -> String {
     let outcomes = channel.deliver(events, &Open).await.outcomes();
-    let said = words(&outcomes);
-    if said.split(' ').any(|word| word != "applied") {
-        println!("{outcomes:#?}");
-    }
-    said
+    words(&outcomes)
 }
 
 async fn get(shop: &Medusa, path: &str) -> Json {
@@ -260,4 +256,70 @@ async fn prices_and_products_are_what_the_erp_says_and_others_stay() {
         assert_eq!(product, (&json!("Two"), &json!("published")), "{found}");
         assert_eq!(found["title"], title, "{found}");
     }
+}
+
+#[tokio::test]
+async fn orders_are_shipped_once_and_cancelled() {
+    let Some(shop) = Medusa::start().await else {
+        return;
+    };
+    let channel = destination_of(&shop).await;
+    assert_eq!(
+        deliver(&channel, &[stock(1, "SKU-010", "MAIN", 22)]).await,
+        "applied"
+    );
+    let number = shop.place_order("SKU-010", 3).await;
+    let shipment = |n, status: &str, id: &str, order: u64, qty: &str| {
+        let body = json!({"status": status, "order_refs": [order.to_string()], "ship_from": "MAIN", "tracking": ["1Z999"],
+            "drop_ship": false, "lines": [{"sku": "SKU-010", "qty": qty, "uom": "EA"}]});
+        let key = json!({"company": "C", "shipment_id": id});
+        event(n, EventType::Shipment, EventOp::Upsert, key, body)
+    };
+    for n in 2..=3 {
+        let events = [shipment(n, "shipped", "S-1", number, "2")];
+        assert_eq!(deliver(&channel, &events).await, "applied");
+    }
+    let found = shop.order(number).await;
+    let of = |order: &Json| order["fulfillments"].as_array().unwrap().clone();
+    assert_eq!(of(&found).len(), 1, "once: {found}");
+    let first = &of(&found)[0];
+    assert_eq!(first["items"][0]["quantity"], 2, "{first}");
+    assert_eq!(first["labels"][0]["tracking_number"], "1Z999", "{first}");
+    assert!(first["shipped_at"].is_string(), "{first}");
+    assert!(first["delivered_at"].is_null(), "{first}");
+    for n in 4..=5 {
+        let events = [shipment(n, "delivered", "S-1", number, "2")];
+        assert_eq!(deliver(&channel, &events).await, "applied");
+    }
+    // The rest of the order, and more than there is of it.
+    let events = [shipment(6, "delivered", "S-2", number, "1")];
+    assert_eq!(deliver(&channel, &events).await, "applied");
+    let events = [shipment(7, "shipped", "S-3", number, "1")];
+    assert_eq!(deliver(&channel, &events).await, "rejected");
+    // What has left is not called back.
+    let events = [shipment(8, "voided", "S-1", number, "2")];
+    assert_eq!(deliver(&channel, &events).await, "rejected");
+    let found = of(&shop.order(number).await);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(
+        found.iter().all(|one| one["delivered_at"].is_string()),
+        "{found:?}"
+    );
+
+    let number = shop.place_order("SKU-010", 1).await;
+    let cancelled = |n, order: &str| {
+        let body = json!({"channel_order_id": order, "lifecycle": "cancelled"});
+        let key = json!({"company": "C", "order_id": "1"});
+        event(n, EventType::Order, EventOp::Upsert, key, body)
+    };
+    for n in 9..=10 {
+        let events = [cancelled(n, &number.to_string())];
+        assert_eq!(deliver(&channel, &events).await, "applied");
+        assert_eq!(channel.compare(&events, &Open).await, [Compared::Same]);
+    }
+    assert_eq!(shop.order(number).await["status"], "canceled");
+    assert_eq!(
+        deliver(&channel, &[cancelled(11, "999999")]).await,
+        "missing"
+    );
 }
