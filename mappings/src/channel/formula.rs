@@ -39,7 +39,7 @@ enum EventPart {
     Index,
 }
 
-/// The first of a list of texts: `order_refs.first`.
+/// The first of a list of texts: `channel_order_refs.first`.
 const FIRST: &str = "first";
 
 /// The envelope's parts by their names.
