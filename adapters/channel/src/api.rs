@@ -8,7 +8,9 @@ use contract::gate::Open;
 use contract::{
     Allowance, Compared, Destination, DestinationTraits, Finding, Gate, Outgoing, Report, Taken,
 };
-use mappings::channel::{Answered, Cache, Came, Channel, Heard, Next, Prepared, Purpose, Run};
+use mappings::channel::{
+    self, Answered, Cache, Came, Channel, Heard, Next, Prepared, Purpose, Run,
+};
 use reqwest::Client;
 
 use crate::session::{Csrf, Pass, Session, nonce};
@@ -30,6 +32,8 @@ pub(crate) struct Api {
     /// The cache's clock.
     began: Instant,
     secrets: Vec<String>,
+    /// The name and the text of the file that the channel is.
+    file: (Arc<str>, Arc<str>),
 }
 
 /// What came of a request, and with which login it went.
@@ -42,6 +46,7 @@ impl Api {
     pub(crate) fn new(
         name: &str,
         channel: Arc<Channel>,
+        file: (Arc<str>, Arc<str>),
         client: Client,
         traits: DestinationTraits,
     ) -> Self {
@@ -54,6 +59,7 @@ impl Api {
             traits,
             cache: Cache::default(),
             began: Instant::now(),
+            file,
         }
     }
 
@@ -256,6 +262,11 @@ fn report(run: Run<'_>, len: usize) -> Report {
 impl Destination for Api {
     fn traits(&self) -> DestinationTraits {
         self.traits
+    }
+
+    fn recorded(&self) -> Option<Vec<Finding>> {
+        let (file, text) = &self.file;
+        Some(channel::recorded(file, text))
     }
 
     async fn check(&self) -> Vec<Finding> {

@@ -41,4 +41,4 @@ pub use run::{Heard, Next, Purpose, Run};
 pub use schema::{SCHEMA, schema, watch};
 pub use settings::{Answers, Declared, Given, SettingKind};
 pub use shipped::{SHIPPED, shipped};
-pub use trial::{Judged, Test, offline};
+pub use trial::{Judged, Test, offline, recorded};
