@@ -4,7 +4,9 @@ use contract::{NodeKind, Section};
 
 use super::load::{duration, need_done};
 use super::load_template::Reader;
-use super::model::{Accepted, Find, IfMissing, ItemReport, Others, ReportBy, Request, Send, Step};
+use super::model::{
+    Accepted, Find, Hold, IfMissing, ItemReport, Others, ReportBy, Request, Send, Step,
+};
 use super::path::Path;
 use super::template::Template;
 
@@ -32,8 +34,8 @@ impl Steps<'_> {
             let when = one
                 .get("when")
                 .map(|node| inner.reader.test(node, &format!("{path}.when")));
-            let step = match (one.get("find"), one.get("send")) {
-                (Some(_), None) => one
+            let step = match (one.get("find"), one.get("send"), one.get("hold")) {
+                (Some(_), None, None) => one
                     .section("find")
                     .and_then(|mut find| {
                         let made = inner.find(&mut find, found);
@@ -41,7 +43,7 @@ impl Steps<'_> {
                         made
                     })
                     .map(|find| Step::Find(Box::new(find))),
-                (None, Some(_)) => one
+                (None, Some(_), None) => one
                     .section("send")
                     .and_then(|mut send| {
                         let made = inner.send(&mut send, found);
@@ -49,8 +51,12 @@ impl Steps<'_> {
                         made
                     })
                     .map(|send| Step::Send(Box::new(send))),
+                (None, None, Some(_)) => one.text("hold").map(|says| {
+                    let says = says.to_owned();
+                    Step::Hold(Hold { when: None, says })
+                }),
                 _ => {
-                    one.missing("send", "exactly one of `find` and `send`");
+                    one.missing("send", "exactly one of `find`, `send` and `hold`");
                     None
                 }
             };
@@ -61,6 +67,7 @@ impl Steps<'_> {
                     match &mut step {
                         Step::Find(find) => find.when = Some(test),
                         Step::Send(send) => send.when = Some(test),
+                        Step::Hold(hold) => hold.when = Some(test),
                     }
                     all.push(step);
                 }

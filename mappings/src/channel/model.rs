@@ -122,6 +122,14 @@ pub(super) struct Comparison {
 pub(super) enum Step {
     Find(Box<Find>),
     Send(Box<Send>),
+    Hold(Hold),
+}
+
+/// A reason to go no further.
+#[derive(Debug, Clone)]
+pub(super) struct Hold {
+    pub(super) when: Option<Formula>,
+    pub(super) says: String,
 }
 
 /// What an API that does not have it means.

@@ -10,8 +10,8 @@ use serde_json::Value as Json;
 
 use super::answered::{Answered, Came};
 use super::cache::Cache;
-use super::formula::{Scope, Seen};
-use super::model::{Channel, Delete, Handling, Step};
+use super::formula::{Formula, Scope, Seen};
+use super::model::{Channel, Delete, Handling, Hold, Step};
 use super::prepared::Prepared;
 use super::rules::{Meaning, Verdict, plain};
 
@@ -374,12 +374,27 @@ impl<'c> Run<'c> {
                 None => self.finish(&work),
                 Some(Step::Find(find)) => self.find(work, find),
                 Some(Step::Send(send)) => self.send(&work, send),
+                Some(Step::Hold(hold)) => self.hold(work, hold),
             }
         }
         match &self.waiting {
             Some(waiting) => Next::Send(&waiting.prepared),
             None => Next::Done,
         }
+    }
+
+    /// Goes no further with those that a file has a reason to hold.
+    fn hold(&mut self, mut work: Work, hold: &Hold) {
+        for n in &work.members {
+            let test = |when: &Formula| when.truth(&self.scope(*n, 0, &[]));
+            match hold.when.as_ref().map_or(Ok(true), test) {
+                Ok(false) => {}
+                Ok(true) => self.refuse(*n, hold.says.clone()),
+                Err(reason) => self.refuse(*n, format!("when: {reason}")),
+            }
+        }
+        work.step += 1;
+        self.work.push(work);
     }
 
     /// What came of that request.

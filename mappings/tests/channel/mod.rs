@@ -95,6 +95,8 @@ events:
             others: unknown
             atomic: true
           take: {result: id}
+      - when: "cast(found.result as text) = '13'"
+        hold: a result that nobody can post
       - when: "found.result is not null"
         send:
           put: /stock/{found.result}/post
@@ -141,9 +143,16 @@ tests:
         answer: {body: {id: r 1, results: [{at: 0, status: 201}]}}
       - request: {put: /stock/r%201/post, form: {what: post}}
         answer: {status: 202, body: {posted: true, job: j1}}
-    outcomes: [{accepted: "2:j1"}]
+    outcomes: [{accepted: "3:j1"}]
+  - name: what the file has a reason to hold
+    settings: {sites: {MAIN: "7"}}
+    given: [{type: inventory.availability.v1, key: {sku: A, location: MAIN}, body: {active: true}}]
+    exchanges:
+      - answer: {body: {value: [{sku: A, id: 1, lines: []}]}}
+      - answer: {body: {id: 13, results: [{at: 0, status: 201}]}}
+    outcomes: [{rejected: a result that nobody can post}]
   - name: a job that failed
-    taken: "2:j1"
+    taken: "3:j1"
     given: [{type: inventory.availability.v1, key: {sku: A, location: MAIN}, body: {active: true}}]
     exchanges: [{request: {get: /jobs/j1}, answer: {body: {state: FAILED, why: no}}}]
     outcomes: [{rejected: "no"}]
