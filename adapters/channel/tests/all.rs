@@ -2,8 +2,10 @@
 //! linked once.
 
 mod auth;
+mod business_central;
 mod common;
 mod faults;
+mod netsuite;
 mod odata;
 mod reports;
 mod suite;

@@ -531,8 +531,14 @@ impl<'c> Run<'c> {
             return;
         };
         let half_done = member.changed && !self.safe();
+        // Reading back that came to nothing says nothing of what was written, least of all that it was not.
+        let unread = self.purpose == Purpose::Verify && means != Meaning::Rejected;
         let outcome = match means {
             Meaning::Done => Outcome::Applied(answer),
+            _ if unread => Outcome::Unknown {
+                cause: format!("it could not be read back: {cause}"),
+                answer: Some(answer),
+            },
             // A step before it was done, and doing that again is not the same as once.
             Meaning::Retry | Meaning::Throttled | Meaning::Login if half_done => Outcome::Unknown {
                 cause: format!("some of it was done: {cause}"),

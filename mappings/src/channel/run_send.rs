@@ -142,7 +142,7 @@ impl Run<'_> {
     }
 
     /// Both halves, the first one first.
-    fn halve(&mut self, work: &Work, mut members: Vec<usize>) {
+    pub(super) fn halve(&mut self, work: &Work, mut members: Vec<usize>) {
         let second = members.split_off(members.len() / 2);
         self.work.push(Work {
             members: second,
