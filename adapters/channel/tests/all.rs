@@ -1,10 +1,12 @@
 //! What destination files come to on the wire, a file for each part of it. One program, so that it is
 //! linked once.
 
+mod amazon;
 mod auth;
 mod common;
 mod faults;
 mod odata;
+mod odoo;
 mod reports;
 mod suite;
 mod tryton;
