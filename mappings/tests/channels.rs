@@ -117,6 +117,42 @@ fn a_test_that_is_wrong_is_told() {
     );
 }
 
+/// A second half would be put over the first, and the first be taken for done.
+#[test]
+fn what_is_put_as_one_document_is_never_halved() {
+    let text = r#"channel: documents
+title: Documents
+proven: documentation
+resend: safe
+settings: {url: {type: url, ask: where?}}
+url: setting.url
+auth: none
+limits: {bytes: 1KiB}
+events:
+  product.v1:
+    batch: 10
+    steps:
+      - send: {post: /documents, group: "'all'", done: place, take: {place: place}}
+      - send: {put: "{found.place}", away: [files.example], group: found.place, body: {items: {$items: {name: name}}}, done: {status: 200}}
+    delete: same
+tests:
+  - name: refused
+    given: [{type: product.v1, key: {sku: A}, body: {name: a}}, {type: product.v1, key: {sku: B}, body: {name: b}}]
+    exchanges:
+      - answer: {body: {place: "https://files.example/1"}}
+      - {request: {put: "https://files.example/1", body: {items: [{name: a}, {name: b}]}}, answer: {status: 400}}
+    outcomes: [rejected, rejected]
+  - name: too large
+    given: [{type: product.v1, key: {sku: A}, body: {name: LONG}}, {type: product.v1, key: {sku: B}, body: {name: LONG}}]
+    exchanges: [{answer: {body: {place: "https://files.example/1"}}}]
+    outcomes: [{rejected: larger than}, {rejected: larger than}]
+"#;
+    let text = text.replace("LONG", &"x".repeat(600));
+    for (name, judged) in offline("documents.yaml", &text).unwrap() {
+        judged.unwrap_or_else(|finding| panic!("{name}: {finding}"));
+    }
+}
+
 /// One key that an API cannot even be asked about must not take the others of its request with it.
 #[test]
 fn a_look_up_that_is_refused_as_a_whole_is_asked_in_halves() {

@@ -21,6 +21,7 @@ mod path;
 mod prepared;
 mod rules;
 mod run;
+mod run_ask;
 mod run_find;
 mod run_read;
 mod run_send;

@@ -215,15 +215,24 @@ pub(super) enum Others {
     Again,
 }
 
-/// How to ask about what the API took for later.
+/// How to ask about what the API took for later: each question when the one before it is answered.
 #[derive(Debug, Clone)]
 pub(super) struct Accepted {
     pub(super) ticket: Path,
-    pub(super) ask: Request,
+    pub(super) questions: Vec<Question>,
+}
+
+/// A question about what the API took for later.
+#[derive(Debug, Clone)]
+pub(super) struct Question {
+    pub(super) request: Request,
     pub(super) waiting: Vec<Match>,
     pub(super) done: Vec<Match>,
     pub(super) answers: Vec<Rule>,
+    /// What becomes of each event; only of the last question.
     pub(super) report: Option<ItemReport>,
+    /// What the questions behind it need.
+    pub(super) take: Vec<(String, Path)>,
 }
 
 /// The shape of a request.
@@ -237,6 +246,8 @@ pub(super) struct Request {
     pub(super) form: Vec<(String, Formula)>,
     pub(super) content_type: Option<String>,
     pub(super) points: u32,
+    /// It goes to an address that an answer gave, at a server of one of these domains, and without our credentials.
+    pub(super) away: Vec<String>,
 }
 
 /// A part of a path.

@@ -84,6 +84,8 @@ pub(super) struct Waiting {
     pub(super) asked: Vec<usize>,
     pub(super) prepared: Prepared,
     pub(super) logged_in: bool,
+    /// Which question it is about what was taken for later.
+    pub(super) question: usize,
 }
 
 /// Events on their way.
@@ -181,6 +183,7 @@ pub(super) fn seen(event: &Outgoing) -> Option<Seen> {
         idempotency_key: event.idempotency_key.clone(),
         occurred_at: event.occurred_at,
         key_text: event.key.clone(),
+        offset: event.offset,
         key: part("key"),
         body: part("body"),
     })
@@ -285,6 +288,7 @@ impl<'c> Run<'c> {
             idempotency_key: event.idempotency_key.clone(),
             occurred_at: event.occurred_at,
             key_text: event.key.clone(),
+            offset: event.offset,
             key: Json::Null,
             body: Json::Null,
         };
@@ -407,8 +411,8 @@ impl<'c> Run<'c> {
             .steps(waiting.work.event_type, waiting.work.which)
             .get(waiting.work.step);
         let again = match (step, came) {
-            (Some(Step::Send(send)), Came::Answer(answered)) if self.following => {
-                self.followed(&waiting, send, answered)
+            (Some(Step::Send(_)), Came::Answer(answered)) if self.following => {
+                self.followed(&waiting, answered)
             }
             (Some(Step::Find(find)), Came::Answer(answered)) => {
                 self.found(&waiting, find, answered)

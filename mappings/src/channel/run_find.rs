@@ -76,6 +76,7 @@ impl Run<'_> {
                     asked,
                     prepared,
                     logged_in: !self.channel.logs_in(),
+                    question: 0,
                 });
             }
             Err(reason) => {

@@ -362,7 +362,11 @@ fn compare_request(
     let wanted = json_of(wanted);
     for method in ["get", "post", "put", "patch", "delete", "head"] {
         if let Some(path) = wanted.get(method).and_then(Json::as_str) {
-            let expected = format!("{}{path}", base.trim_end_matches('/'));
+            let expected = if path.starts_with('/') {
+                format!("{}{path}", base.trim_end_matches('/'))
+            } else {
+                path.to_owned()
+            };
             if !request.method.eq_ignore_ascii_case(method) || request.url != expected {
                 return Err(format!("{} {} was sent", request.method, request.url));
             }
