@@ -5,6 +5,7 @@ mod changed;
 mod deliveries;
 mod e2e;
 mod erpnext;
+mod killed;
 mod map;
 mod mariadb;
 mod network;

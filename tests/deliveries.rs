@@ -184,3 +184,34 @@ async fn a_destination_stops_goes_on_and_is_told_again() {
     agent.terminate(SOON).await.unwrap();
     assert_eq!(receiver.held().violations, Vec::<String>::new());
 }
+
+/// Whoever writes a channel's file tries it with what is recorded in it, before there is a login or a site.
+#[tokio::test]
+async fn a_channels_file_is_gone_through_offline() {
+    let receiver = Receiver::start(3, Faults::default()).await;
+    let site = Site::new(BINARY, receiver.url(), TABLES, MAPPING);
+    let test =
+        |channel: &str| site.command(&["destination", "test", "--offline", "--channel", channel]);
+    let (code, shown) = test("vendure");
+    assert!(
+        code == Some(0) && shown.contains("ok   channels/vendure.yaml: test `"),
+        "{shown}"
+    );
+    let (_, text) = mappings::channel::shipped("vendure").unwrap();
+    let wrong = text.replacen("outcomes: [applied", "outcomes: [accepted", 1);
+    assert_ne!(wrong, text);
+    std::fs::write(site.path().join("own.yaml"), wrong).unwrap();
+    let (code, shown) = test("own.yaml");
+    assert!(
+        code == Some(1) && shown.contains("FAIL own.yaml:") && shown.contains("is `applied`"),
+        "{shown}"
+    );
+    let (code, shown) = test("vendur");
+    assert!(code == Some(1) && shown.contains("vendure"), "{shown}");
+    // What is not described by a file has nothing recorded.
+    let (code, shown) = site.command(&["destination", "test", "shop", "--offline"]);
+    assert!(
+        code == Some(0) && shown.contains("WARN destination shop") && shown.contains("nothing"),
+        "{shown}"
+    );
+}

@@ -117,6 +117,77 @@ fn a_test_that_is_wrong_is_told() {
     );
 }
 
+/// A second half would be put over the first, and the first be taken for done.
+#[test]
+fn what_is_put_as_one_document_is_never_halved() {
+    let text = r#"channel: documents
+title: Documents
+proven: documentation
+resend: safe
+settings: {url: {type: url, ask: where?}}
+url: setting.url
+auth: none
+limits: {bytes: 1KiB}
+events:
+  product.v1:
+    batch: 10
+    steps:
+      - send: {post: /documents, group: "'all'", done: place, take: {place: place}}
+      - send: {put: "{found.place}", away: [files.example], group: found.place, body: {items: {$items: {name: name}}}, done: {status: 200}}
+    delete: same
+tests:
+  - name: refused
+    given: [{type: product.v1, key: {sku: A}, body: {name: a}}, {type: product.v1, key: {sku: B}, body: {name: b}}]
+    exchanges:
+      - answer: {body: {place: "https://files.example/1"}}
+      - {request: {put: "https://files.example/1", body: {items: [{name: a}, {name: b}]}}, answer: {status: 400}}
+    outcomes: [rejected, rejected]
+  - name: too large
+    given: [{type: product.v1, key: {sku: A}, body: {name: LONG}}, {type: product.v1, key: {sku: B}, body: {name: LONG}}]
+    exchanges: [{answer: {body: {place: "https://files.example/1"}}}]
+    outcomes: [{rejected: larger than}, {rejected: larger than}]
+"#;
+    let text = text.replace("LONG", &"x".repeat(600));
+    for (name, judged) in offline("documents.yaml", &text).unwrap() {
+        judged.unwrap_or_else(|finding| panic!("{name}: {finding}"));
+    }
+}
+
+/// One key that an API cannot even be asked about must not take the others of its request with it.
+#[test]
+fn a_look_up_that_is_refused_as_a_whole_is_asked_in_halves() {
+    let file = r#"
+channel: halves
+title: Halves
+proven: documentation
+resend: safe
+url: "'https://shop.example'"
+auth: none
+events:
+  product.v1:
+    batch: 10
+    steps:
+      - find: {name: item, by: sku, get: /items, query: {skus: {$keys: true, join: ","}}, list: items, key: sku, take: {item: id}, missing: missing}
+      - send: {post: /items, body: {items: {$items: {id: found.item}}}, done: ok}
+    delete: same
+tests:
+  - name: one is refused
+    given: [{type: product.v1, key: {sku: A}}, {type: product.v1, key: {sku: B}}, {type: product.v1, key: {sku: BAD}}]
+    exchanges:
+      - {request: {get: "/items?skus=A%2CB%2CBAD"}, answer: {status: 400, body: {message: too long}}}
+      - {request: {get: "/items?skus=A"}, answer: {body: {items: [{sku: A, id: 1}]}}}
+      - {request: {body: {items: [{id: 1}]}}, answer: {body: {ok: true}}}
+      - {request: {get: "/items?skus=B%2CBAD"}, answer: {status: 400, body: {message: too long}}}
+      - {request: {get: "/items?skus=B"}, answer: {body: {items: [{sku: B, id: 2}]}}}
+      - {request: {body: {items: [{id: 2}]}}, answer: {body: {ok: true}}}
+      - {request: {get: "/items?skus=BAD"}, answer: {status: 400, body: {message: too long}}}
+    outcomes: [applied, applied, {rejected: too long}]
+"#;
+    for (name, judged) in offline("halves.yaml", file).unwrap() {
+        judged.unwrap_or_else(|finding| panic!("{name}: {finding}"));
+    }
+}
+
 /// `BLESS=1` writes it anew.
 #[test]
 fn the_schema_is_what_the_loader_asks_for() {

@@ -1,5 +1,6 @@
 //! A channel as a destination.
 
+use std::io::Read as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,10 @@ use contract::gate::Open;
 use contract::{
     Allowance, Compared, Destination, DestinationTraits, Finding, Gate, Outgoing, Report, Taken,
 };
-use mappings::channel::{Answered, Cache, Came, Channel, Heard, Next, Prepared, Purpose, Run};
+use flate2::read::MultiGzDecoder;
+use mappings::channel::{
+    self, Answered, Cache, Came, Channel, Heard, Next, Prepared, Purpose, Run, Sending,
+};
 use reqwest::Client;
 
 use crate::session::{Csrf, Pass, Session, nonce};
@@ -30,6 +34,8 @@ pub(crate) struct Api {
     /// The cache's clock.
     began: Instant,
     secrets: Vec<String>,
+    /// The name and the text of the file that the channel is.
+    file: (Arc<str>, Arc<str>),
 }
 
 /// What came of a request, and with which login it went.
@@ -42,6 +48,7 @@ impl Api {
     pub(crate) fn new(
         name: &str,
         channel: Arc<Channel>,
+        file: (Arc<str>, Arc<str>),
         client: Client,
         traits: DestinationTraits,
     ) -> Self {
@@ -54,6 +61,7 @@ impl Api {
             traits,
             cache: Cache::default(),
             began: Instant::now(),
+            file,
         }
     }
 
@@ -139,7 +147,13 @@ impl Api {
             return Err("no time was left for this part of the batch".to_owned());
         }
         let mut request = request.clone();
-        for (name, value) in &pass.sending.query {
+        // What goes to another server takes nothing along that says who we are.
+        let (sending, signing, csrf) = if request.away {
+            (&Sending::default(), None, None)
+        } else {
+            (pass.sending.as_ref(), pass.signing.as_ref(), csrf)
+        };
+        for (name, value) in &sending.query {
             let mark = if request.url.contains('?') { '&' } else { '?' };
             let name = mappings::channel::percent(name, b"");
             request.url = format!(
@@ -148,7 +162,7 @@ impl Api {
                 mappings::channel::percent(value, b"")
             );
         }
-        let signature = match &pass.signing {
+        let signature = match signing {
             None => None,
             Some(signing) => {
                 let signed =
@@ -162,7 +176,7 @@ impl Api {
             .map(|(name, text)| (name.as_str(), text.as_str()))
             .collect();
         headers.extend(
-            pass.sending
+            sending
                 .headers
                 .iter()
                 .map(|(name, text)| (name.as_str(), text.as_str())),
@@ -172,7 +186,7 @@ impl Api {
             headers.push((&csrf.header, &csrf.token));
             headers.extend(csrf.cookies.as_deref().map(|text| ("cookie", text)));
         }
-        let sending = http_client::Request {
+        let sent = http_client::Request {
             method: request.method,
             url: &request.url,
             headers,
@@ -180,20 +194,24 @@ impl Api {
         };
         let limit = limit.min(self.channel.timeout);
         Ok(
-            match http_client::send(&self.client, sending, limit, ANSWER_READ_MAX).await {
+            match http_client::send(&self.client, sent, limit, ANSWER_READ_MAX).await {
                 http_client::Sent::Refused(cause) => Came::NotSent(cause),
                 http_client::Sent::Lost(cause) => Came::Lost(cause),
                 http_client::Sent::Answered(answered) => {
-                    let body = self.without_secrets(answered.body);
+                    let (body, whole) = unpacked(answered.body);
+                    let body = self.without_secrets(body);
                     let answered = Answered::new(
                         answered.status,
                         answered.headers,
                         &body,
-                        answered.broken,
+                        answered.broken || !whole,
                         answered.latency_ms,
                     );
                     let said = self.allowance(&answered);
-                    gate.heard(&said);
+                    // Another server's limits are not the API's.
+                    if !request.away {
+                        gate.heard(&said);
+                    }
                     Came::Answer(answered.waiting(said.wait))
                 }
             },
@@ -244,6 +262,22 @@ impl Api {
     }
 }
 
+/// A body that is gzip by its first bytes (RFC 1952), unpacked: documents are kept so, whatever their headers say.
+/// With it, whether it is whole.
+fn unpacked(body: Vec<u8>) -> (Vec<u8>, bool) {
+    if !body.starts_with(&[0x1f, 0x8b]) {
+        return (body, true);
+    }
+    let mut all = Vec::new();
+    let most = u64::try_from(ANSWER_READ_MAX).unwrap_or(u64::MAX);
+    let read = MultiGzDecoder::new(body.as_slice())
+        .take(most + 1)
+        .read_to_end(&mut all);
+    let whole = read.is_ok() && all.len() <= ANSWER_READ_MAX;
+    all.truncate(ANSWER_READ_MAX);
+    (all, whole)
+}
+
 fn report(run: Run<'_>, len: usize) -> Report {
     let mut report = Report::new(len);
     for (n, outcome) in run.outcomes().into_iter().enumerate() {
@@ -256,6 +290,11 @@ fn report(run: Run<'_>, len: usize) -> Report {
 impl Destination for Api {
     fn traits(&self) -> DestinationTraits {
         self.traits
+    }
+
+    fn recorded(&self) -> Option<Vec<Finding>> {
+        let (file, text) = &self.file;
+        Some(channel::recorded(file, text))
     }
 
     async fn check(&self) -> Vec<Finding> {

@@ -59,11 +59,13 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDes
         return None;
     }
     let channel = Arc::new(channel);
+    let (file, text): (Arc<str>, Arc<str>) = (Arc::from(file), Arc::from(text));
     Some(Arc::new(move |name| {
         let client = http.client(encrypted, own.timeout)?;
         Ok(Arc::new(Api::new(
             name,
             Arc::clone(&channel),
+            (Arc::clone(&file), Arc::clone(&text)),
             client,
             traits(&channel, own),
         )) as Arc<dyn Destination>)

@@ -174,6 +174,7 @@ mod tests {
                 ("c2".to_owned(), String::new()),
                 ("a3".to_owned(), "2 q".to_owned()),
             ],
+            away: false,
         };
         let one = oauth1(
             &signing,

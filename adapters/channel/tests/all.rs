@@ -1,11 +1,15 @@
 //! What destination files come to on the wire, a file for each part of it. One program, so that it is
 //! linked once.
 
+mod amazon;
 mod auth;
+mod business_central;
 mod common;
 mod faults;
 mod medusa;
+mod netsuite;
 mod odata;
+mod odoo;
 mod reports;
 mod shopify;
 mod suite;

@@ -270,7 +270,7 @@ async fn orders_are_shipped_once_and_cancelled() {
     );
     let number = shop.place_order("SKU-010", 3).await;
     let shipment = |n, status: &str, id: &str, order: u64, qty: &str| {
-        let body = json!({"status": status, "order_refs": [order.to_string()], "ship_from": "MAIN", "tracking": ["1Z999"],
+        let body = json!({"status": status, "order_refs": [], "channel_order_refs": [order.to_string()], "ship_from": "MAIN", "tracking": ["1Z999"],
             "drop_ship": false, "lines": [{"sku": "SKU-010", "qty": qty, "uom": "EA"}]});
         let key = json!({"company": "C", "shipment_id": id});
         event(n, EventType::Shipment, EventOp::Upsert, key, body)

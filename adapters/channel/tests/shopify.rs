@@ -237,7 +237,7 @@ fn product(n: u32, sku: &str, status: &str) -> Outgoing {
 }
 
 fn shipment(n: u32, status: &str, tracking: &[&str]) -> Outgoing {
-    let body = json!({"status": status, "order_refs": ["1001"], "ship_from": "MAIN", "carrier_name": "UPS", "tracking": tracking,
+    let body = json!({"status": status, "order_refs": [], "channel_order_refs": ["1001"], "ship_from": "MAIN", "carrier_name": "UPS", "tracking": tracking,
         "drop_ship": false, "lines": [{"sku": "A", "qty": "2", "uom": "EA"}]});
     let key = json!({"company": "C", "shipment_id": "S-1"});
     event(n, EventType::Shipment, EventOp::Upsert, key, body)

@@ -24,6 +24,7 @@ async fn settings(erp: &Tryton) -> Node {
         ("company", id(&erp.company().await)),
         ("unit", id(&units[0])),
         ("locations", map([("MAIN", text(&storage))])),
+        ("units", map([("EA", text(&units[0].to_string()))])),
     ])
 }
 
@@ -153,4 +154,105 @@ async fn what_somebody_changed_meanwhile_is_read_again() {
         3,
         "refused as stale, read again, written"
     );
+}
+
+fn order(n: u32, number: &str, skus: &[(&str, &str)], more: Json) -> Outgoing {
+    let line = |(sku, qty): &(&str, &str)| {
+        json!({"line_id": sku, "sku": sku, "uom": "EA", "qty_ordered": qty, "qty_cancelled": "0",
+            "unit_price": {"amount": "12.34", "currency": "USD"}})
+    };
+    let lines: Vec<Json> = skus.iter().map(line).collect();
+    let mut body = json!({"order_number": number, "document_kind": "order", "customer_id": "C-1", "currency": "USD",
+        "ordered_on": "2026-11-20", "lifecycle": "open", "lines": lines});
+    let Json::Object(more) = more else {
+        panic!("{more}")
+    };
+    body.as_object_mut().unwrap().extend(more);
+    let key = json!({"company": "C", "order_id": number});
+    event(n, EventType::Order, EventOp::Upsert, key, body)
+}
+
+fn shipment(n: u32, number: &str, order: &str, skus: &[(&str, &str)]) -> Outgoing {
+    let line = |(sku, qty): &(&str, &str)| json!({"sku": sku, "uom": "EA", "qty": qty});
+    let lines: Vec<Json> = skus.iter().map(line).collect();
+    let body = json!({"status": "shipped", "order_refs": [order], "ship_from": "MAIN", "drop_ship": false, "lines": lines});
+    let key = json!({"company": "C", "shipment_id": number});
+    event(n, EventType::Shipment, EventOp::Upsert, key, body)
+}
+
+#[tokio::test]
+async fn orders_are_sold_once_and_their_goods_leave_once() {
+    let erp = Tryton::start();
+    let channel = destination(&map([
+        ("channel", text("tryton")),
+        ("settings", settings(&erp).await),
+    ]));
+    let told = async |event: Outgoing| {
+        let outcome = channel.deliver(&[event], &Open).await.outcomes().remove(0);
+        (word(&outcome), format!("{outcome:?}"))
+    };
+    let goods = [("P-010", "2"), ("P-011", "3")];
+    for n in 1..=2 {
+        let (what, why) = told(order(n, "O-1", &goods, json!({}))).await;
+        assert_eq!(what, "applied", "{why}");
+    }
+    let sale = erp.sale("O-1").await;
+    assert_eq!(sale["state"], "processing", "{sale}");
+    assert_eq!(sale["lines"].as_array().unwrap().len(), 2, "{sale}");
+    let shipments = sale["shipments"].as_array().unwrap().clone();
+    assert_eq!(shipments.len(), 1, "{sale}");
+
+    // Other goods than Tryton waits to send are a person's to decide.
+    let (what, why) = told(shipment(3, "S-1", "O-1", &goods[..1])).await;
+    assert_eq!(what, "rejected");
+    assert!(why.contains("just these goods"), "{why}");
+    for n in 4..=5 {
+        let (what, why) = told(shipment(n, "S-1", "O-1", &goods)).await;
+        assert_eq!(what, "applied", "{why}");
+    }
+    let fields = ["state", "reference"];
+    let left = erp
+        .find(
+            "stock.shipment.out",
+            json!([["reference", "=", "S-1"]]),
+            &fields,
+        )
+        .await;
+    assert_eq!(left["state"], "done", "{left}");
+    assert_eq!(erp.stock("P-010").await, -2, "once");
+    let (what, why) = told(shipment(6, "S-2", "O-1", &goods)).await;
+    assert_eq!(what, "rejected", "they have left already: {why}");
+    assert_eq!(
+        told(shipment(7, "S-3", "NO-ORDER", &goods)).await.0,
+        "missing"
+    );
+
+    // What the ERP has stopped waits as a quotation, and may be cancelled.
+    let stopped = json!({"hold": {"held": true}});
+    assert_eq!(told(order(8, "O-2", &goods, stopped)).await.0, "applied");
+    assert_eq!(erp.sale("O-2").await["state"], "quotation");
+    let off = json!({"lifecycle": "cancelled"});
+    assert_eq!(
+        told(order(9, "O-2", &goods, off.clone())).await.0,
+        "applied"
+    );
+    assert_eq!(erp.sale("O-2").await["state"], "cancelled");
+    let (what, why) = told(order(10, "O-1", &goods, off.clone())).await;
+    assert_eq!(what, "rejected");
+    assert!(why.contains("on its way"), "{why}");
+    assert_eq!(told(order(11, "O-NEVER", &goods, off)).await.0, "applied");
+    assert_eq!(erp.sale("O-NEVER").await, Json::Null);
+
+    // Nothing is guessed.
+    for (more, part) in [
+        (json!({"customer_id": "C-NONE"}), "no party of this code"),
+        (json!({"currency": "EUR"}), "another currency"),
+        (json!({"lines": []}), "no lines"),
+    ] {
+        let (_, why) = told(order(12, "O-3", &goods, more)).await;
+        assert!(why.contains(part), "{part}: {why}");
+    }
+    let (what, why) = told(order(13, "O-3", &[("P-NOT-THERE", "1")], json!({}))).await;
+    assert_eq!(what, "rejected", "{why}");
+    assert_eq!(erp.sale("O-3").await, Json::Null);
 }

@@ -341,7 +341,7 @@ async fn orders_are_shipped_once_and_cancelled() {
         .unwrap()
         .to_owned();
     let shipment = |n, status: &str| {
-        let body = json!({"status": status, "order_refs": [code], "ship_from": "MAIN", "tracking": ["1Z999"], "drop_ship": false,
+        let body = json!({"status": status, "order_refs": [], "channel_order_refs": [code], "ship_from": "MAIN", "tracking": ["1Z999"], "drop_ship": false,
             "lines": [{"sku": "SKU-010", "qty": "2", "uom": "EA"}]});
         event(
             n,

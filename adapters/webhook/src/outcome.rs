@@ -14,6 +14,7 @@ const TITLE_CHARS_MAX: usize = 200;
 /// |---|---|
 /// | 2xx | applied |
 /// | 408, 425, 429, 5xx but 501 | retry, after what the server says |
+/// | 401, 403, 407 | retry: our login is refused, not the event |
 /// | 3xx | rejected: redirects are not followed |
 /// | 501 and other 4xx | rejected |
 pub(crate) fn of(status: u16, answer: Answer, wait: Option<Duration>) -> Outcome {
@@ -23,9 +24,12 @@ pub(crate) fn of(status: u16, answer: Answer, wait: Option<Duration>) -> Outcome
             cause: format!("HTTP {status}: redirects are not followed; configure the final url"),
             answer,
         },
-        408 | 425 | 429 | 500 | 502..=599 => Outcome::Retry {
+        401 | 403 | 407 | 408 | 425 | 429 | 500 | 502..=599 => Outcome::Retry {
             after: wait,
-            cause: describe(status, &answer),
+            cause: match status {
+                401 | 403 | 407 => format!("{}: our login is refused", describe(status, &answer)),
+                _ => describe(status, &answer),
+            },
             answer,
         },
         _ => Outcome::Rejected {
@@ -100,9 +104,14 @@ mod tests {
             (204, "applied"),
             (301, "rejected"),
             (400, "rejected"),
+            (401, "retry"),
+            (403, "retry"),
             (404, "rejected"),
+            (407, "retry"),
             (408, "retry"),
+            (409, "rejected"),
             (410, "rejected"),
+            (413, "rejected"),
             (422, "rejected"),
             (425, "retry"),
             (429, "retry"),

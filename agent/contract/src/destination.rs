@@ -257,6 +257,12 @@ pub trait Destination: Send + Sync {
     /// within 20 seconds.
     async fn check(&self) -> Vec<Finding>;
 
+    /// Goes through recorded exchanges with the API, without a network; `None` = nothing is recorded
+    /// for this kind.
+    fn recorded(&self) -> Option<Vec<Finding>> {
+        None
+    }
+
     /// Sends a batch of at least one event, each of another key, and reports an outcome for each.
     /// Called in parallel up to `requests_max`; returns within `request_timeout`. Each request
     /// passes the gate first, and what the API says of its limits is told to it. The same event

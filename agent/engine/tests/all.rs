@@ -4,5 +4,6 @@ mod asking;
 mod common;
 mod deadline;
 mod look;
+mod pauses;
 mod recount;
 mod untold;

@@ -37,9 +37,10 @@ enum EventPart {
     OccurredAt,
     Key,
     Index,
+    Offset,
 }
 
-/// The first of a list of texts: `order_refs.first`.
+/// The first of a list of texts: `channel_order_refs.first`.
 const FIRST: &str = "first";
 
 /// The envelope's parts by their names.
@@ -51,6 +52,7 @@ const EVENT: &[(&str, EventPart)] = &[
     ("occurred_at", EventPart::OccurredAt),
     ("key", EventPart::Key),
     ("index", EventPart::Index),
+    ("offset", EventPart::Offset),
 ];
 
 /// An event as expressions see it.
@@ -62,6 +64,8 @@ pub(super) struct Seen {
     pub(super) idempotency_key: String,
     pub(super) occurred_at: jiff::Timestamp,
     pub(super) key_text: String,
+    /// Its place in the outbox.
+    pub(super) offset: i64,
     pub(super) key: Json,
     pub(super) body: Json,
 }
@@ -243,6 +247,7 @@ impl Slot {
                     EventPart::OccurredAt => Value::Timestamp(event.occurred_at),
                     EventPart::Key => Value::Text(event.key_text.clone()),
                     EventPart::Index => Value::Int(i64::try_from(scope.index).unwrap_or(i64::MAX)),
+                    EventPart::Offset => Value::Int(event.offset),
                 }
             }
             Self::Found(name) => scope
@@ -452,7 +457,7 @@ impl Names for Reader<'_> {
                     Some((_, part)) => {
                         let kind = match part {
                             EventPart::OccurredAt => Type::Timestamp,
-                            EventPart::Index => Type::Number,
+                            EventPart::Index | EventPart::Offset => Type::Number,
                             _ => Type::Text,
                         };
                         Ok(self.slot(Slot::Event(*part), format!("event.{name}"), kind))

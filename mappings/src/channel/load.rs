@@ -294,7 +294,7 @@ fn handling(
             .enumerate()
             .filter_map(|(n, step)| match step {
                 Step::Find(find) => Some((n, find.name.as_str())),
-                Step::Send(_) => None,
+                Step::Send(_) | Step::Hold(_) => None,
             })
             .collect();
         let from = one.required_text("from", "`from: variant` (the find to begin with again)")?;

@@ -115,6 +115,7 @@ impl Reader<'_> {
                 "part",
                 "content_type",
                 "points",
+                "away",
             ] {
                 section.get(key);
             }
@@ -164,6 +165,7 @@ impl Reader<'_> {
         let points = section
             .number("points", 1, 100_000)
             .map_or(0, |n| u32::try_from(n).unwrap_or(0));
+        let away = away(section, pieces.as_deref(), key);
         if let (Some(node), "GET" | "HEAD") = (node, method) {
             section.wrong(
                 "body",
@@ -186,6 +188,7 @@ impl Reader<'_> {
             part,
             content_type,
             points,
+            away,
         })
     }
 
@@ -228,4 +231,39 @@ impl Reader<'_> {
         }
         Some(all)
     }
+}
+
+/// The domains of other servers to which the request may go.
+fn away(section: &mut Section<'_>, pieces: Option<&[Piece]>, method: &'static str) -> Vec<String> {
+    let Some(domains) = section.texts("away") else {
+        return Vec::new();
+    };
+    let whole = matches!(pieces, None | Some([Piece::Value(_)]));
+    if let (false, Some(node)) = (whole, section.get(method)) {
+        section.wrong(
+            method,
+            node,
+            "where it goes, an answer must have said".to_owned(),
+            Some("\"{found.url}\"".to_owned()),
+        );
+    }
+    let well = |domain: &&str| {
+        domain
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b))
+            && domain.contains('.')
+            && !domain.starts_with('.')
+    };
+    if let (false, Some(node)) = (
+        !domains.is_empty() && domains.iter().all(well),
+        section.get("away"),
+    ) {
+        section.wrong(
+            "away",
+            node,
+            "expected domains in small letters".to_owned(),
+            Some("[amazonaws.com]".to_owned()),
+        );
+    }
+    domains.into_iter().map(str::to_owned).collect()
 }

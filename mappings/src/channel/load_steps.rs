@@ -4,7 +4,9 @@ use contract::{NodeKind, Section};
 
 use super::load::{duration, need_done};
 use super::load_template::Reader;
-use super::model::{Accepted, Find, IfMissing, ItemReport, Others, ReportBy, Request, Send, Step};
+use super::model::{
+    Accepted, Find, Hold, IfMissing, ItemReport, Others, Question, ReportBy, Request, Send, Step,
+};
 use super::path::Path;
 use super::template::Template;
 
@@ -32,8 +34,8 @@ impl Steps<'_> {
             let when = one
                 .get("when")
                 .map(|node| inner.reader.test(node, &format!("{path}.when")));
-            let step = match (one.get("find"), one.get("send")) {
-                (Some(_), None) => one
+            let step = match (one.get("find"), one.get("send"), one.get("hold")) {
+                (Some(_), None, None) => one
                     .section("find")
                     .and_then(|mut find| {
                         let made = inner.find(&mut find, found);
@@ -41,7 +43,7 @@ impl Steps<'_> {
                         made
                     })
                     .map(|find| Step::Find(Box::new(find))),
-                (None, Some(_)) => one
+                (None, Some(_), None) => one
                     .section("send")
                     .and_then(|mut send| {
                         let made = inner.send(&mut send, found);
@@ -49,8 +51,12 @@ impl Steps<'_> {
                         made
                     })
                     .map(|send| Step::Send(Box::new(send))),
+                (None, None, Some(_)) => one.text("hold").map(|says| {
+                    let says = says.to_owned();
+                    Step::Hold(Hold { when: None, says })
+                }),
                 _ => {
-                    one.missing("send", "exactly one of `find` and `send`");
+                    one.missing("send", "exactly one of `find`, `send` and `hold`");
                     None
                 }
             };
@@ -61,6 +67,7 @@ impl Steps<'_> {
                     match &mut step {
                         Step::Find(find) => find.when = Some(test),
                         Step::Send(send) => send.when = Some(test),
+                        Step::Hold(hold) => hold.when = Some(test),
                     }
                     all.push(step);
                 }
@@ -201,32 +208,9 @@ impl Steps<'_> {
         let report = self.report(section);
         let take = self.take(section, found);
         let accepted = section.section("accepted").and_then(|mut one| {
-            let ticket = self.reader.path(&mut one, "ticket", "`ticket: feedId`");
-            let mut ask = one.section("ask").or_else(|| {
-                one.missing("ask", "`ask: {get: /feeds/{ticket}}`");
-                None
-            })?;
-            let mut asking = self.reader.clone();
-            asking.allowed.given = &["ticket"];
-            asking.allowed.found = Vec::new();
-            let request = asking.request(&mut ask, false);
-            let waiting = self.reader.matches(&mut ask, "waiting");
-            let done = self.reader.matches(&mut ask, "done");
-            let answers = self.reader.rules(&mut ask);
-            let report = self.report(&mut ask);
-            if report.is_none() {
-                need_done(&ask, &done);
-            }
-            ask.finish();
+            let accepted = self.accepted(&mut one);
             one.finish();
-            Some(Accepted {
-                ticket: ticket?,
-                ask: request?,
-                waiting,
-                done,
-                answers,
-                report,
-            })
+            accepted
         });
         if report.is_none() {
             need_done(section, &done);
@@ -245,6 +229,65 @@ impl Steps<'_> {
             report,
             take,
             accepted,
+        })
+    }
+
+    fn accepted(&self, section: &mut Section<'_>) -> Option<Accepted> {
+        let ticket = self.reader.path(section, "ticket", "`ticket: feedId`");
+        let ask = section.section("ask");
+        if ask.is_none() {
+            section.missing("ask", "`ask: {get: /feeds/{ticket}}`");
+        }
+        let mut asked: Vec<Section<'_>> = ask.into_iter().collect();
+        asked.extend(section.sections("then"));
+        let mut found = Vec::new();
+        let last = asked.len().saturating_sub(1);
+        let questions: Vec<Option<Question>> = asked
+            .into_iter()
+            .enumerate()
+            .map(|(n, one)| self.question(one, &mut found, n == last))
+            .collect();
+        Some(Accepted {
+            ticket: ticket?,
+            questions: questions.into_iter().collect::<Option<_>>()?,
+        })
+    }
+
+    fn question(
+        &self,
+        mut section: Section<'_>,
+        found: &mut Vec<String>,
+        last: bool,
+    ) -> Option<Question> {
+        let mut asking = self.reader.clone();
+        asking.allowed.given = &["ticket"];
+        asking.allowed.found.clone_from(found);
+        let inner = Steps { reader: asking };
+        let request = inner.reader.request(&mut section, false);
+        let waiting = inner.reader.matches(&mut section, "waiting");
+        let done = inner.reader.matches(&mut section, "done");
+        let answers = inner.reader.rules(&mut section);
+        let report = inner.report(&mut section);
+        let take = inner.take(&mut section, found);
+        if let (false, Some(_), Some(node)) = (last, &report, section.get("report")) {
+            section.wrong(
+                "report",
+                node,
+                "only the last question has the report".to_owned(),
+                None,
+            );
+        }
+        if report.is_none() {
+            need_done(&section, &done);
+        }
+        section.finish();
+        Some(Question {
+            request: request?,
+            waiting,
+            done,
+            answers,
+            report,
+            take,
         })
     }
 

@@ -220,6 +220,7 @@ fn token_call(auth: &OAuth2, refresh: Option<&str>) -> Result<LoginCall, String>
         body,
         points: 0,
         form,
+        away: false,
     };
     Ok(LoginCall { request, jwt })
 }

@@ -122,6 +122,14 @@ pub(super) struct Comparison {
 pub(super) enum Step {
     Find(Box<Find>),
     Send(Box<Send>),
+    Hold(Hold),
+}
+
+/// A reason to go no further.
+#[derive(Debug, Clone)]
+pub(super) struct Hold {
+    pub(super) when: Option<Formula>,
+    pub(super) says: String,
 }
 
 /// What an API that does not have it means.
@@ -207,15 +215,24 @@ pub(super) enum Others {
     Again,
 }
 
-/// How to ask about what the API took for later.
+/// How to ask about what the API took for later: each question when the one before it is answered.
 #[derive(Debug, Clone)]
 pub(super) struct Accepted {
     pub(super) ticket: Path,
-    pub(super) ask: Request,
+    pub(super) questions: Vec<Question>,
+}
+
+/// A question about what the API took for later.
+#[derive(Debug, Clone)]
+pub(super) struct Question {
+    pub(super) request: Request,
     pub(super) waiting: Vec<Match>,
     pub(super) done: Vec<Match>,
     pub(super) answers: Vec<Rule>,
+    /// What becomes of each event; only of the last question.
     pub(super) report: Option<ItemReport>,
+    /// What the questions behind it need.
+    pub(super) take: Vec<(String, Path)>,
 }
 
 /// The shape of a request.
@@ -231,6 +248,8 @@ pub(super) struct Request {
     pub(super) part: Option<String>,
     pub(super) content_type: Option<String>,
     pub(super) points: u32,
+    /// It goes to an address that an answer gave, at a server of one of these domains, and without our credentials.
+    pub(super) away: Vec<String>,
 }
 
 /// A part of a path.

@@ -24,6 +24,8 @@ pub struct Prepared {
     pub points: u32,
     /// The form's fields, where the body is one: some logins sign them.
     pub form: Vec<(String, String)>,
+    /// It goes to another server: without our credentials.
+    pub away: bool,
 }
 
 /// Shows no content.
@@ -89,7 +91,9 @@ impl Request {
             }
         }
         let mut headers: Vec<(String, String)> = Vec::new();
-        for (name, value) in self.headers.iter().chain(&channel.headers) {
+        let away = !self.away.is_empty();
+        let own: &[(String, HeaderValue)] = if away { &[] } else { &channel.headers };
+        for (name, value) in self.headers.iter().chain(own) {
             let text = value
                 .text(scope)
                 .map_err(|reason| format!("header {name}: {reason}"))?;
@@ -144,6 +148,7 @@ impl Request {
             body,
             points: self.points,
             form,
+            away,
         })
     }
 
@@ -158,6 +163,9 @@ impl Request {
                     let Some(text) = formula.text(scope)?.filter(|text| !text.is_empty()) else {
                         return Err("a part of the address is empty".to_owned());
                     };
+                    if !self.away.is_empty() {
+                        return elsewhere(&text, base, &self.away);
+                    }
                     // What an answer said is where to go on: an address of the same server, or a path.
                     if n == 0 && text.starts_with("http") {
                         let Some(rest) = text
@@ -180,6 +188,34 @@ impl Request {
         }
         Ok(format!("{base}{path}"))
     }
+}
+
+/// An address that an answer gave, at a server of one of these domains. It may be signed: it is never told.
+fn elsewhere(text: &str, base: &str, domains: &[String]) -> Result<String, String> {
+    let (scheme, rest) = text.split_once("://").unwrap_or_default();
+    // No less safe than the API itself.
+    if scheme != "https" && !(scheme == "http" && base.starts_with("http://")) {
+        return Err("the answer leads to where nothing is encrypted".to_owned());
+    }
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let host = rest.get(..end).unwrap_or_default();
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-.:".contains(&b);
+    let is_of = |domain: &String| {
+        let name = host
+            .split(':')
+            .next()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
+        let before = name.strip_suffix(domain.as_str());
+        before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
+    };
+    if !host.bytes().all(plain) || !domains.iter().any(is_of) {
+        return Err("the answer leads to a server that the channel does not name".to_owned());
+    }
+    if !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err("the address that the answer gives is none".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// Scheme, host and port.
@@ -301,5 +337,34 @@ mod tests {
         assert_eq!(percent("$filter", b"$"), "$filter");
         assert_eq!(origin("https://h:1/a/b"), "https://h:1");
         assert_eq!(origin("https://h"), "https://h");
+    }
+
+    #[test]
+    fn only_servers_that_are_named_are_gone_to_without_credentials() {
+        let domains = ["amazonaws.com".to_owned(), "127.0.0.1".to_owned()];
+        let to = |text: &str| elsewhere(text, "https://api.example", &domains);
+        for well in [
+            "https://amazonaws.com/a?b=%2F",
+            "https://x.s3.AmazonAWS.com:443/a",
+        ] {
+            assert_eq!(to(well), Ok(well.to_owned()));
+        }
+        for wrong in [
+            "http://x.amazonaws.com/a",
+            "https://xamazonaws.com/a",
+            "https://amazonaws.com.evil.example/a",
+            "https://evil.example/amazonaws.com",
+            "https://evil.example\\.amazonaws.com/a",
+            "https://amazonaws.com@evil.example/a",
+            "https://evil.example?.amazonaws.com",
+            "https://x.amazonaws.com/a b",
+            "/a",
+            "",
+        ] {
+            let found = to(wrong);
+            assert!(found.is_err(), "{wrong}");
+            assert!(!found.unwrap_err().contains("evil"), "{wrong}");
+        }
+        assert!(elsewhere("http://127.0.0.1:9/a", "http://127.0.0.1:8", &domains).is_ok());
     }
 }

@@ -10,8 +10,8 @@ use serde_json::Value as Json;
 
 use super::answered::{Answered, Came};
 use super::cache::Cache;
-use super::formula::{Scope, Seen};
-use super::model::{Channel, Delete, Handling, Step};
+use super::formula::{Formula, Scope, Seen};
+use super::model::{Channel, Delete, Handling, Hold, Step};
 use super::prepared::Prepared;
 use super::rules::{Meaning, Verdict, plain};
 
@@ -84,6 +84,8 @@ pub(super) struct Waiting {
     pub(super) asked: Vec<usize>,
     pub(super) prepared: Prepared,
     pub(super) logged_in: bool,
+    /// Which question it is about what was taken for later.
+    pub(super) question: usize,
 }
 
 /// Events on their way.
@@ -181,6 +183,7 @@ pub(super) fn seen(event: &Outgoing) -> Option<Seen> {
         idempotency_key: event.idempotency_key.clone(),
         occurred_at: event.occurred_at,
         key_text: event.key.clone(),
+        offset: event.offset,
         key: part("key"),
         body: part("body"),
     })
@@ -285,6 +288,7 @@ impl<'c> Run<'c> {
             idempotency_key: event.idempotency_key.clone(),
             occurred_at: event.occurred_at,
             key_text: event.key.clone(),
+            offset: event.offset,
             key: Json::Null,
             body: Json::Null,
         };
@@ -374,12 +378,27 @@ impl<'c> Run<'c> {
                 None => self.finish(&work),
                 Some(Step::Find(find)) => self.find(work, find),
                 Some(Step::Send(send)) => self.send(&work, send),
+                Some(Step::Hold(hold)) => self.hold(work, hold),
             }
         }
         match &self.waiting {
             Some(waiting) => Next::Send(&waiting.prepared),
             None => Next::Done,
         }
+    }
+
+    /// Goes no further with those that a file has a reason to hold.
+    fn hold(&mut self, mut work: Work, hold: &Hold) {
+        for n in &work.members {
+            let test = |when: &Formula| when.truth(&self.scope(*n, 0, &[]));
+            match hold.when.as_ref().map_or(Ok(true), test) {
+                Ok(false) => {}
+                Ok(true) => self.refuse(*n, hold.says.clone()),
+                Err(reason) => self.refuse(*n, format!("when: {reason}")),
+            }
+        }
+        work.step += 1;
+        self.work.push(work);
     }
 
     /// What came of that request.
@@ -392,8 +411,8 @@ impl<'c> Run<'c> {
             .steps(waiting.work.event_type, waiting.work.which)
             .get(waiting.work.step);
         let again = match (step, came) {
-            (Some(Step::Send(send)), Came::Answer(answered)) if self.following => {
-                self.followed(&waiting, send, answered)
+            (Some(Step::Send(_)), Came::Answer(answered)) if self.following => {
+                self.followed(&waiting, answered)
             }
             (Some(Step::Find(find)), Came::Answer(answered)) => {
                 self.found(&waiting, find, answered)
@@ -516,8 +535,14 @@ impl<'c> Run<'c> {
             return;
         };
         let half_done = member.changed && !self.safe();
+        // Reading back that came to nothing says nothing of what was written, least of all that it was not.
+        let unread = self.purpose == Purpose::Verify && means != Meaning::Rejected;
         let outcome = match means {
             Meaning::Done => Outcome::Applied(answer),
+            _ if unread => Outcome::Unknown {
+                cause: format!("it could not be read back: {cause}"),
+                answer: Some(answer),
+            },
             // A step before it was done, and doing that again is not the same as once.
             Meaning::Retry | Meaning::Throttled | Meaning::Login if half_done => Outcome::Unknown {
                 cause: format!("some of it was done: {cause}"),

@@ -76,6 +76,7 @@ impl Run<'_> {
                     asked,
                     prepared,
                     logged_in: !self.channel.logs_in(),
+                    question: 0,
                 });
             }
             Err(reason) => {
@@ -159,6 +160,22 @@ impl Run<'_> {
                     ),
                 }
             }
+        } else if verdict.halve && find.is_many() && waiting.asked.len() > 1 {
+            // Refused as a whole because of one of them: each half by itself, until that one stands alone.
+            let others = |n: &usize| !waiting.asked.contains(n);
+            let members = waiting
+                .work
+                .members
+                .iter()
+                .copied()
+                .filter(others)
+                .collect();
+            self.work.push(Work {
+                members,
+                ..waiting.work.clone()
+            });
+            self.halve(&waiting.work, waiting.asked.clone());
+            return Heard::Understood;
         } else {
             // A look-up changes nothing: what is not known of it is asked again.
             let means = if verdict.means == Meaning::Unknown {

@@ -63,16 +63,18 @@ impl Run<'_> {
         if takes.is_empty() {
             return;
         }
+        let too_large = |prepared: &Prepared| {
+            let bytes = prepared.body.as_ref().map_or(0, Vec::len);
+            takes.len() > 1 && bytes > self.channel.bytes
+        };
         match self.prepared(send, &takes) {
-            Ok(prepared)
-                if takes.len() > 1
-                    && prepared
-                        .body
-                        .as_ref()
-                        .is_some_and(|body| body.len() > self.channel.bytes) =>
-            {
-                self.halve(work, takes);
+            // The second half would be put over the first.
+            Ok(prepared) if too_large(&prepared) && prepared.away => {
+                for n in takes {
+                    self.refuse(n, "the document is larger than `limits.bytes`".to_owned());
+                }
             }
+            Ok(prepared) if too_large(&prepared) => self.halve(work, takes),
             Ok(prepared) => {
                 let work = Work {
                     members: takes.clone(),
@@ -83,6 +85,7 @@ impl Run<'_> {
                     asked: takes,
                     prepared,
                     logged_in: !self.channel.logs_in(),
+                    question: 0,
                 });
             }
             // One of them has no request: which one, each alone says.
@@ -142,7 +145,7 @@ impl Run<'_> {
     }
 
     /// Both halves, the first one first.
-    fn halve(&mut self, work: &Work, mut members: Vec<usize>) {
+    pub(super) fn halve(&mut self, work: &Work, mut members: Vec<usize>) {
         let second = members.split_off(members.len() / 2);
         self.work.push(Work {
             members: second,
@@ -174,7 +177,7 @@ impl Run<'_> {
         if verdict.means == Meaning::Login && !waiting.logged_in {
             return Heard::Login;
         }
-        if verdict.halve && waiting.asked.len() > 1 {
+        if verdict.halve && waiting.asked.len() > 1 && !waiting.prepared.away {
             // Refused as a whole, so surely not applied.
             self.halve(work, waiting.asked.clone());
             return Heard::Understood;
@@ -332,7 +335,7 @@ impl Run<'_> {
         }
     }
 
-    fn verdicts(
+    pub(super) fn verdicts(
         &self,
         asked: &[usize],
         report: &ItemReport,
@@ -340,6 +343,8 @@ impl Run<'_> {
         answered: &Answered,
     ) -> BTreeMap<usize, (Verdict, Answer)> {
         let mut verdicts: BTreeMap<usize, (Verdict, Answer)> = BTreeMap::new();
+        // A failure that names none of the events.
+        let mut nobody = None;
         for (place, entry) in listed.iter().enumerate() {
             let about: Vec<usize> = match &report.by {
                 ReportBy::Position => asked.get(place).copied().into_iter().collect(),
@@ -368,6 +373,13 @@ impl Run<'_> {
                 }
             };
             let verdict = judge_part(entry, &report.answers, &report.done);
+            let names = match &report.by {
+                ReportBy::Position => true,
+                ReportBy::Index(path) | ReportBy::Id(path, _) => path.within(entry).is_some(),
+            };
+            if !names && verdict.means != Meaning::Done && nobody.is_none() {
+                nobody = Some((verdict.clone(), answered.about(entry)));
+            }
             for n in about {
                 let known = verdicts
                     .get(&n)
@@ -377,126 +389,12 @@ impl Run<'_> {
                 }
             }
         }
+        // Whoever is not listed would be done: then it is theirs.
+        if let (Some(nobody), Others::Done) = (nobody, report.others) {
+            for n in asked {
+                verdicts.entry(*n).or_insert_with(|| nobody.clone());
+            }
+        }
         verdicts
-    }
-
-    /// Asks what became of what the API took for later.
-    pub(super) fn ask(&mut self, work: Work) {
-        let first = work.members.first().copied().unwrap_or_default();
-        let channel = self.channel;
-        let step = channel.steps(work.event_type, work.which).get(work.step);
-        let Some(super::model::Step::Send(send)) = step else {
-            let cause = "the ticket is of a step that the channel does not have any more";
-            for n in work.members {
-                self.end(n, Outcome::unknown(cause));
-            }
-            return;
-        };
-        let Some(accepted) = &send.accepted else {
-            return;
-        };
-        let ticket = self
-            .members
-            .get(first)
-            .and_then(|member| member.ticket.clone())
-            .unwrap_or_default();
-        let given = [(
-            "ticket",
-            ticket.split_once(':').map_or("", |(_, ticket)| ticket),
-        )];
-        let render = Render {
-            scope: self.scope(first, 0, &given),
-            members: &[],
-            keys: &[],
-        };
-        match accepted.ask.prepare(channel, &render) {
-            Ok(prepared) => {
-                let asked = work.members.clone();
-                self.waiting = Some(Waiting {
-                    work,
-                    asked,
-                    prepared,
-                    logged_in: !self.channel.logs_in(),
-                });
-            }
-            Err(reason) => {
-                for n in work.members {
-                    self.end(n, Outcome::unknown(reason.clone()));
-                }
-            }
-        }
-    }
-
-    /// What the answer to that says.
-    pub(super) fn followed(
-        &mut self,
-        waiting: &Waiting,
-        send: &Send,
-        answered: &Answered,
-    ) -> Heard {
-        let Some(accepted) = &send.accepted else {
-            return Heard::Understood;
-        };
-        let any = [Match::default()];
-        let still =
-            answered.is_success() && accepted.waiting.iter().any(|one| one.answer(answered));
-        let listed = accepted
-            .report
-            .as_ref()
-            .and_then(|report| report.list.list(answered));
-        let done: &[Match] = if accepted.done.is_empty() && listed.is_some() {
-            &any
-        } else {
-            &accepted.done
-        };
-        let verdict = judge(
-            answered,
-            &[&accepted.answers, &self.channel.answers],
-            done,
-            true,
-        );
-        if verdict.means == Meaning::Login && !waiting.logged_in {
-            return Heard::Login;
-        }
-        let verdicts = match (verdict.means, &accepted.report, &listed) {
-            (Meaning::Done, Some(report), Some(listed)) if !still => {
-                Some(self.verdicts(&waiting.asked, report, listed, answered))
-            }
-            _ => None,
-        };
-        for n in waiting.asked.clone() {
-            let about = verdicts.as_ref().map(|verdicts| verdicts.get(&n).cloned());
-            match (about, verdict.means) {
-                _ if still => self.still_waiting(n, answered.answer()),
-                (Some(Some((one, answer))), _) => self.end_as(n, &one, answer),
-                (Some(None), _) => match accepted.report.as_ref().map(|report| report.others) {
-                    Some(Others::Done | Others::Again) => {
-                        self.end(n, Outcome::Applied(answered.answer()));
-                    }
-                    _ => self.end_by(
-                        n,
-                        Meaning::Unknown,
-                        "the API's report does not tell of it".to_owned(),
-                        None,
-                        answered.answer(),
-                    ),
-                },
-                (None, Meaning::Done | Meaning::Rejected | Meaning::Conflict) => {
-                    self.end_as(n, &verdict, answered.answer());
-                }
-                // The API does not know the ticket any more, or says what nobody understands.
-                (None, Meaning::Missing | Meaning::Unknown) => self.end_by(
-                    n,
-                    Meaning::Unknown,
-                    verdict.cause.clone(),
-                    None,
-                    answered.answer(),
-                ),
-                (None, Meaning::Retry | Meaning::Throttled | Meaning::Login) => {
-                    self.still_waiting(n, answered.answer());
-                }
-            }
-        }
-        Heard::Understood
     }
 }

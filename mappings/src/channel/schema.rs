@@ -20,7 +20,11 @@ pub fn watch(file: &str, text: &str) -> Result<Asked, Vec<Finding>> {
     Ok(problems.asked())
 }
 
-/// Paths in which an event type's name is one part, and without what a header's value may be beside an expression.
+/// Keys of shapes that stand beside the one with `$`.
+const FORMS: &[&str] = &["join", "key", "take", "is", "then", "else", "as", "where"];
+
+/// Paths in which an event type's name is one part, and without what a header's, a query's or a comparison's value may
+/// be beside an expression.
 fn named(asked: &Asked) -> Asked {
     let one = |((path, key), wanted): (&(String, String), &std::collections::BTreeSet<_>)| {
         let path = EventType::ALL
@@ -28,9 +32,12 @@ fn named(asked: &Asked) -> Asked {
             .fold(path.clone(), |path, kind| path.replace(kind.name(), "type"));
         ((path, key.clone()), wanted.clone())
     };
-    let kept = asked
-        .iter()
-        .filter(|((_, key), _)| !["base64", "before"].contains(&key.as_str()));
+    let beside = |(path, key): &(String, String)| {
+        let form = key.starts_with('$') || FORMS.contains(&key.as_str());
+        let shape = path.contains(".query.") || path.contains(".compare.");
+        ["base64", "before"].contains(&key.as_str()) || form && shape
+    };
+    let kept = asked.iter().filter(|(place, _)| !beside(place));
     kept.map(one).collect()
 }
 

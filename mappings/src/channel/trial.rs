@@ -103,6 +103,25 @@ pub fn offline(file: &str, text: &str) -> Result<Vec<Judged>, Vec<Finding>> {
     Ok(all)
 }
 
+/// What a file's own tests come to, for people: what is wrong with the file, or one finding for each
+/// test.
+pub fn recorded(file: &str, text: &str) -> Vec<Finding> {
+    match offline(file, text) {
+        Err(findings) => findings,
+        Ok(judged) if judged.is_empty() => {
+            vec![Finding::warn(file, "has no tests").fix("docs/channels.md says how to write some")]
+        }
+        Ok(judged) => {
+            let one = |(name, judged): Judged| {
+                judged
+                    .err()
+                    .unwrap_or_else(|| Finding::pass(file, format!("test `{name}`: as recorded")))
+            };
+            judged.into_iter().map(one).collect()
+        }
+    }
+}
+
 fn given(test: &Test, settings: &[super::settings::Declared]) -> BTreeMap<String, Given> {
     let Some(Node {
         kind: NodeKind::Map(entries),
@@ -343,7 +362,11 @@ fn compare_request(
     let wanted = json_of(wanted);
     for method in ["get", "post", "put", "patch", "delete", "head"] {
         if let Some(path) = wanted.get(method).and_then(Json::as_str) {
-            let expected = format!("{}{path}", base.trim_end_matches('/'));
+            let expected = if path.starts_with('/') {
+                format!("{}{path}", base.trim_end_matches('/'))
+            } else {
+                path.to_owned()
+            };
             if !request.method.eq_ignore_ascii_case(method) || request.url != expected {
                 return Err(format!("{} {} was sent", request.method, request.url));
             }

@@ -96,6 +96,8 @@ events:
             others: unknown
             atomic: true
           take: {result: id}
+      - when: "cast(found.result as text) = '13'"
+        hold: a result that nobody can post
       - when: "found.result is not null"
         send:
           put: /stock/{found.result}/post
@@ -108,6 +110,15 @@ events:
               waiting: {at: state, is: RUNNING}
               done: {at: state, is: DONE}
               answers: [{at: state, is: FAILED, means: rejected, says: why}]
+              take: {result: result}
+            then:
+              - get: /documents/{found.result}
+                points: 5
+                done: address
+                take: {address: address}
+              - get: "{found.address}"
+                away: [example.net, files.example]
+                report: {list: issues, id: number, is: event.offset + 1, done: {at: level, is: INFO}, answers: [{at: level, is: ERROR, means: rejected, says: why}], others: done}
     delete: {steps: [{send: {delete: "/stock/{sku}", done: {status: [204, 404]}}}]}
     conflict: {from: item, tries: 2}
     read:
@@ -144,9 +155,16 @@ tests:
         answer: {body: {id: r 1, results: [{at: 0, status: 201}]}}
       - request: {put: /stock/r%201/post, form: {what: post}}
         answer: {status: 202, body: {posted: true, job: j1}}
-    outcomes: [{accepted: "2:j1"}]
+    outcomes: [{accepted: "3:j1"}]
+  - name: what the file has a reason to hold
+    settings: {sites: {MAIN: "7"}}
+    given: [{type: inventory.availability.v1, key: {sku: A, location: MAIN}, body: {active: true}}]
+    exchanges:
+      - answer: {body: {value: [{sku: A, id: 1, lines: []}]}}
+      - answer: {body: {id: 13, results: [{at: 0, status: 201}]}}
+    outcomes: [{rejected: a result that nobody can post}]
   - name: a job that failed
-    taken: "2:j1"
+    taken: "3:j1"
     given: [{type: inventory.availability.v1, key: {sku: A, location: MAIN}, body: {active: true}}]
     exchanges: [{request: {get: /jobs/j1}, answer: {body: {state: FAILED, why: no}}}]
     outcomes: [{rejected: "no"}]
@@ -156,6 +174,47 @@ tests:
       - request: {post: /movements, headers: {x.movement: evt_00000000000000000000000000000001}, body: {qty: -3}}
         answer: {body: {results: [{id: evt_00000000000000000000000000000001, ok: true}]}}
     outcomes: [applied]
+  - name: a job with a report at another server
+    taken: "3:j1"
+    given:
+      - {type: inventory.availability.v1, key: {sku: A, location: MAIN}, body: {active: true}}
+      - {type: inventory.availability.v1, key: {sku: B, location: MAIN}, body: {active: true}}
+      - {type: inventory.availability.v1, key: {sku: C, location: MAIN}, body: {active: true}}
+    exchanges:
+      - {request: {get: /jobs/j1}, answer: {body: {state: DONE, result: d 1}}}
+      - {request: {get: /documents/d%201}, answer: {body: {address: "https://a.example.net/r?signed=%2F"}}}
+      - request: {get: "https://a.example.net/r?signed=%2F"}
+        answer: {body: {issues: [{number: 1, level: INFO, why: fine}, {number: 2, level: ERROR, why: no}, {number: 9, level: ERROR, why: of another}]}}
+    outcomes: [applied, {rejected: "no"}, applied]
+  - name: a failure that names nobody is everybody's
+    taken: "3:j1"
+    given:
+      - {type: inventory.availability.v1, key: {sku: A, location: MAIN}, body: {active: true}}
+      - {type: inventory.availability.v1, key: {sku: B, location: MAIN}, body: {active: true}}
+    exchanges:
+      - {answer: {body: {state: DONE, result: d1}}}
+      - {answer: {body: {address: "https://files.example/r"}}}
+      - {answer: {body: {issues: [{number: 2, level: ERROR, why: no}, {level: ERROR, why: it cannot be read}]}}}
+    outcomes: [{rejected: it cannot be read}, {rejected: "no"}]
+  - name: a report that leads to a server nobody named
+    taken: "3:j1"
+    given: [{type: inventory.availability.v1, key: {sku: A, location: MAIN}, body: {active: true}}]
+    exchanges:
+      - {answer: {body: {state: DONE, result: d1}}}
+      - {answer: {body: {address: "https://example.net.evil.example/r"}}}
+    outcomes: [{unknown: the channel does not name}]
+  - name: a report that is not there
+    taken: "3:j1"
+    given: [{type: inventory.availability.v1, key: {sku: A, location: MAIN}, body: {active: true}}]
+    exchanges: [{answer: {body: {state: DONE}}}]
+    outcomes: [{unknown: a part of the address is empty}]
+  - name: a document that cannot be had now is asked for again
+    taken: "3:j1"
+    given: [{type: inventory.availability.v1, key: {sku: A, location: MAIN}, body: {active: true}}]
+    exchanges:
+      - {answer: {body: {state: DONE, result: d1}}}
+      - {answer: {status: 503}}
+    outcomes: [{accepted: "3:j1"}]
   - name: read back
     purpose: verify
     given: [{type: inventory.movement.v1, key: {movement_id: "1"}, body: {quantity: "-3"}}]
@@ -360,6 +419,26 @@ pub(crate) const BROKEN: &[(&str, &str, &str)] = &[
         "sending while reading",
         "- find: {name: movement, get: \"/movements/{event.id}\", take: {qty: qty}, missing: missing}",
         "- send: {get: /x, done: {status: 200}}",
+    ),
+    (
+        "another server that no answer named",
+        "get: \"{found.address}\"",
+        "get: /r/{found.address}",
+    ),
+    (
+        "another server that is no domain",
+        "away: [example.net, files.example]",
+        "away: [\"*.example.net\"]",
+    ),
+    (
+        "a report before the last question",
+        "done: address\n",
+        "done: address\n                report: {list: issues, index: true}\n",
+    ),
+    (
+        "a question's finding before it is asked",
+        "/documents/{found.result}",
+        "/documents/{found.address}",
     ),
     ("an anchor", "title: Whole", "title: &a Whole"),
     ("a key twice", "title: Whole", "title: Whole\ntitle: Other"),

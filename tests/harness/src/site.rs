@@ -1,4 +1,4 @@
-//! A site: an SQLite database, a mapping file and a webhook, in a folder of its own.
+//! A site: an SQLite database, a mapping file and a destination, in a folder of its own.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,8 +17,15 @@ pub struct Site {
 }
 
 impl Site {
-    /// A site whose database begins with `tables`, prepared for its mapping.
+    /// A site whose database begins with `tables`, prepared for its mapping. Its one destination is
+    /// a webhook.
     pub fn new(binary: &'static str, url: &str, tables: &str, mapping: &str) -> Self {
+        let webhook = format!("type = \"webhook\"\nurl = \"{url}\"\ntimeout_seconds = 1\n");
+        Self::with(binary, &webhook, tables, mapping)
+    }
+
+    /// As [`Site::new`], with what stands in its destination's block.
+    pub fn with(binary: &'static str, destination: &str, tables: &str, mapping: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let db = Connection::open(folder.path().join("erp.db")).unwrap();
         db.busy_timeout(Duration::from_secs(10)).unwrap();
@@ -26,8 +33,8 @@ impl Site {
         db.execute_batch(tables).unwrap();
         let settings = format!(
             "[[source]]\nname = \"erp\"\ntype = \"sqlite\"\nfile = \"erp.db\"\n\
-             mappings = [\"mapping.yaml\"]\n[[destination]]\nname = \"shop\"\ntype = \"webhook\"\n\
-             url = \"{url}\"\ntimeout_seconds = 1\nretry_first_ms = 50\nretry_max_seconds = 1\n"
+             mappings = [\"mapping.yaml\"]\n[[destination]]\nname = \"shop\"\n{destination}\n\
+             retry_first_ms = 50\nretry_max_seconds = 1\n"
         );
         std::fs::write(folder.path().join("lighterman.toml"), settings).unwrap();
         let site = Self { binary, folder, db };

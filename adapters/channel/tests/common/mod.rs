@@ -26,6 +26,8 @@ use tokio::net::{TcpListener, TcpStream};
 pub enum Do {
     /// Status, headers, body.
     Answer(u16, Vec<(&'static str, String)>, Json),
+    /// Status and a body as it stands.
+    Bytes(u16, Vec<u8>),
     /// Takes it and closes the connection.
     Lose,
     /// Takes it and says nothing.
@@ -130,9 +132,9 @@ async fn serve(
             }
             Do::Answer(status, headers, body) => {
                 let body = if body.is_null() {
-                    String::new()
+                    Vec::new()
                 } else {
-                    body.to_string()
+                    body.to_string().into_bytes()
                 };
                 let mut head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n", body.len());
                 for (name, value) in headers {
@@ -140,9 +142,16 @@ async fn serve(
                 }
                 (head, body)
             }
+            Do::Bytes(status, body) => {
+                let length = body.len();
+                (
+                    format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n"),
+                    body,
+                )
+            }
         };
         if stream
-            .write_all(format!("{head}\r\n{body}").as_bytes())
+            .write_all(&[head.as_bytes(), b"\r\n", &body].concat())
             .await
             .is_err()
         {

@@ -1,8 +1,9 @@
 //! `lighterman destination`: stop it, let it go on, empty it, look at it.
 
 use clap::Subcommand;
-use contract::Level;
+use contract::{Finding, Level};
 use jiff::Timestamp;
+use mappings::channel;
 use state::{Command, StateReader};
 
 use super::{Failed, counted, done, moment, named};
@@ -46,6 +47,18 @@ pub(crate) enum DestinationCommand {
         common: Common,
         /// Its name; without it, all of them.
         name: Option<String>,
+        /// Goes through the exchanges that are recorded in its channel's file instead, without a
+        /// network.
+        #[arg(long)]
+        offline: bool,
+        /// Of this channel file, or of this channel that is shipped, whatever the settings say.
+        #[arg(
+            long,
+            requires = "offline",
+            conflicts_with = "name",
+            value_name = "FILE"
+        )]
+        channel: Option<String>,
     },
 }
 
@@ -56,6 +69,13 @@ pub(super) async fn destination(command: &DestinationCommand) -> Exit {
     | DestinationCommand::Drain { common, .. }
     | DestinationCommand::Test { common, .. }) = command;
     let json = common.json;
+    if let DestinationCommand::Test {
+        channel: Some(channel),
+        ..
+    } = command
+    {
+        return judge(&recorded(channel), json);
+    }
     let config = match load(common) {
         Ok(config) => config,
         Err(findings) => return refuse(&findings, json),
@@ -64,9 +84,9 @@ pub(super) async fn destination(command: &DestinationCommand) -> Exit {
         DestinationCommand::List { .. } => {
             return list(&config, json).unwrap_or_else(|failed| failed.refuse("destination", json));
         }
-        DestinationCommand::Test { name, .. } => {
+        DestinationCommand::Test { name, offline, .. } => {
             return match named(&config, name.as_deref()) {
-                Ok(names) => test(&config, &names, json).await,
+                Ok(names) => judge(&test(&config, &names, *offline).await, json),
                 Err(findings) => refuse(&findings, json),
             };
         }
@@ -127,25 +147,52 @@ fn list(config: &Config, json: bool) -> Result<Exit, Failed> {
     Ok(Exit::Ok)
 }
 
-async fn test(config: &Config, names: &[&str], json: bool) -> Exit {
+async fn test(config: &Config, names: &[&str], offline: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     for one in config
         .destinations
         .iter()
         .filter(|one| names.contains(&one.name.as_str()))
     {
+        let what = format!("destination {}", one.name);
         match (one.build)(&one.name) {
+            Ok(destination) if offline => {
+                let nothing = || {
+                    let found = "has no recorded exchanges: nothing to go through offline";
+                    vec![Finding::warn(what, found).fix("test it without --offline")]
+                };
+                findings.extend(destination.recorded().unwrap_or_else(nothing));
+            }
             Ok(destination) => findings.extend(destination.check().await),
-            Err(found) => findings.push(contract::Finding::fail(
-                format!("destination {}", one.name),
-                found,
-            )),
+            Err(found) => findings.push(Finding::fail(what, found)),
         }
     }
+    findings
+}
+
+/// What the tests in a channel's file come to.
+fn recorded(channel: &str) -> Vec<Finding> {
+    if let Ok((file, text)) = channel::shipped(channel) {
+        return channel::recorded(&file, text);
+    }
+    match std::fs::read_to_string(channel) {
+        Ok(text) => channel::recorded(channel, &text),
+        Err(error) => {
+            let names: Vec<&str> = channel::SHIPPED
+                .iter()
+                .filter_map(|(file, _)| file.strip_suffix(".yaml"))
+                .collect();
+            let fix = format!("a path, or one of: {}", names.join(", "));
+            vec![Finding::fail(format!("read {channel}"), error.to_string()).fix(fix)]
+        }
+    }
+}
+
+fn judge(findings: &[Finding], json: bool) -> Exit {
     if json {
         out(&serde_json::json!({ "findings": findings }).to_string());
     } else {
-        say(&findings);
+        say(findings);
     }
     let failed = findings.iter().any(|finding| finding.level == Level::Fail);
     if failed { Exit::Trouble } else { Exit::Ok }

@@ -88,7 +88,7 @@ static LINE: BodySchema = BodySchema {
 /// The fields.
 pub static SCHEMA: BodySchema = BodySchema {
     name: "shipment.v1",
-    minor: 0,
+    minor: 1,
     key: &["company", "shipment_id"],
     fields: &[
         must(
@@ -109,6 +109,12 @@ pub static SCHEMA: BodySchema = BodySchema {
             FieldType::Texts,
             "`order_id` of each order in it, as in the key of `order.v1`; an empty list where \
              there is none",
+        ),
+        may(
+            "channel_order_refs",
+            FieldType::Texts,
+            "the sales channel's own number of each of these orders, as in `channel_order_id` of \
+             `order.v1`: a channel knows them by no other",
         ),
         must(
             "ship_from",

@@ -260,6 +260,7 @@ fn body_json(event_type: EventType) -> Value {
             "status": "shipped",
             "shipped_at": "2026-03-17T09:20:00Z",
             "order_refs": ["502211"],
+            "channel_order_refs": ["100045512"],
             "ship_from": "MAIN",
             "ship_to": address(&json!({"id": "PRIMARY"})),
             "carrier_code": "NXP",

@@ -1,6 +1,8 @@
 //! Events for the tests of delivery.
 #![allow(clippy::unwrap_used, unreachable_pub, missing_docs, reason = "tests")]
 
+pub mod shop;
+
 use std::sync::Arc;
 
 use contract::{

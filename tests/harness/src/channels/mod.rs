@@ -24,6 +24,9 @@ pub use tryton::Tryton;
 pub use vendure::Vendure;
 pub use walmart::Walmart;
 
+/// The method of a request that a test sends itself.
+pub use reqwest::Method;
+
 /// How long an answer may take: many servers work at once on a small machine.
 const ANSWER_MAX: Duration = Duration::from_mins(1);
 
