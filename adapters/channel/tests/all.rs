@@ -13,3 +13,4 @@ mod reports;
 mod suite;
 mod tryton;
 mod vendure;
+mod woocommerce;
