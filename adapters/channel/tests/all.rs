@@ -3,6 +3,7 @@
 
 mod amazon;
 mod auth;
+mod bigcommerce;
 mod business_central;
 mod common;
 mod faults;
