@@ -3,6 +3,7 @@
 
 mod amazon;
 mod auth;
+mod bigcommerce;
 mod business_central;
 mod common;
 mod faults;
@@ -13,3 +14,4 @@ mod reports;
 mod suite;
 mod tryton;
 mod vendure;
+mod woocommerce;
