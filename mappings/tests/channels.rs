@@ -83,7 +83,7 @@ fn the_page_says_what_is_so() {
     let mut keys = Vec::new();
     names(&schema, &mut keys);
     for form in [
-        "$text", "$keep", "$items", "$each", "$when", "$member", "$pick", "$keys",
+        "$text", "$keep", "$items", "$each", "$join", "$when", "$member", "$pick", "$keys",
     ] {
         keys.push(form.to_owned());
     }

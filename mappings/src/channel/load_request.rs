@@ -5,6 +5,7 @@ use contract::{Node, NodeKind, Section};
 use super::formula::Formula;
 use super::load_template::Reader;
 use super::model::{HeaderValue, Piece, Request};
+use super::path::is_header;
 
 const METHODS: &[(&str, &str)] = &[
     ("get", "GET"),
@@ -34,12 +35,7 @@ impl Reader<'_> {
         let mut all = Vec::new();
         for (key, node) in headers.free_entries() {
             let path = format!("{path}.{}", key.name);
-            let well = !key.name.is_empty()
-                && key
-                    .name
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
-            if !well {
+            if !is_header(&key.name) {
                 problems.add(
                     key.line,
                     key.column,
@@ -116,6 +112,7 @@ impl Reader<'_> {
                 "headers",
                 "body",
                 "form",
+                "part",
                 "content_type",
                 "points",
                 "away",
@@ -146,6 +143,24 @@ impl Reader<'_> {
                 None,
             );
         }
+        let part = section.text("part").map(str::to_owned);
+        if let (Some(name), Some(place)) = (&part, section.get("part")) {
+            let well = !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+            if !well {
+                section.wrong("part", place, "is no part's name".to_owned(), None);
+            }
+            if node.is_none() || section.get("content_type").is_some() {
+                section.wrong(
+                    "part",
+                    place,
+                    "is how a `body` goes, and has a content type of its own".to_owned(),
+                    Some("`part` and `body`, and no `content_type`".to_owned()),
+                );
+            }
+        }
         let content_type = section.text("content_type").map(str::to_owned);
         let points = section
             .number("points", 1, 100_000)
@@ -170,6 +185,7 @@ impl Reader<'_> {
             headers,
             body,
             form,
+            part,
             content_type,
             points,
             away,

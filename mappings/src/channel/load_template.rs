@@ -117,7 +117,7 @@ impl Reader<'_> {
 
     fn special(&self, node: &Node, path: &str) -> Option<Template> {
         const FORMS: &[&str] = &[
-            "$each", "$items", "$keys", "$keep", "$member", "$pick", "$text", "$when",
+            "$each", "$items", "$join", "$keys", "$keep", "$member", "$pick", "$text", "$when",
         ];
         let NodeKind::Map(entries) = &node.kind else {
             return None;
@@ -150,6 +150,7 @@ impl Reader<'_> {
                 body.filter(|_| self.items)
                     .map(|body| Template::Items(Box::new(body)))
             }
+            "$join" => self.join(&mut section, path),
             "$keys" => self.keys(node, &mut section, path),
             "$each" => self.each(&mut section, path),
             "$when" => {
@@ -237,6 +238,18 @@ impl Reader<'_> {
             each,
             join: section.text("join").map(str::to_owned),
         })
+    }
+
+    fn join(&self, section: &mut Section<'_>, path: &str) -> Option<Template> {
+        let node = section.get("$join")?;
+        if !matches!(node.kind, NodeKind::List(_)) {
+            self.add(node, path, "$join needs a list of lists", None);
+            return None;
+        }
+        match self.template(node, path)? {
+            Template::List(parts) => Some(Template::Join(parts)),
+            _ => None,
+        }
     }
 
     fn each(&self, section: &mut Section<'_>, path: &str) -> Option<Template> {

@@ -246,6 +246,8 @@ pub(super) struct Request {
     pub(super) headers: Vec<(String, HeaderValue)>,
     pub(super) body: Option<Template>,
     pub(super) form: Vec<(String, Formula)>,
+    /// The body goes as a file in this part of a form.
+    pub(super) part: Option<String>,
     pub(super) content_type: Option<String>,
     pub(super) points: u32,
     /// It goes to an address that an answer gave, at a server of one of these domains, and without our credentials.

@@ -92,11 +92,12 @@ impl Path {
     }
 }
 
-fn is_header(name: &str) -> bool {
+/// Whether it is a header's name. Of the signs that RFC 9110 allows, those that are in use.
+pub(super) fn is_header(name: &str) -> bool {
     !name.is_empty()
         && name
             .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
 fn parts(text: &str) -> Result<Vec<Part>, String> {

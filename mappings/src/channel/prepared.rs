@@ -69,22 +69,26 @@ impl Request {
             let made = template
                 .render(render)
                 .map_err(|reason| format!("query {name}: {reason}"))?;
-            let value = match made {
-                None | Some(Json::Null) => continue,
-                Some(Json::Array(_) | Json::Object(_)) => {
-                    return Err(format!(
-                        "query {name}: a list or object has no place in an address"
-                    ));
-                }
-                Some(json) => plain(&json),
+            // Each element of a list is a parameter of its own.
+            let values = match made {
+                None => continue,
+                Some(Json::Array(items)) => items,
+                Some(json) => vec![json],
             };
-            let _ = write!(
-                url,
-                "{mark}{}={}",
-                percent(name, b"$"),
-                percent(&value, b"")
-            );
-            mark = '&';
+            for value in values {
+                match &value {
+                    Json::Null => continue,
+                    Json::Array(_) | Json::Object(_) => {
+                        return Err(format!(
+                            "query {name}: an object has no place in an address"
+                        ));
+                    }
+                    _ => {}
+                }
+                let (name, value) = (percent(name, b"$"), percent(&plain(&value), b""));
+                let _ = write!(url, "{mark}{name}={value}");
+                mark = '&';
+            }
         }
         let mut headers: Vec<(String, String)> = Vec::new();
         let away = !self.away.is_empty();
@@ -106,11 +110,23 @@ impl Request {
                 form.push((name.clone(), text));
             }
         }
-        let body = match &self.body {
+        let json = match &self.body {
             Some(template) => template
                 .render(render)
                 .map_err(|reason| format!("body: {reason}"))?
-                .map(|json| json.to_string().into_bytes()),
+                .map(|json| json.to_string()),
+            None => None,
+        };
+        let body = match &self.body {
+            Some(_) => match (&self.part, json) {
+                (Some(part), Some(json)) => {
+                    let (kind, body) = file_in(part, &json);
+                    headers.retain(|(name, _)| name != "content-type");
+                    headers.push(("content-type".to_owned(), kind));
+                    Some(body)
+                }
+                (_, json) => json.map(String::into_bytes),
+            },
             None if self.form.is_empty() => None,
             None => Some(form_body(&form).into_bytes()),
         };
@@ -221,6 +237,31 @@ pub fn form_body(form: &[(String, String)]) -> String {
     parts.join("&")
 }
 
+/// A JSON file as one part of `multipart/form-data` (RFC 7578): content type and body. What separates it is its
+/// own digest, so that it is not in it, and the same file is the same request.
+fn file_in(part: &str, json: &str) -> (String, Vec<u8>) {
+    let mark = contract::event::digest(&[json]);
+    let body = format!(
+        "--{mark}\r\ncontent-disposition: form-data; name=\"{part}\"; filename=\"{part}.json\"\r\n\
+         content-type: application/json\r\n\r\n{json}\r\n--{mark}--\r\n"
+    );
+    (
+        format!("multipart/form-data; boundary={mark}"),
+        body.into_bytes(),
+    )
+}
+
+/// The file in such a body.
+pub(super) fn file_of(body: &[u8]) -> Option<&[u8]> {
+    let find = |what: &[u8]| body.windows(what.len()).position(|part| part == what);
+    let (from, to) = (find(b"\r\n\r\n")? + 4, body.len());
+    let end = body
+        .get(from..to)?
+        .windows(4)
+        .rposition(|part| part == b"\r\n--")?;
+    body.get(from..from + end)
+}
+
 /// Everything but unreserved characters (RFC 3986) and `kept` as `%XX`.
 pub fn percent(text: &str, kept: &[u8]) -> String {
     let mut out = String::with_capacity(text.len());
@@ -273,6 +314,21 @@ mod tests {
         ] {
             assert_eq!(base64(text.as_bytes()), expected);
         }
+    }
+
+    #[test]
+    fn a_file_stands_in_a_form_as_it_is() {
+        let json = r#"{"a":"\r\n--"}"#;
+        let (kind, body) = file_in("file", json);
+        let mark = kind.strip_prefix("multipart/form-data; boundary=").unwrap();
+        let text = String::from_utf8(body.clone()).unwrap();
+        assert!(text.starts_with(&format!("--{mark}\r\n")), "{text}");
+        assert!(text.ends_with(&format!("\r\n--{mark}--\r\n")), "{text}");
+        assert!(
+            text.contains("name=\"file\"; filename=\"file.json\""),
+            "{text}"
+        );
+        assert_eq!(file_of(&body), Some(json.as_bytes()));
     }
 
     #[test]

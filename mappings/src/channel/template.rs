@@ -32,6 +32,8 @@ pub(super) enum Template {
         filter: Option<Formula>,
         body: Box<Template>,
     },
+    /// Lists one after another.
+    Join(Vec<Template>),
     /// A member whose name is worked out.
     Member {
         name: Formula,
@@ -78,7 +80,7 @@ impl Template {
         test(self)
             || match self {
                 Self::Object(members) => members.iter().any(|(_, one)| one.any(test)),
-                Self::List(items) => items.iter().any(|one| one.any(test)),
+                Self::List(items) | Self::Join(items) => items.iter().any(|one| one.any(test)),
                 Self::Items(body) | Self::Each { body, .. } | Self::Member { value: body, .. } => {
                     body.any(test)
                 }
@@ -114,6 +116,17 @@ impl Template {
                 let mut list = Vec::with_capacity(items.len());
                 for item in items {
                     list.extend(item.render(given)?);
+                }
+                Some(Json::Array(list))
+            }
+            Self::Join(parts) => {
+                let mut list = Vec::new();
+                for part in parts {
+                    match part.render(given)? {
+                        None => {}
+                        Some(Json::Array(items)) => list.extend(items),
+                        Some(_) => return Err("$join has a part that is no list".to_owned()),
+                    }
                 }
                 Some(Json::Array(list))
             }

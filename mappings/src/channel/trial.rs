@@ -394,7 +394,10 @@ fn compare_request(
         let sent: Json = request
             .body
             .as_deref()
-            .and_then(|body| serde_json::from_slice(body).ok())
+            .and_then(|body| {
+                let json = serde_json::from_slice(body).ok();
+                json.or_else(|| serde_json::from_slice(super::prepared::file_of(body)?).ok())
+            })
             .unwrap_or_default();
         differs(body, &sent, "body")?;
     }

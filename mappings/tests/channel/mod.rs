@@ -56,7 +56,7 @@ events:
           name: item
           by: sku
           get: /items
-          query: {filter: {$keys: "'sku eq ''' || key || ''''", join: " or "}}
+          query: {filter: {$keys: "'sku eq ''' || key || ''''", join: " or "}, site: [setting.user, "'b c'"]}
           headers: {prefer: "'none'"}
           list: value
           key: sku
@@ -78,6 +78,7 @@ events:
             note: {$text: "it's so"}
             seen: {$member: "'item,' || sku", is: location}
             first: {$when: "event.op = 'delete'", then: true, else: false}
+            all: {$join: [[sku], {$each: incoming, as: item.qty}]}
             items:
               $items:
                 id: found.item
@@ -129,7 +130,9 @@ events:
     steps:
       - send:
           post: /movements
+          headers: {x.movement: event.id}
           body: {id: event.id, qty: quantity}
+          part: file
           report: {list: results, id: id, is: event.id, done: ok}
     read:
       steps:
@@ -145,11 +148,11 @@ tests:
     settings: {sites: {MAIN: "7"}}
     given: [{type: inventory.availability.v1, key: {sku: A, location: MAIN}, body: {active: true, available: "5.5", incoming: [{qty: "2", due_on: 2026-12-01}, {qty: "0", due_on: 2026-12-02}]}}]
     exchanges:
-      - request: {get: "/items?filter=sku%20eq%20%27A%27"}
+      - request: {get: "/items?filter=sku%20eq%20%27A%27&site=me&site=b%20c"}
         answer: {body: {value: [{sku: A, id: 12345678901234567890, "@odata.etag": 'W/"1"', lines: [{site: MAIN, id: l1}]}]}}
       - request:
           headers: {if-match: 'W/"1"', accept: application/json, content-type: application/vnd.stock+json}
-          body: {$meta: null, note: "it's so", seen: {"item,A": MAIN}, first: false, items: [{id: 12345678901234567890, site: "7", left: 4.5, at: 0, due: [{qty: 2, on: 2026-12-01}], line: l1}]}
+          body: {$meta: null, all: [A, 2, 0], note: "it's so", seen: {"item,A": MAIN}, first: false, items: [{id: 12345678901234567890, site: "7", left: 4.5, at: 0, due: [{qty: 2, on: 2026-12-01}], line: l1}]}
         answer: {body: {id: r 1, results: [{at: 0, status: 201}]}}
       - request: {put: /stock/r%201/post, form: {what: post}}
         answer: {status: 202, body: {posted: true, job: j1}}
@@ -166,6 +169,12 @@ tests:
     given: [{type: inventory.availability.v1, key: {sku: A, location: MAIN}, body: {active: true}}]
     exchanges: [{request: {get: /jobs/j1}, answer: {body: {state: FAILED, why: no}}}]
     outcomes: [{rejected: "no"}]
+  - name: a file in a form
+    given: [{type: inventory.movement.v1, key: {movement_id: "1"}, body: {quantity: "-3"}}]
+    exchanges:
+      - request: {post: /movements, headers: {x.movement: evt_00000000000000000000000000000001}, body: {qty: -3}}
+        answer: {body: {results: [{id: evt_00000000000000000000000000000001, ok: true}]}}
+    outcomes: [applied]
   - name: a job with a report at another server
     taken: "3:j1"
     given:
@@ -306,6 +315,11 @@ pub(crate) const BROKEN: &[(&str, &str, &str)] = &[
         "on: item.due",
     ),
     ("a list that is none", "$each: incoming", "$each: sku"),
+    (
+        "lists that are none",
+        "[[sku], {$each: incoming, as: item.qty}]}",
+        "sku}",
+    ),
     ("a form that is none", "{$keep: gtin}", "{$kept: gtin}"),
     (
         "items where nothing is sent",
@@ -355,6 +369,12 @@ pub(crate) const BROKEN: &[(&str, &str, &str)] = &[
         "post: /movements\n          put: /movements",
     ),
     ("no method", "get: /me, query", "query"),
+    (
+        "a part without what is in it",
+        "body: {id: event.id, qty: quantity}\n          part",
+        "part",
+    ),
+    ("a part's name that is none", "part: file", "part: a file"),
     ("a path that is none", "post: /movements", "post: movements"),
     (
         "a path with an open bracket",

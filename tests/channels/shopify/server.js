@@ -3,9 +3,9 @@
 // Shopify's own here: the schema, and with it what is a valid request and the shape of every answer.
 // graphql-js reads the requests and checks them against it.
 //
-// Simulated by the lines below, after Shopify's documentation and never against its server: stock
-// and its compare-and-set, the key that inventory mutations must carry, cost and throttling. The
-// words of their errors are ours, and that one bad entry fails a whole mutation is assumed. Fields
+// Simulated by the lines below, after Shopify's documentation and never against its server: tokens,
+// stock and its compare-and-set, the key that inventory mutations must carry, cost and throttling.
+// The words of their errors are ours, and that one bad entry fails a whole mutation is assumed. Fields
 // that nothing here fills have made-up values of the right type, and mutations that are not
 // simulated answer without errors and change nothing.
 //
@@ -15,9 +15,13 @@ const fs = require('fs');
 const http = require('http');
 const zlib = require('zlib');
 const { addMocksToSchema } = require('@graphql-tools/mock');
-const { buildClientSchema, execute, getOperationAST, parse, validate, valueFromASTUntyped, visit } = require('graphql');
+const {
+  buildClientSchema, execute, getOperationAST, isScalarType, isSpecifiedScalarType, parse, validate, valueFromASTUntyped,
+  visit,
+} = require('graphql');
 
 const TOKEN = 'shpat_tests';
+const CLIENT = new URLSearchParams({ grant_type: 'client_credentials', client_id: 'tests', client_secret: 'tests' });
 const PATH = '/admin/api/2026-04/graphql.json';
 const ITEMS = 100;
 const ENTRIES_MAX = 250; // of any input list
@@ -55,9 +59,10 @@ function level(item, location) {
 }
 
 function connection(all, { first, after, query }) {
-  const sku = query?.match(/^sku:["']?([^"']+)["']?$/)?.[1];
-  if (query && !sku) throw new Error(`the stand-in only knows queries such as sku:X, not ${query}`);
-  const found = sku ? all.filter((one) => one.sku === sku) : all;
+  const skus = query?.split(' OR ').map((term) => term.match(/^sku:(?:'((?:[^'\\]|\\.)*)'|([\w-]+))$/));
+  if (skus?.includes(null)) throw new Error(`the stand-in only knows queries such as sku:X OR sku:'Y', not ${query}`);
+  const wanted = skus?.map(([, quoted, bare]) => bare ?? quoted.replace(/\\(.)/g, '$1'));
+  const found = wanted ? all.filter((one) => wanted.includes(one.sku)) : all;
   const from = after ? Number(after) : 0;
   const nodes = found.slice(from, from + (first ?? 50));
   const edges = nodes.map((node, at) => ({ node, cursor: String(from + at + 1) }));
@@ -120,6 +125,7 @@ const introspection = JSON.parse(zlib.gunzipSync(fs.readFileSync(process.env.SCH
 const schema = buildClientSchema(introspection.data ?? introspection);
 const mocks = {};
 for (const type of Object.values(schema.getTypeMap())) {
+  if (isScalarType(type) && !isSpecifiedScalarType(type)) mocks[type.name] = () => 'made up';
   if (type.getFields?.().userErrors) mocks[type.name] = () => ({ userErrors: [] });
 }
 const shop = addMocksToSchema({ schema, mocks, resolvers: {
@@ -212,6 +218,11 @@ http.createServer((request, response) => {
       held.available -= quantity;
       held.committed += quantity;
       return send(200, held);
+    }
+    if (request.url === '/admin/oauth/access_token') {
+      const asked = [...new URLSearchParams(body)].sort().join();
+      if (asked !== [...CLIENT].sort().join()) return send(400, { error: 'invalid_client' });
+      return send(200, { access_token: TOKEN, scope: 'write_inventory', expires_in: 86399 });
     }
     requests += 1;
     if (request.url !== PATH || request.method !== 'POST') return send(404, { errors: 'Not Found' });

@@ -23,6 +23,8 @@ pub struct Medusa {
     _database: PostgresServer,
     http: Client,
     token: OnceCell<String>,
+    /// What an order needs: a region, a sales channel, and a way to ship, each by its id.
+    trade: OnceCell<[String; 3]>,
 }
 
 impl Medusa {
@@ -67,6 +69,7 @@ impl Medusa {
             _database: database,
             http: client(),
             token: OnceCell::new(),
+            trade: OnceCell::new(),
         };
         shop.fill().await;
         Some(shop)
@@ -183,10 +186,107 @@ impl Medusa {
         level["stocked_quantity"].as_i64()
     }
 
+    /// Places an order of a SKU that is in stock at `EAST`; its number.
+    ///
+    /// # Panics
+    /// When the shop refuses it.
+    pub async fn place_order(&self, sku: &str, quantity: u32) -> u64 {
+        let trade = self.trade.get_or_init(|| self.open_trade());
+        let [region, channel, shipping] = trade.await;
+        let found = self
+            .get(&format!("/admin/product-variants?sku={sku}"))
+            .await;
+        let variant = &found["variants"][0];
+        let address =
+            json!({ "address_1": "1 Main St", "city": "Springfield", "country_code": "us" });
+        let order = json!({
+            "email": "buyer@example.com", "region_id": region, "sales_channel_id": channel,
+            "shipping_address": address,
+            "items": [{ "variant_id": variant["id"], "quantity": quantity }],
+            "shipping_methods": [{ "name": "post", "shipping_option_id": shipping, "amount": 0 }],
+        });
+        let draft = self.post("/admin/draft-orders", order).await;
+        let id = text(&draft["draft_order"]["id"]);
+        let path = format!("/admin/draft-orders/{id}/convert-to-order");
+        let order = self.post(&path, json!({})).await;
+        let number = order["order"]["display_id"].as_u64();
+        number.unwrap_or_else(|| panic!("{order}"))
+    }
+
+    /// An order by its number, with its fulfilments.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub async fn order(&self, number: u64) -> Value {
+        let found = self
+            .get(&format!("/admin/orders?q={number}&fields=id,display_id"))
+            .await;
+        let mut orders = found["orders"].as_array().into_iter().flatten();
+        let order = orders.find(|order| order["display_id"] == number);
+        let id = text(&order.unwrap_or_else(|| panic!("{number}: {found}"))["id"]);
+        let fields = "id,status,fulfillments.id,fulfillments.metadata,fulfillments.shipped_at,\
+                      fulfillments.delivered_at,fulfillments.canceled_at,\
+                      fulfillments.labels.tracking_number,fulfillments.items.quantity";
+        let path = format!("/admin/orders/{id}?fields={fields}");
+        self.get(&path).await["order"].take()
+    }
+
+    /// Makes it possible to ship everything from `EAST`.
+    async fn open_trade(&self) -> [String; 3] {
+        let region = json!({ "name": "US", "currency_code": "usd", "countries": ["us"] });
+        let region = self.post("/admin/regions", region).await;
+        let channel = self.get("/admin/sales-channels").await;
+        let channel = text(&channel["sales_channels"][0]["id"]);
+        let profile = json!({ "name": "all", "type": "default" });
+        let profile = self.post("/admin/shipping-profiles", profile).await;
+        let profile = &profile["shipping_profile"]["id"];
+        let east = format!("/admin/stock-locations/{}", self.location("EAST").await);
+        let provider = "manual_manual";
+        self.post(
+            &format!("{east}/sales-channels"),
+            json!({ "add": [channel] }),
+        )
+        .await;
+        self.post(
+            &format!("{east}/fulfillment-providers"),
+            json!({ "add": [provider] }),
+        )
+        .await;
+        let path = format!("{east}/fulfillment-sets?fields=fulfillment_sets.id");
+        let set = json!({ "name": "post", "type": "shipping" });
+        let set = self.post(&path, set).await;
+        let set = text(&set["stock_location"]["fulfillment_sets"][0]["id"]);
+        let path = format!("/admin/fulfillment-sets/{set}/service-zones?fields=service_zones.id");
+        let zone =
+            json!({ "name": "US", "geo_zones": [{ "type": "country", "country_code": "us" }] });
+        let zone = self.post(&path, zone).await;
+        let option = json!({
+            "name": "post", "service_zone_id": zone["fulfillment_set"]["service_zones"][0]["id"],
+            "shipping_profile_id": profile, "provider_id": provider, "price_type": "flat",
+            "type": { "label": "post", "description": "post", "code": "post" },
+            "prices": [{ "currency_code": "usd", "amount": 0 }], "rules": [],
+        });
+        let option = self.post("/admin/shipping-options", option).await;
+        let products = self.get("/admin/products?fields=id").await;
+        for product in products["products"].as_array().into_iter().flatten() {
+            let path = format!("/admin/products/{}", text(&product["id"]));
+            self.post(&path, json!({ "shipping_profile_id": profile }))
+                .await;
+        }
+        let region = text(&region["region"]["id"]);
+        [region, channel, text(&option["shipping_option"]["id"])]
+    }
+
     /// What it has logged.
     pub fn log(&self) -> String {
         self.server.log()
     }
+}
+
+fn text(value: &Value) -> String {
+    let text = value.as_str();
+    text.unwrap_or_else(|| panic!("{value} is no text"))
+        .to_owned()
 }
 
 /// Its modules, where they are installed from the file that stands here.

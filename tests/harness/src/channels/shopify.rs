@@ -31,6 +31,8 @@ pub struct Shopify {
 impl Shopify {
     /// The access token that it takes.
     pub const TOKEN: &str = "shpat_tests";
+    /// Whom it gives that token: both the client's name and its secret.
+    pub const CLIENT: &str = "tests";
 
     /// Starts one that limits nobody who behaves.
     ///

@@ -1,5 +1,5 @@
-//! Prism on Walmart's own description of its inventory API: it checks requests and answers with the
-//! description's examples. It holds nothing.
+//! Prism on Walmart's own descriptions of its inventory and price APIs: it checks requests and
+//! answers with the descriptions' examples. It holds nothing, and hands out no tokens.
 
 use std::process::Command;
 
@@ -22,16 +22,22 @@ impl Walmart {
     /// # Panics
     /// When it is not installed (the message says how to) or does not start.
     pub fn start() -> Self {
-        let description = installed().join("contracts/walmart.json");
-        assert!(
-            description.exists(),
-            "Walmart's description is not installed; run: ./tests/channels/install walmart"
-        );
+        let description = |name: &str| -> Value {
+            let text = std::fs::read(installed().join("contracts").join(name));
+            let text = text.unwrap_or_else(|_| {
+                panic!("Walmart's {name} is not installed; run: ./tests/channels/install walmart")
+            });
+            serde_json::from_slice(&text).unwrap()
+        };
+        let mut whole = description("walmart.json");
+        let price = description("walmart-price.json")["paths"]["/v3/price"].take();
+        assert!(price.is_object(), "the description of prices has changed");
+        whole["paths"]["/v3/price"] = price;
         let server = Server::start(
             "Prism",
             |folder| {
                 link_modules("walmart", folder);
-                std::fs::copy(&description, folder.join("walmart.json")).unwrap();
+                std::fs::write(folder.join("walmart.json"), whole.to_string()).unwrap();
             },
             |_, port| {
                 let mut command = Command::new("node");
