@@ -3,6 +3,7 @@
 
 mod amazon;
 mod auth;
+mod bigcommerce;
 mod business_central;
 mod common;
 mod faults;
@@ -16,3 +17,4 @@ mod suite;
 mod tryton;
 mod vendure;
 mod walmart;
+mod woocommerce;

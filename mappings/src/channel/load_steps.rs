@@ -203,6 +203,15 @@ impl Steps<'_> {
             .as_ref()
             .and_then(|request| request.body.as_ref())
             .is_some_and(Template::has_items);
+        let most = section.number("most", 1, 10_000);
+        if let (Some(_), false, None, Some(node)) = (most, items, &group, section.get("most")) {
+            section.wrong(
+                "most",
+                node,
+                "each event has a request of its own here".to_owned(),
+                Some("`$items` in the body makes one request for several".to_owned()),
+            );
+        }
         let answers = self.reader.rules(section);
         let done = self.reader.matches(section, "done");
         let report = self.report(section);
@@ -224,6 +233,7 @@ impl Steps<'_> {
             request: request?,
             items,
             group,
+            most: most.and_then(|n| usize::try_from(n).ok()),
             answers,
             done,
             report,

@@ -177,6 +177,8 @@ pub(super) struct Send {
     pub(super) items: bool,
     /// Only those that share this go into one request, and all of them do.
     pub(super) group: Option<Formula>,
+    /// Events in one request, where this one takes fewer than the type's batch.
+    pub(super) most: Option<usize>,
     pub(super) answers: Vec<Rule>,
     pub(super) done: Vec<Match>,
     pub(super) report: Option<ItemReport>,

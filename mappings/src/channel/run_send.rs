@@ -39,6 +39,7 @@ impl Run<'_> {
             self.channel
                 .handling(work.event_type)
                 .map_or(1, |handling| handling.batch)
+                .min(send.most.unwrap_or(usize::MAX))
         } else {
             1
         };

@@ -71,6 +71,7 @@ events:
       - send:
           post: /stock
           group: dict(sites, location)
+          most: 5
           headers: {if-match: found.etag, idempotency-key: request_key}
           body:
             $$meta: {$keep: gtin}
@@ -324,6 +325,11 @@ pub(crate) const BROKEN: &[(&str, &str, &str)] = &[
         "items where nothing is sent",
         "{$keys: \"'sku eq ''' || key || ''''\", join: \" or \"}",
         "{$items: sku}",
+    ),
+    (
+        "fewer than one event",
+        "post: /movements\n",
+        "post: /movements\n          most: 5\n",
     ),
     (
         "keys where nothing is looked for",
