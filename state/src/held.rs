@@ -177,31 +177,43 @@ impl StateReader {
         which: &HeldFilter,
         limit: usize,
     ) -> Result<Vec<HeldEntry>, StoreError> {
-        let Some(db) = self.newest()? else {
-            return Ok(Vec::new());
-        };
         let mut found = Vec::new();
-        let mut take = |entry: HeldEntry| {
-            if which.takes(&entry) {
-                found.push(entry);
-            }
+        self.held_each(which, |entry| {
+            found.push(entry);
             found.len() < limit
+        })?;
+        Ok(found)
+    }
+
+    /// Goes through the held items that fit, oldest first within each holder, until `take` says
+    /// that it is enough. However many there are, one is in memory.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn held_each(
+        &self,
+        which: &HeldFilter,
+        mut take: impl FnMut(HeldEntry) -> bool,
+    ) -> Result<(), StoreError> {
+        let Some(db) = self.newest()? else {
+            return Ok(());
         };
+        let mut goes_on = |entry: HeldEntry| !which.takes(&entry) || take(entry);
         let mut changes = db.prepare_cached(&format!("{CHANGES} ORDER BY h.id"))?;
         for entry in changes.query_map([], change)? {
-            if !take(entry?) {
-                return Ok(found);
+            if !goes_on(entry?) {
+                return Ok(());
             }
         }
         for destination in destinations(db)? {
             let mut held = db.prepare_cached(&format!("{DELIVERIES} ORDER BY d.offset"))?;
             for entry in held.query_map([destination], delivery)? {
-                if !take(entry?) {
-                    return Ok(found);
+                if !goes_on(entry?) {
+                    return Ok(());
                 }
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// How many items are held by whom for what.

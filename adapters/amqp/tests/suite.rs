@@ -4,14 +4,13 @@
 
 use std::sync::{Arc, Mutex};
 
-use async_trait::async_trait;
 use contract::Destination;
 use harness::brokers::Rabbit;
 use harness::proxy::{Proxy, Stall};
-use harness::receiver::free_port;
 use harness::settings;
-use harness::suite::destination::{DestinationBackend, Fault, run};
+use harness::suite::destination::run;
 use harness::suite::outage;
+use harness::suite::proxied::{LOST, Proxied};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -47,50 +46,23 @@ fn held(rabbit: &Rabbit) -> Vec<(String, String)> {
         .collect()
 }
 
-struct Backend {
-    rabbit: Rabbit,
-    proxy: Proxy,
-}
-
-#[async_trait]
-impl DestinationBackend for Backend {
-    fn destination(&self) -> Arc<dyn Destination> {
-        destination(self.proxy.port())
-    }
-
-    fn faults(&self) -> &'static [Fault] {
-        &[Fault::LoseAnswer, Fault::Hang]
-    }
-
-    fn fail_next(&self, fault: Fault) {
-        if fault == Fault::LoseAnswer {
-            self.proxy.reset_after(0);
-        } else {
-            self.proxy.stall(Stall::TO_CLIENT);
-        }
-    }
-
-    /// AMQP recognises no repetition, so a consumer must: by the id.
-    fn effects(&self, id: &str) -> usize {
-        let held = held(&self.rabbit);
-        usize::from(held.iter().any(|(held, _)| held == id))
-    }
-
-    fn nobody(&self) -> Arc<dyn Destination> {
-        destination(free_port())
-    }
-}
-
 /// One broker for both: it takes long to start.
 #[tokio::test(flavor = "multi_thread")]
 async fn passes_the_suite_and_a_broker_that_is_killed_and_started_again_loses_nothing() {
     let rabbit = Rabbit::start();
     rabbit.make_queue(QUEUE).await;
     let proxy = Proxy::start(rabbit.port()).await;
-    let backend = Backend { rabbit, proxy };
+    // AMQP recognises no repetition, so a consumer must: by the id.
+    let effects = |id: &str| usize::from(held(&rabbit).iter().any(|(held, _)| held == id));
+    let backend = Proxied {
+        proxy,
+        destination,
+        faults: LOST,
+        effects,
+    };
     run(&backend).await;
 
-    let Backend { rabbit, proxy } = backend;
+    let proxy = backend.proxy;
     let path = format!("queues/%2f/{QUEUE}/contents");
     let (status, body) = rabbit.api(Method::DELETE, &path, json!({})).await;
     assert!(status.is_success(), "{status} {body}");

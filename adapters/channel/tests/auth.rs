@@ -246,6 +246,47 @@ async fn an_assertion_is_signed_by_our_key() {
     );
 }
 
+/// Judged by OpenSSL's own verification.
+#[tokio::test]
+async fn assertions_are_signed_by_rsa_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let openssl = |words: &str| {
+        let ran = std::process::Command::new("openssl")
+            .current_dir(folder.path())
+            .args(words.split_whitespace())
+            .output()
+            .unwrap();
+        assert!(ran.status.success(), "{words}: {ran:?}");
+    };
+    openssl("genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out key.pem");
+    openssl("pkey -in key.pem -pubout -out public.pem");
+    let pem = std::fs::read_to_string(folder.path().join("key.pem")).unwrap();
+    let api = Api::start(|_: &Request| answer(200, json!({"access_token": "t"}))).await;
+    for (algorithm, padding) in [
+        ("RS256", ""),
+        (
+            "PS256",
+            "-sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:32",
+        ),
+    ] {
+        let auth = format!(
+            "{{oauth2: {{grant: jwt_bearer, token_url: setting.url || '/token', jwt: {{algorithm: {algorithm}, \
+             key: setting.pem, claims: {{iss: \"'me'\"}}}}}}}}"
+        );
+        assert_eq!(one(&shop(&api.url, &auth, Some(&pem))).await, "applied");
+        let took = api.took();
+        let asked = took.iter().rfind(|request| request.path == "/token");
+        let assertion = asked.unwrap().text.split("&assertion=").nth(1).unwrap();
+        let (signed, signature) = assertion.rsplit_once('.').unwrap();
+        let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+        std::fs::write(folder.path().join("signed"), signed).unwrap();
+        std::fs::write(folder.path().join("signature"), signature).unwrap();
+        openssl(&format!(
+            "dgst -sha256 -verify public.pem -signature signature {padding} signed"
+        ));
+    }
+}
+
 /// The signature is worked out here once more, as RFC 5849 says.
 #[tokio::test]
 async fn requests_are_signed_as_oauth_1_says() {

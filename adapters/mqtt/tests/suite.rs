@@ -5,14 +5,13 @@
 use std::sync::{Arc, Mutex};
 
 use crate::reader::Reader;
-use async_trait::async_trait;
 use contract::Destination;
 use harness::brokers::Mosquitto;
-use harness::proxy::{Proxy, Stall};
-use harness::receiver::free_port;
+use harness::proxy::Proxy;
 use harness::settings;
-use harness::suite::destination::{DestinationBackend, Fault, run};
+use harness::suite::destination::run;
 use harness::suite::outage;
+use harness::suite::proxied::{LOST, Proxied};
 use serde_json::json;
 
 fn destination(port: u16) -> Arc<dyn Destination> {
@@ -20,50 +19,18 @@ fn destination(port: u16) -> Arc<dyn Destination> {
     settings::destination(destination_mqtt::read, &settings)
 }
 
-struct Backend {
-    broker: Mosquitto,
-    reader: Reader,
-    proxy: Proxy,
-}
-
-#[async_trait]
-impl DestinationBackend for Backend {
-    fn destination(&self) -> Arc<dyn Destination> {
-        destination(self.proxy.port())
-    }
-
-    fn faults(&self) -> &'static [Fault] {
-        &[Fault::LoseAnswer, Fault::Hang]
-    }
-
-    fn fail_next(&self, fault: Fault) {
-        if fault == Fault::LoseAnswer {
-            self.proxy.reset_after(0);
-        } else {
-            self.proxy.stall(Stall::TO_CLIENT);
-        }
-    }
-
-    /// MQTT recognises no repetition, so a subscriber must: by the id.
-    fn effects(&self, id: &str) -> usize {
-        let held = self.reader.held(&self.broker);
-        usize::from(held.iter().any(|(held, _)| held == id))
-    }
-
-    fn nobody(&self) -> Arc<dyn Destination> {
-        destination(free_port())
-    }
-}
-
 #[tokio::test]
 async fn passes_the_suite() {
     let broker = Mosquitto::start();
     let reader = Reader::start(broker.port());
     let proxy = Proxy::start(broker.port()).await;
-    let backend = Backend {
-        broker,
-        reader,
+    // MQTT recognises no repetition, so a subscriber must: by the id.
+    let effects = |id: &str| usize::from(reader.held(&broker).iter().any(|(held, _)| held == id));
+    let backend = Proxied {
         proxy,
+        destination,
+        faults: LOST,
+        effects,
     };
     run(&backend).await;
 }

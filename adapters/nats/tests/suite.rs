@@ -4,14 +4,13 @@
 
 use std::sync::{Arc, Mutex};
 
-use async_trait::async_trait;
 use contract::Destination;
 use harness::brokers::Nats;
 use harness::proxy::{Proxy, Stall};
-use harness::receiver::free_port;
 use harness::settings;
-use harness::suite::destination::{DestinationBackend, Fault, run};
+use harness::suite::destination::run;
 use harness::suite::outage;
+use harness::suite::proxied::{LOST, Proxied};
 use serde_json::{Value, json};
 
 fn destination(port: u16) -> Arc<dyn Destination> {
@@ -30,47 +29,19 @@ fn held(nats: &Nats) -> Vec<(String, String)> {
         .collect()
 }
 
-struct Backend {
-    nats: Nats,
-    proxy: Proxy,
-}
-
-#[async_trait]
-impl DestinationBackend for Backend {
-    fn destination(&self) -> Arc<dyn Destination> {
-        destination(self.proxy.port())
-    }
-
-    fn faults(&self) -> &'static [Fault] {
-        &[Fault::LoseAnswer, Fault::Hang]
-    }
-
-    fn fail_next(&self, fault: Fault) {
-        if fault == Fault::LoseAnswer {
-            self.proxy.reset_after(0);
-        } else {
-            self.proxy.stall(Stall::TO_CLIENT);
-        }
-    }
-
-    fn effects(&self, id: &str) -> usize {
-        held(&self.nats)
-            .iter()
-            .filter(|(held, _)| held == id)
-            .count()
-    }
-
-    fn nobody(&self) -> Arc<dyn Destination> {
-        destination(free_port())
-    }
-}
-
 #[tokio::test]
 async fn passes_the_suite() {
     let nats = Nats::start();
     nats.make_stream("LIGHTERMAN", &["lighterman.>"]);
     let proxy = Proxy::start(nats.port()).await;
-    run(&Backend { nats, proxy }).await;
+    let effects = |id: &str| held(&nats).iter().filter(|(held, _)| held == id).count();
+    let backend = Proxied {
+        proxy,
+        destination,
+        faults: LOST,
+        effects,
+    };
+    run(&backend).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

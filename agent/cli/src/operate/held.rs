@@ -13,10 +13,6 @@ use crate::{Common, Exit, load, out, refuse};
 
 /// Items shown unless more are asked for.
 const SHOWN: usize = 50;
-/// Items that an export may hold.
-const EXPORTED_MAX: usize = 1_000_000;
-/// What `by` and `cause` are of changes that a mapping holds.
-const MAPPING: &str = "mapping";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum HeldCommand {
@@ -287,29 +283,35 @@ fn export(
     file: &std::path::Path,
     json: bool,
 ) -> Result<Exit, Failed> {
-    let reader = StateReader::open(&config.state_folder)?;
-    let items = reader.held_list(which, EXPORTED_MAX)?;
-    let write = || -> std::io::Result<u64> {
-        use std::io::Write as _;
-        let mut written = std::io::BufWriter::new(std::fs::File::create(file)?);
-        let mut count = 0;
-        for item in &items {
-            // One that was settled meanwhile is not held any more.
-            let found = reader.held_show(&item.id);
-            if let Some(detail) = found.map_err(|error| std::io::Error::other(error.to_string()))? {
-                writeln!(written, "{}", form(&detail))?;
-                count += 1;
-            }
-        }
-        written.flush()?;
-        Ok(count)
-    };
-    let count = write().map_err(|error| {
+    use std::io::Write as _;
+    let unwritten = |error: std::io::Error| {
         Failed::Said(
             format!("write {}: {error}", file.display()),
             "name a file in a folder that may be written to",
         )
+    };
+    // Two that read: however many are held, one at a time is in memory.
+    let (all, details) = (
+        StateReader::open(&config.state_folder)?,
+        StateReader::open(&config.state_folder)?,
+    );
+    let mut written = std::io::BufWriter::new(std::fs::File::create(file).map_err(unwritten)?);
+    let mut count = 0;
+    let mut ended = Ok(());
+    all.held_each(which, |item| {
+        // One that was settled meanwhile is not held any more.
+        ended = match details.held_show(&item.id) {
+            Ok(None) => Ok(()),
+            Ok(Some(detail)) => {
+                count += 1;
+                writeln!(written, "{}", form(&detail)).map_err(unwritten)
+            }
+            Err(error) => Err(error.into()),
+        };
+        ended.is_ok()
     })?;
+    ended?;
+    written.flush().map_err(unwritten)?;
     if json {
         out(&serde_json::json!({ "exported": count, "file": file }).to_string());
     } else {
@@ -322,56 +324,64 @@ fn export(
     Ok(Exit::Ok)
 }
 
-/// The destinations that hold something of it; whether a mapping does.
-fn holders(config: &Config, which: &HeldFilter) -> Result<(Vec<String>, Vec<HeldEntry>), Failed> {
+/// Who holds something of it.
+#[derive(Default)]
+struct Holders {
+    destinations: Vec<String>,
+    /// Changes that mappings hold.
+    changes: u64,
+    /// The commands that read their tables again.
+    tables: Vec<String>,
+}
+
+fn holders(config: &Config, which: &HeldFilter) -> Result<Holders, Failed> {
     let reader = StateReader::open(&config.state_folder)?;
-    let mut destinations = Vec::new();
-    let mut changes = Vec::new();
-    for item in reader.held_list(which, EXPORTED_MAX)? {
-        if item.by == MAPPING {
-            changes.push(item);
-        } else if !destinations.contains(&item.by) {
-            destinations.push(item.by);
+    let mut found = Holders::default();
+    reader.held_each(which, |item| {
+        let (known, name) = match item.change {
+            None => (&mut found.destinations, item.by),
+            Some(change) => {
+                found.changes += 1;
+                let line = format!(
+                    "lighterman source resync --source {} --table {}",
+                    change.source, change.table
+                );
+                (&mut found.tables, line)
+            }
+        };
+        if !known.contains(&name) {
+            known.push(name);
         }
-    }
-    Ok((destinations, changes))
+        true
+    })?;
+    Ok(found)
 }
 
 async fn retry(config: &Config, which: &HeldFilter, json: bool) -> Result<Exit, Failed> {
-    let (destinations, changes) = holders(config, which)?;
+    let found = holders(config, which)?;
     let mut count = 0;
-    for name in &destinations {
+    for name in &found.destinations {
         let command = Command::Retry {
             which: which.clone(),
             by: person(),
         };
         count += done(config, name, command).await?;
     }
-    let mut tables: Vec<String> = Vec::new();
-    for change in changes.iter().filter_map(|item| item.change.as_ref()) {
-        let line = format!(
-            "lighterman source resync --source {} --table {}",
-            change.source, change.table
-        );
-        if !tables.contains(&line) {
-            tables.push(line);
-        }
-    }
     if json {
-        let form = serde_json::json!({ "retried": count, "read_again_by": tables });
+        let form = serde_json::json!({ "retried": count, "read_again_by": found.tables });
         out(&form.to_string());
-    } else {
-        if count > 0 || changes.is_empty() {
-            out(&format!("{} sent again", counted(count, "event")));
-        }
-        if !changes.is_empty() {
-            out(&format!(
-                "{} held by a mapping: its table is read again by",
-                counted(changes.len() as u64, "change")
-            ));
-            for line in &tables {
-                out(&format!("  {line}"));
-            }
+        return Ok(Exit::Ok);
+    }
+    if count > 0 || found.changes == 0 {
+        out(&format!("{} sent again", counted(count, "event")));
+    }
+    if found.changes > 0 {
+        out(&format!(
+            "{} held by a mapping: its table is read again by",
+            counted(found.changes, "change")
+        ));
+        for line in &found.tables {
+            out(&format!("  {line}"));
         }
     }
     Ok(Exit::Ok)
@@ -383,9 +393,9 @@ async fn drop_held(
     why: &str,
     json: bool,
 ) -> Result<Exit, Failed> {
-    let (destinations, changes) = holders(config, which)?;
+    let found = holders(config, which)?;
     let mut count = 0;
-    for name in &destinations {
+    for name in &found.destinations {
         let command = Command::Drop {
             which: which.clone(),
             by: person(),
@@ -393,7 +403,7 @@ async fn drop_held(
         };
         count += done(config, name, command).await?;
     }
-    if !changes.is_empty() {
+    if found.changes > 0 {
         let command = Command::DropChanges {
             which: which.clone(),
         };

@@ -6,4 +6,5 @@
 mod ask;
 pub mod destination;
 pub mod outage;
+pub mod proxied;
 pub mod source;
