@@ -7,6 +7,7 @@ mod api;
 mod session;
 mod settings;
 mod sign;
+mod skus;
 
 pub use settings::read;
 
@@ -26,6 +27,8 @@ channel = "vendure"              # a shipped one (docs/channels), or
 # requests_max = 2               # requests at once, if fewer than the channel's own
 # batch_events_max = 50          # events in a request, if fewer than the channel's own
 # timeout_seconds = 60
+# skus = { "100XLG" = "SHOP-1" } # items that have another SKU there; or a file of such pairs:
+# skus_file = "skus.csv"
 settings.url = "https://shop.example.com"
 settings.user = "agent"
 settings.password = { env = "SHOP_PASSWORD" }

@@ -28,6 +28,7 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDes
         events: section.number("batch_events_max", 1, 10_000),
         timeout: Duration::from_secs(section.number("timeout_seconds", 1, 600).unwrap_or(60)),
     };
+    let skus = crate::skus::read(section);
     let (key, file, text) = text(section)?;
     let node = section.get(key)?;
     let loaded = channel::declared(&file, &text).and_then(|declared| {
@@ -58,7 +59,7 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDes
     if !address(section, &channel, allowed) {
         return None;
     }
-    let channel = Arc::new(channel);
+    let channel = Arc::new(channel.with_skus(skus));
     let (file, text): (Arc<str>, Arc<str>) = (Arc::from(file), Arc::from(text));
     Some(Arc::new(move |name| {
         let client = http.client(encrypted, own.timeout)?;

@@ -3,7 +3,7 @@
 
 use crate::common::*;
 use contract::gate::Open;
-use contract::{Outgoing, Taken};
+use contract::{EventOp, EventType, Outgoing, Taken};
 use serde_json::{Value as Json, json};
 
 fn batch(skus: &[&str]) -> Vec<Outgoing> {
@@ -289,4 +289,71 @@ async fn points_are_told_to_the_gate_and_heard_from_bodies() {
     );
     let points = heard[1].points.unwrap();
     assert_eq!((points.max, points.per_second), (2_000, 100));
+}
+
+/// Keys and lines go by the channel's SKU; an item whose own SKU is another's there goes nowhere.
+#[tokio::test]
+async fn items_are_called_what_the_channel_calls_them() {
+    let api = Api::start(|_: &Request| answer(200, json!({"ok": true}))).await;
+    let file = r"
+channel: named
+title: Named
+proven: documentation
+resend: safe
+settings: {url: {type: url, ask: where?}}
+url: setting.url
+auth: none
+events:
+  inventory.availability.v1:
+    steps: [{send: {put: '/stock/{sku}', body: {left: sellable}, done: ok}}]
+    delete: same
+  shipment.v1:
+    steps: [{send: {post: /shipments, body: {lines: {$each: lines, as: item.sku}}, done: ok}}]
+    delete: {skip: none}
+";
+    let pairs = std::env::temp_dir().join(format!("skus-{:032x}.csv", rand_name()));
+    std::fs::write(&pairs, "A,SHOP-A\nB,C\n").unwrap();
+    let more = vec![
+        ("settings", map([("url", text(&api.url))])),
+        ("skus_file", text(pairs.to_str().unwrap())),
+    ];
+    let shop = of_file(file, more);
+    std::fs::remove_file(pairs).unwrap();
+    let lines = json!([{"sku": "A"}, {"sku": "D"}]);
+    let events = [
+        stock(1, "A", "MAIN", 1),
+        stock(2, "B", "MAIN", 2),
+        stock(3, "C", "MAIN", 3),
+        stock(4, "D", "MAIN", 4),
+        event(
+            5,
+            EventType::Shipment,
+            EventOp::Upsert,
+            json!({"company": "C", "shipment_id": "1"}),
+            json!({"lines": lines}),
+        ),
+    ];
+    let outcomes = shop.deliver(&events, &Open).await.outcomes();
+    assert_eq!(
+        words(&outcomes),
+        "applied applied rejected applied applied",
+        "{outcomes:?}"
+    );
+    assert!(
+        cause(&outcomes[2]).contains("another item's"),
+        "{outcomes:?}"
+    );
+    let mut told: Vec<String> = api
+        .took()
+        .iter()
+        .map(|request| format!("{} {}", request.path, request.text))
+        .collect();
+    told.sort();
+    let expected = [
+        r#"/shipments {"lines":["SHOP-A","D"]}"#,
+        r#"/stock/C {"left":2}"#,
+        r#"/stock/D {"left":4}"#,
+        r#"/stock/SHOP-A {"left":1}"#,
+    ];
+    assert_eq!(told, expected);
 }

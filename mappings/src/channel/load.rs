@@ -15,6 +15,7 @@ use super::model::{
     Channel, Comparison, Conflict, Delete, Handling, PointPlaces, Proven, Read, Step,
 };
 use super::settings::{self, Answers, Declared};
+use super::skus::Skus;
 use super::trial;
 use crate::load::did_you_mean;
 use crate::yaml::parse_yaml;
@@ -146,6 +147,7 @@ fn read(root: &Node, answers: &Answers, problems: &Problems) -> Option<Channel> 
         check,
         events: events?,
         tests,
+        skus: Skus::default(),
         answers_given: answers.clone(),
     })
 }

@@ -10,6 +10,7 @@ use super::formula::Formula;
 use super::path::Path;
 use super::rules::{Match, Rule};
 use super::settings::Answers;
+use super::skus::Skus;
 use super::template::Template;
 use super::trial::Test;
 
@@ -66,6 +67,8 @@ pub struct Channel {
     pub(super) check: Option<(Request, Vec<Match>)>,
     pub(super) events: BTreeMap<EventType, Handling>,
     pub(super) tests: Vec<Test>,
+    /// Items whose SKU is another one there.
+    pub(super) skus: Skus,
 }
 
 /// Where an answer's body says what points are left.

@@ -265,7 +265,7 @@ pub fn of_file(text_of_file: &str, more: Vec<(&str, Node)>) -> Arc<dyn Destinati
     destination
 }
 
-fn rand_name() -> u128 {
+pub fn rand_name() -> u128 {
     use std::hash::{BuildHasher, Hasher};
     let state = std::collections::hash_map::RandomState::new();
     u128::from(state.build_hasher().finish()) << 64 | u128::from(state.build_hasher().finish())
