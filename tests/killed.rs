@@ -12,8 +12,11 @@ use serde_json::{Value, json};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lighterman");
 /// Everything that the server is still to get; many tests share the machine.
-const SOON: Duration = Duration::from_mins(3);
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const SOON: Duration = Duration::from_mins(6);
+/// Each look is work for the server or a process of its own, and takes from what is waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Where the agent is to be killed in the middle of something.
+const LOOK_SOON: Duration = Duration::from_millis(20);
 /// How long what the server says takes to come back: time to kill the agent in.
 const ON_THE_WAY: Duration = Duration::from_secs(1);
 const ROUNDS: i64 = 2;
@@ -73,11 +76,15 @@ fn stock(name: impl Fn(i64) -> String) -> String {
 }
 
 async fn until(what: &str, agent: &Agent, there: impl AsyncFn() -> bool) {
+    until_looking(LOOK_EVERY, what, agent, there).await;
+}
+
+async fn until_looking(every: Duration, what: &str, agent: &Agent, there: impl AsyncFn() -> bool) {
     let deadline = tokio::time::Instant::now() + SOON;
     while !there().await {
         let log = || agent.log();
         assert!(tokio::time::Instant::now() < deadline, "{what}\n{}", log());
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(every).await;
     }
 }
 
@@ -115,7 +122,10 @@ async fn survive(
         proxy.latency(ON_THE_WAY);
         added += round;
         site.run(&format!("UPDATE stock SET qty = qty + {round}"));
-        until("the server gets it", &agent, async || got_more(added).await).await;
+        until_looking(LOOK_SOON, "the server gets it", &agent, async || {
+            got_more(added).await
+        })
+        .await;
         agent.kill();
         proxy.latency(Duration::ZERO);
         proxy.reset();
