@@ -41,17 +41,6 @@ fn product(n: u32, sku: &str, name: &str, status: &str) -> Outgoing {
     event(n, EventType::Product, EventOp::Upsert, key, body)
 }
 
-fn gone(of: &Outgoing) -> Outgoing {
-    let whole: Json = serde_json::from_slice(&of.json).unwrap();
-    event(
-        99,
-        of.event_type,
-        EventOp::Delete,
-        whole["key"].clone(),
-        json!(null),
-    )
-}
-
 async fn deliver(channel: &Arc<dyn Destination>, events: &[Outgoing]) -> String {
     let outcomes = channel.deliver(events, &Open).await.outcomes();
     words(&outcomes)

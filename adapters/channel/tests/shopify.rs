@@ -13,7 +13,7 @@ use contract::{
     Taken,
 };
 use harness::channels::{Shopify, ShopifyLimits};
-use serde_json::{Value as Json, json};
+use serde_json::json;
 use tokio::sync::Mutex;
 
 const EAST: &str = "gid://shopify/Location/1";
@@ -45,17 +45,6 @@ fn flag(on: bool) -> Node {
         column: 1,
         kind: contract::NodeKind::Bool(on),
     }
-}
-
-fn gone(event: &Outgoing) -> Outgoing {
-    let whole: Json = serde_json::from_slice(&event.json).unwrap();
-    crate::common::event(
-        99,
-        event.event_type,
-        EventOp::Delete,
-        whole["key"].clone(),
-        json!(null),
-    )
 }
 
 #[tokio::test]

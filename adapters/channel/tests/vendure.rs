@@ -120,17 +120,6 @@ fn product(n: u32, sku: &str, name: &str, status: &str) -> Outgoing {
     )
 }
 
-fn gone(event: &Outgoing) -> Outgoing {
-    let json: serde_json::Value = serde_json::from_slice(&event.json).unwrap();
-    crate::common::event(
-        99,
-        event.event_type,
-        EventOp::Delete,
-        json["key"].clone(),
-        json!(null),
-    )
-}
-
 #[tokio::test]
 async fn stock_prices_and_products_are_what_the_erp_says() {
     let shop = Vendure::start();

@@ -271,6 +271,18 @@ pub fn rand_name() -> u128 {
     u128::from(state.build_hasher().finish()) << 64 | u128::from(state.build_hasher().finish())
 }
 
+/// The end of an event's key.
+pub fn gone(event: &Outgoing) -> Outgoing {
+    let json: Json = serde_json::from_slice(&event.json).unwrap();
+    crate::common::event(
+        99,
+        event.event_type,
+        EventOp::Delete,
+        json["key"].clone(),
+        Json::Null,
+    )
+}
+
 pub fn event(n: u32, event_type: EventType, op: EventOp, key: Json, body: Json) -> Outgoing {
     let id = format!("evt_{n:032}");
     let parts: Vec<&str> = key
