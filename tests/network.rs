@@ -85,9 +85,10 @@ async fn a_flapping_and_slow_source_arrives_whole() {
         .await;
     assert!(arrived, "{}", agent.log());
     assert_eq!(receiver.held().violations, Vec::<String>::new());
-    // Whatever it was in the middle of, it said so and went on.
+    // Whatever it was in the middle of, it said so and went on. Which words the driver has for a lost connection
+    // depends on what it was doing.
     assert!(
-        agent.log().matches("Connection reset").count() > 2,
+        agent.log().matches("connecting again").count() > 2,
         "{}",
         agent.log()
     );
