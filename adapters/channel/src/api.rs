@@ -15,6 +15,7 @@ use mappings::channel::{
 };
 use reqwest::Client;
 
+use crate::refreshed::Refreshed;
 use crate::session::{Csrf, Pass, Session, nonce};
 use crate::sign;
 
@@ -50,11 +51,12 @@ impl Api {
         channel: Arc<Channel>,
         file: (Arc<str>, Arc<str>),
         client: Client,
+        refreshed: Refreshed,
         traits: DestinationTraits,
     ) -> Self {
         Self {
             name: name.to_owned(),
-            session: Session::new(Arc::clone(&channel), client.clone()),
+            session: Session::new(Arc::clone(&channel), client.clone(), refreshed),
             secrets: channel.secrets(),
             channel,
             client,

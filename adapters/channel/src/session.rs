@@ -11,6 +11,7 @@ use mappings::channel::{
 use reqwest::Client;
 use tokio::sync::Mutex;
 
+use crate::refreshed::Refreshed;
 use crate::sign;
 
 /// A login that failed is not tried again before this: accounts are locked for less.
@@ -49,15 +50,17 @@ pub(crate) struct Csrf {
 pub(crate) struct Session {
     channel: Arc<Channel>,
     client: Client,
+    refreshed: Refreshed,
     // Held while a login is on its way: the others wait for that one.
     state: Mutex<State>,
 }
 
 impl Session {
-    pub(crate) fn new(channel: Arc<Channel>, client: Client) -> Self {
+    pub(crate) fn new(channel: Arc<Channel>, client: Client, refreshed: Refreshed) -> Self {
         Self {
             channel,
             client,
+            refreshed,
             state: Mutex::default(),
         }
     }
@@ -120,8 +123,12 @@ impl Session {
                         return Err(cause);
                     }
                 };
-                if tokens.refresh.is_some() {
-                    state.refresh.clone_from(&tokens.refresh);
+                if let Some(token) = &tokens.refresh
+                    && state.refresh.as_ref() != Some(token)
+                {
+                    // Before the old one is forgotten: after a restart only this one is known there.
+                    self.refreshed.keep(token).await;
+                    state.refresh = Some(token.clone());
                 }
                 let margin = TOKEN_MARGIN.min(tokens.expires / 2);
                 let until = Instant::now().checked_add(tokens.expires.saturating_sub(margin));

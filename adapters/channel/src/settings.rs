@@ -1,6 +1,7 @@
 //! A channel's block in the settings file.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use contract::{
 use mappings::channel::{self, Answers, Channel, Declared, Given, SettingKind};
 
 use crate::api::Api;
+use crate::refreshed::Refreshed;
 
 /// How much of a channel's own limits is used.
 #[derive(Clone, Copy)]
@@ -29,10 +31,11 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDes
         timeout: Duration::from_secs(section.number("timeout_seconds", 1, 600).unwrap_or(60)),
     };
     let skus = crate::skus::read(section);
+    let mut files = Vec::new();
     let (key, file, text) = text(section)?;
     let node = section.get(key)?;
     let loaded = channel::declared(&file, &text).and_then(|declared| {
-        let given = answers(section, &declared, secrets);
+        let given = answers(section, &declared, secrets, &mut files);
         // What has no answer was said; what else is wrong with the file is said all the same.
         match given {
             Some(given) => channel::load(&file, &text, &Answers::new(declared, given)).map(Some),
@@ -63,11 +66,13 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDes
     let (file, text): (Arc<str>, Arc<str>) = (Arc::from(file), Arc::from(text));
     Some(Arc::new(move |name| {
         let client = http.client(encrypted, own.timeout)?;
+        let refreshed = Refreshed::new(name, channel.refresh_token(), &files);
         Ok(Arc::new(Api::new(
             name,
             Arc::clone(&channel),
             (Arc::clone(&file), Arc::clone(&text)),
             client,
+            refreshed,
             traits(&channel, own),
         )) as Arc<dyn Destination>)
     }))
@@ -120,11 +125,12 @@ fn text(section: &mut Section<'_>) -> Option<(&'static str, String, String)> {
     }
 }
 
-/// The settings' answers; nothing where some are missing or wrong.
+/// The settings' answers; nothing where some are missing or wrong. `files` gets the secrets that came from files.
 fn answers(
     section: &mut Section<'_>,
     declared: &[Declared],
     secrets: &dyn Secrets,
+    files: &mut Vec<(String, PathBuf)>,
 ) -> Option<BTreeMap<String, Given>> {
     let mut given = BTreeMap::new();
     let mut whole = true;
@@ -151,7 +157,7 @@ fn answers(
             continue;
         };
         let found = if one.kind == SettingKind::Secret {
-            secret(section, key, node, secrets)
+            secret(section, key, node, secrets, files)
         } else {
             let found = Given::of(node, one.kind);
             if found.is_none() {
@@ -190,7 +196,13 @@ fn answers(
 }
 
 /// A secret under a name that the channel chose.
-fn secret(section: &Section<'_>, key: &Key, node: &Node, secrets: &dyn Secrets) -> Option<Given> {
+fn secret(
+    section: &Section<'_>,
+    key: &Key,
+    node: &Node,
+    secrets: &dyn Secrets,
+    files: &mut Vec<(String, PathBuf)>,
+) -> Option<Given> {
     let name = Key {
         name: "secret".to_owned(),
         ..key.clone()
@@ -206,6 +218,19 @@ fn secret(section: &Section<'_>, key: &Key, node: &Node, secrets: &dyn Secrets) 
         section.problems(),
     );
     let secret = one.secret("secret", secrets)?;
+    if let NodeKind::Map(place) = &node.kind {
+        let file = place.iter().find(|(key, _)| key.name == "file");
+        if let Some((
+            _,
+            Node {
+                kind: NodeKind::Text(file),
+                ..
+            },
+        )) = file
+        {
+            files.push((secret.expose().to_owned(), PathBuf::from(file)));
+        }
+    }
     Some(Given::Text(secret.expose().to_owned()))
 }
 

@@ -7,7 +7,7 @@ use crate::common::*;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use contract::gate::Open;
-use contract::{Destination, Level};
+use contract::{Destination, Level, Node};
 use harness::certificates::Certificates;
 use ring::signature::{self, KeyPair};
 use rustls::pki_types::pem::PemObject;
@@ -28,7 +28,12 @@ fn file(auth: &str) -> String {
 }
 
 fn shop(url: &str, auth: &str, pem: Option<&str>) -> Arc<dyn Destination> {
-    let mut settings = vec![("url", text(url)), ("key", environment())];
+    shop_with(url, auth, pem, environment())
+}
+
+/// With a secret from elsewhere.
+fn shop_with(url: &str, auth: &str, pem: Option<&str>, key: Node) -> Arc<dyn Destination> {
+    let mut settings = vec![("url", text(url)), ("key", key)];
     settings.extend(pem.map(|pem| ("pem", text(pem))));
     of_file(
         &file(auth),
@@ -152,6 +157,64 @@ async fn tokens_are_fetched_used_and_renewed() {
             "a refresh token that the answer changed"
         );
     }
+}
+
+/// The server knows a refresh token once. What it gave last stands in the secret's file after each login, so
+/// that an agent that starts anew gets in.
+#[tokio::test]
+async fn a_refresh_token_that_changes_is_known_after_a_restart() {
+    let api = Api::start({
+        let logins = std::sync::atomic::AtomicUsize::new(0);
+        move |request: &Request| {
+            if request.path != "/token" {
+                return answer(200, json!({}));
+            }
+            let n = logins.load(std::sync::atomic::Ordering::SeqCst);
+            let newest = if n == 0 { "given" } else { &format!("r{n}") };
+            if !request.text.ends_with(&format!("&refresh_token={newest}")) {
+                return answer(400, json!({"error": "invalid_grant"}));
+            }
+            let n = n + 1;
+            logins.store(n, std::sync::atomic::Ordering::SeqCst);
+            answer(
+                200,
+                json!({"access_token": "t", "expires_in": 0, "refresh_token": format!("r{n}")}),
+            )
+        }
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("refresh-token");
+    std::fs::write(&file, "given\n").unwrap();
+    let rights = std::os::unix::fs::PermissionsExt::from_mode(0o640);
+    std::fs::set_permissions(&file, rights).unwrap();
+    let auth = "{oauth2: {token_url: setting.url || '/token', client_id: \"'me'\", grant: refresh_token, refresh_token: setting.key}}";
+    for start in 0..2 {
+        let place = map([("file", text(file.to_str().unwrap()))]);
+        let shop = shop_with(&api.url, auth, None, place);
+        for login in 1..=2 {
+            assert_eq!(one(&shop).await, "applied");
+            let kept = std::fs::read_to_string(&file).unwrap();
+            assert_eq!(kept, format!("r{}\n", start * 2 + login));
+        }
+    }
+    let rights = std::fs::metadata(&file).unwrap().permissions();
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&rights) & 0o777,
+        0o640
+    );
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        1,
+        "nothing stays beside it"
+    );
+    // Where it cannot be written, this run goes on.
+    let place = map([("file", text(file.to_str().unwrap()))]);
+    let shop = shop_with(&api.url, auth, None, place);
+    std::fs::create_dir_all(folder.path().join("refresh-token.new/in the way")).unwrap();
+    assert_eq!(one(&shop).await, "applied");
+    assert_eq!(one(&shop).await, "applied");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "r4\n");
 }
 
 #[tokio::test]

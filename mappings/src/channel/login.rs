@@ -226,6 +226,15 @@ fn token_call(auth: &OAuth2, refresh: Option<&str>) -> Result<LoginCall, String>
 }
 
 impl Channel {
+    /// The refresh token of the settings, where the channel logs in with one. An API may give another
+    /// in its place, which then is the only one it knows.
+    pub fn refresh_token(&self) -> Option<String> {
+        let AuthKind::OAuth2(auth) = &self.auth.kind else {
+            return None;
+        };
+        said(auth.refresh_token.as_ref()?).ok()
+    }
+
     /// How to log in; `refresh` is what the last login gave for this one.
     ///
     /// # Errors
