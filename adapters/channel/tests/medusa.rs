@@ -297,7 +297,8 @@ async fn orders_are_shipped_once_and_cancelled() {
 
     let number = shop.place_order("SKU-010", 1).await;
     let cancelled = |n, order: &str| {
-        let body = json!({"channel_order_id": order, "lifecycle": "cancelled"});
+        let body =
+            json!({"channel_order_id": order, "document_kind": "order", "lifecycle": "cancelled"});
         let key = json!({"company": "C", "order_id": "1"});
         event(n, EventType::Order, EventOp::Upsert, key, body)
     };

@@ -35,7 +35,7 @@ fn order(n: u32, number: &str, lifecycle: &str) -> Outgoing {
         EventType::Order,
         EventOp::Upsert,
         key,
-        json!({"channel_order_id": number, "lifecycle": lifecycle}),
+        json!({"channel_order_id": number, "document_kind": "order", "lifecycle": lifecycle}),
     )
 }
 

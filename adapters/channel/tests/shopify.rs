@@ -297,7 +297,7 @@ async fn every_request_is_one_of_shopifys_schema() {
             EventType::Order,
             EventOp::Upsert,
             json!({"company": "C", "order_id": "1"}),
-            json!({"channel_order_id": "1001", "lifecycle": "cancelled"}),
+            json!({"channel_order_id": "1001", "document_kind": "order", "lifecycle": "cancelled"}),
         );
         let events = [
             stock(1, "A", "MAIN", 5),

@@ -373,7 +373,7 @@ async fn orders_are_shipped_once_and_cancelled() {
             EventType::Order,
             EventOp::Upsert,
             json!({"company": "C", "order_id": "1"}),
-            json!({"channel_order_id": code, "lifecycle": "cancelled"}),
+            json!({"channel_order_id": code, "document_kind": "order", "lifecycle": "cancelled"}),
         )
     };
     for n in 4..=5 {
