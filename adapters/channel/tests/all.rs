@@ -16,5 +16,6 @@ mod shopify;
 mod suite;
 mod tryton;
 mod vendure;
+mod vendure_products;
 mod walmart;
 mod woocommerce;
