@@ -105,6 +105,17 @@ async fn counts_prices_and_products_are_what_the_erp_says() {
         "applied"
     );
     assert_eq!(erp.product("NEW-1").await, Json::Null);
+    // When the ERP has it again, it is the same one.
+    let outcomes = channel
+        .deliver(&[product(9, "Third")], &Open)
+        .await
+        .outcomes();
+    assert_eq!(words(&outcomes), "applied", "{outcomes:?}");
+    let all = json!([["code", "=", "NEW-1"], ["active", "in", [true, false]]]);
+    let found = erp.search("product.product", all).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    let found = erp.product("NEW-1").await;
+    assert!(found["name"].as_str().unwrap().contains("Third"), "{found}");
 }
 
 #[tokio::test]
