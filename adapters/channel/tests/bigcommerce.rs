@@ -131,3 +131,17 @@ async fn prices_of_the_catalogue_go_by_ten() {
         .collect();
     assert_eq!(sizes, [10, 10, 3]);
 }
+
+#[tokio::test]
+async fn a_delivery_holds_no_more_prices_than_can_be_looked_up_in_its_time() {
+    let api = Api::start(answers).await;
+    let traits = store(&api).traits();
+    // One look-up for each price of a variant, 150 in 30 seconds; half of the time is for what is written, and for
+    // others of the store.
+    let looked_up = Duration::from_millis(200) * u32::try_from(traits.batch_events_max).unwrap();
+    assert!(
+        looked_up * 2 <= traits.request_timeout,
+        "{looked_up:?} of {:?}",
+        traits.request_timeout
+    );
+}
