@@ -311,8 +311,8 @@ async fn orders_are_shipped_once_and_cancelled() {
         .as_str()
         .unwrap()
         .to_owned();
-    let shipment = |n, status: &str| {
-        let body = json!({"status": status, "order_refs": [], "channel_order_refs": [code], "ship_from": "MAIN", "tracking": ["1Z999"], "drop_ship": false,
+    let shipment = |n, status: &str, code: &str, number: &str| {
+        let body = json!({"status": status, "order_refs": [], "channel_order_refs": [code], "ship_from": "MAIN", "tracking": [number], "drop_ship": false,
             "lines": [{"sku": "SKU-010", "qty": "2", "uom": "EA"}]});
         event(
             n,
@@ -324,7 +324,7 @@ async fn orders_are_shipped_once_and_cancelled() {
     };
     for n in 1..=2 {
         let outcomes = channel
-            .deliver(&[shipment(n, "shipped")], &Open)
+            .deliver(&[shipment(n, "shipped", &code, "1Z999")], &Open)
             .await
             .outcomes();
         assert_eq!(words(&outcomes), "applied", "{outcomes:?}");
@@ -337,12 +337,29 @@ async fn orders_are_shipped_once_and_cancelled() {
         "once: {found}"
     );
     assert_eq!(found["fulfillments"][0]["trackingCode"], "1Z999");
-    let outcomes = channel
-        .deliver(&[shipment(3, "delivered")], &Open)
-        .await
-        .outcomes();
-    assert_eq!(words(&outcomes), "applied", "{outcomes:?}");
-    assert_eq!(shop.order(&order).await["state"], "Delivered");
+    // Another number cannot be told, and is not passed over.
+    for (n, number, told) in [(3, "1Z000", "rejected"), (4, "1Z999", "applied")] {
+        let events = [shipment(n, "delivered", &code, number)];
+        let outcomes = channel.deliver(&events, &Open).await.outcomes();
+        assert_eq!(words(&outcomes), told, "{outcomes:?}");
+        assert_eq!(shop.order(&order).await["state"], "Delivered");
+    }
+
+    // What was taken back, and leaves again.
+    let order = shop.place_order("SKU-010", 2).await;
+    let code = shop.order(&order).await["code"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    for (n, status, told) in [
+        (5, "shipped", "applied"),
+        (6, "voided", "applied"),
+        (7, "shipped", "rejected"),
+    ] {
+        let events = [shipment(n, status, &code, "1Z999")];
+        let outcomes = channel.deliver(&events, &Open).await.outcomes();
+        assert_eq!(words(&outcomes), told, "{status}: {outcomes:?}");
+    }
 
     let order = shop.place_order("SKU-010", 1).await;
     let code = shop.order(&order).await["code"]
@@ -358,7 +375,7 @@ async fn orders_are_shipped_once_and_cancelled() {
             json!({"channel_order_id": code, "document_kind": "order", "lifecycle": "cancelled"}),
         )
     };
-    for n in 4..=5 {
+    for n in 8..=9 {
         let outcomes = channel
             .deliver(&[cancelled(n, &code)], &Open)
             .await
@@ -367,7 +384,7 @@ async fn orders_are_shipped_once_and_cancelled() {
     }
     assert_eq!(shop.order(&order).await["state"], "Cancelled");
     let outcomes = channel
-        .deliver(&[cancelled(6, "NO-SUCH-ORDER")], &Open)
+        .deliver(&[cancelled(10, "NO-SUCH-ORDER")], &Open)
         .await
         .outcomes();
     assert_eq!(words(&outcomes), "missing");
