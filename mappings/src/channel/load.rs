@@ -290,15 +290,7 @@ fn handling(
     let delete = delete(section, event_type, &steps);
     let conflict = section.section("conflict").and_then(|mut one| {
         let tries = one.number("tries", 1, 10).unwrap_or(3);
-        let names: Vec<(usize, &str)> = all
-            .iter()
-            .flatten()
-            .enumerate()
-            .filter_map(|(n, step)| match step {
-                Step::Find(find) => Some((n, find.name.as_str())),
-                Step::Send(_) | Step::Hold(_) => None,
-            })
-            .collect();
+        let names = finds(all.as_deref().unwrap_or_default());
         let from = one.required_text("from", "`from: variant` (the find to begin with again)")?;
         let found = names
             .iter()
@@ -314,8 +306,15 @@ fn handling(
             );
         }
         one.finish();
+        let own = match &delete {
+            Some(Delete::Steps(own)) => finds(own),
+            _ => Vec::new(),
+        };
+        // All of a tombstone's own steps, where none of them has that name.
+        let own = own.iter().find(|(_, name)| *name == from);
         Some(Conflict {
             from: found?,
+            from_of_delete: own.map_or(0, |(n, _)| *n),
             tries: u32::try_from(tries).unwrap_or(3),
         })
     });
@@ -339,6 +338,16 @@ fn handling(
         conflict,
         read,
     })
+}
+
+/// The look-ups among steps: where each stands, and its name.
+fn finds(steps: &[Step]) -> Vec<(usize, &str)> {
+    let all = steps.iter().enumerate();
+    all.filter_map(|(n, step)| match step {
+        Step::Find(find) => Some((n, find.name.as_str())),
+        Step::Send(_) | Step::Hold(_) => None,
+    })
+    .collect()
 }
 
 fn delete(section: &mut Section<'_>, event_type: EventType, steps: &Steps<'_>) -> Option<Delete> {

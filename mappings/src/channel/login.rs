@@ -10,7 +10,7 @@ use super::answered::Answered;
 use super::formula::{Formula, Scope};
 use super::model::{AuthKind, Channel, Grant, HeaderValue, OAuth2, Piece, Request};
 use super::prepared::{Prepared, form_body};
-use super::rules::{Meaning, judge, plain};
+use super::rules::{Asks, Meaning, judge, plain};
 use super::template::Render;
 
 /// Tokens without a lifetime of their own are asked for anew after this.
@@ -314,7 +314,7 @@ impl Channel {
         };
         // An answer to a login may hold what nobody should see: only its status is told, and what the file says may be.
         if !answered.is_success() {
-            let verdict = judge(answered, &[], &[], true);
+            let verdict = judge(answered, &[], &[], Asks::Reads);
             let again = matches!(verdict.means, Meaning::Retry | Meaning::Throttled);
             let said = answered
                 .json
@@ -449,7 +449,7 @@ impl Channel {
             .as_ref()
             .map(|(_, done)| done.as_slice())
             .unwrap_or_default();
-        let verdict = judge(answered, &[&self.answers], done, true);
+        let verdict = judge(answered, &[&self.answers], done, Asks::Reads);
         if verdict.means == Meaning::Done {
             Ok(())
         } else {

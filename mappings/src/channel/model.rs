@@ -103,7 +103,10 @@ pub(super) enum Delete {
 /// Where to begin again when the API holds something else than what was read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Conflict {
+    /// In the steps.
     pub(super) from: usize,
+    /// In the steps of a tombstone that has its own.
+    pub(super) from_of_delete: usize,
     pub(super) tries: u32,
 }
 

@@ -97,6 +97,17 @@ pub(super) struct Verdict {
     pub(super) halve: bool,
 }
 
+/// What a request does there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asks {
+    /// It changes nothing.
+    Reads,
+    /// It changes something, and twice is the same as once.
+    Writes,
+    /// It changes something, and twice is not the same as once.
+    WritesOnce,
+}
+
 /// Where a rule looks.
 #[derive(Clone, Copy)]
 enum Seen<'a> {
@@ -225,15 +236,15 @@ fn seconds(json: &Json) -> Option<Duration> {
 ///
 /// The file's rules speak first, in their order; then what it calls done; then HTTP's own meaning.
 /// A success that nobody recognises says nothing.
-pub(super) fn judge(answered: &Answered, rules: &[&[Rule]], done: &[Match], safe: bool) -> Verdict {
-    let verdict = meant(answered, rules, done, safe);
+pub(super) fn judge(answered: &Answered, rules: &[&[Rule]], done: &[Match], asks: Asks) -> Verdict {
+    let verdict = meant(answered, rules, done, asks);
     Verdict {
         after: verdict.after.or(answered.wait),
         ..verdict
     }
 }
 
-fn meant(answered: &Answered, rules: &[&[Rule]], done: &[Match], safe: bool) -> Verdict {
+fn meant(answered: &Answered, rules: &[&[Rule]], done: &[Match], asks: Asks) -> Verdict {
     let verdict = |means, cause: String| Verdict {
         means,
         cause,
@@ -278,8 +289,14 @@ fn meant(answered: &Answered, rules: &[&[Rule]], done: &[Match], safe: bool) -> 
         429 => verdict(Meaning::Throttled, cause),
         408 | 425 | 503 => verdict(Meaning::Retry, cause),
         501 | 505 => verdict(Meaning::Rejected, cause),
-        // The API, or something before it, failed on the way: it may have done it.
-        500..=599 if safe => verdict(Meaning::Retry, cause),
+        // A gateway gave up, and what stands behind it may still be at work: a newer state sent now could be
+        // overtaken by this one, even where sending twice does no harm.
+        502 | 504 if asks != Asks::Reads => verdict(
+            Meaning::Unknown,
+            format!("{cause}: a gateway gave up, and the API behind it may have it"),
+        ),
+        // The API failed on the way: it may have done it.
+        500..=599 if asks != Asks::WritesOnce => verdict(Meaning::Retry, cause),
         500..=599 => verdict(Meaning::Unknown, cause),
         _ => verdict(Meaning::Rejected, cause),
     }

@@ -13,7 +13,7 @@ use super::cache::Cache;
 use super::formula::{Formula, Scope, Seen};
 use super::model::{Channel, Delete, Handling, Hold, Step};
 use super::prepared::Prepared;
-use super::rules::{Meaning, Verdict, plain};
+use super::rules::{Asks, Meaning, Verdict, plain};
 use super::skus::Skus;
 
 /// Why events are gone through.
@@ -76,6 +76,8 @@ pub(super) struct Member {
     pub(super) tries: u32,
     pub(super) answer: Answer,
     pub(super) ticket: Option<String>,
+    /// A request about it was sent.
+    pub(super) asked: bool,
 }
 
 /// A request that is out.
@@ -153,8 +155,8 @@ impl Channel {
         let points = max
             .zip(back)
             .map(|(max, per_second)| Points { max, per_second });
-        let throttled =
-            super::rules::judge(answered, &[&self.answers], &[], true).means == Meaning::Throttled;
+        let throttled = super::rules::judge(answered, &[&self.answers], &[], Asks::Reads).means
+            == Meaning::Throttled;
         Allowance {
             throttled,
             points_left: number(&self.points.left),
@@ -228,6 +230,13 @@ impl Run<'_> {
         let Some(mut waiting) = self.waiting.take() else {
             return Heard::Understood;
         };
+        if !matches!(came, Came::NotSent(_)) {
+            for n in &waiting.asked {
+                if let Some(member) = self.members.get_mut(*n) {
+                    member.asked = true;
+                }
+            }
+        }
         let channel = self.channel;
         let step = channel
             .steps(waiting.work.event_type, waiting.work.which)
@@ -357,8 +366,10 @@ impl Run<'_> {
             return;
         };
         let half_done = member.changed && !self.safe();
-        // Reading back that came to nothing says nothing of what was written, least of all that it was not.
-        let unread = self.purpose == Purpose::Verify && means != Meaning::Rejected;
+        // Reading back that came to nothing says nothing of what was written, least of all that it was not. What
+        // is refused before anything was asked is what a person must look at.
+        let unread =
+            self.purpose == Purpose::Verify && (means != Meaning::Rejected || member.asked);
         let outcome = match means {
             Meaning::Done => Outcome::Applied(answer),
             _ if unread => Outcome::Unknown {
@@ -390,8 +401,12 @@ impl Run<'_> {
         let Some(member) = self.members.get_mut(n) else {
             return;
         };
-        // What was found may be why it failed.
-        if !matches!(outcome, Outcome::Applied(_) | Outcome::Accepted { .. }) {
+        // What was found may be why it was refused. Where the API had no time it is what the next call begins with:
+        // a batch with more look-ups than fit into one call would get nowhere without it.
+        if matches!(
+            outcome,
+            Outcome::Rejected { .. } | Outcome::Missing { .. } | Outcome::Conflict { .. }
+        ) {
             for place in &member.places {
                 self.cache.forget(place);
             }

@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 
 use super::answered::Answered;
 use super::model::{Accepted, Others, Question, Step};
-use super::rules::{Match, Meaning, Verdict, judge};
+use super::rules::{Asks, Match, Meaning, Verdict, judge};
 use super::run::{Heard, Run, Waiting, Work};
 use super::template::Render;
 
@@ -92,7 +92,7 @@ impl<'c> Run<'c> {
             answered,
             &[&asking.answers, &self.channel.answers],
             done,
-            true,
+            Asks::Reads,
         );
         if verdict.means == Meaning::Login && !waiting.logged_in {
             return Heard::Login;
@@ -136,18 +136,32 @@ impl<'c> Run<'c> {
         listed: Option<&[Json]>,
         still: bool,
     ) {
-        let verdicts = match (verdict.means, &asking.report, listed) {
-            (Meaning::Done, Some(report), Some(listed)) if !still => {
+        // A list that is not there tells of nobody, as an empty one does.
+        let listed = listed.unwrap_or_default();
+        let verdicts = match (verdict.means, &asking.report) {
+            (Meaning::Done, Some(report)) if !still => {
                 Some(self.verdicts(&waiting.asked, report, listed, answered))
             }
             _ => None,
         };
+        let failed = verdicts
+            .iter()
+            .flatten()
+            .any(|(_, (verdict, _))| verdict.means != Meaning::Done);
+        let undone = failed && asking.report.as_ref().is_some_and(|report| report.atomic);
         for n in waiting.asked.clone() {
             let about = verdicts.as_ref().map(|verdicts| verdicts.get(&n).cloned());
             match (about, verdict.means) {
                 _ if still => self.still_waiting(n, answered.answer()),
-                (Some(Some((one, answer))), _) => self.end_as(n, &one, answer),
+                (Some(Some((one, answer))), _) if undone && one.means == Meaning::Done => {
+                    self.unknown(n, "one that failed undid it with all others", answer);
+                }
+                (Some(Some((one, answer))), _) => self.reported(n, &one, answer),
                 (Some(None), _) => match asking.report.as_ref().map(|report| report.others) {
+                    Some(Others::Again) if failed => {
+                        let why = "nothing was done, because of what the API's report lists";
+                        self.unknown(n, why, answered.answer());
+                    }
                     Some(Others::Done | Others::Again) => {
                         self.end(n, Outcome::Applied(answered.answer()));
                     }
@@ -164,6 +178,17 @@ impl<'c> Run<'c> {
                     self.still_waiting(n, answered.answer());
                 }
             }
+        }
+    }
+
+    /// What a finished report says of an event. What may be tried again is not asked about again, for the ticket
+    /// brings the same report each time: it is in doubt, so that it is sent again where that is safe.
+    fn reported(&mut self, n: usize, verdict: &Verdict, answer: Answer) {
+        match verdict.means {
+            Meaning::Retry | Meaning::Throttled | Meaning::Login => {
+                self.unknown(n, &verdict.cause, answer);
+            }
+            _ => self.end_as(n, verdict, answer),
         }
     }
 

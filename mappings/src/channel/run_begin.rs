@@ -143,6 +143,7 @@ impl<'c> Run<'c> {
             tries: 0,
             answer: Answer::default(),
             ticket: None,
+            asked: false,
         });
         let n = self.members.len() - 1;
         if !is_event {

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::answered::Answered;
 use super::formula::Scope;
 use super::model::{Find, IfMissing};
-use super::rules::{Match, Meaning, Verdict, judge, plain};
+use super::rules::{Asks, Match, Meaning, Verdict, judge, plain};
 use super::run::{Heard, Run, Waiting, Which, Work};
 use super::template::Render;
 
@@ -132,6 +132,13 @@ impl Run<'_> {
         if verdict.means == Meaning::Login && !waiting.logged_in {
             return Heard::Login;
         }
+        if waiting.work.which == Which::Read {
+            for n in &waiting.asked {
+                if let Some(member) = self.members.get_mut(*n) {
+                    member.answer = answered.answer();
+                }
+            }
+        }
         let absent = verdict.means == Meaning::Missing;
         if verdict.means == Meaning::Done || (absent && !find.is_many()) {
             let listed = find
@@ -215,7 +222,7 @@ impl Run<'_> {
             answered,
             &[&find.answers, &self.channel.answers],
             done,
-            true,
+            Asks::Reads,
         )
     }
 

@@ -98,7 +98,14 @@ impl Run<'_> {
                     };
                     Outcome::not_sent(format!("read back: the API holds {holds}, not {would}"))
                 }
-                Compared::CannotTell { cause } => Outcome::unknown(cause),
+                // With what came, so that it does not pass for an API that could not be asked.
+                Compared::CannotTell { cause } => Outcome::Unknown {
+                    cause,
+                    answer: self
+                        .members
+                        .get_mut(n)
+                        .map(|member| std::mem::take(&mut member.answer)),
+                },
             };
             self.end(n, outcome);
         } else if let Some(member) = self.members.get_mut(n) {

@@ -7,10 +7,10 @@ use serde_json::Value as Json;
 
 use super::answered::Answered;
 use super::formula::Scope;
-use super::model::{ItemReport, Others, ReportBy, Send};
+use super::model::{Delete, ItemReport, Others, ReportBy, Send};
 use super::prepared::Prepared;
-use super::rules::{Match, Meaning, Verdict, judge, judge_part, plain};
-use super::run::{Heard, Run, Waiting, Work};
+use super::rules::{Asks, Match, Meaning, Verdict, judge, judge_part, plain};
+use super::run::{Heard, Run, Waiting, Which, Work};
 use super::template::Render;
 
 impl Run<'_> {
@@ -172,7 +172,11 @@ impl Run<'_> {
             answered,
             &[&send.answers, &self.channel.answers],
             done,
-            self.safe(),
+            if self.safe() {
+                Asks::Writes
+            } else {
+                Asks::WritesOnce
+            },
         );
         let work = &waiting.work;
         if verdict.means == Meaning::Login && !waiting.logged_in {
@@ -246,10 +250,10 @@ impl Run<'_> {
     }
 
     fn not_done(&mut self, n: usize, work: &Work, verdict: &Verdict, answer: Answer) {
-        let conflict = self
-            .channel
-            .handling(work.event_type)
-            .and_then(|handling| handling.conflict);
+        let handling = self.channel.handling(work.event_type);
+        let conflict = handling.and_then(|handling| handling.conflict);
+        let own = work.which == Which::Delete
+            && handling.is_some_and(|handling| matches!(handling.delete, Delete::Steps(_)));
         if let (Meaning::Conflict, Some(conflict), Some(member)) =
             (verdict.means, conflict, self.members.get_mut(n))
             && member.tries < conflict.tries
@@ -260,7 +264,11 @@ impl Run<'_> {
                 self.cache.forget(&place);
             }
             self.work.push(Work {
-                step: conflict.from,
+                step: if own {
+                    conflict.from_of_delete
+                } else {
+                    conflict.from
+                },
                 members: vec![n],
                 ..work.clone()
             });
