@@ -165,6 +165,8 @@ fn cases() -> Vec<Case> {
                 "unknown",
             )
         },
+        case("502", vec![answer(502, body())], "unknown"),
+        case("504", vec![answer(504, body())], "unknown"),
         case("501", vec![answer(501, body())], "rejected"),
         case("503", vec![with(503, "retry-after", "2")], "retry after 2"),
         case(

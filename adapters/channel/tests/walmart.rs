@@ -200,6 +200,6 @@ async fn a_feed_is_followed_until_each_sku_is_known() {
     let outcomes = channel.follow_up(&taken, &Open).await.outcomes();
     assert_eq!(words(&outcomes), "accepted accepted accepted");
     let outcomes = channel.follow_up(&taken, &Open).await.outcomes();
-    assert_eq!(words(&outcomes), "applied rejected retry", "{outcomes:?}");
+    assert_eq!(words(&outcomes), "applied rejected unknown", "{outcomes:?}");
     assert_eq!(cause(&outcomes[1]), "B is wrong");
 }
