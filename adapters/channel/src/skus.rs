@@ -38,20 +38,64 @@ fn lines(skus: &mut Skus, file: &str, text: &str) -> Result<(), String> {
     let first = text.lines().find(|line| !line.trim().is_empty());
     let between = ['\t', ';', ',']
         .into_iter()
-        .find(|one| first.is_some_and(|line| line.contains(*one)));
+        .find(|one| first.is_some_and(|line| outside(line).any(|found| found == *one)));
     for (n, line) in (1..).zip(text.lines()) {
         if line.trim().is_empty() {
             continue;
         }
-        let pair = between.and_then(|between| line.split_once(between));
-        let (ours, theirs) = pair
-            .map(|(ours, theirs)| (ours.trim(), theirs.trim()))
-            .filter(|(ours, theirs)| !ours.is_empty() && !theirs.is_empty())
-            .ok_or_else(|| format!("{file}:{n}: is no pair of SKUs"))?;
-        skus.add(ours, theirs)
-            .map_err(|found| format!("{file}:{n}: {found}"))?;
+        let at = |found: String| format!("{file}:{n}: {found}");
+        let (ours, rest) = field(line, between).map_err(at)?;
+        let theirs = match rest {
+            Some(rest) => field(rest, None).map_err(at)?.0,
+            None => String::new(),
+        };
+        let (ours, theirs) = (ours.trim(), theirs.trim());
+        if ours.is_empty() || theirs.is_empty() {
+            return Err(at("is no pair of SKUs".to_owned()));
+        }
+        skus.add(ours, theirs).map_err(at)?;
     }
     Ok(())
+}
+
+/// What of a line stands in no quotes.
+fn outside(line: &str) -> impl Iterator<Item = char> {
+    // A field that does not begin with a quote may hold one: `3/4" NUT`.
+    let quoted = line.trim_start().starts_with('"');
+    let mut inside = false;
+    line.chars().filter(move |found| {
+        inside ^= quoted && *found == '"';
+        !inside
+    })
+}
+
+/// A field of a line, and what stands behind it. One in quotes is as RFC 4180 says and spreadsheets write it: what
+/// stands between fields is a part of it, and a quote in it is written twice.
+fn field(line: &str, between: Option<char>) -> Result<(String, Option<&str>), String> {
+    let Some(mut rest) = line.trim_start_matches(' ').strip_prefix('"') else {
+        return Ok(match between.and_then(|between| line.split_once(between)) {
+            Some((text, rest)) => (text.to_owned(), Some(rest)),
+            None => (line.to_owned(), None),
+        });
+    };
+    let mut text = String::new();
+    while let Some((part, after)) = rest.split_once('"') {
+        text.push_str(part);
+        if let Some(after) = after.strip_prefix('"') {
+            text.push('"');
+            rest = after;
+            continue;
+        }
+        let after = after.trim_start_matches(' ');
+        if after.is_empty() {
+            return Ok((text, None));
+        }
+        match between.and_then(|between| after.strip_prefix(between)) {
+            Some(after) => return Ok((text, Some(after))),
+            None => break,
+        }
+    }
+    Err("has a quote without its end".to_owned())
 }
 
 #[cfg(test)]
@@ -65,7 +109,16 @@ mod tests {
             read("\u{feff}100XLG;SHOP 1\r\n\r\n200XLG ; SHOP,2\r\n"),
             Ok(())
         );
+        let mut skus = Skus::default();
+        let quoted = "\"1/2\"\" BOLT\";\"A;1\"\r\n3/4\" NUT;\"B\"\"\"\r\n\" C \";D\r\n";
+        assert_eq!(lines(&mut skus, "skus.csv", quoted), Ok(()));
+        for (ours, theirs) in [("1/2\" BOLT", "A;1"), ("3/4\" NUT", "B\""), ("C", "D")] {
+            assert!(skus.add(ours, "other").is_err(), "{ours}");
+            assert!(skus.add("other", theirs).is_err(), "{theirs}");
+        }
         for (text, found) in [
+            ("\"A,1\nB,2", "skus.csv:1: has a quote without its end"),
+            ("A,\"1\"x", "skus.csv:1: has a quote without its end"),
             ("A,1\nB", "skus.csv:2: is no pair of SKUs"),
             ("A,1\nB,", "skus.csv:2: is no pair of SKUs"),
             ("A\t1\nA\t2", "skus.csv:2: SKU A stands there twice"),
