@@ -7,17 +7,18 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use contract::gate::Open;
 use contract::{
-    Allowance, Compared, Destination, DestinationTraits, Finding, Gate, Outgoing, Report, Taken,
+    Allowance, Compared, Destination, DestinationTraits, Finding, Gate, Outcome, Outgoing, Report,
+    Taken,
 };
 use flate2::read::MultiGzDecoder;
 use mappings::channel::{
-    self, Answered, Cache, Came, Channel, Heard, Next, Prepared, Purpose, Run, Sending,
+    self, Answered, Cache, Came, Channel, Heard, Next, Prepared, Purpose, Run, hide,
 };
 use reqwest::Client;
 
+use crate::dress::{add_cookies, dress};
 use crate::refreshed::Refreshed;
-use crate::session::{Csrf, Pass, Session, nonce};
-use crate::sign;
+use crate::session::{Csrf, NoCsrf, Pass, Session};
 
 /// Most of an answer that is read.
 const ANSWER_READ_MAX: usize = 8 << 20;
@@ -34,7 +35,6 @@ pub(crate) struct Api {
     cache: Cache,
     /// The cache's clock.
     began: Instant,
-    secrets: Vec<String>,
     /// The name and the text of the file that the channel is.
     file: (Arc<str>, Arc<str>),
 }
@@ -57,7 +57,6 @@ impl Api {
         Self {
             name: name.to_owned(),
             session: Session::new(Arc::clone(&channel), client.clone(), refreshed),
-            secrets: channel.secrets(),
             channel,
             client,
             traits,
@@ -108,10 +107,10 @@ impl Api {
         stale: Option<u64>,
     ) -> Result<Exchanged, String> {
         let left = || deadline.saturating_duration_since(Instant::now());
-        let pass = self.session.pass(gate, left(), stale).await?;
+        let mut pass = self.session.pass(gate, left(), stale).await?;
         let writes = !matches!(request.method, "GET" | "HEAD");
         let mut csrf = if writes {
-            self.session.csrf(&pass, gate, left(), None).await?
+            self.csrf(&mut pass, gate, deadline, None).await?
         } else {
             None
         };
@@ -121,7 +120,7 @@ impl Api {
         if let (Some(old), Came::Answer(answered)) = (&csrf, &came)
             && self.channel.csrf_refused(answered)
         {
-            csrf = self.session.csrf(&pass, gate, left(), Some(old)).await?;
+            csrf = self.csrf(&mut pass, gate, deadline, Some(old)).await?;
             came = self
                 .once(request, &pass, csrf.as_ref(), gate, left())
                 .await?;
@@ -150,44 +149,21 @@ impl Api {
         }
         let mut request = request.clone();
         // What goes to another server takes nothing along that says who we are.
-        let (sending, signing, csrf) = if request.away {
-            (&Sending::default(), None, None)
-        } else {
-            (pass.sending.as_ref(), pass.signing.as_ref(), csrf)
-        };
-        for (name, value) in &sending.query {
-            let mark = if request.url.contains('?') { '&' } else { '?' };
-            let name = mappings::channel::percent(name, b"");
-            request.url = format!(
-                "{}{mark}{name}={}",
-                request.url,
-                mappings::channel::percent(value, b"")
-            );
-        }
-        let signature = match signing {
-            None => None,
-            Some(signing) => {
-                let signed =
-                    sign::oauth1(signing, &request, http_client::now().as_second(), &nonce());
-                Some(signed.ok_or("the request could not be signed")?)
+        if !request.away {
+            dress(&mut request, pass)?;
+            if let Some(csrf) = csrf {
+                let header = (csrf.header.clone(), csrf.token.clone());
+                request.headers.push(header);
+                if let Some(cookies) = &csrf.cookies {
+                    add_cookies(&mut request, cookies);
+                }
             }
-        };
-        let mut headers: Vec<(&str, &str)> = request
+        }
+        let headers: Vec<(&str, &str)> = request
             .headers
             .iter()
             .map(|(name, text)| (name.as_str(), text.as_str()))
             .collect();
-        headers.extend(
-            sending
-                .headers
-                .iter()
-                .map(|(name, text)| (name.as_str(), text.as_str())),
-        );
-        headers.extend(signature.as_deref().map(|text| ("authorization", text)));
-        if let Some(csrf) = csrf {
-            headers.push((&csrf.header, &csrf.token));
-            headers.extend(csrf.cookies.as_deref().map(|text| ("cookie", text)));
-        }
         let sent = http_client::Request {
             method: request.method,
             url: &request.url,
@@ -201,14 +177,14 @@ impl Api {
                 http_client::Sent::Lost(cause) => Came::Lost(cause),
                 http_client::Sent::Answered(answered) => {
                     let (body, whole) = unpacked(answered.body);
-                    let body = self.without_secrets(body);
                     let answered = Answered::new(
                         answered.status,
                         answered.headers,
                         &body,
                         answered.broken || !whole,
                         answered.latency_ms,
-                    );
+                    )
+                    .hiding(self.session.secrets(), &body);
                     let said = self.allowance(&answered);
                     // Another server's limits are not the API's.
                     if !request.away {
@@ -237,20 +213,42 @@ impl Api {
         }
     }
 
-    /// Some APIs say what they were sent: what is kept of answers holds no secret.
-    fn without_secrets(&self, body: Vec<u8>) -> Vec<u8> {
-        let holds = |secret: &String| {
-            body.windows(secret.len())
-                .any(|part| part == secret.as_bytes())
-        };
-        if !self.secrets.iter().any(holds) {
-            return body;
+    /// What became of each event. Also what was read of an answer holds no secret when it is said.
+    fn report(&self, run: Run<'_>, len: usize) -> Report {
+        let secrets = self.session.secrets();
+        let mut report = Report::new(len);
+        for (n, mut outcome) in run.outcomes().into_iter().enumerate() {
+            match &mut outcome {
+                Outcome::Applied(_) | Outcome::Accepted { .. } => {}
+                Outcome::Retry { cause, .. }
+                | Outcome::Rejected { cause, .. }
+                | Outcome::Conflict { cause, .. }
+                | Outcome::Missing { cause, .. }
+                | Outcome::Unknown { cause, .. } => *cause = hide(cause, &secrets),
+            }
+            report.set(n, outcome);
         }
-        let mut text = String::from_utf8_lossy(&body).into_owned();
-        for secret in &self.secrets {
-            text = text.replace(secret, "<redacted>");
+        report
+    }
+
+    /// The token against forged requests. Where our session has ended meanwhile: one new login.
+    async fn csrf(
+        &self,
+        pass: &mut Pass,
+        gate: &dyn Gate,
+        deadline: Instant,
+        stale: Option<&Arc<Csrf>>,
+    ) -> Result<Option<Arc<Csrf>>, String> {
+        let left = || deadline.saturating_duration_since(Instant::now());
+        match self.session.csrf(pass, gate, left(), stale).await {
+            Err(NoCsrf::Ended(_)) => {
+                let ended = Some(pass.generation);
+                *pass = self.session.pass(gate, left(), ended).await?;
+                let again = self.session.csrf(pass, gate, left(), None).await;
+                again.map_err(NoCsrf::cause)
+            }
+            found => found.map_err(NoCsrf::cause),
         }
-        text.into_bytes()
     }
 
     fn run(&self, purpose: Purpose, batch: &[Outgoing]) -> Run<'_> {
@@ -278,14 +276,6 @@ fn unpacked(body: Vec<u8>) -> (Vec<u8>, bool) {
     let whole = read.is_ok() && all.len() <= ANSWER_READ_MAX;
     all.truncate(ANSWER_READ_MAX);
     (all, whole)
-}
-
-fn report(run: Run<'_>, len: usize) -> Report {
-    let mut report = Report::new(len);
-    for (n, outcome) in run.outcomes().into_iter().enumerate() {
-        report.set(n, outcome);
-    }
-    report
 }
 
 #[async_trait]
@@ -357,24 +347,36 @@ impl Destination for Api {
     async fn deliver(&self, batch: &[Outgoing], gate: &dyn Gate) -> Report {
         let mut run = self.run(Purpose::Deliver, batch);
         self.go(&mut run, gate).await;
-        report(run, batch.len())
+        self.report(run, batch.len())
     }
 
     async fn follow_up(&self, taken: &[Taken], gate: &dyn Gate) -> Report {
         let mut run = Run::follow(&self.channel, &self.cache, taken, self.began.elapsed());
         self.go(&mut run, gate).await;
-        report(run, taken.len())
+        self.report(run, taken.len())
     }
 
     async fn verify(&self, batch: &[Outgoing], gate: &dyn Gate) -> Report {
         let mut run = self.run(Purpose::Verify, batch);
         self.go(&mut run, gate).await;
-        report(run, batch.len())
+        self.report(run, batch.len())
     }
 
     async fn compare(&self, batch: &[Outgoing], gate: &dyn Gate) -> Vec<Compared> {
         let mut run = self.run(Purpose::Compare, batch);
         self.go(&mut run, gate).await;
-        run.compared()
+        let secrets = self.session.secrets();
+        let mut all = run.compared();
+        for one in &mut all {
+            match one {
+                Compared::Same => {}
+                Compared::Differs { holds, would } => {
+                    *holds = hide(holds, &secrets);
+                    *would = hide(would, &secrets);
+                }
+                Compared::CannotTell { cause } => *cause = hide(cause, &secrets),
+            }
+        }
+        all
     }
 }

@@ -4,6 +4,7 @@
 //! it logs in, signs, passes the gate before each request and tells it what answers say of limits.
 
 mod api;
+mod dress;
 mod refreshed;
 mod session;
 mod settings;

@@ -1,14 +1,19 @@
 //! A refresh token that the API gave in place of the one in the settings. Some APIs know only the newest:
 //! it goes into the file that the old one came from, so that the next start knows it, too.
 
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// Most of a token that is read.
+const TOKEN_BYTES_MAX: u64 = 64 * 1024;
 
 /// Where a new refresh token goes.
-#[derive(Clone)]
 pub(crate) struct Refreshed {
     /// The one in the settings, and the file it came from.
     given: Option<(String, Option<PathBuf>)>,
+    /// What stood in the file when we last read or wrote it.
+    known: Mutex<String>,
     name: String,
 }
 
@@ -20,18 +25,41 @@ impl Refreshed {
             let file = file.map(|(_, file)| file.clone());
             (token, file)
         });
+        let known = given.as_ref().map(|(token, _)| token.clone());
         Self {
             given,
+            known: Mutex::new(known.unwrap_or_default()),
             name: name.to_owned(),
         }
     }
 
+    fn known(&self) -> std::sync::MutexGuard<'_, String> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The token that another process, or a person, has put into the file since we last read or wrote it. One
+    /// that cannot be read changes nothing: we go on with the one we have.
+    pub(crate) async fn newest(&self) -> Option<String> {
+        let (_, Some(file)) = self.given.as_ref()? else {
+            return None;
+        };
+        let path = file.clone();
+        let found = tokio::task::spawn_blocking(move || read(&path)).await;
+        let found = found.ok()?.ok()?;
+        let mut known = self.known();
+        if found.is_empty() || found == *known {
+            return None;
+        }
+        known.clone_from(&found);
+        Some(found)
+    }
+
     /// Keeps a token that a login gave. What hinders that is said: this run goes on with the token.
     pub(crate) async fn keep(&self, token: &str) {
-        let Some((given, file)) = &self.given else {
+        let Some((_, file)) = &self.given else {
             return;
         };
-        if given == token {
+        if *self.known() == token {
             return;
         }
         let Some(file) = file else {
@@ -43,10 +71,13 @@ impl Refreshed {
             );
             return;
         };
-        let (path, token) = (file.clone(), token.to_owned());
-        let written = tokio::task::spawn_blocking(move || replace(&path, &token)).await;
+        let (path, new) = (file.clone(), token.to_owned());
+        let written = tokio::task::spawn_blocking(move || replace(&path, &new)).await;
         let error = match written {
-            Ok(Ok(())) => return,
+            Ok(Ok(())) => {
+                token.clone_into(&mut self.known());
+                return;
+            }
             Ok(Err(error)) => error,
             Err(error) => io::Error::other(error),
         };
@@ -59,6 +90,13 @@ impl Refreshed {
              a login after the next start may fail"
         );
     }
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let file = std::fs::File::open(path)?;
+    file.take(TOKEN_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text.trim_end().to_owned())
 }
 
 /// The old token or the new one, whenever the machine stops.

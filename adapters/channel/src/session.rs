@@ -1,7 +1,8 @@
 //! Who we are to the API: tokens, fetched once for all lanes together and kept until they expire
 //! or the API does not know them any more.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use contract::Gate;
@@ -11,6 +12,7 @@ use mappings::channel::{
 use reqwest::Client;
 use tokio::sync::Mutex;
 
+use crate::dress::dress;
 use crate::refreshed::Refreshed;
 use crate::sign;
 
@@ -20,6 +22,10 @@ const LOGIN_REST: Duration = Duration::from_secs(5);
 const TOKEN_MARGIN: Duration = Duration::from_secs(30);
 /// Most of an answer to a login that is read.
 const LOGIN_READ_MAX: usize = 256 * 1024;
+/// So many of the texts that logins gave last are kept out of what is kept of answers.
+const GIVEN_MAX: usize = 32;
+/// Shorter ones may be anything.
+const GIVEN_BYTES_MIN: usize = 8;
 
 /// What goes with a request.
 #[derive(Clone)]
@@ -47,21 +53,69 @@ pub(crate) struct Csrf {
     pub(crate) cookies: Option<String>,
 }
 
+/// Why there is no token against forged requests.
+pub(crate) enum NoCsrf {
+    /// Our session has ended.
+    Ended(String),
+    Failed(String),
+}
+
+impl NoCsrf {
+    pub(crate) fn cause(self) -> String {
+        let (Self::Ended(cause) | Self::Failed(cause)) = self;
+        cause
+    }
+}
+
+impl From<String> for NoCsrf {
+    fn from(cause: String) -> Self {
+        Self::Failed(cause)
+    }
+}
+
 pub(crate) struct Session {
     channel: Arc<Channel>,
     client: Client,
     refreshed: Refreshed,
     // Held while a login is on its way: the others wait for that one.
     state: Mutex<State>,
+    /// What logins gave: nobody should see it.
+    given: std::sync::Mutex<VecDeque<String>>,
+    /// The settings' secrets.
+    fixed: Vec<String>,
 }
 
 impl Session {
     pub(crate) fn new(channel: Arc<Channel>, client: Client, refreshed: Refreshed) -> Self {
         Self {
+            fixed: spelt(&channel.secrets()),
             channel,
             client,
             refreshed,
             state: Mutex::default(),
+            given: std::sync::Mutex::default(),
+        }
+    }
+
+    /// What is kept of answers holds none of these: the settings' secrets, and what the last logins gave.
+    pub(crate) fn secrets(&self) -> Arc<[String]> {
+        let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        self.fixed.iter().chain(given.iter()).cloned().collect()
+    }
+
+    /// Remembers what nobody should see; of cookies, each one's value as well.
+    fn hide(&self, text: &str) {
+        let values = text
+            .split("; ")
+            .filter_map(|pair| Some(pair.split_once('=')?.1));
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        for text in std::iter::once(text).chain(values) {
+            if text.len() >= GIVEN_BYTES_MIN && !given.iter().any(|known| known == text) {
+                given.push_back(text.to_owned());
+            }
+        }
+        while given.len() > GIVEN_MAX {
+            given.pop_front();
         }
     }
 
@@ -90,6 +144,10 @@ impl Session {
             && at.elapsed() < LOGIN_REST
         {
             return Err(cause.clone());
+        }
+        // Another process may have logged in meanwhile: then the API knows only what it left there.
+        if let Some(token) = self.refreshed.newest().await {
+            state.refresh = Some(token);
         }
         let generation = state.generation + 1;
         let (pass, until) = match self.channel.credentials(state.refresh.as_deref())? {
@@ -123,6 +181,9 @@ impl Session {
                         return Err(cause);
                     }
                 };
+                for text in tokens.secrets() {
+                    self.hide(text);
+                }
                 if let Some(token) = &tokens.refresh
                     && state.refresh.as_ref() != Some(token)
                 {
@@ -162,17 +223,20 @@ impl Session {
             call.request.body = Some(form_body(&call.request.form).into_bytes());
         }
         let answered = self
-            .ask(&call.request, gate, limit)
+            .ask(&call.request, gate, limit, self.channel.timeout)
             .await
             .map_err(|cause| format!("login: {cause}"))?;
         self.channel.logged_in(&answered).map_err(|no| no.cause)
     }
 
+    /// Sends what is no delivery. `own` = the time it has by itself, however little of the call's is left: what a
+    /// login changed there is lost with its answer.
     async fn ask(
         &self,
         request: &Prepared,
         gate: &dyn Gate,
         limit: Duration,
+        own: Duration,
     ) -> Result<Answered, String> {
         let began = Instant::now();
         if !gate.pass(request.points, limit).await {
@@ -191,6 +255,7 @@ impl Session {
         };
         let limit = limit
             .saturating_sub(began.elapsed())
+            .max(own)
             .min(self.channel.timeout);
         match http_client::send(&self.client, sending, limit, LOGIN_READ_MAX).await {
             http_client::Sent::Answered(answered) => {
@@ -225,39 +290,38 @@ impl Session {
         gate: &dyn Gate,
         limit: Duration,
         stale: Option<&Arc<Csrf>>,
-    ) -> Result<Option<Arc<Csrf>>, String> {
+    ) -> Result<Option<Arc<Csrf>>, NoCsrf> {
         let Some(mut fetch) = self.channel.csrf()? else {
             return Ok(None);
         };
         let Ok(mut state) = tokio::time::timeout(limit, self.state.lock()).await else {
-            return Err("no time was left while another request fetched a token".to_owned());
+            let cause = "no time was left while another request fetched a token";
+            return Err(NoCsrf::Failed(cause.to_owned()));
         };
         if let Some(known) = &state.csrf
             && stale.is_none_or(|stale| !Arc::ptr_eq(stale, known))
         {
             return Ok(Some(Arc::clone(known)));
         }
-        fetch
-            .request
-            .headers
-            .extend(pass.sending.headers.iter().cloned());
+        dress(&mut fetch.request, pass)?;
         let answered = self
-            .ask(&fetch.request, gate, limit)
+            .ask(&fetch.request, gate, limit, Duration::ZERO)
             .await
             .map_err(|cause| format!("fetch a token: {cause}"))?;
         let Some(token) = answered.header(&fetch.header) else {
-            return Err(format!(
-                "fetch a token: HTTP {}, and no header {}",
-                answered.status, fetch.header
-            ));
+            let (status, header) = (answered.status, &fetch.header);
+            let cause = format!("fetch a token: HTTP {status}, and no header {header}");
+            return Err(if self.channel.session_ended(&answered) {
+                NoCsrf::Ended(cause)
+            } else {
+                NoCsrf::Failed(cause)
+            });
         };
-        let cookies: Vec<&str> = answered
-            .headers
-            .iter()
-            .filter(|(name, _)| name == "set-cookie")
-            .filter_map(|(_, text)| text.split(';').next())
-            .collect();
-        let cookies = (!cookies.is_empty()).then(|| cookies.join("; "));
+        let cookies = answered.cookies();
+        self.hide(token);
+        if let Some(cookies) = &cookies {
+            self.hide(cookies);
+        }
         let found = Arc::new(Csrf {
             header: fetch.header,
             token: token.to_owned(),
@@ -266,6 +330,21 @@ impl Session {
         state.csrf = Some(Arc::clone(&found));
         Ok(Some(found))
     }
+}
+
+/// Secrets as they stand in texts and, where that is something else, in JSON.
+fn spelt(secrets: &[String]) -> Vec<String> {
+    let mut all = secrets.to_vec();
+    for secret in secrets {
+        let quoted = serde_json::Value::from(secret.as_str()).to_string();
+        let inner = quoted.get(1..quoted.len() - 1).unwrap_or_default();
+        if inner != secret {
+            all.push(inner.to_owned());
+        }
+    }
+    // The longest first: one may be a part of another.
+    all.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    all
 }
 
 /// A number that is used once.

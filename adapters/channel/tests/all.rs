@@ -8,6 +8,7 @@ mod business_central;
 mod common;
 mod doubts;
 mod faults;
+mod logins;
 mod lookups;
 mod medusa;
 mod netsuite;

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 /// A file with a way to log in.
-fn file(auth: &str) -> String {
+pub(crate) fn file(auth: &str) -> String {
     format!(
         "channel: a\ntitle: A\nproven: documentation\nresend: safe\n\
          settings: {{url: {{type: url, ask: where?}}, key: {{type: secret, ask: which?}}, pem: {{type: text, ask: which?, default: none}}}}\n\
@@ -27,12 +27,17 @@ fn file(auth: &str) -> String {
     )
 }
 
-fn shop(url: &str, auth: &str, pem: Option<&str>) -> Arc<dyn Destination> {
+pub(crate) fn shop(url: &str, auth: &str, pem: Option<&str>) -> Arc<dyn Destination> {
     shop_with(url, auth, pem, environment())
 }
 
 /// With a secret from elsewhere.
-fn shop_with(url: &str, auth: &str, pem: Option<&str>, key: Node) -> Arc<dyn Destination> {
+pub(crate) fn shop_with(
+    url: &str,
+    auth: &str,
+    pem: Option<&str>,
+    key: Node,
+) -> Arc<dyn Destination> {
     let mut settings = vec![("url", text(url)), ("key", key)];
     settings.extend(pem.map(|pem| ("pem", text(pem))));
     of_file(
@@ -41,7 +46,7 @@ fn shop_with(url: &str, auth: &str, pem: Option<&str>, key: Node) -> Arc<dyn Des
     )
 }
 
-async fn one(shop: &Arc<dyn Destination>) -> String {
+pub(crate) async fn one(shop: &Arc<dyn Destination>) -> String {
     words(
         &shop
             .deliver(&[stock(1, "A", "MAIN", 1)], &Open)

@@ -1,5 +1,6 @@
 //! An answer of an API, as a channel's rules see it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use contract::Answer;
@@ -34,6 +35,8 @@ pub struct Answered {
     pub latency_ms: u64,
     /// What the API asked to wait for, where it did.
     pub wait: Option<Duration>,
+    /// What is cut out of all that is kept or said of it.
+    pub(super) secrets: Arc<[String]>,
 }
 
 /// Shows no content: answers may hold personal data.
@@ -69,6 +72,20 @@ impl Answered {
             broken,
             latency_ms,
             wait: None,
+            secrets: Arc::default(),
+        }
+    }
+
+    /// The same, and what is kept or said of it holds none of these: some APIs say what they were sent. What is
+    /// read of it stays as it is, for a secret may be a part of something else. `body` is the whole body.
+    #[must_use]
+    pub fn hiding(self, secrets: Arc<[String]>, body: &[u8]) -> Self {
+        // Before it is cut, so that no part of one stays.
+        let text = hide(&String::from_utf8_lossy(body), &secrets);
+        Self {
+            text: cut(&text),
+            secrets,
+            ..self
         }
     }
 
@@ -83,6 +100,24 @@ impl Answered {
         let mut all = self.headers.iter();
         all.find(|(known, _)| known == name)
             .map(|(_, text)| text.as_str())
+    }
+
+    /// The cookies that it sets, as one `Cookie` header: without their attributes, and without those it takes away.
+    pub fn cookies(&self) -> Option<String> {
+        let mut all: Vec<(&str, &str)> = Vec::new();
+        for (name, text) in &self.headers {
+            let pair = text.split(';').next().and_then(|pair| pair.split_once('='));
+            if let (true, Some((cookie, value))) = (name == "set-cookie", pair) {
+                let cookie = cookie.trim();
+                all.retain(|(known, _)| *known != cookie);
+                all.push((cookie, value.trim()));
+            }
+        }
+        let kept = all.iter().filter(|(_, value)| !value.is_empty());
+        let kept: Vec<String> = kept
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        (!kept.is_empty()).then(|| kept.join("; "))
     }
 
     /// Whether the API says that it did what was asked, by its status.
@@ -102,10 +137,21 @@ impl Answered {
     /// What is kept of a part of it that is about one event.
     pub(super) fn about(&self, part: &Json) -> Answer {
         Answer {
-            body: cut(&part.to_string()),
+            body: cut(&hide(&part.to_string(), &self.secrets)),
             ..self.answer()
         }
     }
+}
+
+/// A text without these secrets.
+pub fn hide(text: &str, secrets: &[String]) -> String {
+    let mut text = text.to_owned();
+    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+        if text.contains(secret.as_str()) {
+            text = text.replace(secret.as_str(), "<redacted>");
+        }
+    }
+    text
 }
 
 /// At most as many bytes as are kept.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Json};
 
-use super::answered::Answered;
+use super::answered::{Answered, hide};
 use super::formula::{Formula, Scope};
 use super::model::{AuthKind, Channel, Grant, HeaderValue, OAuth2, Piece, Request};
 use super::prepared::{Prepared, form_body};
@@ -90,6 +90,15 @@ pub struct CsrfFetch {
     pub request: Prepared,
     /// The header that its answer has and each writing request takes.
     pub header: String,
+}
+
+impl Tokens {
+    /// What of it nobody should see.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        let values = self.values.iter().filter(|(name, _)| *name != "user");
+        let values = values.map(|(_, text)| text.as_str());
+        values.chain(self.refresh.as_deref())
+    }
 }
 
 macro_rules! redacted {
@@ -336,7 +345,10 @@ impl Channel {
                         let said = login.says.as_ref().and_then(|path| path.of(answered));
                         let said = said.map_or_else(
                             || format!("the answer has no {name}"),
-                            |said| plain(&said).chars().take(200).collect(),
+                            |said| {
+                                let said = hide(&plain(&said), &self.secrets());
+                                said.chars().take(200).collect()
+                            },
                         );
                         return Err(refused(said, true));
                     };
@@ -398,6 +410,12 @@ impl Channel {
     /// Whether a new login may help where an answer says that we are not known.
     pub fn logs_in(&self) -> bool {
         matches!(self.auth.kind, AuthKind::Login(_) | AuthKind::OAuth2(_))
+    }
+
+    /// Whether an answer says that our session has ended, and a new login may help.
+    pub fn session_ended(&self, answered: &Answered) -> bool {
+        self.logs_in()
+            && judge(answered, &[&self.answers], &[], Asks::Reads).means == Meaning::Login
     }
 
     /// How to fetch a token against forged requests, where the API wants one.

@@ -33,7 +33,7 @@ mod skus;
 mod template;
 mod trial;
 
-pub use answered::{Answered, Came};
+pub use answered::{Answered, Came, hide};
 pub use cache::Cache;
 pub use load::{declared, load};
 pub use login::{Credentials, CsrfFetch, Jwt, LoginCall, NoToken, Sending, Signing, Tokens};

@@ -1,4 +1,4 @@
-//! A place in an answer: `data.items.0.id`, `"@odata.etag"`, `errors.*.code`, `$header.etag`, `$status`.
+//! A place in an answer: `data.items.0.id`, `"@odata.etag"`, `errors.*.code`, `$header.etag`, `$status`, `$cookies`.
 
 use serde_json::Value as Json;
 
@@ -23,8 +23,11 @@ pub struct Path {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
     Status,
+    /// The first header of a name.
     Header(String),
-    /// All headers of a name, such as cookies, are not needed: the first counts.
+    /// All cookies that are set.
+    Cookies,
+    /// A place in the body.
     Body(Vec<Part>),
 }
 
@@ -36,13 +39,15 @@ impl Path {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let place = match text {
             "$status" => Place::Status,
+            "$cookies" => Place::Cookies,
             "$body" => Place::Body(Vec::new()),
             _ => match text.strip_prefix("$header.") {
                 Some(name) if is_header(name) => Place::Header(name.to_ascii_lowercase()),
                 Some(_) => return Err("is no header's name".to_owned()),
                 None if text.starts_with('$') => {
                     return Err(
-                        "only `$status`, `$body` and `$header.NAME` begin with `$`".to_owned()
+                        "only `$status`, `$body`, `$cookies` and `$header.NAME` begin with `$`"
+                            .to_owned(),
                     );
                 }
                 None => Place::Body(parts(text)?),
@@ -66,6 +71,7 @@ impl Path {
             Place::Header(name) => answered
                 .header(name)
                 .map(|text| Json::String(text.to_owned())),
+            Place::Cookies => answered.cookies().map(Json::String),
             Place::Body(_) => self.within(answered.json.as_ref()?).cloned(),
         }
     }

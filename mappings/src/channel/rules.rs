@@ -5,7 +5,7 @@ use std::time::Duration;
 use contract::{Node, NodeKind, Section};
 use serde_json::Value as Json;
 
-use super::answered::Answered;
+use super::answered::{Answered, hide};
 use super::load_template::Reader;
 use super::path::Path;
 use super::template::same;
@@ -187,22 +187,27 @@ pub(super) fn plain(json: &Json) -> String {
         .map_or_else(|| json.to_string(), str::to_owned)
 }
 
-fn words(json: &Json) -> String {
-    let text = plain(json);
+fn words(json: &Json, secrets: &[String]) -> String {
+    let text = hide(&plain(json), secrets);
     text.chars()
         .filter(|c| !c.is_control())
         .take(WORDS_MAX)
         .collect()
 }
 
-fn spoken(rules: &[&[Rule]], seen: Seen<'_>, status: Option<u16>) -> Option<Verdict> {
+fn spoken(
+    rules: &[&[Rule]],
+    seen: Seen<'_>,
+    status: Option<u16>,
+    secrets: &[String],
+) -> Option<Verdict> {
     let rule = rules
         .iter()
         .copied()
         .flatten()
         .find(|rule| rule.when.fits(seen))?;
     let said = match &rule.says {
-        Some(Says::At(path)) => seen.at(path).map(|json| words(&json)),
+        Some(Says::At(path)) => seen.at(path).map(|json| words(&json, secrets)),
         Some(Says::Words(text)) => Some(text.clone()),
         None => None,
     };
@@ -258,7 +263,12 @@ fn meant(answered: &Answered, rules: &[&[Rule]], done: &[Match], asks: Asks) -> 
             format!("HTTP {status}, but the answer broke off or was too long to read"),
         );
     }
-    if let Some(spoken) = spoken(rules, Seen::Answer(answered), Some(status)) {
+    if let Some(spoken) = spoken(
+        rules,
+        Seen::Answer(answered),
+        Some(status),
+        &answered.secrets,
+    ) {
         return spoken;
     }
     if answered.is_success() {
@@ -303,9 +313,17 @@ fn meant(answered: &Answered, rules: &[&[Rule]], done: &[Match], asks: Asks) -> 
 }
 
 /// What a part of an answer means for the event it is about: done, or what the rules say then.
-pub(super) fn judge_part(part: &Json, rules: &[Rule], done: &[Match]) -> Verdict {
+pub(super) fn judge_part(
+    answered: &Answered,
+    part: &Json,
+    rules: &[Rule],
+    done: &[Match],
+) -> Verdict {
     let is_done = done.iter().any(|one| one.part(part));
-    if let (false, Some(spoken)) = (is_done, spoken(&[rules], Seen::Part(part), None)) {
+    if let (false, Some(spoken)) = (
+        is_done,
+        spoken(&[rules], Seen::Part(part), None, &answered.secrets),
+    ) {
         return spoken;
     }
     let (means, cause) = if is_done {
@@ -346,7 +364,10 @@ fn described(answered: &Answered) -> String {
         })
     });
     match said {
-        Some(said) => format!("HTTP {status}: {}", words(&Json::String(said.to_owned()))),
+        Some(said) => format!(
+            "HTTP {status}: {}",
+            words(&Json::String(said.to_owned()), &answered.secrets)
+        ),
         None => format!("HTTP {status}"),
     }
 }

@@ -381,7 +381,7 @@ impl Run<'_> {
                         .collect()
                 }
             };
-            let verdict = judge_part(entry, &report.answers, &report.done);
+            let verdict = judge_part(answered, entry, &report.answers, &report.done);
             let names = match &report.by {
                 ReportBy::Position => true,
                 ReportBy::Index(path) | ReportBy::Id(path, _) => path.within(entry).is_some(),

@@ -28,6 +28,8 @@ pub enum Do {
     Answer(u16, Vec<(&'static str, String)>, Json),
     /// Status and a body as it stands.
     Bytes(u16, Vec<u8>),
+    /// A success with this body, after a while.
+    Late(Duration, Json),
     /// Takes it and closes the connection.
     Lose,
     /// Takes it and says nothing.
@@ -129,6 +131,15 @@ async fn serve(
                 let head = format!("HTTP/1.1 {status} X\r\ncontent-length: 1000\r\n\r\n{part}");
                 let _ = stream.write_all(head.as_bytes()).await;
                 return;
+            }
+            Do::Late(time, body) => {
+                tokio::time::sleep(time).await;
+                let body = body.to_string().into_bytes();
+                let length = body.len();
+                (
+                    format!("HTTP/1.1 200 X\r\ncontent-length: {length}\r\n"),
+                    body,
+                )
             }
             Do::Answer(status, headers, body) => {
                 let body = if body.is_null() {
