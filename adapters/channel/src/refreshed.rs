@@ -96,7 +96,9 @@ fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     let file = std::fs::File::open(path)?;
     file.take(TOKEN_BYTES_MAX).read_to_string(&mut text)?;
-    Ok(text.trim_end().to_owned())
+    // As secrets are read from files: without the end of the line, and nothing else.
+    let token = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(token.strip_suffix('\r').unwrap_or(token).to_owned())
 }
 
 /// The old token or the new one, whenever the machine stops.
