@@ -125,12 +125,12 @@ impl Amqp {
         let properties = Properties {
             content_type: self.content.content_type(),
             headers: &headers,
-            id: &event.idempotency_key,
+            id: event.repetition_key(),
             kind: event.event_type.name(),
         };
         let header = properties.header(payload.len());
-        if !frame::fits(key) || !frame::fits(&event.idempotency_key) || header.len() + 8 > frame_max
-        {
+        let id = event.repetition_key();
+        if !frame::fits(key) || !frame::fits(id) || header.len() + 8 > frame_max {
             return None;
         }
         // What no queue gets comes back (mandatory).
@@ -235,7 +235,7 @@ impl Protocol for Amqp {
             fates.out(index);
             out.extend_from_slice(&frames);
             link.published += 1;
-            let id = event.idempotency_key.clone();
+            let id = event.repetition_key().to_owned();
             waiting.tags.insert(link.published, (index, id));
         }
         link.wire.send(&out).await?;

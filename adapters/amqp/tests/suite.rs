@@ -14,7 +14,7 @@ use harness::suite::proxied::{LOST, Proxied};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-const QUEUE: &str = "product.v1";
+const QUEUES: [&str; 2] = ["product.v1", "inventory.movement.v1"];
 
 fn destination(port: u16) -> Arc<dyn Destination> {
     let settings = json!({ "servers": [format!("127.0.0.1:{port}")], "timeout_seconds": 2,
@@ -22,22 +22,26 @@ fn destination(port: u16) -> Arc<dyn Destination> {
     settings::destination(destination_amqp::read, &settings)
 }
 
-/// Ids and contents of all that the queue holds; they stay there.
+/// Ids and contents of all that the queues hold; they stay there.
 fn held(rabbit: &Rabbit) -> Vec<(String, String)> {
     let body = json!({ "count": 100_000, "ackmode": "ack_requeue_true", "encoding": "auto" });
     let read = async {
-        let path = format!("queues/%2f/{QUEUE}/get");
-        let (status, messages) = rabbit.api(Method::POST, &path, body).await;
-        assert!(status.is_success(), "{status} {messages}");
-        messages
+        let mut all = Vec::new();
+        for queue in QUEUES {
+            let path = format!("queues/%2f/{queue}/get");
+            let (status, messages) = rabbit.api(Method::POST, &path, body.clone()).await;
+            assert!(status.is_success(), "{status} {messages}");
+            all.extend(messages.as_array().unwrap().iter().cloned());
+        }
+        all
     };
     // Tests ask from within a runtime.
     let messages = std::thread::scope(|scope| {
         let thread = scope.spawn(|| tokio::runtime::Runtime::new().unwrap().block_on(read));
         thread.join().unwrap()
     });
-    let messages = messages.as_array().unwrap().iter();
     messages
+        .iter()
         .map(|message| {
             let payload = message["payload"].as_str().unwrap().to_owned();
             let event: Value = serde_json::from_str(&payload).unwrap();
@@ -50,7 +54,9 @@ fn held(rabbit: &Rabbit) -> Vec<(String, String)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn passes_the_suite_and_a_broker_that_is_killed_and_started_again_loses_nothing() {
     let rabbit = Rabbit::start();
-    rabbit.make_queue(QUEUE).await;
+    for queue in QUEUES {
+        rabbit.make_queue(queue).await;
+    }
     let proxy = Proxy::start(rabbit.port()).await;
     // AMQP recognises no repetition, so a consumer must: by the id.
     let effects = |id: &str| usize::from(held(&rabbit).iter().any(|(held, _)| held == id));
@@ -63,9 +69,11 @@ async fn passes_the_suite_and_a_broker_that_is_killed_and_started_again_loses_no
     run(&backend).await;
 
     let proxy = backend.proxy;
-    let path = format!("queues/%2f/{QUEUE}/contents");
-    let (status, body) = rabbit.api(Method::DELETE, &path, json!({})).await;
-    assert!(status.is_success(), "{status} {body}");
+    for queue in QUEUES {
+        let path = format!("queues/%2f/{queue}/contents");
+        let (status, body) = rabbit.api(Method::DELETE, &path, json!({})).await;
+        assert!(status.is_success(), "{status} {body}");
+    }
     let (direct, through) = (destination(rabbit.port()), destination(proxy.port()));
     let rabbit = Mutex::new(rabbit);
     let down = || rabbit.lock().unwrap().stop();

@@ -1,7 +1,7 @@
 //! A channel passes the suite of every destination, one by one and in batches.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use crate::common::*;
@@ -26,15 +26,24 @@ events:
     steps:
       - send:
           post: /items
-          body: {items: {$items: {id: event.id, name: name}}}
+          body: {key: request_key, items: {$items: {id: event.id, name: name}}}
           done: ok
     delete: same
+  inventory.movement.v1:
+    batch: BATCH
+    steps:
+      - send:
+          post: /items
+          body: {key: request_key, items: {$items: {id: event.id}}}
+          done: ok
 ";
 
 #[derive(Default)]
 struct State {
     fault: Option<Fault>,
     effects: HashMap<String, usize>,
+    /// Keys of requests that were taken.
+    known: HashSet<String>,
 }
 
 struct Backend {
@@ -83,7 +92,10 @@ impl State {
             Some(Fault::Unavailable) => return answer(503, Json::Null),
             Some(Fault::LoseAnswer | Fault::Hang) | None => {}
         }
-        for item in request.body["items"].as_array().unwrap() {
+        let key = request.body["key"].as_str().unwrap().to_owned();
+        let new = self.known.insert(key);
+        let items = request.body["items"].as_array().unwrap().iter();
+        for item in items.filter(|_| new) {
             // What is there already is set to the same.
             self.effects
                 .insert(item["id"].as_str().unwrap().to_owned(), 1);

@@ -37,11 +37,12 @@ impl DestinationBackend for Backend {
         let texts = entries.map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap());
         let (json, csv) = (
             format!("\"id\":\"{id}\",\"source\""),
-            format!("\"{id}\",\"product"),
+            format!("\"{id}\",\""),
         );
-        texts
-            .map(|text| text.matches(&json).count() + text.matches(&csv).count())
-            .sum()
+        // What is told again stands there again, so a reader must know it: by the id.
+        let held = |text: String| text.contains(&json) || text.contains(&csv);
+        let mut texts = texts;
+        usize::from(texts.any(held))
     }
 
     fn nobody(&self) -> Arc<dyn Destination> {

@@ -12,7 +12,7 @@ use harness::suite::destination::{Fault, run};
 use harness::suite::proxied::Proxied;
 use serde_json::{Value, json};
 
-const TOPIC: &str = "lighterman.product.v1";
+const TOPICS: [&str; 2] = ["lighterman.product.v1", "lighterman.inventory.movement.v1"];
 
 fn destination(port: u16) -> Arc<dyn Destination> {
     let settings = json!({ "servers": [format!("127.0.0.1:{port}")], "timeout_seconds": 2,
@@ -23,13 +23,15 @@ fn destination(port: u16) -> Arc<dyn Destination> {
 #[tokio::test]
 async fn passes_the_suite() {
     let broker = Tansu::start();
-    broker.make_topic(TOPIC, 3);
+    for topic in TOPICS {
+        broker.make_topic(topic, 3);
+    }
     let proxy = Proxy::start(broker.port()).await;
     // A new producer's repetition is not recognised by the broker, so a consumer must: by the id.
     let effects = |id: &str| {
-        let messages = broker.messages(TOPIC);
-        let held = |message: &Value| message["headers"]["ce_id"] == id;
-        usize::from(messages.iter().any(held))
+        let mut messages = TOPICS.iter().flat_map(|topic| broker.messages(topic));
+        let held = |message: Value| message["headers"]["ce_id"] == id;
+        usize::from(messages.any(held))
     };
     let backend = Proxied {
         proxy,

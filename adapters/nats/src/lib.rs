@@ -1,7 +1,7 @@
 //! Destination: NATS JetStream.
 //!
-//! An event is applied when a stream has acknowledged it. Its idempotency key is the message's
-//! `Nats-Msg-Id`, by which the stream leaves out what it has got within its duplicate window.
+//! An event is applied when a stream has acknowledged it. What recognises its repetition is the
+//! message's `Nats-Msg-Id`, by which the stream leaves out what it has got within its duplicate window.
 
 mod wire;
 
@@ -98,7 +98,7 @@ impl Nats {
     fn headers(&self, event: &Outgoing) -> Vec<(String, String)> {
         let text = |text: &str| cloudevent::percent(text, PRINTABLE);
         let mut headers = vec![
-            ("Nats-Msg-Id".to_owned(), text(&event.idempotency_key)),
+            ("Nats-Msg-Id".to_owned(), text(event.repetition_key())),
             (
                 "Content-Type".to_owned(),
                 self.content.content_type().to_owned(),

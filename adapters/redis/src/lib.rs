@@ -1,7 +1,7 @@
 //! Destination: Redis streams.
 //!
-//! An event is applied when its entry is in the stream. A small key beside the stream remembers its
-//! idempotency key for a while; entry and key are written by one script, so both are there or none.
+//! An event is applied when its entry is in the stream. A small key beside the stream remembers for a
+//! while what recognises its repetition; entry and key are written by one script, so both are there or none.
 
 mod wire;
 
@@ -128,7 +128,7 @@ impl Redis {
     fn add(&self, out: &mut Vec<u8>, script: &str, event: &Outgoing) {
         let stream = self.stream.name(event);
         // In a cluster, braces keep both keys in one place.
-        let known = format!("{{{stream}}}:known:{}", event.idempotency_key);
+        let known = format!("{{{stream}}}:known:{}", event.repetition_key());
         let numbers = (self.known_seconds.to_string(), self.entries_max.to_string());
         let attributes = cloudevent::attributes(event);
         let mut words: Vec<&[u8]> = vec![

@@ -20,7 +20,8 @@ fn destination(port: u16) -> Arc<dyn Destination> {
 
 /// Ids and contents of all that the stream holds.
 fn held(redis: &Redis) -> Vec<(String, String)> {
-    let entries = redis.entries("lighterman.product.v1").into_iter();
+    let streams = ["product", "inventory.movement"].into_iter();
+    let entries = streams.flat_map(|kind| redis.entries(&format!("lighterman.{kind}.v1")));
     entries
         .map(|fields| (fields[1].1.clone(), format!("{fields:?}")))
         .collect()

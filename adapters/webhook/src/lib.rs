@@ -298,13 +298,13 @@ impl Destination for Webhook {
             let sent = match events {
                 [event] if !self.settings.batch => {
                     let body = cloudevent::structured(event);
-                    let key = &event.idempotency_key;
+                    let key = event.repetition_key();
                     self.post(&event.id, key, cloudevent::STRUCTURED, body, limit)
                         .await
                 }
                 events => {
-                    let ids: Vec<&str> = events.iter().map(|event| event.id.as_str()).collect();
-                    let id = format!("batch_{}", contract::event::digest(&ids));
+                    let keys: Vec<&str> = events.iter().map(Outgoing::repetition_key).collect();
+                    let id = format!("batch_{}", contract::event::digest(&keys));
                     let body = cloudevent::batch(events);
                     self.post(&id, &id, cloudevent::BATCH, body, limit).await
                 }

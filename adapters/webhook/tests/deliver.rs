@@ -154,6 +154,44 @@ async fn a_structured_request_is_signed_and_carries_the_event_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn what_is_told_again_on_purpose_and_what_is_corrected_look_new_to_the_receiver() {
+    let (url, seen) = serve(|_| status(204)).await;
+    let batches = destination(&url, vec![("mode", text("batch"))]);
+    let singles = destination(&url, vec![]);
+    let keys = || {
+        let seen = std::mem::take(&mut *seen.lock().unwrap());
+        let keys = seen
+            .iter()
+            .map(|(headers, _)| headers["idempotency-key"].to_str().unwrap().to_owned());
+        keys.collect::<Vec<_>>()
+    };
+    let replayed = |n: u32| Outgoing {
+        idempotency_key: format!("evt_{n}/r9"),
+        ..event(n)
+    };
+    let plain = [event(1), event(2)];
+    let again = [replayed(1), replayed(2)];
+    for batch in [&plain, &plain, &again] {
+        batches.deliver(batch, &Open).await;
+    }
+    let batch = keys();
+    assert_eq!(batch[0], batch[1], "sent again after a lost answer");
+    assert_ne!(batch[0], batch[2], "replayed on purpose");
+
+    one(&singles, replayed(1)).await;
+    for (n, op) in [(3, EventOp::Fact), (4, EventOp::Correction)] {
+        let told = Outgoing {
+            event_type: EventType::InventoryMovement,
+            op,
+            idempotency_key: "ACME/wms.move/1".to_owned(),
+            ..event(n)
+        };
+        one(&singles, told).await;
+    }
+    assert_eq!(keys(), ["\"evt_1/r9\"", "\"evt_3\"", "\"evt_4\""]);
+}
+
+#[tokio::test]
 async fn answers_become_outcomes() {
     let (url, _) = serve(|body| {
         if body.contains("evt_1") {

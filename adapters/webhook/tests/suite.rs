@@ -1,7 +1,7 @@
 //! The webhook passes the suite of every destination, in both modes.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -26,6 +26,8 @@ struct Api {
     fault: Option<Fault>,
     /// By event id: in effect.
     effects: HashMap<String, usize>,
+    /// Idempotency keys of the requests that were taken.
+    known: HashSet<String>,
 }
 
 type Shared = Arc<Mutex<Api>>;
@@ -89,15 +91,18 @@ impl DestinationBackend for Backend {
 }
 
 impl Api {
-    fn take(&mut self, body: &Value) {
+    /// As `docs/webhook.md` tells receivers: a request whose key is known does nothing again.
+    fn take(&mut self, key: &str, body: &Value) {
+        if !self.known.insert(key.to_owned()) {
+            return;
+        }
         let events = body
             .as_array()
             .cloned()
             .unwrap_or_else(|| vec![body.clone()]);
         for event in events {
-            // The id is what a repetition is recognised by.
-            self.effects
-                .insert(event["id"].as_str().unwrap().to_owned(), 1);
+            let id = event["id"].as_str().unwrap().to_owned();
+            *self.effects.entry(id).or_default() += 1;
         }
     }
 }
@@ -133,7 +138,10 @@ async fn serve(mut stream: TcpStream, api: Shared) -> Option<()> {
         let json: Value = serde_json::from_str(body).unwrap();
         let taken = matches!(fault, None | Some(Fault::LoseAnswer | Fault::Hang));
         if taken {
-            api.lock().unwrap().take(&json);
+            let key = head
+                .lines()
+                .find_map(|line| line.strip_prefix("idempotency-key: "));
+            api.lock().unwrap().take(key.unwrap(), &json);
         }
         let answer = match fault {
             None => "204 No Content\r\n".to_owned(),

@@ -32,7 +32,7 @@ pub struct Outgoing {
     pub key: String,
     /// Upsert, delete, fact, correction.
     pub op: EventOp,
-    /// What the receiver stores to recognise a repetition.
+    /// What the receiver stores to recognise what it holds; a fact's corrections have it too.
     pub idempotency_key: String,
     /// Tenant and source, for `ce-source`.
     pub origin: String,
@@ -48,6 +48,12 @@ impl Outgoing {
     /// State or fact.
     pub fn kind(&self) -> EventKind {
         self.event_type.kind()
+    }
+
+    /// What a server that leaves out repetitions is to know them by.
+    pub fn repetition_key(&self) -> &str {
+        self.event_type
+            .repetition_key(&self.id, &self.idempotency_key)
     }
 }
 

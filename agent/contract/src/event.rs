@@ -93,6 +93,16 @@ impl EventType {
         }
     }
 
+    /// What recognises a repetition of an event of this type: of a state the idempotency key, which a
+    /// replay on purpose has another of; of a fact the event's id, for a correction carries the
+    /// idempotency key of what it corrects.
+    pub fn repetition_key<'e>(self, id: &'e str, idempotency_key: &'e str) -> &'e str {
+        match self.kind() {
+            EventKind::State => idempotency_key,
+            EventKind::Fact => id,
+        }
+    }
+
     /// The body's fields.
     pub fn schema(self) -> &'static BodySchema {
         match self {
@@ -420,7 +430,7 @@ impl Event {
         Self::new(envelope, self.body.clone())
     }
 
-    /// What the receiver stores to recognise a repetition.
+    /// What the receiver stores to recognise what it holds: of a fact, the same for its corrections.
     pub fn idempotency_key(&self) -> &str {
         self.envelope
             .fact_key

@@ -118,9 +118,13 @@ impl Run<'_> {
             let Some(member) = self.members.get(*n) else {
                 continue;
             };
+            let seen = &member.seen;
+            let own = seen
+                .event_type
+                .repetition_key(&seen.id, &seen.idempotency_key);
             parts.push(match member.tries {
-                0 => member.seen.idempotency_key.clone(),
-                tries => format!("{}/c{tries}", member.seen.idempotency_key),
+                0 => own.to_owned(),
+                tries => format!("{own}/c{tries}"),
             });
         }
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();

@@ -192,8 +192,9 @@ pub(super) const PARTS: &[Part] = &[
         "idempotency_key",
         Shape::Text,
         Always,
-        "what a receiver stores to recognise a repetition: for states the `id`, for facts company, \
-         table and row key of the source",
+        "what a receiver stores to recognise what it holds: for states the `id`, with `/r` and a \
+         number behind it when it is replayed on purpose; for facts company, table and row key of \
+         the source, which a correction shares with its fact",
     ),
     part(
         "body_digest",

@@ -73,6 +73,18 @@ pub fn event(n: u32) -> Outgoing {
     }
 }
 
+/// The suite's `n`th event as a fact, or as the correction of one. All of them tell of the same fact,
+/// so they have one idempotency key.
+fn fact(n: u32, op: EventOp) -> Outgoing {
+    Outgoing {
+        event_type: EventType::InventoryMovement,
+        key: "ACME|M1".to_owned(),
+        op,
+        idempotency_key: "ACME/wms.move/1".to_owned(),
+        ..event(n)
+    }
+}
+
 async fn one(destination: &Arc<dyn Destination>, event: &Outgoing) -> Outcome {
     let limit = destination.traits().request_timeout + Duration::from_secs(5);
     let report = tokio::time::timeout(
@@ -138,6 +150,29 @@ pub async fn run(backend: &dyn DestinationBackend) {
             );
             assert_eq!(backend.effects(&failing.id), 1, "{fault:?}: once in effect");
         }
+    }
+
+    // What recognises a repetition must not take a correction for one, nor a fact for a new one.
+    for (told, what) in [
+        (fact(30, EventOp::Fact), "a fact"),
+        (fact(31, EventOp::Correction), "its correction"),
+    ] {
+        let outcome = one(&destination, &told).await;
+        assert!(
+            matches!(outcome, Outcome::Applied(_)),
+            "{what}: {outcome:?}"
+        );
+        assert_eq!(backend.effects(&told.id), 1, "{what} is there");
+    }
+    if traits.resend == Resend::Safe {
+        let again = fact(30, EventOp::Fact);
+        let outcome = one(&destination, &again).await;
+        assert!(matches!(outcome, Outcome::Applied(_)), "again: {outcome:?}");
+        assert_eq!(
+            backend.effects(&again.id),
+            1,
+            "a fact told again is there once"
+        );
     }
 
     let outcome = one(&backend.nobody(), &event(8)).await;
