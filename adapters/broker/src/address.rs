@@ -11,6 +11,8 @@ pub struct Address {
     pub servers: Vec<(String, u16)>,
     /// With TLS.
     pub encrypted: bool,
+    /// Without TLS, other machines may be spoken to as well.
+    pub plain_allowed: bool,
     /// Certificate authorities beside the system's.
     pub ca_file: Option<PathBuf>,
     /// Our own certificate and its key, for brokers that want one.
@@ -90,9 +92,18 @@ impl Address {
         Some(Self {
             servers: servers.collect(),
             encrypted,
+            plain_allowed: allowed,
             ca_file,
             certificate,
         })
+    }
+}
+
+impl Address {
+    /// Whether a host may be spoken to that the settings do not name: a broker may send us to
+    /// another machine, and what was fine for this one is not for the way there.
+    pub fn may_be_at(&self, host: &str) -> bool {
+        self.encrypted || self.plain_allowed || loopback(host)
     }
 }
 

@@ -105,6 +105,8 @@ struct Work {
     partition: usize,
     leader: i32,
     events: Vec<usize>,
+    /// So often it has left.
+    sent: u8,
 }
 
 impl Work {
@@ -156,11 +158,16 @@ impl Kafka {
                 fates.refused(index, cause);
                 continue;
             }
+            if let Some(cause) = link.forbidden(self, leader) {
+                fates.refused(index, cause);
+                continue;
+            }
             let work = works.entry((topic.clone(), partition)).or_insert(Work {
                 topic,
                 partition,
                 leader,
                 events: Vec::new(),
+                sent: 0,
             });
             work.events.push(index);
         }
@@ -183,9 +190,8 @@ impl Kafka {
         let timeout = i32::try_from(self.times.timeout.as_millis()).unwrap_or(i32::MAX);
         let mut waiting = Vec::with_capacity(leaders.len());
         for leader in leaders {
-            let own = works.iter().filter(|work| work.leader == leader);
             let mut parts = Vec::new();
-            for work in own.clone() {
+            for work in works.iter().filter(|work| work.leader == leader) {
                 let events = work.events.iter().filter_map(|index| records.get(*index));
                 let events: Vec<&Record> = events.collect();
                 parts.push(Part {
@@ -200,7 +206,8 @@ impl Kafka {
             }
             let request = api::ask_produce(&parts, timeout);
             let connection = link.connection(self, leader).await?;
-            for work in own {
+            for work in works.iter_mut().filter(|work| work.leader == leader) {
+                work.sent = work.sent.saturating_add(1);
                 work.events.iter().for_each(|index| fates.out(*index));
             }
             waiting.push((leader, connection.send(api::PRODUCE, &request).await?));
@@ -252,6 +259,7 @@ fn decide(
             let (first, second) = work.events.split_at(work.events.len() / 2);
             let halves = [first, second].map(|events| Work {
                 events: events.to_vec(),
+                sent: 0,
                 ..work.clone()
             });
             (halves.into(), Ok(()))
@@ -262,6 +270,8 @@ fn decide(
                 .for_each(|index| fates.rejected(*index, cause.clone()));
             (Vec::new(), Ok(()))
         }
+        // What was sent before, on a connection that broke, may stand for all that is said now.
+        Meaning::Later if work.sent > 1 => (Vec::new(), Err(cause)),
         // Leaders have changed, or the broker's count of us has: begin anew.
         Meaning::Later => {
             work.events
@@ -361,6 +371,13 @@ impl Protocol for Kafka {
                 (Meaning::There, _) => missing.push(format!("{} (without leader)", topic.name)),
                 (_, words) => missing.push(format!("{} ({words})", topic.name)),
             }
+        }
+        let mut away = found.brokers.iter().filter_map(|(id, (host, port))| {
+            let spoken_to = !self.ignore_advertised;
+            spoken_to.then(|| link::forbidden(self, *id, host, *port))?
+        });
+        if let Some(cause) = away.next() {
+            return vec![Finding::fail(what, cause).fix("see the page of Kafka destinations")];
         }
         let brokers = found.brokers.len();
         if missing.is_empty() {

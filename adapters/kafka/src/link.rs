@@ -35,6 +35,16 @@ async fn connect(kafka: &Kafka, address: &Address) -> Result<Connection, String>
     Ok(connection)
 }
 
+/// Events, and the password, must not leave this machine in plain because a broker says so.
+pub(crate) fn forbidden(kafka: &Kafka, id: i32, host: &str, port: u16) -> Option<String> {
+    (!kafka.address.may_be_at(host)).then(|| {
+        format!(
+            "broker {id} says that it is at {host}:{port}, where events would go unencrypted: set tls = true, \
+             ignore_advertised = true where `servers` is a tunnel to the one broker, or allow_plain = true"
+        )
+    })
+}
+
 impl Link {
     pub(crate) async fn open(kafka: &Kafka) -> Result<Self, String> {
         let stream = broker::dial(&kafka.address, kafka.tls.as_ref()).await?;
@@ -160,6 +170,13 @@ impl Link {
         self.topics.retain(|_, found| found.is_ok());
     }
 
+    /// Why a broker must not be spoken to where the brokers say that it is.
+    pub(crate) fn forbidden(&self, kafka: &Kafka, id: i32) -> Option<String> {
+        let (host, port) = self.brokers.get(&id)?;
+        (!kafka.ignore_advertised).then_some(())?;
+        forbidden(kafka, id, host, *port)
+    }
+
     /// The connection to a broker.
     pub(crate) async fn connection(
         &mut self,
@@ -172,6 +189,9 @@ impl Link {
         if !self.others.contains_key(&id) {
             let at = self.brokers.get(&id);
             let server = at.ok_or_else(|| format!("nobody says where broker {id} is"))?;
+            if let Some(cause) = self.forbidden(kafka, id) {
+                return Err(cause);
+            }
             let address = Address {
                 servers: vec![server.clone()],
                 ..kafka.address.clone()
