@@ -13,7 +13,7 @@ use broker::{Address, ClientConfig, Content, Fates, Login, Protocol, Template, T
 use contract::{BuildDestination, Finding, Outgoing, Secret, Secrets, Section, cloudevent};
 use serde_json::{Value, json};
 
-use wire::{Answer, Who, Wire};
+use wire::{Answer, Heard, Who, Wire};
 
 /// The `type` in the settings.
 pub const NAME: &str = "nats";
@@ -195,11 +195,24 @@ impl Protocol for Nats {
         }
         link.send(&out).await?;
         while !waiting.is_empty() {
-            let (number, answer) = link.answer().await?;
-            let place = waiting.iter().position(|(waited, _, _)| *waited == number);
-            if let Some(place) = place {
-                let (_, index, subject) = waiting.swap_remove(place);
-                decide(fates, index, &subject, &answer);
+            let heard = link.heard().await?;
+            let place = waiting
+                .iter()
+                .position(|(number, _, subject)| match &heard {
+                    Heard::Answer(answered, _) => number == answered,
+                    // Said once for each, in their order.
+                    Heard::Forbidden(known) => subject == known,
+                });
+            let Some(place) = place else {
+                continue;
+            };
+            let (_, index, subject) = waiting.remove(place);
+            match heard {
+                Heard::Answer(_, answer) => decide(fates, index, &subject, &answer),
+                Heard::Forbidden(_) => {
+                    let cause = format!("we may not publish to subject {subject}");
+                    fates.refused(index, cause);
+                }
             }
         }
         Ok(())

@@ -43,10 +43,27 @@ pub(crate) enum Answer {
     Other,
 }
 
+/// What the server says to what was sent.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// The answer to the request of this number.
+    Answer(u64, Answer),
+    /// We may not publish to this subject: the request is not answered, and the connection goes on.
+    Forbidden(String),
+}
+
 /// How to log in.
 pub(crate) struct Who<'a> {
     pub(crate) login: Option<&'a Login>,
     pub(crate) token: Option<&'a Secret>,
+}
+
+/// The subject that a line says we may not publish to.
+fn forbidden(line: &str) -> Option<&str> {
+    let said = line.strip_prefix("-ERR ")?.trim_matches('\'');
+    let rest = said.strip_prefix("Permissions Violation for Publish to ")?;
+    let (subject, _) = rest.strip_prefix('"')?.split_once('"')?;
+    Some(subject)
 }
 
 fn broken(error: &std::io::Error) -> String {
@@ -189,9 +206,10 @@ impl Wire {
         let number = self.request(&mut out, subject, &[], payload);
         self.send(&out).await?;
         loop {
-            let (answered, answer) = self.answer().await?;
-            if answered == number {
-                return Ok(answer);
+            match self.heard().await? {
+                Heard::Answer(answered, answer) if answered == number => return Ok(answer),
+                Heard::Forbidden(known) if known == subject => return Ok(Answer::Nobody),
+                Heard::Answer(..) | Heard::Forbidden(_) => {}
             }
         }
     }
@@ -202,10 +220,13 @@ impl Wire {
         stream.flush().await.map_err(|e| broken(&e))
     }
 
-    /// The next answer to a request of ours, and which one.
-    pub(crate) async fn answer(&mut self) -> Result<(u64, Answer), String> {
+    /// What comes next about a request of ours.
+    pub(crate) async fn heard(&mut self) -> Result<Heard, String> {
         loop {
             let line = self.line().await?;
+            if let Some(subject) = forbidden(&line) {
+                return Ok(Heard::Forbidden(subject.to_owned()));
+            }
             let words: Vec<&str> = line.split_ascii_whitespace().collect();
             let (subject, head, size) = match words.as_slice() {
                 ["PING"] => {
@@ -235,10 +256,11 @@ impl Wire {
             body.truncate(size);
             let headers = body.get(..head).unwrap_or_default();
             if headers.starts_with(b"NATS/1.0 503") {
-                return Ok((number, Answer::Nobody));
+                return Ok(Heard::Answer(number, Answer::Nobody));
             }
             let json = serde_json::from_slice(body.get(head..).unwrap_or_default());
-            return Ok((number, json.map_or(Answer::Other, Answer::Json)));
+            let answer = json.map_or(Answer::Other, Answer::Json);
+            return Ok(Heard::Answer(number, answer));
         }
     }
 
@@ -252,6 +274,8 @@ impl Wire {
         }
         let line = String::from_utf8_lossy(&line).trim_end().to_owned();
         match line.strip_prefix("-ERR ") {
+            // Alone of all errors that does not end the connection.
+            Some(_) if forbidden(&line).is_some() => Ok(line),
             Some(error) => Err(format!("the server says {}", error.trim_matches('\''))),
             None => Ok(line),
         }

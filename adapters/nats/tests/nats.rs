@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use contract::gate::Open;
-use contract::{Destination, Level, Outcome, Outgoing};
+use contract::{Destination, EventType, Level, Outcome, Outgoing};
 use harness::brokers::Nats;
 use harness::certificates::Certificates;
 use harness::settings;
@@ -97,6 +97,41 @@ async fn a_missing_stream_is_said_and_waited_for() {
         matches!(&findings[..], [one] if one.level == Level::Pass),
         "{findings:?}"
     );
+}
+
+#[tokio::test]
+async fn a_subject_that_we_may_not_publish_to_holds_up_no_other() {
+    let user = r#"authorization { users: [ { user: agent, password: hidden, permissions: {
+        publish: { allow: ["lighterman.>", "$JS.API.>"], deny: ["lighterman.product.v1"] }
+        subscribe: ">" } } ] }"#;
+    let nats = Nats::start_with(user, json!({ "user": "agent", "pass": "hidden" }));
+    nats.make_stream("S", &["lighterman.>"]);
+    let allowed = |n| Outgoing {
+        event_type: EventType::Customer,
+        ..event(n)
+    };
+    let login = json!({ "user": "agent", "password": { "env": "hidden" } });
+    let destination = destination(&nats, login);
+    for first in [0, 10] {
+        let batch = [
+            event(first),
+            allowed(first + 1),
+            event(first + 2),
+            allowed(first + 3),
+        ];
+        let outcomes = destination.deliver(&batch, &Open).await.outcomes();
+        for n in [0, 2] {
+            let Outcome::Retry { cause, .. } = &outcomes[n] else {
+                panic!("{outcomes:?}")
+            };
+            assert_eq!(cause, "we may not publish to subject lighterman.product.v1");
+        }
+        for n in [1, 3] {
+            let applied = matches!(outcomes[n], Outcome::Applied(_));
+            assert!(applied, "{outcomes:?}");
+        }
+    }
+    assert_eq!(nats.messages("S").len(), 4);
 }
 
 #[tokio::test]
