@@ -13,7 +13,8 @@ const TITLE_CHARS_MAX: usize = 200;
 /// | status | outcome |
 /// |---|---|
 /// | 2xx | applied |
-/// | 408, 425, 429, 5xx but 501 | retry, after what the server says |
+/// | 408, 425, 429, 5xx but 501, 502, 504 | retry, after what the server says |
+/// | 502, 504 | unknown: a gateway lost the answer, the receiver may still be at it |
 /// | 401, 403, 407 | retry: our login is refused, not the event |
 /// | 3xx | rejected: redirects are not followed |
 /// | 501 and other 4xx | rejected |
@@ -24,7 +25,14 @@ pub(crate) fn of(status: u16, answer: Answer, wait: Option<Duration>) -> Outcome
             cause: format!("HTTP {status}: redirects are not followed; configure the final url"),
             answer,
         },
-        401 | 403 | 407 | 408 | 425 | 429 | 500 | 502..=599 => Outcome::Retry {
+        502 | 504 => Outcome::Unknown {
+            cause: format!(
+                "{}: a gateway lost the receiver's answer",
+                describe(status, &answer)
+            ),
+            answer: Some(answer),
+        },
+        401 | 403 | 407 | 408 | 425 | 429 | 500 | 503 | 505..=599 => Outcome::Retry {
             after: wait,
             cause: match status {
                 401 | 403 | 407 => format!("{}: our login is refused", describe(status, &answer)),
@@ -90,10 +98,10 @@ mod tests {
             Outcome::Applied(_) => "applied",
             Outcome::Retry { .. } => "retry",
             Outcome::Rejected { .. } => "rejected",
-            Outcome::Accepted { .. }
-            | Outcome::Conflict { .. }
-            | Outcome::Missing { .. }
-            | Outcome::Unknown { .. } => "other",
+            Outcome::Accepted { .. } | Outcome::Conflict { .. } | Outcome::Missing { .. } => {
+                "other"
+            }
+            Outcome::Unknown { .. } => "unknown",
         }
     }
 
@@ -117,7 +125,10 @@ mod tests {
             (429, "retry"),
             (500, "retry"),
             (501, "rejected"),
+            (502, "unknown"),
             (503, "retry"),
+            (504, "unknown"),
+            (505, "retry"),
         ] {
             assert_eq!(kind(status), expected, "{status}");
         }
