@@ -2,6 +2,7 @@
 //! stopped and goes on; what was told is told again; a key's story. With a running agent, and without one.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
+use std::path::Path;
 use std::time::Duration;
 
 use harness::receiver::{Faults, Receiver};
@@ -93,6 +94,38 @@ async fn a_held_event_is_found_understood_sent_again_and_gone() {
     assert_eq!(code, Some(1), "{shown}");
     let (code, shown) = site.command(&["held", "retry"]);
     assert_eq!(code, Some(2), "{shown}");
+
+    let (code, shown) = site.command(&["held", "retry", "shop/999"]);
+    assert!(
+        code == Some(1) && shown.contains("shop/999: is not held"),
+        "{shown}"
+    );
+    for (wrong, near) in [
+        (
+            ["held", "list", "--cause", "rejectd"],
+            "did you mean rejected?",
+        ),
+        (
+            ["held", "list", "--type", "product.v2"],
+            "did you mean product.v1?",
+        ),
+        (
+            ["held", "retry", "--destination", "shup"],
+            "did you mean shop?",
+        ),
+    ] {
+        let (code, shown) = site.command(&wrong);
+        assert!(code == Some(2) && shown.contains(near), "{shown}");
+    }
+    let (code, shown) = site.command(&["held", "list", "--cause", "guard"]);
+    assert_eq!(
+        (code, shown.trim()),
+        (Some(0), "Nothing that fits is held.")
+    );
+    // Of each cause so many, with the count of all of them.
+    let (_, shown) = site.command(&["held", "list", "--limit", "1", "--cause", "rejected"]);
+    assert!(shown.contains("shop: 2 events refused"), "{shown}");
+    assert!(shown.contains(".. and 1 more (--limit)"), "{shown}");
 
     // What was wrong is mended at the receiver: one command sends it again, and it is gone.
     receiver.held().rejected.retain(|key| key.contains("WORSE"));
@@ -214,4 +247,130 @@ async fn a_channels_file_is_gone_through_offline() {
         code == Some(0) && shown.contains("WARN destination shop") && shown.contains("nothing"),
         "{shown}"
     );
+}
+
+/// A command with another working folder and time zone than the site's.
+fn elsewhere(site: &Site, folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = std::process::Command::new(BINARY)
+        .args(arguments)
+        .arg("--config")
+        .arg(site.path().join("lighterman.toml"))
+        .current_dir(folder)
+        .env("TZ", "America/New_York")
+        .output()
+        .unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.code(), shown)
+}
+
+/// What a person stops before the first start must not send then; times are of the person's zone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_destination_that_has_never_run_is_paused_before_it_does() {
+    let receiver = Receiver::start(5, Faults::default()).await;
+    let site = Site::new(BINARY, receiver.url(), TABLES, MAPPING);
+    let folder = tempfile::tempdir().unwrap();
+    let pause = |until: &str| {
+        let arguments = ["destination", "pause", "shop", "--json", "--until", until];
+        let (code, shown) = elsewhere(&site, folder.path(), &arguments);
+        (code, serde_json::from_str::<Value>(&shown).unwrap())
+    };
+    for (written, understood) in [
+        (
+            "2999-07-01T14:30",
+            "2999-07-01T14:30:00-04:00[America/New_York]",
+        ),
+        (
+            "2999-07-01T14:30Z",
+            "2999-07-01T10:30:00-04:00[America/New_York]",
+        ),
+        (
+            "2999-07-01T14:30[Europe/Berlin]",
+            "2999-07-01T08:30:00-04:00[America/New_York]",
+        ),
+    ] {
+        let (code, shown) = pause(written);
+        assert_eq!((code, shown["until"].as_str()), (Some(0), Some(understood)));
+    }
+    let (code, shown) = pause("2020-01-01");
+    assert!(
+        code == Some(2) && shown.to_string().contains("is over"),
+        "{shown}"
+    );
+
+    let mut agent = site.agent();
+    says(
+        &site,
+        &["destination", "list"],
+        "shop: paused; 3 events wait",
+    )
+    .await;
+    assert_eq!(receiver.held().arrivals, 0, "{}", agent.log());
+
+    // An agent that runs without a destination cannot stop it.
+    let file = site.path().join("lighterman.toml");
+    let settings = std::fs::read_to_string(&file).unwrap();
+    let more = format!(
+        "{settings}[[destination]]\nname = \"new\"\ntype = \"webhook\"\nurl = \"{}\"\n",
+        receiver.url()
+    );
+    std::fs::write(&file, more).unwrap();
+    let (code, shown) = site.command(&["destination", "pause", "new"]);
+    assert!(
+        code == Some(1) && shown.contains("does not have destination new"),
+        "{shown}"
+    );
+    agent.terminate(SOON).await.unwrap();
+
+    let (code, shown) = elsewhere(
+        &site,
+        folder.path(),
+        &["held", "export", "--file", "x.jsonl"],
+    );
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(folder.path().join("x.jsonl").exists(), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_destination_that_left_the_settings_holds_up_no_retry_of_others() {
+    let receiver = Receiver::start(6, Faults::default()).await;
+    receiver.held().rejected.extend([key("BAD"), key("WORSE")]);
+    let site = Site::new(BINARY, receiver.url(), TABLES, MAPPING);
+    let file = site.path().join("lighterman.toml");
+    let settings = std::fs::read_to_string(&file).unwrap();
+    let url = receiver.url();
+    let old = format!("[[destination]]\nname = \"before\"\ntype = \"webhook\"\nurl = \"{url}\"\n");
+    std::fs::write(&file, format!("{old}{settings}")).unwrap();
+    let mut agent = site.agent();
+    let refused = "2 events refused by the destination";
+    for name in ["before", "shop"] {
+        says(&site, &["held", "list"], &format!("{name}: {refused}")).await;
+    }
+    agent.terminate(SOON).await.unwrap();
+
+    std::fs::write(&file, settings).unwrap();
+    let mut agent = site.agent();
+    site.run("INSERT INTO stock VALUES ('NEW', 1)");
+    assert!(has(&receiver, "NEW", "1").await, "{}", agent.log());
+    receiver.held().rejected.clear();
+    let (code, shown) = site.command(&["held", "retry", "--cause", "rejected"]);
+    assert!(
+        code == Some(1)
+            && shown.contains("2 events sent again")
+            && shown.contains("destination before: is not in the settings any more"),
+        "{shown}"
+    );
+    assert!(has(&receiver, "BAD", "7").await, "{}", agent.log());
+    agent.terminate(SOON).await.unwrap();
+
+    // Without an agent its own are settled, too.
+    let drop = [
+        "held",
+        "drop",
+        "--destination",
+        "before",
+        "--why",
+        "it is gone",
+    ];
+    let (code, shown) = site.command(&drop);
+    assert_eq!((code, shown.trim()), (Some(0), "2 held items given up"));
 }

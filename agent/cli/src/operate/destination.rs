@@ -1,12 +1,13 @@
 //! `lighterman destination`: stop it, let it go on, empty it, look at it.
 
 use clap::Subcommand;
-use contract::{Finding, Level};
+use contract::{Clock, Finding, Level};
+use engine::clock::SystemClock;
 use jiff::Timestamp;
 use mappings::channel;
 use state::{Command, StateReader};
 
-use super::{Failed, counted, done, moment, named};
+use super::{Failed, counted, done, moment, named, understood};
 use crate::config::Config;
 use crate::{Common, Exit, load, out, refuse, say};
 
@@ -97,13 +98,29 @@ pub(super) async fn destination(command: &DestinationCommand) -> Exit {
     if let Err(findings) = named(&config, Some(name)) {
         return refuse(&findings, json);
     }
+    let until = match command {
+        Command::Pause { until } => until,
+        _ => None,
+    };
+    if let Some(until) = until.filter(|until| *until <= SystemClock.now()) {
+        let found = format!("--until {} is over", understood(until));
+        let fix = "name a time that is to come; without a zone it is of this machine's zone";
+        return refuse(&[Finding::fail("destination", found).fix(fix)], json);
+    }
+    let until = until.map(understood);
     let what = command.name();
     match done(&config, name, command).await {
         Ok(_) => {
             if json {
-                out(&serde_json::json!({ "destination": name, "done": what }).to_string());
+                let form = serde_json::json!({ "destination": name, "done": what, "until": until });
+                out(&form.to_string());
             } else {
-                out(&format!("{name}: {}", after(what)));
+                let until = until.map(|until| format!(", until {until}"));
+                out(&format!(
+                    "{name}: {}{}",
+                    after(what),
+                    until.unwrap_or_default()
+                ));
             }
             Exit::Ok
         }

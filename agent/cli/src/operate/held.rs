@@ -1,15 +1,15 @@
 //! `lighterman held`: what waits for a person, why, and what to do with it.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use contract::Finding;
-use state::{Command, HeldDetail, HeldEntry, HeldFilter, StateReader};
+use state::{Command, HeldDetail, HeldFilter, StateReader};
 
-use super::{Failed, counted, done, person, shown};
+use super::held_list::{list, meaning, unknown};
+use super::{Failed, counted, done, done_by_all, person, shown};
 use crate::config::Config;
-use crate::{Common, Exit, load, out, refuse};
+use crate::{Common, Exit, load, out, refuse, say};
 
 /// Items shown unless more are asked for.
 const SHOWN: usize = 50;
@@ -22,7 +22,7 @@ pub(crate) enum HeldCommand {
         common: Common,
         #[command(flatten)]
         which: Which,
-        /// So many items at most.
+        /// So many items at most of each cause and destination.
         #[arg(long, default_value_t = SHOWN)]
         limit: usize,
     },
@@ -109,15 +109,34 @@ pub(super) async fn held(command: &HeldCommand) -> Exit {
     | HeldCommand::Retry { common, .. }
     | HeldCommand::Drop { common, .. }
     | HeldCommand::Export { common, .. }) = command;
+    // Before the settings' folder becomes the working folder: the file is where the person is.
+    let file = match command {
+        HeldCommand::Export { file, .. } => std::path::absolute(file).unwrap_or(file.clone()),
+        HeldCommand::List { .. }
+        | HeldCommand::Show { .. }
+        | HeldCommand::Retry { .. }
+        | HeldCommand::Drop { .. } => PathBuf::new(),
+    };
     let config = match load(common) {
         Ok(config) => config,
         Err(findings) => return refuse(&findings, common.json),
     };
     let json = common.json;
+    if let HeldCommand::List { which, .. }
+    | HeldCommand::Retry { which, .. }
+    | HeldCommand::Drop { which, .. }
+    | HeldCommand::Export { which, .. } = command
+    {
+        match unknown(&config, &which.filter()) {
+            Ok(None) => {}
+            Ok(Some(finding)) => return refuse(&[finding], json),
+            Err(error) => return Failed::from(error).refuse("held", json),
+        }
+    }
     let ended = match command {
         HeldCommand::List { which, limit, .. } => list(&config, &which.filter(), *limit, json),
         HeldCommand::Show { id, .. } => show(&config, id, json),
-        HeldCommand::Export { which, file, .. } => export(&config, &which.filter(), file, json),
+        HeldCommand::Export { which, .. } => export(&config, &which.filter(), &file, json),
         HeldCommand::Retry { which, all, .. } => {
             if let Some(exit) = unclear(which, *all, json) {
                 return exit;
@@ -141,89 +160,6 @@ fn unclear(which: &Which, all: bool, json: bool) -> Option<Exit> {
         let found = "which items? Name them, or a --cause, --key, --type or --destination; --all is everything";
         refuse(&[Finding::fail("held", found)], json)
     })
-}
-
-/// What a cause means, and what to do.
-fn meaning(cause: &str) -> (&'static str, &'static str) {
-    match cause {
-        "rejected" => (
-            "refused by the destination",
-            "mend what its answer says, there or in the mapping, then: lighterman held retry --cause rejected",
-        ),
-        "ambiguous" => (
-            "sent, and nobody can tell whether it arrived",
-            "look at the destination: lighterman held drop .. --why .. if it is there, lighterman held retry .. if it \
-             is not",
-        ),
-        "exhausted" => (
-            "tried as often as it may be",
-            "when the destination works again: lighterman held retry --cause exhausted",
-        ),
-        "conflict" => (
-            "changed at the destination by somebody else, again and again",
-            "find out who else writes there, then: lighterman held retry --cause conflict",
-        ),
-        "dependency" => (
-            "waiting in vain for what it belongs to",
-            "bring the product or order it names to the destination, then: lighterman held retry --cause dependency",
-        ),
-        "guard" => (
-            "stopped by our own guard: it changes more than is likely to be meant",
-            "look at the numbers; if they are right: lighterman held retry --cause guard",
-        ),
-        _ => (
-            "not clear to the mapping",
-            "mend the mapping or the row; rows are read again by: lighterman source resync --table TABLE",
-        ),
-    }
-}
-
-fn list(config: &Config, which: &HeldFilter, limit: usize, json: bool) -> Result<Exit, Failed> {
-    let reader = StateReader::open(&config.state_folder)?;
-    let items = reader.held_list(which, limit)?;
-    let counts = reader.held_counts()?;
-    if json {
-        let form = serde_json::json!({ "held": items, "counts": counts });
-        out(&form.to_string());
-        return Ok(Exit::Ok);
-    }
-    if items.is_empty() {
-        out("Nothing is held.");
-        return Ok(Exit::Ok);
-    }
-    let mut by_cause: BTreeMap<(&str, &str), Vec<&HeldEntry>> = BTreeMap::new();
-    for item in &items {
-        by_cause
-            .entry((&item.by, &item.cause))
-            .or_default()
-            .push(item);
-    }
-    for ((by, cause), items) in by_cause {
-        let (means, fix) = meaning(cause);
-        let of = |one: &&state::HeldCount| one.by == by && one.cause == cause;
-        let all = counts
-            .iter()
-            .find(of)
-            .map_or(items.len() as u64, |one| one.count);
-        out(&format!(
-            "{by}: {} {means} ({cause})",
-            counted(all, "event")
-        ));
-        for item in &items {
-            out(&format!(
-                "  {}  {} {}: {}",
-                item.id, item.event_type, item.key, item.reason
-            ));
-        }
-        if (items.len() as u64) < all && *which == HeldFilter::default() {
-            out(&format!(
-                "  .. and {} more (--limit)",
-                all - items.len() as u64
-            ));
-        }
-        out(&format!("  to mend it: {fix}"));
-    }
-    Ok(Exit::Ok)
 }
 
 fn show(config: &Config, id: &str, json: bool) -> Result<Exit, Failed> {
@@ -332,12 +268,16 @@ struct Holders {
     changes: u64,
     /// The commands that read their tables again.
     tables: Vec<String>,
+    /// What was asked for by name and is not held.
+    missing: Vec<Finding>,
 }
 
 fn holders(config: &Config, which: &HeldFilter) -> Result<Holders, Failed> {
     let reader = StateReader::open(&config.state_folder)?;
     let mut found = Holders::default();
+    let mut missing = which.ids.clone();
     reader.held_each(which, |item| {
+        missing.retain(|id| *id != item.id);
         let (known, name) = match item.change {
             None => (&mut found.destinations, item.by),
             Some(change) => {
@@ -354,23 +294,27 @@ fn holders(config: &Config, which: &HeldFilter) -> Result<Holders, Failed> {
         }
         true
     })?;
+    found.missing = missing
+        .into_iter()
+        .map(|id| Finding::fail(id, "is not held").fix("lighterman held list shows what is"))
+        .collect();
     Ok(found)
 }
 
 async fn retry(config: &Config, which: &HeldFilter, json: bool) -> Result<Exit, Failed> {
     let found = holders(config, which)?;
-    let mut count = 0;
-    for name in &found.destinations {
-        let command = Command::Retry {
-            which: which.clone(),
-            by: person(),
-        };
-        count += done(config, name, command).await?;
-    }
+    let command = Command::Retry {
+        which: which.clone(),
+        by: person(),
+    };
+    let (count, mut failed) = done_by_all(config, &found.destinations, &command).await;
+    failed.extend(found.missing);
     if json {
-        let form = serde_json::json!({ "retried": count, "read_again_by": found.tables });
+        let form = serde_json::json!({
+            "retried": count, "read_again_by": found.tables, "findings": failed,
+        });
         out(&form.to_string());
-        return Ok(Exit::Ok);
+        return Ok(ended(&failed));
     }
     if count > 0 || found.changes == 0 {
         out(&format!("{} sent again", counted(count, "event")));
@@ -384,7 +328,17 @@ async fn retry(config: &Config, which: &HeldFilter, json: bool) -> Result<Exit, 
             out(&format!("  {line}"));
         }
     }
-    Ok(Exit::Ok)
+    say(&failed);
+    Ok(ended(&failed))
+}
+
+/// How a command ends that was done for some, and for these not.
+fn ended(failed: &[Finding]) -> Exit {
+    if failed.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::Trouble
+    }
 }
 
 async fn drop_held(
@@ -394,25 +348,27 @@ async fn drop_held(
     json: bool,
 ) -> Result<Exit, Failed> {
     let found = holders(config, which)?;
-    let mut count = 0;
-    for name in &found.destinations {
-        let command = Command::Drop {
-            which: which.clone(),
-            by: person(),
-            why: why.to_owned(),
-        };
-        count += done(config, name, command).await?;
-    }
+    let command = Command::Drop {
+        which: which.clone(),
+        by: person(),
+        why: why.to_owned(),
+    };
+    let (mut count, mut failed) = done_by_all(config, &found.destinations, &command).await;
+    failed.extend(found.missing);
     if found.changes > 0 {
         let command = Command::DropChanges {
             which: which.clone(),
         };
-        count += done(config, "", command).await?;
+        match done(config, "", command).await {
+            Ok(more) => count += more,
+            Err(error) => failed.push(error.finding("changes that mappings hold")),
+        }
     }
     if json {
-        out(&serde_json::json!({ "dropped": count }).to_string());
+        out(&serde_json::json!({ "dropped": count, "findings": failed }).to_string());
     } else {
         out(&format!("{} given up", counted(count, "held item")));
+        say(&failed);
     }
-    Ok(Exit::Ok)
+    Ok(ended(&failed))
 }

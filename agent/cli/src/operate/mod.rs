@@ -5,6 +5,7 @@
 
 mod destination;
 mod held;
+mod held_list;
 mod replay;
 mod trace;
 
@@ -60,6 +61,13 @@ impl From<StoreError> for Failed {
 }
 
 impl Failed {
+    fn finding(&self, what: &str) -> Finding {
+        match self {
+            Self::State(error) => Finding::fail(what, error.to_string()),
+            Self::Said(found, fix) => Finding::fail(what, found.clone()).fix(*fix),
+        }
+    }
+
     fn refuse(&self, what: &str, json: bool) -> Exit {
         match self {
             Self::State(error) => state_refused(what, error, json),
@@ -79,6 +87,10 @@ async fn done(config: &Config, destination: &str, command: Command) -> Result<u6
     let now = SystemClock.now();
     let done = match opened {
         Ok(store) => {
+            // What is paused before it ever runs must not run then.
+            if matches!(command, Command::Pause { .. } | Command::Drain) {
+                store.destination(destination).await?;
+            }
             let of = config
                 .destinations
                 .iter()
@@ -94,6 +106,16 @@ async fn done(config: &Config, destination: &str, command: Command) -> Result<u6
         Err(StoreError::Busy { .. }) => {
             match ask(&config.state_folder, destination, &command, now)? {
                 Some(request) => Some(answer(config, request).await?),
+                None if matches!(
+                    command,
+                    Command::Pause { .. } | Command::Resume | Command::Drain
+                ) =>
+                {
+                    return Err(Failed::Said(
+                        format!("the running agent does not have destination {destination}"),
+                        "it reads its settings when it starts: restart it; or stop it, and ask again",
+                    ));
+                }
                 None => None,
             }
         }
@@ -110,6 +132,57 @@ async fn done(config: &Config, destination: &str, command: Command) -> Result<u6
         )),
         Some(done) => Ok(done.count),
     }
+}
+
+/// Has a command done for each of these destinations, whatever becomes of the others: how many it was done
+/// to, and what went wrong. One that the settings do not have any more may have nobody who answers.
+async fn done_by_all(
+    config: &Config,
+    destinations: &[String],
+    command: &Command,
+) -> (u64, Vec<Finding>) {
+    let (mut count, mut failed) = (0, Vec::new());
+    // Those that are sure to answer come first.
+    let known = |name: &String| config.destinations.iter().any(|one| one.name == *name);
+    let (here, gone): (Vec<&String>, Vec<&String>) =
+        destinations.iter().partition(|name| known(name));
+    for name in here {
+        match done(config, name, command.clone()).await {
+            Ok(more) => count += more,
+            Err(error) => failed.push(error.finding(&format!("destination {name}"))),
+        }
+    }
+    for name in gone {
+        match answered_by_nobody(config, name, command).await {
+            Ok(Some(more)) => count += more,
+            Ok(None) => failed.push(
+                Finding::fail(
+                    format!("destination {name}"),
+                    "is not in the settings any more, and an agent runs, which settles only what it has",
+                )
+                .fix("stop the agent and ask again: what is held for it is settled then"),
+            ),
+            Err(error) => failed.push(error.finding(&format!("destination {name}"))),
+        }
+    }
+    (count, failed)
+}
+
+/// As [`done`], where it is done here and now; `None` beside a running agent.
+async fn answered_by_nobody(
+    config: &Config,
+    destination: &str,
+    command: &Command,
+) -> Result<Option<u64>, Failed> {
+    let folder = config.state_folder.clone();
+    let opened = tokio::task::spawn_blocking(move || Store::open(&folder)).await;
+    match opened.map_err(|error| StoreError::Invariant(error.to_string()))? {
+        // Closed again before it is opened for the command.
+        Ok(store) => drop(store),
+        Err(StoreError::Busy { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    }
+    done(config, destination, command.clone()).await.map(Some)
 }
 
 async fn answer(config: &Config, request: i64) -> Result<Done, Failed> {
@@ -163,17 +236,32 @@ fn person() -> String {
         .unwrap_or_else(|| "somebody".to_owned())
 }
 
-/// A moment as a person writes it: RFC 3339, a date and time of this machine's zone, or a date.
+/// A moment as a person writes it: with a zone, as RFC 3339, a date and time of this machine's zone, or a
+/// date.
 fn moment(text: &str) -> Result<Timestamp, String> {
+    // A zone in brackets first: the other forms take what stands before it, and say nothing of it.
+    if text.contains('[') {
+        let zoned = text.parse::<jiff::ZonedDateTime>();
+        return zoned
+            .map(|zoned| zoned.timestamp())
+            .map_err(|error| error.to_string());
+    }
     if let Ok(moment) = text.parse::<Timestamp>() {
         return Ok(moment);
     }
     let civil = text.parse::<jiff::civil::DateTime>().map_err(|_| {
-        "write it as 2026-11-27T14:30, 2026-11-27, or with a zone: 2026-11-27T14:30:00Z".to_owned()
+        "write it as 2026-11-27T14:30, 2026-11-27, or with a zone: 2026-11-27T14:30Z, \
+         2026-11-27T14:30[Europe/Berlin]"
+            .to_owned()
     })?;
     TimeZone::system()
         .to_timestamp(civil)
         .map_err(|error| error.to_string())
+}
+
+/// A moment as it was understood, in this machine's zone.
+fn understood(moment: Timestamp) -> String {
+    moment.to_zoned_datetime(TimeZone::system()).to_string()
 }
 
 /// A moment for people.

@@ -5,7 +5,7 @@ use contract::{EventType, Finding};
 use jiff::Timestamp;
 use state::{Command, ReplayCount, ReplayFilter, StateReader};
 
-use super::{Failed, counted, done, moment, named};
+use super::{Failed, counted, done, moment, named, understood};
 use crate::config::Config;
 use crate::{Common, Exit, load, out, refuse};
 
@@ -100,9 +100,17 @@ async fn run(
             out(&format!("{name}: {} told again", counted(count, "event")));
         }
     }
+    let (from, to) = (which.from.map(understood), which.to.map(understood));
     if json {
-        out(&serde_json::json!({ "replay": all }).to_string());
-    } else if !yes {
+        out(&serde_json::json!({ "replay": all, "from": from, "to": to }).to_string());
+        return Ok(Exit::Ok);
+    }
+    for (word, moment) in [("from", from), ("before", to)] {
+        if let Some(moment) = moment {
+            out(&format!("Of what happened {word} {moment}."));
+        }
+    }
+    if !yes {
         out("Nothing was done: --yes does it.");
     }
     Ok(Exit::Ok)
