@@ -67,10 +67,11 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDes
     let routing_key = Template::read(section, "routing_key", "{type}", &places, |key| {
         (!frame::fits(key)).then_some("is longer than 255 bytes")
     });
+    let times = Times::read(section);
     let amqp = Amqp {
         content: Content::read(section),
-        times: Times::read(section),
-        address: address?,
+        times,
+        address: address?.within(times),
         login,
         virtual_host: virtual_host.to_owned(),
         exchange: exchange?.to_owned(),
@@ -185,6 +186,10 @@ impl Amqp {
 #[async_trait]
 impl Protocol for Amqp {
     type Link = Link;
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
 
     async fn open(&self) -> Result<Link, String> {
         let mut wire = Wire::new(broker::dial(&self.address, self.tls.as_ref()).await?);

@@ -1,14 +1,23 @@
 //! Where a broker is, and who we are there.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use contract::{Node, Secret, Secrets, Section};
+
+use crate::link::Times;
 
 /// Where a broker is and whether the way there is encrypted.
 #[derive(Debug, Clone)]
 pub struct Address {
     /// Hosts and ports, tried in turn.
     pub servers: Vec<(String, u16)>,
+    /// Which of them is spoken to, or was tried last; shared by all who speak to them.
+    turn: Arc<AtomicUsize>,
+    /// All of them together are tried for so long.
+    within: Duration,
     /// With TLS.
     pub encrypted: bool,
     /// Without TLS, other machines may be spoken to as well.
@@ -91,6 +100,8 @@ impl Address {
             .map(|(host, own)| (host, own.unwrap_or(port)));
         Some(Self {
             servers: servers.collect(),
+            turn: Arc::default(),
+            within: Duration::from_secs(10),
             encrypted,
             plain_allowed: allowed,
             ca_file,
@@ -100,6 +111,47 @@ impl Address {
 }
 
 impl Address {
+    /// The same, to be reached within a batch's time.
+    #[must_use]
+    pub fn within(self, times: Times) -> Self {
+        Self {
+            within: times.timeout,
+            ..self
+        }
+    }
+
+    /// Another place of the same broker.
+    #[must_use]
+    pub fn at(&self, host: String, port: u16) -> Self {
+        Self {
+            servers: vec![(host, port)],
+            turn: Arc::default(),
+            ..self.clone()
+        }
+    }
+
+    /// The server whose turn it is went wrong, or was silent: the next connection begins with the one
+    /// behind it.
+    pub fn pass_by(&self) {
+        self.turn.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The servers, beginning with the one whose turn it is, each with the longest wait for it: what is
+    /// left of the time, in equal parts for those not tried yet.
+    pub(crate) fn in_turn(&self) -> impl Iterator<Item = (&(String, u16), Duration)> {
+        let (began, count) = (Instant::now(), self.servers.len());
+        let first = self.turn.load(Ordering::Relaxed);
+        (0..count).filter_map(move |step| {
+            let turn = first.wrapping_add(step);
+            // Before it is tried: whoever cuts this off passes by the right one.
+            self.turn.store(turn, Ordering::Relaxed);
+            let server = self.servers.get(turn % count)?;
+            let left = self.within.saturating_sub(began.elapsed());
+            let parts = u32::try_from(count - step).unwrap_or(u32::MAX);
+            Some((server, left / parts))
+        })
+    }
+
     /// Whether a host may be spoken to that the settings do not name: a broker may send us to
     /// another machine, and what was fine for this one is not for the way there.
     pub fn may_be_at(&self, host: &str) -> bool {

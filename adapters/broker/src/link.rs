@@ -12,6 +12,7 @@ use contract::{
 };
 use tokio::sync::Mutex;
 
+use crate::address::Address;
 use crate::fates::Fates;
 
 /// A check answers within this time.
@@ -22,6 +23,9 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(15);
 pub trait Protocol: Send + Sync + 'static {
     /// A connection that has logged in.
     type Link: Send;
+
+    /// Where the broker is.
+    fn address(&self) -> &Address;
 
     /// Connects and logs in. An error says why in words and names no secret.
     async fn open(&self) -> Result<Self::Link, String>;
@@ -137,11 +141,15 @@ impl<P: Protocol> Destination for Broker<P> {
         let limit = self.times.timeout.saturating_sub(began.elapsed());
         let mut fates = Fates::new(batch.len());
         let sent = tokio::time::timeout(limit, self.send(batch, &mut fates)).await;
+        let went_wrong = !matches!(sent, Ok(Ok(())));
         let cause = match sent {
             Ok(Ok(())) => "the broker did not say what became of it".to_owned(),
             Ok(Err(cause)) => cause,
             Err(_) => "no answer within the timeout".to_owned(),
         };
+        if went_wrong {
+            self.protocol.address().pass_by();
+        }
         fates.report(&cause)
     }
 }

@@ -145,13 +145,13 @@ pub async fn dial(address: &Address, tls: Option<&Arc<ClientConfig>>) -> Result<
     }
 }
 
-/// Connects to the first server that answers, for protocols that encrypt later: its host, and the
+/// Connects to the first server that answers, beginning with the one whose turn it is, for protocols that encrypt later: its host, and the
 /// connection.
 pub async fn dial_plain(address: &Address) -> Result<(String, Stream), String> {
     let mut causes = Vec::new();
-    for (host, port) in &address.servers {
+    for ((host, port), wait) in address.in_turn() {
         let connecting = TcpStream::connect((host.as_str(), *port));
-        let cause = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+        let cause = match tokio::time::timeout(wait.min(CONNECT_TIMEOUT), connecting).await {
             Ok(Ok(tcp)) => {
                 let _ = tcp.set_nodelay(true);
                 return Ok((host.clone(), Stream(Box::new(tcp))));

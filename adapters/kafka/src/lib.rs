@@ -70,10 +70,11 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDes
         (!fine).then_some("may have letters, digits, `.`, `_` and `-` only, 249 in all")
     });
     let ignore_advertised = section.flag("ignore_advertised").unwrap_or(false);
+    let times = Times::read(section);
     let kafka = Kafka {
         content: Content::read(section),
-        times: Times::read(section),
-        address: address?,
+        times,
+        address: address?.within(times),
         login,
         mechanism: mechanism.map_or(Mechanism::Scram512, Mechanism::of),
         topic,
@@ -286,6 +287,10 @@ fn decide(
 #[async_trait]
 impl Protocol for Kafka {
     type Link = Link;
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
 
     async fn open(&self) -> Result<Link, String> {
         Link::open(self).await

@@ -188,14 +188,11 @@ impl Link {
         }
         if !self.others.contains_key(&id) {
             let at = self.brokers.get(&id);
-            let server = at.ok_or_else(|| format!("nobody says where broker {id} is"))?;
+            let (host, port) = at.ok_or_else(|| format!("nobody says where broker {id} is"))?;
             if let Some(cause) = self.forbidden(kafka, id) {
                 return Err(cause);
             }
-            let address = Address {
-                servers: vec![server.clone()],
-                ..kafka.address.clone()
-            };
+            let address = kafka.address.at(host.clone(), *port);
             let connection = connect(kafka, &address).await?;
             self.others.insert(id, connection);
         }

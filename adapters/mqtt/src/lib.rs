@@ -72,10 +72,11 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDes
     });
     let retain = section.flag("retain").unwrap_or(false);
     let unheard = section.word("without_subscriber", &["retry", "applied"]) == Some("applied");
+    let times = Times::read(section);
     let mqtt = Mqtt {
         content: Content::read(section),
-        times: Times::read(section),
-        address: address?,
+        times,
+        address: address?.within(times),
         login,
         client_id,
         topic,
@@ -196,6 +197,10 @@ impl Mqtt {
 #[async_trait]
 impl Protocol for Mqtt {
     type Link = Link;
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
 
     async fn open(&self) -> Result<Link, String> {
         let stream = broker::dial(&self.address, self.tls.as_ref()).await?;

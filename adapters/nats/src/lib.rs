@@ -75,10 +75,11 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDes
             )
         },
     );
+    let times = Times::read(section);
     let nats = Nats {
         content: Content::read(section),
-        times: Times::read(section),
-        address: address?,
+        times,
+        address: address?.within(times),
         login,
         token,
         subject,
@@ -151,6 +152,10 @@ fn decide(fates: &mut Fates, index: usize, subject: &str, answer: &Answer) {
 #[async_trait]
 impl Protocol for Nats {
     type Link = Wire;
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
 
     async fn open(&self) -> Result<Wire, String> {
         let who = Who {

@@ -263,3 +263,40 @@ fn settings_that_make_no_sense_are_refused() {
     let allowed = json!({ "servers": ["a"], "tls": false, "allow_plain": true });
     assert_eq!(problems(allowed), "");
 }
+
+/// A server that is silent: the next one gets the events, within the same call where the connection is
+/// not taken, with the next call where it is.
+#[tokio::test]
+async fn a_silent_server_is_passed_by() {
+    let nats = Nats::start();
+    nats.make_stream("S", &["lighterman.>"]);
+    let good = format!("127.0.0.1:{}", nats.port());
+    let of = |silent: u16| {
+        let settings =
+            json!({ "servers": [format!("127.0.0.1:{silent}"), good], "timeout_seconds": 3 });
+        settings::destination(destination_nats::read, &settings)
+    };
+    let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mute = (of(mute.local_addr().unwrap().port()), mute);
+    let outcome = one(&mute.0, &event(1)).await;
+    assert!(matches!(outcome, Outcome::Retry { .. }), "{outcome:?}");
+    let outcome = one(&mute.0, &event(1)).await;
+    assert!(matches!(outcome, Outcome::Applied(_)), "{outcome:?}");
+
+    // Full: what nobody takes from it fills it, and it answers no more.
+    let full = tokio::net::TcpSocket::new_v4().unwrap();
+    full.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let full = full.listen(1).unwrap();
+    let place = full.local_addr().unwrap();
+    let mut filling = Vec::new();
+    while let Ok(taken) = tokio::time::timeout(
+        std::time::Duration::from_millis(200),
+        tokio::net::TcpStream::connect(place),
+    )
+    .await
+    {
+        filling.push(taken.unwrap());
+    }
+    let outcome = one(&of(place.port()), &event(2)).await;
+    assert!(matches!(outcome, Outcome::Applied(_)), "{outcome:?}");
+}

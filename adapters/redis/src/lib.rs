@@ -94,9 +94,10 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDes
     let database = section.number("database", 0, 1_000).unwrap_or(0);
     let entries_max = section.number("entries_max", 1, 1 << 40).unwrap_or(0);
     let minutes = section.number("known_minutes", 1, 100_000).unwrap_or(60);
+    let times = Times::read(section);
     let redis = Redis {
-        times: Times::read(section),
-        address: address?,
+        times,
+        address: address?.within(times),
         user,
         password,
         database,
@@ -152,6 +153,10 @@ impl Redis {
 #[async_trait]
 impl Protocol for Redis {
     type Link = Wire;
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
 
     async fn open(&self) -> Result<Wire, String> {
         let mut wire = Wire::new(broker::dial(&self.address, self.tls.as_ref()).await?);
