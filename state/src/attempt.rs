@@ -111,6 +111,23 @@ pub(crate) fn count(
         })?)
 }
 
+/// Since when an API has been saying of a delivery that it does not have what that is about; what it
+/// said before a person, or its arrival, let it leave anew does not count.
+pub(crate) fn missing_since(
+    db: &Connection,
+    destination: i64,
+    offset: i64,
+) -> Result<Option<i64>, StoreError> {
+    Ok(db
+        .prepare_cached(
+            "SELECT min(at) FROM attempt
+             WHERE destination = ?1 AND offset = ?2 AND outcome = 'missing' AND number > coalesce(
+               (SELECT max(number) FROM attempt WHERE destination = ?1 AND offset = ?2
+                 AND outcome IN ('operator', 'released')), 0)",
+        )?
+        .query_row(params![destination, offset], |row| row.get(0))?)
+}
+
 /// All that is remembered of a delivery, oldest first.
 pub(crate) fn of(
     db: &Connection,

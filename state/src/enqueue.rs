@@ -118,6 +118,9 @@ impl<'a> Enqueue<'a> {
             let needed = needed
                 .get_or_insert_with(|| kind::needs(event_type, &envelope.key, event.body.as_ref()));
             delivery.needs = self.first_unfinished(route, needed)?;
+            if let Some(lane) = delivery.needs {
+                look_again(self.db, route.destination, lane)?;
+            }
             deliver(self.db, route.destination, &delivery, self.now)?;
         }
         Ok(())
@@ -178,6 +181,17 @@ pub(crate) fn unfinished(
         .optional()?)
 }
 
+/// Something new waits for a lane: where that is held, it must be looked at whether it waits in vain.
+pub(crate) fn look_again(db: &Connection, destination: i64, lane: i64) -> Result<(), StoreError> {
+    db.prepare_cached(
+        "UPDATE delivery INDEXED BY delivery_lane SET due_at = 0
+         WHERE destination = ?1 AND lane = ?2 AND state = 'held'
+           AND state IN ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held')",
+    )?
+    .execute([destination, lane])?;
+    Ok(())
+}
+
 /// One delivery; what of its lane has not left gives way to it.
 pub(crate) fn deliver(
     db: &Connection,
@@ -185,11 +199,12 @@ pub(crate) fn deliver(
     delivery: &Delivery,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let mut created_at = millis(now);
     let state = kind::kind(delivery.kind) == EventKind::State;
-    if state {
-        created_at = created_at.min(supersede(db, destination, delivery.lane, now)?);
-    }
+    let failing_since = if state {
+        supersede(db, destination, delivery.lane, now)?
+    } else {
+        None
+    };
     let (priority, empties) = match &delivery.measure {
         // The end of what is not there takes nothing away.
         _ if delivery.tombstone => (FIRST, has(db, destination, delivery)?),
@@ -202,8 +217,8 @@ pub(crate) fn deliver(
     let priority = priority + if delivery.repeats { REPEATS } else { 0 };
     db.prepare_cached(
         "INSERT INTO delivery (destination, offset, lane, state, tombstone, updated_at, created_at,
-           priority, kind, measure, dropping, needs)
-         VALUES (?1, ?2, ?3, 'queued', ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+           priority, kind, measure, dropping, needs, failing_since)
+         VALUES (?1, ?2, ?3, 'queued', ?4, ?5, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?
     .execute(params![
         destination,
@@ -211,25 +226,25 @@ pub(crate) fn deliver(
         delivery.lane,
         delivery.stays,
         millis(now),
-        created_at,
         priority,
         delivery.kind,
         delivery.measure.map(|measure| measure.to_string()),
         empties && state,
-        delivery.needs
+        delivery.needs,
+        failing_since
     ])?;
     Ok(())
 }
 
 /// `delivery::next` on Newer: only what surely did not happen gives way, and a tombstone never
-/// does. Since when something of the lane has been waiting for something else.
+/// does. Since when what gives way has been failing, or held.
 fn supersede(
     db: &Connection,
     destination: i64,
     lane: i64,
     now: Timestamp,
-) -> Result<i64, StoreError> {
-    let mut since = i64::MAX;
+) -> Result<Option<i64>, StoreError> {
+    let mut since: Option<i64> = None;
     let mut superseded = 0;
     let mut statement = db.prepare_cached(
         "UPDATE delivery INDEXED BY delivery_lane
@@ -237,15 +252,12 @@ fn supersede(
          WHERE destination = ?1 AND lane = ?2 AND tombstone = 0
            AND state IN ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held')
            AND state IN ('queued', 'backoff', 'held')
-         RETURNING created_at, needs IS NOT NULL",
+         RETURNING failing_since",
     )?;
     let mut rows = statement.query(params![destination, lane, millis(now)])?;
     while let Some(row) = rows.next()? {
         superseded += 1;
-        let waits: bool = row.get(1)?;
-        if waits {
-            since = since.min(row.get(0)?);
-        }
+        since = [since, row.get(0)?].into_iter().flatten().min();
     }
     if superseded > 0 {
         let scope = crate::delivery::scope(db, destination)?;

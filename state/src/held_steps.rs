@@ -7,7 +7,6 @@ use crate::command::Step;
 use crate::delivery::Desk;
 use crate::error::StoreError;
 use crate::held::{CHANGES, DELIVERIES, HeldEntry, HeldFilter, change, delivery};
-use crate::millis;
 
 /// Deliveries retried or given up in one step.
 const STEP: i64 = 500;
@@ -37,7 +36,7 @@ fn some(
     Ok((offsets, (seen == STEP).then_some(last)))
 }
 
-/// Sends held deliveries again; guards let them pass, and a wait for another begins anew.
+/// Sends held deliveries again; guards let them pass.
 pub(crate) fn retry(
     desk: &Desk<'_>,
     which: &HeldFilter,
@@ -65,14 +64,14 @@ pub(crate) fn again(desk: &Desk<'_>, offset: i64, cause: &str) -> Result<(), Sto
     )?;
     desk.db
         .prepare_cached(
-            "UPDATE delivery SET approved = 1, created_at = ?3,
+            "UPDATE delivery SET approved = 1,
                needs = CASE WHEN EXISTS (SELECT 1 FROM delivery e INDEXED BY delivery_lane
                  WHERE e.destination = ?1 AND e.lane = delivery.needs AND e.state IN
                    ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held'))
                  THEN needs END
              WHERE destination = ?1 AND offset = ?2",
         )?
-        .execute(params![desk.destination, offset, millis(desk.now)])?;
+        .execute([desk.destination, offset])?;
     Ok(())
 }
 

@@ -82,6 +82,9 @@ fn tell_state(desk: &Desk<'_>, one: &Candidate, tenant: &str) -> Result<(), Stor
             needs = enqueue::unfinished(desk.db, desk.destination, one.source, event_type, &key)?;
         }
     }
+    if let Some(lane) = needs {
+        enqueue::look_again(desk.db, desk.destination, lane)?;
+    }
     let tombstone = again.op == EventOp::Delete.name();
     let delivery = Delivery {
         offset,

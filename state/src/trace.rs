@@ -172,7 +172,10 @@ fn deliveries(db: &Connection, offset: i64) -> Result<Vec<TraceDelivery>, StoreE
                 held_cause: row.get::<_, Option<String>>(3)?.filter(|_| held),
                 cause: row.get(4)?,
                 attempt: row.get(5)?,
-                due_at: row.get::<_, Option<i64>>(6)?.map(from_millis),
+                due_at: row
+                    .get::<_, Option<i64>>(6)?
+                    .filter(|_| !held)
+                    .map(from_millis),
                 waits: row.get(7)?,
                 status: row.get(8)?,
                 body: row.get(9)?,

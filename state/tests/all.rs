@@ -5,6 +5,7 @@ mod common;
 mod delivery;
 mod folder;
 mod look;
+mod needs;
 mod older;
 mod operator;
 mod priority;

@@ -6,10 +6,12 @@
 //! The lane rule lives in one query: only the oldest unfinished delivery of a lane may leave. The
 //! states follow `contract::delivery::next`, so a step that machine does not allow is refused.
 
+pub(crate) mod needs;
 mod pick;
 mod record;
 mod row;
 mod said;
+mod step;
 mod waiting;
 
 use std::time::Duration;

@@ -3,17 +3,17 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use contract::delivery::{DeliveryEvent, DeliveryState, StateName, next};
-use contract::{Answer, EventKind};
+use contract::delivery::{DeliveryEvent, DeliveryState, StateName};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::row::state_of;
 use super::said::{Happened, Said};
-use super::{HeldNow, Rules};
+use super::step::Step;
+use super::{HeldNow, Rules, needs};
 use crate::error::StoreError;
 use crate::guards::{self, Guarded};
-use crate::{attempt, counter, kind, millis};
+use crate::{attempt, counter, millis};
 
 /// A conflict may be settled by the next try so often.
 const CONFLICTS_MAX: i64 = 5;
@@ -29,20 +29,22 @@ pub(crate) struct Desk<'a> {
     pub(crate) rules: &'a Rules,
     pub(crate) now: Timestamp,
     counts: RefCell<BTreeMap<&'static str, u64>>,
-    held: RefCell<Vec<HeldNow>>,
+    pub(super) held: RefCell<Vec<HeldNow>>,
     /// Whether too much of a kind goes, which a turn works out once: it counts what waits, too.
     brakes: RefCell<BTreeMap<i64, Option<String>>>,
+    /// Lanes that others may need, and that have been failing for longer than those wait.
+    pub(super) in_vain: RefCell<Vec<i64>>,
 }
 
 /// A delivery as it stands.
-struct Standing {
-    state: DeliveryState,
-    kind: i64,
-    lane: i64,
-    tombstone: bool,
-    attempt: i64,
-    created_at: i64,
-    measure: Option<String>,
+pub(super) struct Standing {
+    pub(super) state: DeliveryState,
+    pub(super) kind: i64,
+    pub(super) lane: i64,
+    pub(super) tombstone: bool,
+    pub(super) attempt: i64,
+    pub(super) failing_since: Option<i64>,
+    pub(super) measure: Option<String>,
 }
 
 impl<'a> Desk<'a> {
@@ -60,6 +62,7 @@ impl<'a> Desk<'a> {
             counts: RefCell::default(),
             held: RefCell::default(),
             brakes: RefCell::default(),
+            in_vain: RefCell::default(),
         }
     }
 
@@ -99,7 +102,7 @@ impl<'a> Desk<'a> {
             .db
             .prepare_cached(
                 "SELECT state, due_at, until_at, ticket, held_cause, lane, tombstone, kind, attempt,
-                   created_at, measure
+                   failing_since, measure
                  FROM delivery WHERE destination = ?1 AND offset = ?2",
             )?
             .query_row(params![self.destination, offset], |row| {
@@ -110,7 +113,7 @@ impl<'a> Desk<'a> {
                         lane: row.get("lane")?,
                         tombstone: row.get("tombstone")?,
                         attempt: row.get("attempt")?,
-                        created_at: row.get("created_at")?,
+                        failing_since: row.get("failing_since")?,
                         measure: row.get("measure")?,
                     })
                 }))
@@ -162,9 +165,11 @@ impl<'a> Desk<'a> {
                 }
             }
             Said::Missing if matches!(event, DeliveryEvent::Transient { .. }) => {
-                let limit = self.rules.dependency_wait;
-                if standing.created_at <= millis(before(self.now, limit)) {
+                let since = attempt::missing_since(self.db, self.destination, offset)?;
+                if since.unwrap_or(millis(self.now)) <= self.too_long() {
                     event = DeliveryEvent::Orphaned;
+                    // When that is told again, this leaves by itself.
+                    needs::wait_for(self, offset, needs::lane_of(self, offset)?)?;
                 }
             }
             Said::Doubt { again } => {
@@ -181,7 +186,24 @@ impl<'a> Desk<'a> {
         if !(first || said.is_shadow() || said == Said::NotSent || said == Said::Waiting) {
             self.remember(&standing, happened, said, cause)?;
         }
-        self.step(offset, &standing, &event, cause, happened.answer.as_ref())
+        let step = Step {
+            event: &event,
+            cause,
+            answer: happened.answer.as_ref(),
+            // What was not even sent did not fail.
+            tried: said != Said::NotSent,
+        };
+        self.step(offset, &standing, &step)
+    }
+
+    /// How long anything waits for another.
+    pub(super) fn wait_millis(&self) -> i64 {
+        i64::try_from(self.rules.dependency_wait.as_millis()).unwrap_or(i64::MAX / 2)
+    }
+
+    /// What began before this has taken longer than anything waits for another.
+    pub(super) fn too_long(&self) -> i64 {
+        millis(before(self.now, self.rules.dependency_wait))
     }
 
     fn remember(
@@ -218,165 +240,13 @@ impl<'a> Desk<'a> {
             };
             attempt::add(self.db, self.destination, offset, &row, self.now)?;
         }
-        self.step(offset, &standing, event, cause, None)
-    }
-
-    fn step(
-        &self,
-        offset: i64,
-        standing: &Standing,
-        event: &DeliveryEvent,
-        cause: Option<&str>,
-        answer: Option<&Answer>,
-    ) -> Result<(), StoreError> {
-        let kind = kind::kind(standing.kind);
-        let illegal =
-            |illegal: contract::delivery::Illegal| StoreError::Invariant(illegal.to_string());
-        let mut after = next(&standing.state, event, kind).map_err(illegal)?;
-        // A newer state may have been queued while this one was out. Now that it surely did not
-        // happen, it gives way at once instead of overwriting or blocking the newer one.
-        if after.name().supersedable()
-            && !standing.tombstone
-            && kind == EventKind::State
-            && self.newer_waits(standing.lane, offset)?
-        {
-            after = next(&after, &DeliveryEvent::Newer, kind).map_err(illegal)?;
-        }
-        self.write(offset, event, &after, cause, answer)?;
-        match &after {
-            DeliveryState::Delivered => {
-                self.count("delivered");
-                if kind == EventKind::State {
-                    self.told(standing)?;
-                }
-            }
-            DeliveryState::Held { cause } => {
-                self.count("held");
-                self.held.borrow_mut().push(HeldNow {
-                    offset,
-                    cause: *cause,
-                });
-            }
-            DeliveryState::Superseded => self.count("superseded"),
-            DeliveryState::Discarded => self.count("discarded"),
-            DeliveryState::Backoff { .. } => self.count("retried"),
-            DeliveryState::Queued
-            | DeliveryState::Sending { .. }
-            | DeliveryState::Unknown { .. }
-            | DeliveryState::Accepted { .. } => {}
-        }
-        if after.name().is_final() && kind::is_needed(standing.kind) {
-            let there = after == DeliveryState::Delivered && !standing.tombstone;
-            self.release(standing.lane, there)?;
-        }
-        Ok(())
-    }
-
-    fn write(
-        &self,
-        offset: i64,
-        event: &DeliveryEvent,
-        after: &DeliveryState,
-        cause: Option<&str>,
-        answer: Option<&Answer>,
-    ) -> Result<(), StoreError> {
-        let (due, until, held_cause, ticket) = match after {
-            DeliveryState::Sending { deadline } | DeliveryState::Unknown { deadline } => {
-                (Some(millis(*deadline)), None, None, None)
-            }
-            DeliveryState::Backoff { due } => (Some(millis(*due)), None, None, None),
-            DeliveryState::Accepted { ticket, due, until } => (
-                Some(millis(*due)),
-                Some(millis(*until)),
-                None,
-                Some(ticket.as_str()),
-            ),
-            DeliveryState::Held { cause } => (None, None, Some(cause.name()), None),
-            DeliveryState::Queued
-            | DeliveryState::Delivered
-            | DeliveryState::Superseded
-            | DeliveryState::Discarded => (None, None, None, None),
+        let step = Step {
+            event,
+            cause,
+            answer: None,
+            tried: true,
         };
-        let picked = matches!(event, DeliveryEvent::Picked { .. });
-        self.db
-            .prepare_cached(
-                "UPDATE delivery SET state = ?3, due_at = ?4, held_cause = ?5, ticket = ?6,
-                   cause = CASE WHEN ?12 THEN cause ELSE coalesce(?7, cause) END,
-                   answer_status = coalesce(?8, answer_status),
-                   answer_body = coalesce(?9, answer_body),
-                   latency_ms = coalesce(?10, latency_ms),
-                   updated_at = ?11, attempt = attempt + ?12, until_at = ?13
-                 WHERE destination = ?1 AND offset = ?2",
-            )?
-            .execute(params![
-                self.destination,
-                offset,
-                after.name().name(),
-                due,
-                held_cause,
-                ticket,
-                cause,
-                answer.and_then(|a| a.status),
-                answer.map(|a| attempt::bounded(&a.body)),
-                answer.map(|a| i64::try_from(a.latency_ms).unwrap_or(i64::MAX)),
-                millis(self.now),
-                picked,
-                until
-            ])?;
-        Ok(())
-    }
-
-    fn newer_waits(&self, lane: i64, offset: i64) -> Result<bool, StoreError> {
-        Ok(self
-            .db
-            .prepare_cached(
-                "SELECT EXISTS (SELECT 1 FROM delivery INDEXED BY delivery_lane
-                   WHERE destination = ?1 AND lane = ?2 AND offset > ?3
-                     AND state IN ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held'))",
-            )?
-            .query_row(params![self.destination, lane, offset], |row| row.get(0))?)
-    }
-
-    /// The destination has been told of a key.
-    fn told(&self, standing: &Standing) -> Result<(), StoreError> {
-        if standing.tombstone && standing.measure.is_none() {
-            self.db
-                .prepare_cached(
-                    "DELETE FROM told_to WHERE destination = ?1 AND kind = ?2 AND lane = ?3",
-                )?
-                .execute(params![self.destination, standing.kind, standing.lane])?;
-            return Ok(());
-        }
-        self.db
-            .prepare_cached(
-                "INSERT INTO told_to (destination, kind, lane, measure, sent_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT DO UPDATE SET measure = excluded.measure, sent_at = excluded.sent_at",
-            )?
-            .execute(params![
-                self.destination,
-                standing.kind,
-                standing.lane,
-                standing.measure,
-                millis(self.now)
-            ])?;
-        Ok(())
-    }
-
-    /// What waits for a lane waits no longer: it is `there` and does not end soon, or nothing of it is
-    /// to come any more.
-    fn release(&self, lane: i64, there: bool) -> Result<(), StoreError> {
-        self.db
-            .prepare_cached(
-                "UPDATE delivery SET needs = NULL
-                 WHERE destination = ?1 AND needs = ?2 AND state = 'queued'
-                   AND NOT EXISTS (SELECT 1 FROM delivery e INDEXED BY delivery_lane
-                     WHERE e.destination = ?1 AND e.lane = ?2 AND e.state IN
-                       ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held')
-                       AND (e.tombstone = 1 OR NOT ?3))",
-            )?
-            .execute(params![self.destination, lane, there])?;
-        Ok(())
+        self.step(offset, &standing, &step)
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Ask;
-use super::record::{Desk, before};
+use super::record::Desk;
 use super::row::taken;
 use crate::error::StoreError;
 use crate::{from_millis, kind, millis};
@@ -89,30 +89,71 @@ pub(super) fn lease(
     Ok(())
 }
 
-/// Holds what has waited too long for another delivery.
+/// Holds what waits in vain: what it needs has been held, or has been failing, for longer than the
+/// limit. What is on its way without a failure is waited for however long that takes: a backlog, a
+/// pause and an outage are no reason to hold anything.
 pub(super) fn end_waits(desk: &Desk<'_>) -> Result<(), StoreError> {
-    let oldest = millis(before(desk.now, desk.rules.dependency_wait));
-    let late: Vec<(i64, i64)> = desk
+    let mut left = RESOLVE_MAX;
+    for lane in desk.in_vain.take() {
+        left -= hold_those_that_need(desk, lane, left)?;
+    }
+    let held: Vec<(i64, i64, i64)> = desk
         .db
         .prepare_cached(
-            "SELECT offset, needs FROM delivery INDEXED BY delivery_needs_due
-             WHERE destination = ?1 AND state = 'queued' AND needs IS NOT NULL AND created_at <= ?2
-             ORDER BY created_at LIMIT ?3",
+            "SELECT offset, lane, coalesce(failing_since, updated_at)
+             FROM delivery INDEXED BY delivery_waiting
+             WHERE destination = ?1 AND state = 'held' AND due_at <= ?2
+               AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')
+             ORDER BY due_at LIMIT ?3",
         )?
-        .query_map(params![desk.destination, oldest, RESOLVE_MAX], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?
+        .query_map(
+            params![desk.destination, millis(desk.now), RESOLVE_MAX],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )?
         .collect::<Result<_, _>>()?;
-    for (offset, lane) in late {
-        let why = waits_for(desk, lane)?;
+    for (offset, lane, since) in held {
+        let due = if since <= desk.too_long() {
+            left -= hold_those_that_need(desk, lane, left)?;
+            if left == 0 {
+                break;
+            }
+            None
+        } else {
+            Some(since.saturating_add(desk.wait_millis()))
+        };
+        desk.db
+            .prepare_cached(
+                "UPDATE delivery SET due_at = ?3 WHERE destination = ?1 AND offset = ?2",
+            )?
+            .execute(params![desk.destination, offset, due])?;
+    }
+    Ok(())
+}
+
+/// Holds what waits for a lane, so many at most; how many those were.
+fn hold_those_that_need(desk: &Desk<'_>, lane: i64, most: i64) -> Result<i64, StoreError> {
+    let waiting: Vec<i64> = desk
+        .db
+        .prepare_cached(
+            "SELECT offset FROM delivery INDEXED BY delivery_needs
+             WHERE destination = ?1 AND needs = ?2 AND state = 'queued' AND needs IS NOT NULL
+             ORDER BY offset LIMIT ?3",
+        )?
+        .query_map([desk.destination, lane, most], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    if waiting.is_empty() {
+        return Ok(0);
+    }
+    let why = waits_for(desk, lane)?;
+    for offset in &waiting {
         desk.own(
-            offset,
+            *offset,
             &DeliveryEvent::Orphaned,
             Some("dependency"),
             Some(&why),
         )?;
     }
-    Ok(())
+    Ok(i64::try_from(waiting.len()).unwrap_or(most))
 }
 
 /// What a delivery waits for, in words.
@@ -150,7 +191,6 @@ fn waits_for(desk: &Desk<'_>, lane: i64) -> Result<String, StoreError> {
 
 /// When something of a destination that waits is due next.
 pub(super) fn next_due(desk: &Desk<'_>) -> Result<Option<Timestamp>, StoreError> {
-    let wait = i64::try_from(desk.rules.dependency_wait.as_millis()).unwrap_or(i64::MAX / 2);
     let due: Option<i64> = desk
         .db
         .prepare_cached(
@@ -167,9 +207,10 @@ pub(super) fn next_due(desk: &Desk<'_>) -> Result<Option<Timestamp>, StoreError>
                  WHERE destination = ?1 AND state = 'accepted' AND state IN
                    ('sending', 'unknown', 'accepted', 'backoff', 'held')
                UNION ALL
-               SELECT min(created_at) + ?2 FROM delivery INDEXED BY delivery_needs_due
-                 WHERE destination = ?1 AND state = 'queued' AND needs IS NOT NULL)",
+               SELECT min(due_at) FROM delivery INDEXED BY delivery_waiting
+                 WHERE destination = ?1 AND state = 'held' AND state IN
+                   ('sending', 'unknown', 'accepted', 'backoff', 'held'))",
         )?
-        .query_row(params![desk.destination, wait], |row| row.get(0))?;
+        .query_row([desk.destination], |row| row.get(0))?;
     Ok(due.map(from_millis))
 }
