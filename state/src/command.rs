@@ -159,12 +159,15 @@ fn step(desk: &Desk<'_>, open: &Open) -> Result<Option<Done>, StoreError> {
         return Ok(Some(finish(desk, open, "unknown", 0, Some(problem))?));
     };
     let (db, destination) = (desk.db, desk.destination);
+    // What comes while it runs is not meant.
+    let newest = if matches!(command, Command::DropChanges { .. }) {
+        "SELECT coalesce(max(id), 0) FROM held"
+    } else {
+        "SELECT coalesce(max(offset), 0) FROM outbox"
+    };
     let upto = match open.upto {
         Some(upto) => upto,
-        // What comes while it runs is not meant.
-        None => db.query_row("SELECT coalesce(max(offset), 0) FROM outbox", [], |row| {
-            row.get(0)
-        })?,
+        None => db.query_row(newest, [], |row| row.get(0))?,
     };
     let made = match &command {
         Command::Pause { until } => {
@@ -184,7 +187,7 @@ fn step(desk: &Desk<'_>, open: &Open) -> Result<Option<Done>, StoreError> {
         Command::Drop { which, by, why } => {
             held_steps::drop_deliveries(desk, which, by, why, open.progress, upto)?
         }
-        Command::DropChanges { which } => Step::whole(held_steps::drop_changes(db, which)?),
+        Command::DropChanges { which } => held_steps::drop_changes(db, which, open.progress, upto)?,
         Command::Replay { which, tenant } => {
             replay_steps::step(desk, which, tenant, open.progress, upto)?
         }

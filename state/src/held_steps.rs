@@ -1,12 +1,12 @@
 //! What a person does about held items, in steps: sends them again, or gives them up.
 
 use contract::delivery::DeliveryEvent;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::command::Step;
-use crate::delivery::Desk;
+use crate::delivery::{Desk, needs};
 use crate::error::StoreError;
-use crate::held::{CHANGES, DELIVERIES, HeldEntry, HeldFilter, change, delivery};
+use crate::held::{CHANGES, DELIVERIES, HeldFilter, change, delivery};
 
 /// Deliveries retried or given up in one step.
 const STEP: i64 = 500;
@@ -47,6 +47,7 @@ pub(crate) fn retry(
     let (offsets, next) = some(desk, which, after, upto)?;
     for offset in &offsets {
         again(desk, *offset, &format!("sent again by {by}"))?;
+        approve(desk, *offset)?;
     }
     Ok(Step {
         next,
@@ -54,7 +55,7 @@ pub(crate) fn retry(
     })
 }
 
-/// One held delivery leaves again.
+/// One held delivery leaves again, where no guard stops it.
 pub(crate) fn again(desk: &Desk<'_>, offset: i64, cause: &str) -> Result<(), StoreError> {
     desk.own(
         offset,
@@ -62,16 +63,32 @@ pub(crate) fn again(desk: &Desk<'_>, offset: i64, cause: &str) -> Result<(), Sto
         Some("operator"),
         Some(cause),
     )?;
-    desk.db
+    needs::wait_for(desk, offset, needs::still_needed(desk, offset)?)
+}
+
+/// A person lets a delivery pass the guards. A zero is told for the tombstone behind it: who lets the
+/// one pass means both.
+fn approve(desk: &Desk<'_>, offset: i64) -> Result<(), StoreError> {
+    let (db, destination) = (desk.db, desk.destination);
+    db.prepare_cached("UPDATE delivery SET approved = 1 WHERE destination = ?1 AND offset = ?2")?
+        .execute([destination, offset])?;
+    let zero: Option<i64> = db
         .prepare_cached(
-            "UPDATE delivery SET approved = 1,
-               needs = CASE WHEN EXISTS (SELECT 1 FROM delivery e INDEXED BY delivery_lane
-                 WHERE e.destination = ?1 AND e.lane = delivery.needs AND e.state IN
-                   ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held'))
-                 THEN needs END
-             WHERE destination = ?1 AND offset = ?2",
+            "SELECT d.lane FROM delivery d JOIN outbox o ON o.offset = d.offset
+             WHERE d.destination = ?1 AND d.offset = ?2 AND d.tombstone = 1 AND o.op = 'upsert'",
         )?
-        .execute([desk.destination, offset])?;
+        .query_row([destination, offset], |row| row.get(0))
+        .optional()?;
+    let Some(lane) = zero else {
+        return Ok(());
+    };
+    db.prepare_cached(
+        "UPDATE delivery SET approved = 1 WHERE destination = ?1 AND tombstone = 1 AND offset =
+           (SELECT min(offset) FROM delivery INDEXED BY delivery_lane
+            WHERE destination = ?1 AND lane = ?3 AND offset > ?2 AND state IN
+              ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held'))",
+    )?
+    .execute([destination, offset, lane])?;
     Ok(())
 }
 
@@ -100,15 +117,34 @@ pub(crate) fn drop_deliveries(
     })
 }
 
-/// Gives changes up that a mapping held. How many those were.
-pub(crate) fn drop_changes(db: &Connection, which: &HeldFilter) -> Result<u64, StoreError> {
-    let mut query = db.prepare_cached(CHANGES)?;
-    let entries: Vec<HeldEntry> = query.query_map([], change)?.collect::<Result<_, _>>()?;
-    let mut dropped = 0;
-    for entry in entries.iter().filter(|entry| which.takes(entry)) {
-        dropped += db
-            .prepare_cached("DELETE FROM held WHERE id = ?1")?
-            .execute([entry.id.parse::<i64>().unwrap_or(-1)])?;
+/// Gives changes up that a mapping held.
+pub(crate) fn drop_changes(
+    db: &Connection,
+    which: &HeldFilter,
+    after: i64,
+    upto: i64,
+) -> Result<Step, StoreError> {
+    let mut query = db.prepare_cached(&format!(
+        "{CHANGES} WHERE h.id > ?1 AND h.id <= ?2 ORDER BY h.id LIMIT ?3"
+    ))?;
+    let rows = query.query_map([after, upto, STEP], |row| {
+        Ok((row.get::<_, i64>(0)?, change(row)?))
+    })?;
+    let mut ids = Vec::new();
+    let (mut seen, mut last) = (0, after);
+    for row in rows {
+        let (id, entry) = row?;
+        (seen, last) = (seen + 1, id);
+        if which.takes(&entry) {
+            ids.push(id);
+        }
     }
-    Ok(dropped as u64)
+    let mut delete = db.prepare_cached("DELETE FROM held WHERE id = ?1")?;
+    for id in &ids {
+        delete.execute([id])?;
+    }
+    Ok(Step {
+        next: (seen == STEP).then_some(last),
+        done: ids.len() as u64,
+    })
 }

@@ -142,22 +142,36 @@ pub(crate) fn candidates(
     Ok((all, (seen == STEP).then_some(last)))
 }
 
-/// Whether a lane is free of what was not delivered yet.
-pub(crate) fn ready(db: &Connection, destination: i64, lane: i64) -> Result<Ready, StoreError> {
-    let newest: Option<(i64, String)> = db
+/// Whether the lane of something is free of what was not delivered yet. Of facts, several stand in
+/// one lane, a fact and its corrections: those that this replay tells, which stand behind `upto`,
+/// hinder none of the others, and only the held one itself is sent again.
+pub(crate) fn ready(
+    db: &Connection,
+    destination: i64,
+    facts: bool,
+    one: &Candidate,
+    upto: i64,
+) -> Result<Ready, StoreError> {
+    let newest: Option<(i64, String, Option<i64>)> = db
         .prepare_cached(
-            "SELECT offset, state FROM delivery INDEXED BY delivery_lane
-             WHERE destination = ?1 AND lane = ?2 AND state IN
+            "SELECT d.offset, d.state, o.copy_of FROM delivery d INDEXED BY delivery_lane
+               JOIN outbox o ON o.offset = d.offset
+             WHERE d.destination = ?1 AND d.lane = ?2 AND d.state IN
                ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held')
-             ORDER BY offset DESC LIMIT 1",
+               AND NOT (?3 AND d.offset > ?4 AND o.copy_of IS NOT NULL)
+             ORDER BY d.offset DESC LIMIT 1",
         )?
-        .query_row(params![destination, lane], |row| {
-            Ok((row.get(0)?, row.get(1)?))
+        .query_row(params![destination, one.lane, facts, upto], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
         })
         .optional()?;
     Ok(match newest {
         None => Ready::Free,
-        Some((offset, state)) if state == "held" => Ready::Held(offset),
+        Some((offset, state, copy_of))
+            if state == "held" && (!facts || copy_of.unwrap_or(offset) == one.place) =>
+        {
+            Ready::Held(offset)
+        }
         Some(_) => Ready::OnItsWay,
     })
 }
@@ -197,7 +211,7 @@ impl StateReader {
             while let Some(from) = after {
                 let (all, next) = candidates(db, facts, which, types, from, i64::MAX)?;
                 for one in &all {
-                    match ready(db, id, one.lane)? {
+                    match ready(db, id, facts, one, i64::MAX)? {
                         Ready::OnItsWay => count.on_their_way += 1,
                         Ready::Held(_) => count.held += 1,
                         Ready::Free if facts => count.facts += 1,

@@ -27,7 +27,7 @@ pub(crate) fn step(
     let (all, next) = candidates(desk.db, facts, which, types, after, upto)?;
     let mut done = 0;
     for one in &all {
-        match ready(desk.db, desk.destination, one.lane)? {
+        match ready(desk.db, desk.destination, facts, one, upto)? {
             Ready::OnItsWay => continue,
             Ready::Held(offset) => held_steps::again(desk, offset, "sent again by a replay")?,
             Ready::Free if facts => tell_fact(desk, one)?,

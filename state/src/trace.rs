@@ -129,9 +129,12 @@ impl StateReader {
             by: Some("mapping".to_owned()),
             ..HeldFilter::default()
         };
-        trace.held = self.held_list(&of_mapping, usize::MAX)?;
-        trace.held.retain(|entry| entry.key.contains(key));
-        trace.held.truncate(limit);
+        self.held_each(&of_mapping, |entry| {
+            if trace.held.len() < limit && entry.key.contains(key) {
+                trace.held.push(entry);
+            }
+            trace.held.len() < limit
+        })?;
         Ok(trace)
     }
 }

@@ -1,5 +1,7 @@
 //! What the store does, a file for each part of it. One program, so that it is linked once.
 
+mod again;
+mod asked;
 mod capture;
 mod common;
 mod delivery;

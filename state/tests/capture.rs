@@ -280,3 +280,24 @@ async fn a_fact_whose_row_was_rewritten_is_told_only_where_it_was_held() {
     let open = StateReader::open(world.folder.path()).unwrap().held(10);
     assert_eq!(open.unwrap().len(), 1, "the other still waits");
 }
+
+#[tokio::test]
+async fn held_changes_are_given_up_step_by_step_and_newer_ones_stay() {
+    let world = World::new().await;
+    let all = (0..1_200).map(|n| held(&n.to_string(), n + 1)).collect();
+    world.commit(all, 1_200).await;
+    let drop = state::Command::DropChanges {
+        which: state::HeldFilter::default(),
+    };
+    let asked = state::ask(world.folder.path(), "", &drop, NOW)
+        .unwrap()
+        .unwrap();
+    let turned = world.full_turn(vec![], NOW, |_| {}).await;
+    assert!(turned.more && turned.done.is_empty(), "one step of them");
+    world.commit(vec![held("newer", 1_300)], 1_300).await;
+    while world.full_turn(vec![], NOW, |_| {}).await.more {}
+    let done = world.reader().answer(asked).unwrap().unwrap();
+    assert_eq!(done.count, 1_200);
+    let left = world.reader().trace("newer", 10).unwrap();
+    assert_eq!(left.held.len(), 1);
+}

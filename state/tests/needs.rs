@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use contract::delivery::DeliveryEvent;
-use contract::{Answer, Outgoing};
-use state::{Happened, HeldFilter, Said};
+use contract::{Answer, Body, Event, EventOp, EventType, FieldValue, Outgoing};
+use state::{Happened, HeldFilter, Item, Published, Said};
 
-use crate::common::{NOW, World, at, price, product, stock};
+use crate::common::{NOW, World, at, envelope, price, product, stock};
 
 fn outcome(outgoing: &Outgoing, event: DeliveryEvent, said: Said) -> Happened {
     Happened {
@@ -157,4 +157,55 @@ async fn what_an_api_misses_is_held_by_its_own_tries_and_leaves_when_that_is_tol
     assert_eq!(types(&told), ["product.v1"]);
     let rest = world.turn(applied(&told), at(now)).await;
     assert_eq!(types(&rest), ["price.v1"]);
+}
+
+fn order(id: &str, version: u64) -> Item {
+    let body = Body::new(EventType::Order.schema());
+    of(EventType::Order, id, version, body)
+}
+
+fn shipment(id: &str, version: u64, orders: &[&str]) -> Item {
+    let mut body = Body::new(EventType::Shipment.schema());
+    let orders = orders.iter().map(|&order| order.to_owned()).collect();
+    body.set("order_refs", FieldValue::Texts(orders)).unwrap();
+    of(EventType::Shipment, id, version, body)
+}
+
+fn of(event_type: EventType, id: &str, version: u64, body: Body) -> Item {
+    let envelope = envelope(event_type, id, version, EventOp::Upsert);
+    Item::Event(Published {
+        event: Event::new(envelope, Some(body)),
+        row_key: id.to_owned(),
+        related: false,
+        zero_first: false,
+    })
+}
+
+#[tokio::test]
+async fn a_shipment_of_several_orders_waits_for_each_of_them() {
+    let world = World::new().await;
+    let all = vec![
+        order("1", 1),
+        order("2", 2),
+        shipment("S", 3, &["1", "2"]),
+        shipment("T", 4, &["1"]),
+    ];
+    world.commit(all, 4).await;
+    let orders = world.turn(vec![], NOW).await;
+    assert_eq!(types(&orders), ["order.v1", "order.v1"]);
+    let of_one = world.turn(applied(&orders[..1]), NOW).await;
+    assert_eq!(of_one.len(), 1, "the other order is not there yet");
+    assert!(of_one[0].key.ends_with("|T"), "{}", of_one[0].key);
+    // The first one changes meanwhile: it is there all the same.
+    let mut changed = Body::new(EventType::Order.schema());
+    changed
+        .set("currency", FieldValue::Text("EUR".to_owned()))
+        .unwrap();
+    world
+        .commit(vec![of(EventType::Order, "1", 5, changed)], 5)
+        .await;
+    let change = world.turn(vec![], NOW).await;
+    assert_eq!(types(&change), ["order.v1"]);
+    let of_both = world.turn(applied(&orders[1..]), NOW).await;
+    assert_eq!(types(&of_both), ["shipment.v1"]);
 }

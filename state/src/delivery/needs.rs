@@ -23,6 +23,26 @@ pub(super) fn release(desk: &Desk<'_>, lane: i64, there: bool) -> Result<(), Sto
     if goes_on {
         return Ok(());
     }
+    // Of one order there may be several shipments, and a shipment may be of several orders.
+    let several: Vec<i64> = db
+        .prepare_cached(
+            "SELECT offset FROM delivery INDEXED BY delivery_needs
+             WHERE destination = ?1 AND needs = ?2 AND state = 'queued' AND needs IS NOT NULL
+               AND kind IN (?3, ?4)",
+        )?
+        .query_map(
+            params![
+                destination,
+                lane,
+                kind::code(EventType::Shipment),
+                kind::code(EventType::Return)
+            ],
+            |row| row.get(0),
+        )?
+        .collect::<Result<_, _>>()?;
+    for offset in several {
+        wait_for(desk, offset, still_needed(desk, offset)?)?;
+    }
     db.prepare_cached(
         "UPDATE delivery INDEXED BY delivery_needs SET needs = NULL
          WHERE destination = ?1 AND needs = ?2 AND state = 'queued' AND needs IS NOT NULL",
@@ -41,10 +61,46 @@ pub(super) fn release(desk: &Desk<'_>, lane: i64, there: bool) -> Result<(), Sto
         .collect::<Result<_, _>>()?;
     for offset in held {
         let why = "what it was held for was delivered";
-        desk.own(offset, &DeliveryEvent::Replayed, Some("released"), Some(why))?;
-        wait_for(desk, offset, None)?;
+        desk.own(
+            offset,
+            &DeliveryEvent::Replayed,
+            Some("released"),
+            Some(why),
+        )?;
+        wait_for(desk, offset, still_needed(desk, offset)?)?;
     }
     Ok(())
+}
+
+/// The lane that an event still has to wait for: one that is on its way and that the destination was
+/// not told of yet. What is there, and only changes or is told again, is there all the same.
+pub(crate) fn still_needed(desk: &Desk<'_>, offset: i64) -> Result<Option<i64>, StoreError> {
+    let Some((source, needed)) = needed(desk, offset)? else {
+        return Ok(None);
+    };
+    let (db, destination) = (desk.db, desk.destination);
+    for (event_type, key) in needed {
+        let lane = enqueue::unfinished(db, destination, source, event_type, &key)?;
+        let Some(lane) = lane else {
+            continue;
+        };
+        let there: bool = db
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM told_to
+                   WHERE destination = ?1 AND kind = ?2 AND lane = ?3)
+                 AND NOT EXISTS (SELECT 1 FROM delivery INDEXED BY delivery_lane
+                   WHERE destination = ?1 AND lane = ?3 AND tombstone = 1 AND state IN
+                     ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held'))",
+            )?
+            .query_row(params![destination, kind::code(event_type), lane], |row| {
+                row.get(0)
+            })?;
+        if !there {
+            enqueue::look_again(db, destination, lane)?;
+            return Ok(Some(lane));
+        }
+    }
+    Ok(None)
 }
 
 /// Makes a delivery wait for a lane, or for none.

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use contract::delivery::{DeliveryEvent, DeliveryState, StateName};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::row::state_of;
@@ -13,7 +13,7 @@ use super::step::Step;
 use super::{HeldNow, Rules, needs};
 use crate::error::StoreError;
 use crate::guards::{self, Guarded};
-use crate::{attempt, counter, millis};
+use crate::{attempt, counter, from_millis, millis};
 
 /// A conflict may be settled by the next try so often.
 const CONFLICTS_MAX: i64 = 5;
@@ -21,6 +21,8 @@ const CONFLICTS_MAX: i64 = 5;
 const DOUBTS_ANSWERED_MAX: i64 = 3;
 /// And so often without an answer.
 const DOUBTS_MAX: i64 = 20;
+/// An API that cannot be asked for so long is not waited for any longer.
+const NOT_ASKED_MAX: SignedDuration = SignedDuration::from_hours(24);
 
 /// A turn's place of work: one destination, one moment, one transaction.
 pub(crate) struct Desk<'a> {
@@ -45,6 +47,7 @@ pub(super) struct Standing {
     pub(super) attempt: i64,
     pub(super) failing_since: Option<i64>,
     pub(super) measure: Option<String>,
+    pub(super) updated_at: i64,
 }
 
 impl<'a> Desk<'a> {
@@ -102,7 +105,7 @@ impl<'a> Desk<'a> {
             .db
             .prepare_cached(
                 "SELECT state, due_at, until_at, ticket, held_cause, lane, tombstone, kind, attempt,
-                   failing_since, measure
+                   failing_since, measure, updated_at
                  FROM delivery WHERE destination = ?1 AND offset = ?2",
             )?
             .query_row(params![self.destination, offset], |row| {
@@ -115,6 +118,7 @@ impl<'a> Desk<'a> {
                         attempt: row.get("attempt")?,
                         failing_since: row.get("failing_since")?,
                         measure: row.get("measure")?,
+                        updated_at: row.get("updated_at")?,
                     })
                 }))
             })
@@ -151,7 +155,8 @@ impl<'a> Desk<'a> {
         };
         let mut said = said;
         let mut cause = happened.cause.as_deref();
-        if late && matches!(event, DeliveryEvent::Waiting { .. }) {
+        // An API that could not be asked has not said that it is not applied.
+        if late && answered && matches!(event, DeliveryEvent::Waiting { .. }) {
             event = DeliveryEvent::Lost;
             said = Said::Unknown;
             cause =
@@ -177,6 +182,16 @@ impl<'a> Desk<'a> {
                 let told = told + i64::from(answered);
                 if told < DOUBTS_ANSWERED_MAX && all + 1 < DOUBTS_MAX {
                     self.remember(&standing, happened, said, cause)?;
+                    return super::waiting::lease(self.db, self.destination, offset, again);
+                }
+            }
+            Said::NotAsked { again, latest } => {
+                let since = self.now.duration_since(from_millis(standing.updated_at));
+                if since < NOT_ASKED_MAX {
+                    self.remember(&standing, happened, said, cause)?;
+                    // The longer it lasts, the rarer it is asked.
+                    let grown = contract::clock::after(self.now, since.unsigned_abs() / 2);
+                    let again = again.max(grown.min(latest));
                     return super::waiting::lease(self.db, self.destination, offset, again);
                 }
             }

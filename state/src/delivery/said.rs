@@ -30,6 +30,13 @@ pub enum Said {
         /// When.
         again: Timestamp,
     },
+    /// It could not be read whether it happened, for a reason that passes: read again then.
+    NotAsked {
+        /// When, at the soonest.
+        again: Timestamp,
+        /// And at the latest: the longer it lasts, the later.
+        latest: Timestamp,
+    },
     /// It surely did not happen, as was read.
     NotThere,
     /// In shadow mode: the destination holds the same.
@@ -54,6 +61,7 @@ impl Said {
             Self::Missing => "missing",
             Self::Unknown => "unknown",
             Self::Doubt { .. } => "doubt",
+            Self::NotAsked { .. } => "not asked",
             Self::NotThere => "not there",
             Self::Same => "same",
             Self::Differs => "differs",
