@@ -46,7 +46,7 @@ pub use capture::{
     CaptureCommit, CaptureReport, ChunkDone, GuardEntry, Held, Item, Published, Route, Truncated,
 };
 pub use command::{Command, Done, ask};
-pub use delivery::{Ask, Happened, HeldNow, PickLimits, Rules, Said, Turn, Turned};
+pub use delivery::{Ask, Happened, HeldNow, PickLimits, Rules, Said, Turn, Turned, is_suspect};
 pub use error::StoreError;
 pub use folder::{FILE_NAME, file_path, owner};
 pub use guards::{Guards, MassDrop};

@@ -52,6 +52,7 @@ async fn what_an_older_version_left_to_deliver_is_delivered() {
         resend: Resend::Safe,
         pick: Some(PickLimits {
             events_max: 10,
+            batches_max: 1,
             bytes_max: 1_000,
             request_timeout: Duration::from_secs(1),
         }),

@@ -226,3 +226,33 @@ async fn a_thing_that_the_api_misses_is_tried_again_until_the_limit() {
         ("dependency", 1)
     );
 }
+
+#[tokio::test]
+async fn what_failed_again_and_again_is_picked_for_requests_of_its_own() {
+    let world = World::new().await;
+    let all = (0..3).map(|n| stock(&format!("S{n}"), n + 1, 5)).collect();
+    world.commit(all, 3).await;
+    for now in 0..2 {
+        let picked = world.turn(vec![], at(now)).await;
+        assert_eq!(picked.len(), 3, "twice they leave together");
+        let due = |one| {
+            let due = DeliveryEvent::Transient { due: at(now + 1) };
+            outcome(one, due, Said::Retry)
+        };
+        let failed = picked.iter().map(due).collect();
+        world
+            .full_turn(failed, at(now), |turn| turn.pick = None)
+            .await;
+    }
+    world.commit(vec![stock("FRESH", 9, 5)], 9).await;
+    let one = |turn: &mut state::Turn| {
+        turn.pick = Some(PickLimits {
+            batches_max: 1,
+            ..LIMITS
+        });
+    };
+    let suspects = world.full_turn(vec![], at(2), one).await.picked;
+    assert_eq!(skus(&suspects), ["S0", "S1", "S2"]);
+    let fresh = world.full_turn(vec![], at(2), one).await.picked;
+    assert_eq!(skus(&fresh), ["FRESH"]);
+}

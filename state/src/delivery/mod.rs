@@ -8,6 +8,8 @@
 
 pub(crate) mod needs;
 mod pick;
+#[cfg(test)]
+mod plans;
 mod record;
 mod row;
 mod said;
@@ -27,6 +29,7 @@ use crate::error::StoreError;
 use crate::guards::Guards;
 use crate::pause::{self, Notes, Paused};
 
+pub use pick::is_suspect;
 pub(crate) use record::Desk;
 pub use said::{Happened, Said};
 
@@ -35,6 +38,9 @@ pub use said::{Happened, Said};
 pub struct PickLimits {
     /// Most events.
     pub events_max: usize,
+    /// Most requests, each of an equal part of the events and bytes. What failed again and again
+    /// shares none with others.
+    pub batches_max: usize,
     /// Most bytes, about; one event may exceed it.
     pub bytes_max: usize,
     /// A request started now is over within this time.
@@ -227,6 +233,7 @@ fn take_turn(
             let left = limits.events_max.saturating_sub(one);
             limits.bytes_max = limits.bytes_max / limits.events_max.max(1) * left;
             limits.events_max = left;
+            limits.batches_max = limits.batches_max.saturating_sub(1).max(1);
         }
     };
     if !turned.doubtful.is_empty() {

@@ -15,6 +15,48 @@ use crate::guards::Guarded;
 /// Guards may stop so many rounds of candidates in one turn; the next turn goes on.
 const ROUNDS_MAX: usize = 8;
 
+/// What failed so often may be why, and why others in its request fail.
+const SUSPECT_FAILURES: u32 = 2;
+
+/// Whether an event on its way out failed again and again: it shares no request with those that did
+/// not, or one of them could hold up what never failed.
+pub fn is_suspect(outgoing: &Outgoing) -> bool {
+    outgoing.attempt > SUSPECT_FAILURES
+}
+
+/// The requests that are being filled: as many as may leave.
+struct Packing {
+    limits: PickLimits,
+    begun: usize,
+    /// Events and bytes of the newest request of those that are no suspects, and of those that are.
+    newest: [(usize, usize); 2],
+}
+
+impl Packing {
+    /// Whether there is room for one more.
+    fn takes(&mut self, outgoing: &Outgoing) -> bool {
+        let most = self.limits.batches_max.max(1);
+        let bytes = outgoing.json.len();
+        let [others, suspects] = &mut self.newest;
+        let newest = if is_suspect(outgoing) {
+            suspects
+        } else {
+            others
+        };
+        let fits = (1..self.limits.events_max / most).contains(&newest.0)
+            && newest.1 + bytes <= self.limits.bytes_max / most;
+        if fits {
+            *newest = (newest.0 + 1, newest.1 + bytes);
+        } else if self.begun < most {
+            self.begun += 1;
+            *newest = (1, bytes);
+        } else {
+            return false;
+        }
+        true
+    }
+}
+
 /// Picks and marks as sending; in shadow mode nothing is marked, for nothing leaves.
 pub(super) fn pick(
     desk: &Desk<'_>,
@@ -74,7 +116,11 @@ fn round(desk: &Desk<'_>, limits: PickLimits, upto: Option<i64>) -> Result<Round
     let mut rows = heads.query(params![desk.destination, limit, upto])?;
     let mut found = Vec::new();
     let mut stopped = Vec::new();
-    let mut bytes = 0_usize;
+    let mut packing = Packing {
+        limits,
+        begun: 0,
+        newest: [(0, 0); 2],
+    };
     while let Some(row) = rows.next()? {
         let approved: bool = row.get("approved")?;
         if !approved {
@@ -91,11 +137,9 @@ fn round(desk: &Desk<'_>, limits: PickLimits, upto: Option<i64>) -> Result<Round
             }
         }
         let outgoing = outgoing(row)?;
-        bytes += outgoing.json.len();
-        if !found.is_empty() && bytes > limits.bytes_max {
-            break;
+        if packing.takes(&outgoing) {
+            found.push(outgoing);
         }
-        found.push(outgoing);
     }
     Ok((found, stopped))
 }

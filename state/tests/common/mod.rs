@@ -163,6 +163,7 @@ fn of_place(event_type: EventType, sku: &str, version: u64, body: Option<Body>) 
 
 pub const LIMITS: PickLimits = PickLimits {
     events_max: 100,
+    batches_max: 1,
     bytes_max: 1_000_000,
     request_timeout: Duration::from_secs(10),
 };

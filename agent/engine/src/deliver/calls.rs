@@ -4,14 +4,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use contract::{Compared, Destination, DestinationTraits, Outcome, Outgoing, Taken};
+use state::is_suspect;
 use tokio::task::JoinSet;
 
 use super::gate::{CallGate, Door, Passes};
 
 /// What a call came to.
 pub(super) enum Ended {
-    /// Events were sent.
-    Sent(Vec<(Outgoing, Outcome)>, Passes),
+    /// Events were sent, when so many failures of the destination had been counted.
+    Sent(Vec<(Outgoing, Outcome)>, Passes, u64),
     /// Accepted ones were asked about.
     Followed(Vec<(Taken, Outcome)>),
     /// Unknown ones were read.
@@ -30,12 +31,12 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    pub(super) fn send(&mut self, batch: Vec<Outgoing>) {
+    pub(super) fn send(&mut self, batch: Vec<Outgoing>, counted: u64) {
         let (destination, gate) = self.parts();
         self.running.spawn(async move {
             let report = destination.deliver(&batch, &gate).await;
             let outcomes = batch.into_iter().zip(report.outcomes()).collect();
-            Ended::Sent(outcomes, gate.passes())
+            Ended::Sent(outcomes, gate.passes(), counted)
         });
     }
 
@@ -79,21 +80,61 @@ impl Calls {
 }
 
 /// Splits what was picked into requests within the destination's limits, in the order of picking.
+/// What failed again and again is kept apart: one of those may be why.
 pub(super) fn batches(picked: Vec<Outgoing>, traits: &DestinationTraits) -> Vec<Vec<Outgoing>> {
-    let mut rest = VecDeque::from(picked);
+    let (suspects, others): (Vec<_>, Vec<_>) = picked.into_iter().partition(is_suspect);
     let mut all = Vec::new();
-    while let Some(first) = rest.pop_front() {
-        let mut bytes = first.json.len();
-        let mut batch = vec![first];
-        while batch.len() < traits.batch_events_max
-            && let Some(next) = rest.pop_front_if(|next| {
-                bytes += next.json.len();
-                bytes <= traits.batch_bytes_max
-            })
-        {
-            batch.push(next);
+    for mut rest in [VecDeque::from(others), VecDeque::from(suspects)] {
+        while let Some(first) = rest.pop_front() {
+            let mut bytes = first.json.len();
+            let mut batch = vec![first];
+            while batch.len() < traits.batch_events_max
+                && let Some(next) = rest.pop_front_if(|next| {
+                    bytes += next.json.len();
+                    bytes <= traits.batch_bytes_max
+                })
+            {
+                batch.push(next);
+            }
+            all.push(batch);
         }
-        all.push(batch);
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::{EventOp, EventType};
+    use jiff::Timestamp;
+
+    use super::*;
+
+    fn outgoing(offset: i64, attempt: u32) -> Outgoing {
+        Outgoing {
+            offset,
+            id: offset.to_string(),
+            event_type: EventType::Product,
+            key: offset.to_string(),
+            op: EventOp::Upsert,
+            idempotency_key: offset.to_string(),
+            origin: "acme/erp".to_owned(),
+            occurred_at: Timestamp::UNIX_EPOCH,
+            attempt,
+            json: "{}".into(),
+        }
+    }
+
+    #[test]
+    fn what_failed_twice_shares_no_request_with_what_did_not() {
+        let mut traits = DestinationTraits::modest();
+        traits.batch_events_max = 3;
+        let attempts = [1, 3, 2, 7, 1, 1, 3, 4];
+        let picked = (0..).zip(attempts).map(|(n, attempt)| outgoing(n, attempt));
+        let split = batches(picked.collect(), &traits);
+        let offsets: Vec<Vec<i64>> = split
+            .iter()
+            .map(|batch| batch.iter().map(|one| one.offset).collect())
+            .collect();
+        assert_eq!(offsets, [vec![0, 2, 4], vec![5], vec![1, 3, 6], vec![7]]);
+    }
 }

@@ -55,6 +55,8 @@ pub(crate) struct Day {
     pub(crate) noting: u32,
     /// They have left.
     pub(crate) used: u32,
+    /// When it is over; `None` = not known yet.
+    pub(crate) ends: Option<Instant>,
 }
 
 /// Calls at once, where nothing else says how much an API bears.
@@ -108,6 +110,7 @@ impl Limiter {
                 noted: 0,
                 noting: 0,
                 used: 0,
+                ends: None,
             }),
             calls_max: traits.requests_max.max(1),
             adaptive: (!figures).then_some(Adaptive {
@@ -192,7 +195,8 @@ impl Limiter {
         }
         if let Some(day) = &self.day {
             let noted = day.noted.saturating_sub(day.used);
-            if noted == 0 {
+            // What was noted for a day is not left for the next one.
+            if noted == 0 || day.ends.is_some_and(|ends| ends <= now) {
                 return Err(Wait::Quota);
             }
             ready = ready.min(noted as usize);
@@ -315,6 +319,11 @@ impl Limiter {
         self.not_before.max(budget).filter(|at| *at > now)
     }
 
+    /// Nothing leaves before then, as an API said before a restart.
+    pub(crate) fn rest_until(&mut self, at: Instant) {
+        self.not_before = self.not_before.max(Some(at));
+    }
+
     /// The day's quota.
     pub(crate) fn day(&mut self) -> Option<&mut Day> {
         self.day.as_mut()
@@ -327,12 +336,17 @@ impl Day {
         (self.max / 100).clamp(1, 100)
     }
 
-    /// Begins another day, and takes a portion of its quota where none is left: what must be noted
-    /// before any of it leaves.
-    pub(crate) fn take_portion(&mut self, today: i64) -> Option<u32> {
+    /// It is that day, for so long: with another one another account begins.
+    pub(crate) fn is(&mut self, today: i64, ends: Instant) {
         if self.day != today {
             (self.day, self.noted, self.noting, self.used) = (today, 0, 0, 0);
         }
+        self.ends = Some(ends);
+    }
+
+    /// Takes a portion of the day's quota where none is left: what must be noted before any of it
+    /// leaves.
+    pub(crate) fn take_portion(&mut self) -> Option<u32> {
         if self.used < self.noted || self.noted >= self.max {
             return None;
         }

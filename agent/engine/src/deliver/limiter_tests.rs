@@ -197,7 +197,8 @@ fn a_days_quota_is_noted_before_it_is_used() {
             continue;
         }
         let day = one.day().unwrap();
-        let Some(portion) = day.take_portion(7) else {
+        day.is(7, at(1_000));
+        let Some(portion) = day.take_portion() else {
             assert!(day.is_used_up());
             break;
         };
@@ -206,7 +207,31 @@ fn a_days_quota_is_noted_before_it_is_used() {
         noted = u64::from(portion);
     }
     assert_eq!(left, 250);
-    assert!(one.day().unwrap().take_portion(8).is_some());
+    one.day().unwrap().is(8, at(2_000));
+    assert!(one.day().unwrap().take_portion().is_some());
     one.day().unwrap().noted();
     assert!(one.pass(at(300), 0).is_ok());
+}
+
+#[test]
+fn what_was_noted_before_midnight_is_not_spent_after_it() {
+    let mut one = limiter(None, |traits| traits.limits.per_day = Some(1_000));
+    let day = one.day().unwrap();
+    day.is(7, at(1_000));
+    assert_eq!(day.take_portion(), Some(10));
+    day.noted();
+    assert!(one.pass(at(999), 0).is_ok());
+    assert_eq!(one.pass(at(1_000), 0), Err(Wait::Quota), "the day is over");
+    let day = one.day().unwrap();
+    day.is(8, at(2_000));
+    assert_eq!(
+        day.take_portion(),
+        Some(10),
+        "the next one has all of its own"
+    );
+    day.noted();
+    for _ in 0..10 {
+        assert!(one.pass(at(1_001), 0).is_ok());
+    }
+    assert_eq!(one.pass(at(1_002), 0), Err(Wait::Quota));
 }

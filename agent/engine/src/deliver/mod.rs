@@ -103,6 +103,9 @@ pub(crate) async fn run(
         (day.day, day.noted, day.used) = (notes.quota_day, used, used);
         day.noting = used;
     }
+    if let Some(until) = notes.throttled_until {
+        limiter.rest_until(now + clock::until(common.clock.now(), until));
+    }
     let door = Door::new(limiter, Arc::clone(&wake), Arc::clone(&common.clock));
     let mut calls = Calls {
         destination: Arc::clone(&plan.destination),
@@ -182,12 +185,16 @@ impl Deliver {
         if free == 0 {
             return nothing(None);
         }
+        if let Some(day) = limiter.day() {
+            let (today, left) = today(&settings.zone, now);
+            day.is(today, Instant::now() + left);
+        }
         let ready = limiter.ready(Instant::now());
         if ready == Err(Wait::Quota)
             && let Some(day) = limiter.day()
         {
             // What is noted by the turn that comes now leaves in the one behind it.
-            if let Some(noting) = day.take_portion(today(&settings.zone, now)) {
+            if let Some(noting) = day.take_portion() {
                 (self.notes.quota_day, self.notes.quota_used) = (day.day, i64::from(noting));
                 self.used_up = false;
                 return nothing(Some(Duration::ZERO));
@@ -233,6 +240,7 @@ impl Deliver {
                 resend: self.traits.resend,
                 pick: (room.calls > 0).then_some(PickLimits {
                     events_max: events(room.calls),
+                    batches_max: room.calls,
                     bytes_max: room.calls * self.traits.batch_bytes_max,
                     request_timeout: timeout,
                 }),
@@ -310,7 +318,7 @@ impl Deliver {
             if self.plan.settings.shadow {
                 calls.compare(batch);
             } else {
-                calls.send(batch);
+                calls.send(batch, self.circuit.counted());
             }
         }
     }
@@ -360,7 +368,7 @@ impl Deliver {
             chance: rand::rng().random_range(0..=1_000),
         };
         match ended {
-            Ended::Sent(sent, passes) => {
+            Ended::Sent(sent, passes, counted) => {
                 for (outgoing, outcome) in &sent {
                     // Each waits a time of its own.
                     let judge = Judge {
@@ -369,7 +377,7 @@ impl Deliver {
                     };
                     outcomes.push(judge.sent(outgoing, outcome.clone(), passes));
                 }
-                self.judge_destination(&sent, passes, calls);
+                self.judge_destination(&sent, passes, counted, calls);
             }
             Ended::Followed(followed) => {
                 calls.asking = calls.asking.saturating_sub(1);
@@ -430,12 +438,14 @@ impl Deliver {
     }
 }
 
-/// Which day it is, in days since 1970.
-fn today(zone: &jiff::tz::TimeZone, now: Timestamp) -> i64 {
+/// Which day it is, in days since 1970, and how much of it is left.
+fn today(zone: &jiff::tz::TimeZone, now: Timestamp) -> (i64, Duration) {
     let date = zone.to_datetime(now).date();
-    date.duration_since(jiff::civil::date(1970, 1, 1))
-        .as_hours()
-        / 24
+    let days = date.duration_since(jiff::civil::date(1970, 1, 1));
+    let tomorrow = date.tomorrow().ok();
+    let midnight = tomorrow.and_then(|date| zone.to_timestamp(date.at(0, 0, 0, 0)).ok());
+    let left = midnight.map_or(LOOK_EVERY, |midnight| clock::until(now, midnight));
+    (days.as_hours() / 24, left)
 }
 
 /// It was marked as sending and did not leave.

@@ -3,12 +3,21 @@
 use std::time::Duration;
 
 use contract::delivery::DeliveryEvent;
-use contract::{Compared, DestinationTraits, Outcome, Outgoing, Taken, clock};
+use contract::{Answer, Compared, DestinationTraits, Outcome, Outgoing, Taken, clock};
 use jiff::Timestamp;
 use state::{Happened, Said};
 
 use super::gate::Passes;
 use crate::retry::RetryPolicy;
+
+/// Whether a question was not answered, or only by a failure that passes: of the network, the API, or
+/// our login.
+fn passes_by(answer: Option<&Answer>) -> bool {
+    match answer.and_then(|answer| answer.status) {
+        None | Some(401 | 403 | 407 | 408 | 425 | 429) => true,
+        Some(status) => status >= 500,
+    }
+}
 
 /// What outcomes are judged by.
 pub(super) struct Judge<'a> {
@@ -149,7 +158,7 @@ impl Judge<'_> {
             Outcome::Retry { cause, answer, .. }
             | Outcome::Conflict { cause, answer }
             | Outcome::Missing { cause, answer } => (
-                DeliveryEvent::Resend { due: self.now },
+                DeliveryEvent::Resend { due: again },
                 Said::NotThere,
                 Some(cause),
                 Some(answer),
@@ -159,6 +168,16 @@ impl Judge<'_> {
                 Said::Doubt { again },
                 Some("it is still on its way".to_owned()),
                 Some(answer),
+            ),
+            // It could not be asked: that says nothing of the event.
+            Outcome::Unknown { cause, answer } if passes_by(answer.as_ref()) => (
+                DeliveryEvent::CannotTell,
+                Said::NotAsked {
+                    again,
+                    latest: clock::after(self.now, self.retry.max),
+                },
+                Some(cause),
+                answer,
             ),
             Outcome::Unknown { cause, answer } => (
                 DeliveryEvent::CannotTell,
@@ -205,3 +224,7 @@ impl Judge<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "outcome_tests.rs"]
+mod tests;

@@ -98,6 +98,7 @@ impl Deliver {
         &mut self,
         sent: &[(Outgoing, Outcome)],
         passes: Passes,
+        counted: u64,
         calls: &Calls,
     ) {
         let mut succeeded = false;
@@ -129,7 +130,9 @@ impl Deliver {
             limiter.failed(Instant::now());
             let chance = rand::rng().random_range(0..=1_000);
             let now = self.common.clock.now();
-            let turned = self.circuit.failed(&self.plan.retry, chance, after, now);
+            let turned = self
+                .circuit
+                .failed(&self.plan.retry, chance, after, counted, now);
             if let circuit::Turned::Fails(failures) = turned {
                 tracing::warn!(
                     destination = self.plan.name,

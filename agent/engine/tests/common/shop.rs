@@ -10,7 +10,7 @@ use contract::{
 };
 use engine::{DeliverySettings, DestinationPlan, Plan, RetryPolicy};
 use jiff::Timestamp;
-use state::{CaptureCommit, Retention, Route, Store};
+use state::{CaptureCommit, Notes, Retention, Route, Store, Turn};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -116,6 +116,11 @@ pub fn in_virtual_time(test: impl Future<Output = ()>) {
 impl Run {
     /// `keys` keys, and a destination with these settings.
     pub async fn start(keys: u64, settings: DeliverySettings) -> Self {
+        Self::start_with(keys, settings, None).await
+    }
+
+    /// The same, where an earlier run noted something.
+    pub async fn start_with(keys: u64, settings: DeliverySettings, notes: Option<Notes>) -> Self {
         // Time would run away while the store's thread works.
         let (hold, held) = std::sync::mpsc::sync_channel::<()>(0);
         tokio::task::spawn_blocking(move || held.recv());
@@ -123,6 +128,13 @@ impl Run {
         let store = Arc::new(Store::open(folder.path()).unwrap());
         let source = store.source("erp").await.unwrap().id;
         let destination = store.destination("shop").await.unwrap();
+        if let Some(notes) = notes {
+            let turn = Turn {
+                notes: Some(notes),
+                ..Turn::at(Timestamp::UNIX_EPOCH)
+            };
+            store.turn(destination, turn, Arc::default()).await.unwrap();
+        }
         let came = Arc::new(Mutex::new(Came::default()));
         let began = Instant::now();
         let plan = Plan {
