@@ -225,12 +225,6 @@ async fn heartbeats_say_how_far_the_log_goes() {
             .await
             .unwrap();
         let file = log_file(&mut conn).await;
-        let status: mysql_async::Row = conn
-            .query_first("SHOW MASTER STATUS")
-            .await
-            .unwrap()
-            .unwrap();
-        let end: u64 = status.get(1).unwrap();
         let mut reader = server.connect(None).await;
         // Nanoseconds.
         reader
@@ -242,16 +236,27 @@ async fn heartbeats_say_how_far_the_log_goes() {
             .with_pos(4);
         let mut stream = reader.get_binlog_stream(request).await.unwrap();
         let mut format = Format::new();
-        let place = loop {
+        let mut said = Vec::new();
+        loop {
             let event = tokio::time::timeout(Duration::from_secs(30), stream.next());
             let raw = of_client(&event.await.unwrap().unwrap().unwrap());
             match decode(&raw, &format).unwrap() {
                 Event::FormatDescription(description) => format.learn(&description),
-                Event::Heartbeat { file, position } => break (file, position),
-                _ => {}
+                Event::Heartbeat { file, position } => said.push((file, position)),
+                _ => continue,
             }
-        };
-        assert_eq!(place, (file, end), "{checksum}");
+            let status: mysql_async::Row = conn
+                .query_first("SHOW MASTER STATUS")
+                .await
+                .unwrap()
+                .unwrap();
+            // A server that began a file writes a checkpoint into it when it comes to it.
+            let end: (String, u64) = (file.clone(), status.get(1).unwrap());
+            if said.last() == Some(&end) {
+                break;
+            }
+            assert!(said.len() < 50, "{checksum}: {said:?}, not {end:?}");
+        }
         stream.close().await.unwrap();
     }
 }
