@@ -32,6 +32,22 @@ pub enum StoreError {
         /// The newest format known here.
         known: i64,
     },
+    /// There is no state file.
+    #[error("open state file {file}: there is none")]
+    Missing {
+        /// Where it would be.
+        file: PathBuf,
+    },
+    /// What was asked is not done, and the state file is as it was.
+    #[error("{what}: {why}")]
+    Refused {
+        /// What was asked.
+        what: String,
+        /// Why not.
+        why: String,
+        /// What a person can do.
+        hint: String,
+    },
     /// The disk is full.
     #[error("write state file: the disk is full")]
     Full,
@@ -62,13 +78,21 @@ impl StoreError {
                 "stop the other agent (process {pid}) or use another state_folder"
             )),
             Self::Corrupt { .. } => Some(
-                "restore the state folder from a backup, or move it away and let the agent \
-                 snapshot again"
+                "lighterman state verify says more; lighterman state restore <backup>, or without \
+                 one move the state folder away and let the agent snapshot again"
                     .to_owned(),
             ),
             Self::TooNew { .. } => Some(
-                "run the newer agent, or restore the backup made before the upgrade".to_owned(),
+                "run the newer agent, or lighterman state restore with the backup made before the \
+                 upgrade: it is in the state folder's `backups`"
+                    .to_owned(),
             ),
+            Self::Missing { .. } => Some(
+                "check state_folder in the settings; lighterman run makes it, and lighterman state \
+                 restore <backup> brings one back"
+                    .to_owned(),
+            ),
+            Self::Refused { hint, .. } => Some(hint.clone()),
             Self::Full => Some("free disk space; the agent goes on by itself".to_owned()),
             Self::Io { .. } | Self::Sqlite(_) | Self::Invariant(_) | Self::Stopped => None,
         }

@@ -8,6 +8,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::StoreError;
+use crate::migrate::{self, Migrated};
+use crate::restore;
 
 /// The state file's name in the state folder.
 pub const FILE_NAME: &str = "lighterman.db";
@@ -15,17 +17,7 @@ const LOCK_NAME: &str = "lighterman.lock";
 const PID_NAME: &str = "lighterman.pid";
 
 /// `LTRM`: tells our files from other SQLite databases.
-const APPLICATION_ID: i64 = 0x4c54_524d;
-
-/// The schema's versions, oldest first; the file's `user_version` counts how many were applied.
-const MIGRATIONS: &[&str] = &[
-    include_str!("schema.sql"),
-    include_str!("schema_2.sql"),
-    include_str!("schema_3.sql"),
-    include_str!("schema_4.sql"),
-    include_str!("schema_5.sql"),
-    include_str!("schema_6.sql"),
-];
+pub(crate) const APPLICATION_ID: i64 = 0x4c54_524d;
 
 /// How long a statement waits for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -101,6 +93,12 @@ pub fn file_path(folder: &Path) -> PathBuf {
 
 /// Opens the file for writing: durable settings, integrity, migrations.
 pub(crate) fn open_writer(folder: &Path) -> Result<Connection, StoreError> {
+    Ok(open_migrated(folder)?.0)
+}
+
+/// As [`open_writer`], and what was migrated.
+pub(crate) fn open_migrated(folder: &Path) -> Result<(Connection, Migrated), StoreError> {
+    restore::is_whole(folder)?;
     let file = file_path(folder);
     let io = |error: rusqlite::Error| StoreError::Io {
         what: format!("open state file {}", file.display()),
@@ -141,7 +139,28 @@ pub(crate) fn open_writer(folder: &Path) -> Result<Connection, StoreError> {
     // Our statements name their indexes. Without this, SQLite looks at each new value of a parameter
     // for a better plan, and prepares the statement again and again.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    migrate(&mut connection, &file)?;
+    let migrated = migrate::with_backup(&mut connection, folder)?;
+    Ok((connection, migrated))
+}
+
+/// Opens any state file for writing, as it is; it must exist.
+pub(crate) fn read_write(file: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    opened(file, flags)
+}
+
+/// Opens any state file for reading only; it must exist.
+pub(crate) fn read_only(file: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    opened(file, flags)
+}
+
+fn opened(file: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
+    let connection = Connection::open_with_flags(file, flags).map_err(|error| StoreError::Io {
+        what: format!("open state file {}", file.display()),
+        detail: error.to_string(),
+    })?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     Ok(connection)
 }
 
@@ -151,15 +170,10 @@ pub(crate) fn open_beside(folder: &Path) -> Result<Option<Connection>, StoreErro
     if !file.exists() {
         return Ok(None);
     }
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(&file, flags).map_err(|error| StoreError::Io {
-        what: format!("open state file {}", file.display()),
-        detail: error.to_string(),
-    })?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let connection = read_write(&file)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let known = known_version();
+    let known = migrate::known();
     if found > known {
         return Err(StoreError::TooNew { file, found, known });
     }
@@ -181,43 +195,14 @@ pub(crate) fn open_reader(folder: &Path) -> Result<Option<Connection>, StoreErro
     if !file.exists() {
         return Ok(None);
     }
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(&file, flags).map_err(|error| StoreError::Io {
-        what: format!("open state file {}", file.display()),
-        detail: error.to_string(),
-    })?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let connection = read_only(&file)?;
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if found > known_version() {
+    if found > migrate::known() {
         return Err(StoreError::TooNew {
             file,
             found,
-            known: known_version(),
+            known: migrate::known(),
         });
     }
     Ok((found > 0).then_some(connection))
-}
-
-fn known_version() -> i64 {
-    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
-}
-
-fn migrate(connection: &mut Connection, file: &Path) -> Result<(), StoreError> {
-    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let known = known_version();
-    if found > known {
-        return Err(StoreError::TooNew {
-            file: file.to_owned(),
-            found,
-            known,
-        });
-    }
-    let done = usize::try_from(found).unwrap_or(0);
-    for (n, sql) in MIGRATIONS.iter().enumerate().skip(done) {
-        let transaction = connection.transaction()?;
-        transaction.execute_batch(sql)?;
-        transaction.pragma_update(None, "user_version", i64::try_from(n + 1).unwrap_or(known))?;
-        transaction.commit()?;
-    }
-    Ok(())
 }

@@ -7,8 +7,11 @@
 //! API.
 
 mod attempt;
+mod backup;
 mod capture;
 mod command;
+mod compact;
+mod copy;
 mod counter;
 mod delivery;
 mod enqueue;
@@ -21,6 +24,7 @@ mod held_steps;
 mod kind;
 mod look;
 mod marked;
+mod migrate;
 mod partial;
 mod pause;
 mod prune;
@@ -29,12 +33,15 @@ mod published;
 mod relations;
 mod replay;
 mod replay_steps;
+mod restore;
 mod resync;
+mod room;
 mod rules;
 mod snapshot;
 mod status;
 mod status_destination;
 mod trace;
+mod verify;
 mod writer;
 
 use std::path::Path;
@@ -42,28 +49,34 @@ use std::path::Path;
 use jiff::Timestamp;
 
 pub use attempt::Attempt;
+pub use backup::{BACKUPS, BackedUp, backup};
 pub use capture::{
     CaptureCommit, CaptureReport, ChunkDone, GuardEntry, Held, Item, Published, Route, Truncated,
 };
 pub use command::{Command, Done, ask};
+pub use compact::{Compacted, compact};
 pub use delivery::{Ask, Happened, HeldNow, PickLimits, Rules, Said, Turn, Turned, is_suspect};
 pub use error::StoreError;
 pub use folder::{FILE_NAME, file_path, owner};
 pub use guards::{Guards, MassDrop};
 pub use held::{HeldChange, HeldCount, HeldDetail, HeldEntry, HeldFilter};
 pub use look::LookStatus;
+pub use migrate::{Migrated, Migration, migrate};
 pub use partial::Part;
 pub use pause::{Notes, Paused};
 pub use prune::Retention;
 pub use published::PublishedBody;
 pub use relations::{GroupPart, Place, RelationStore, ToldRow};
 pub use replay::{ReplayCount, ReplayFilter, is_replayed};
+pub use restore::{Restored, RestoredDestination, RestoredSource, restore};
 pub use resync::{Resync, ask_resync};
+pub use room::{Room, room};
 pub use rules::{RuleInForce, RuleProgress, Stage, Untold};
 pub use snapshot::{SnapshotProgress, SourceState};
 pub use status::{HeldItem, SnapshotStatus, SourceStatus, StateReader};
 pub use status_destination::{DestinationStatus, ShadowStatus};
 pub use trace::{Trace, TraceDelivery, TraceEvent};
+pub use verify::{Verdict, verify};
 
 /// An open state folder; the only writer of its file. Dropping it finishes the last commit and
 /// gives the folder up.

@@ -1,4 +1,4 @@
--- Version 4.
+-- Version 4: care of the source's log, and tables that are read again and compared.
 
 -- What waits for its time, found without walking all that is marked.
 CREATE INDEX mark_due ON mark (relation, due) WHERE due IS NOT NULL;

@@ -2,6 +2,7 @@
 
 mod again;
 mod asked;
+mod backup;
 mod capture;
 mod common;
 mod delivery;
@@ -13,4 +14,5 @@ mod operator;
 mod priority;
 mod resync;
 mod rules;
+mod verify;
 mod zero;

@@ -1,0 +1,198 @@
+//! The schema's versions, and bringing a file up to the newest one.
+
+use std::path::{Path, PathBuf};
+
+use contract::look::bytes;
+use rusqlite::Connection;
+
+use crate::backup::BACKUPS;
+use crate::copy::{self, Pace};
+use crate::error::StoreError;
+
+/// The schema's versions, oldest first; the file's `user_version` counts how many were applied.
+/// The first sentence of each says what it is.
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+    include_str!("schema_5.sql"),
+    include_str!("schema_6.sql"),
+];
+
+/// One step of the schema.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Migration {
+    /// The format that it leads to.
+    pub format: i64,
+    /// What it brings.
+    pub what: String,
+}
+
+/// What a migration did, or would do.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Migrated {
+    /// The file's format before.
+    pub from: i64,
+    /// And the one this version writes.
+    pub to: i64,
+    /// What lies between the two, oldest first; none = the file was as it is to be.
+    pub steps: Vec<Migration>,
+    /// The copy that was made of it before.
+    pub backup: Option<PathBuf>,
+}
+
+/// The newest format that is known here.
+pub(crate) fn known() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+}
+
+/// A file's format.
+pub(crate) fn format(db: &Connection) -> Result<i64, StoreError> {
+    Ok(db.pragma_query_value(None, "user_version", |row| row.get(0))?)
+}
+
+/// What leads from a format to the newest one.
+fn steps(from: i64) -> Vec<Migration> {
+    let done = usize::try_from(from).unwrap_or(0);
+    let numbered = (1..).zip(MIGRATIONS).skip(done);
+    numbered
+        .map(|(format, sql)| {
+            let what = first_sentence(sql);
+            Migration { format, what }
+        })
+        .collect()
+}
+
+/// What a script says it is: the first sentence of its first comment, without the number.
+fn first_sentence(sql: &str) -> String {
+    let lines = sql.lines().map_while(|line| line.strip_prefix("--"));
+    let comment: Vec<&str> = lines.map(str::trim).collect();
+    let comment = comment.join(" ");
+    let sentence = comment.split(". ").next().unwrap_or_default();
+    let what = sentence.split_once(": ").map_or(sentence, |(_, what)| what);
+    what.trim_end_matches('.').to_owned()
+}
+
+/// What is between a file and the newest format.
+pub(crate) fn between(db: &Connection, file: &Path) -> Result<Migrated, StoreError> {
+    let (from, to) = (format(db)?, known());
+    if from > to {
+        return Err(StoreError::TooNew {
+            file: file.to_owned(),
+            found: from,
+            known: to,
+        });
+    }
+    Ok(Migrated {
+        from,
+        to,
+        steps: steps(from),
+        backup: None,
+    })
+}
+
+/// Brings a file up to the newest format, each step in a transaction of its own, so that one which
+/// is cut off is gone on with.
+pub(crate) fn apply(db: &mut Connection, file: &Path) -> Result<Migrated, StoreError> {
+    let migrated = between(db, file)?;
+    let done = usize::try_from(migrated.from).unwrap_or(0);
+    for (format, sql) in (1_i64..).zip(MIGRATIONS).skip(done) {
+        let transaction = db.transaction()?;
+        transaction.execute_batch(sql)?;
+        transaction.pragma_update(None, "user_version", format)?;
+        transaction.commit()?;
+    }
+    Ok(migrated)
+}
+
+/// As [`apply`], with a verified copy of a file that has something in it made before. Without room
+/// for the copy nothing is done: who cannot go back must not go on.
+pub(crate) fn with_backup(db: &mut Connection, folder: &Path) -> Result<Migrated, StoreError> {
+    let file = crate::file_path(folder);
+    let mut migrated = between(db, &file)?;
+    if migrated.steps.is_empty() {
+        return Ok(migrated);
+    }
+    if migrated.from > 0 {
+        migrated.backup = Some(copy_aside(db, folder, migrated.from)?);
+    }
+    apply(db, &file)?;
+    if let Some(backup) = &migrated.backup {
+        let size = std::fs::metadata(backup).map_or(0, |found| found.len());
+        tracing::info!(
+            from = migrated.from,
+            to = migrated.to,
+            backup = %backup.display(),
+            "the state file was brought to this version's format; the copy made before has {}",
+            bytes(size)
+        );
+    }
+    Ok(migrated)
+}
+
+/// Copies of one format at most: a migration that fails again and again must not fill the disk.
+const ASIDE_MAX: u32 = 9;
+
+fn copy_aside(db: &Connection, folder: &Path, format: i64) -> Result<PathBuf, StoreError> {
+    let backups = folder.join(BACKUPS);
+    for n in 1..=ASIDE_MAX {
+        let again = if n > 1 {
+            format!("-{n}")
+        } else {
+            String::new()
+        };
+        let to = backups.join(format!("before-migration-of-format-{format}{again}.db"));
+        if !to.exists() {
+            copy::copy(db, &to, Pace::Alone)?;
+            return Ok(to);
+        }
+    }
+    Err(StoreError::Refused {
+        what: "back up the state file before its migration".to_owned(),
+        why: format!(
+            "{} has {ASIDE_MAX} copies of format {format} already",
+            backups.display()
+        ),
+        hint: "move them away, and find out why earlier migrations did not end: they said so in \
+               the log"
+            .to_owned(),
+    })
+}
+
+/// What this version's tables and indexes are, in a file of a format: type, name and definition.
+pub(crate) fn schema(format: i64) -> Result<Vec<(String, String, String)>, StoreError> {
+    let db = Connection::open_in_memory()?;
+    for sql in MIGRATIONS.iter().take(usize::try_from(format).unwrap_or(0)) {
+        db.execute_batch(sql)?;
+    }
+    schema_of(&db)
+}
+
+/// What a file's tables and indexes are.
+pub(crate) fn schema_of(db: &Connection) -> Result<Vec<(String, String, String)>, StoreError> {
+    let mut query = db.prepare(
+        "SELECT type, name, coalesce(sql, '') FROM sqlite_schema
+         WHERE name NOT LIKE 'sqlite_stat%' ORDER BY type, name",
+    )?;
+    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Shows what a state file's migration comes to and, unless it is only to be shown, does it.
+///
+/// # Errors
+/// See [`StoreError`]: an agent that runs, a file of a newer version, no room for the copy.
+pub fn migrate(folder: &Path, only_show: bool) -> Result<Migrated, StoreError> {
+    let file = crate::file_path(folder);
+    if !file.exists() {
+        return Err(StoreError::Missing { file });
+    }
+    if only_show {
+        let db = crate::folder::read_only(&file)?;
+        return between(&db, &file);
+    }
+    let _ownership = crate::folder::Ownership::take(folder)?;
+    let (_, migrated) = crate::folder::open_migrated(folder)?;
+    Ok(migrated)
+}
