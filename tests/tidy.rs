@@ -1,6 +1,8 @@
 //! What the tree itself must keep.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+mod log_codes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

@@ -87,7 +87,21 @@ impl<'a> Enqueue<'a> {
                 digest(&[&json]),
                 json
             ])?;
-        Ok(self.db.last_insert_rowid())
+        let offset = self.db.last_insert_rowid();
+        tracing::debug!(
+            code = "event.stored",
+            source = &*envelope.source,
+            stage = "commit",
+            event_id = event.id.as_str(),
+            event_type = event_type.name(),
+            op = envelope.op.name(),
+            origin = envelope.origin.name(),
+            rule = envelope.mapping.rule,
+            position = %envelope.version,
+            offset,
+            "an event goes into the outbox"
+        );
+        Ok(offset)
     }
 
     /// A delivery for each destination that takes the event.

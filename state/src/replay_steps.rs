@@ -137,7 +137,16 @@ fn insert(desk: &Desk<'_>, one: &Candidate, again: &Again) -> Result<i64, StoreE
             again.json,
             one.offset.unwrap_or(0)
         ])?;
-    Ok(desk.db.last_insert_rowid())
+    let offset = desk.db.last_insert_rowid();
+    tracing::debug!(
+        code = "event.told_again",
+        event_id = again.event_id,
+        event_type = one.event_type.name(),
+        op = again.op,
+        offset,
+        "an event goes into the outbox again"
+    );
+    Ok(offset)
 }
 
 /// The event as it stands in the outbox.

@@ -149,7 +149,9 @@ fn provenance(json: &str) -> (String, String) {
             other => other.to_string(),
         })
     };
-    let position = format!("{}/{}/{}", part("epoch"), part("pos"), part("seq"));
+    // As positions are written everywhere else, so that one is found by the other.
+    let (epoch, pos, seq) = (part("epoch"), part("pos"), part("seq"));
+    let position = format!("{epoch:0>10}/{pos}/{seq:0>10}");
     let rule = value.get("mapping").and_then(|mapping| mapping.get("rule"));
     let rule = rule.and_then(|rule| rule.as_str()).unwrap_or_default();
     (position, rule.to_owned())

@@ -93,7 +93,8 @@ fn run(connection: &Connection, mut jobs: mpsc::Receiver<Work>) {
     while let Some(first) = jobs.blocking_recv() {
         let mut replies = Vec::new();
         if let Err(error) = group(connection, first, &mut jobs, &mut replies) {
-            tracing::error!(error = %error, stage = "commit", "the store stopped");
+            tracing::error!(code = "state.stopped",
+                error = %error, stage = "commit", "the store stopped");
             let _ = connection.execute_batch("ROLLBACK");
             let text = error.to_string();
             for reply in replies {

@@ -64,6 +64,7 @@ impl Refreshed {
         }
         let Some(file) = file else {
             tracing::warn!(
+                code = "destination.token_has_no_file",
                 destination = self.name,
                 hint = "name it as { file = \"..\" }: the agent writes the new one there",
                 "the API gave a new refresh token, and the one in the settings is no file: \
@@ -82,6 +83,7 @@ impl Refreshed {
             Err(error) => io::Error::other(error),
         };
         tracing::warn!(
+            code = "destination.token_not_written",
             destination = self.name,
             file = %file.display(),
             %error,

@@ -174,6 +174,7 @@ impl Order {
         };
         place.unwrap_or_else(|| {
             tracing::warn!(
+                code = "snapshot.table_replaced",
                 stage = "snapshot",
                 table = %table,
                 "the table is another than when its snapshot began, or its key is another or stands in \

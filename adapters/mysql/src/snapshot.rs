@@ -272,6 +272,7 @@ impl SnapshotReader for TableReader {
             if !said && started.elapsed() >= SAY_AFTER {
                 said = true;
                 tracing::info!(
+                    code = "snapshot.waits_for_commits",
                     stage = "snapshot",
                     "snapshot waits for commits that are in the log and may not be visible yet: a \
                      replica may have to confirm them"

@@ -99,6 +99,7 @@ impl Identity {
                 ),
             })?;
         tracing::warn!(
+            code = "source.promoted",
             before = %before,
             now = %self,
             position = lsn::text(ours.checkpoint),

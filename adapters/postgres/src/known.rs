@@ -68,6 +68,7 @@ impl Known {
         }
         if key.is_none() {
             tracing::warn!(
+                code = "capture.key_unclear",
                 table = %captured.table,
                 "the log describes the table by columns of which nobody can say which are its key: \
                  its changes are held until it is changed again"

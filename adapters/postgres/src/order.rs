@@ -121,6 +121,7 @@ impl Order {
         });
         let Some((_, _, _, at, from, until)) = known else {
             tracing::warn!(
+                code = "snapshot.table_replaced",
                 stage = "snapshot",
                 table = %table,
                 "the table is another than when its snapshot began, or its key is another or stands in \

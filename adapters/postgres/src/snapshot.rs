@@ -564,6 +564,7 @@ async fn say(client: &Client, doing: &str) -> Result<(), SourceError> {
     .await?;
     let oldest = found.first();
     tracing::info!(
+        code = "snapshot.waits_for_transactions",
         stage = "snapshot",
         server_process = oldest.and_then(|row| row.try_get(0).ok().flatten()),
         application = oldest.and_then(|row| row.try_get(1).ok().flatten()),

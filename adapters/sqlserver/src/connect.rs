@@ -80,7 +80,11 @@ pub(crate) async fn connect(settings: &Settings, rights: Rights) -> Result<Sessi
     };
     match to(settings, partner, rights).await {
         Ok(session) => {
-            tracing::info!(host = partner.host, "connected to the failover partner");
+            tracing::info!(
+                code = "source.failover_partner",
+                host = partner.host,
+                "connected to the failover partner"
+            );
             Ok(session)
         }
         // What is wrong with the first is what a person looks at first.

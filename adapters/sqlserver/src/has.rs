@@ -209,6 +209,7 @@ pub(crate) fn warn_of_misnamed(settings: &Settings, tables: &[CapturedTable]) {
     for (name, meant) in misnamed(settings.modes.keys(), &read) {
         let meant = meant.map(|meant| meant.to_string()).unwrap_or_default();
         tracing::warn!(
+            code = "settings.mode_without_table",
             stage = "capture",
             table = %name,
             meant,

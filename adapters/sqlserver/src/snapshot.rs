@@ -82,7 +82,7 @@ impl TableReader {
         let (session, _) = self.line.session().await.map_err(Failed::ours)?;
         let place = cursor.and_then(|cursor| reading.order.read(cursor));
         if cursor.is_some() && place.is_none() {
-            tracing::warn!(stage = "snapshot", table = %name,
+            tracing::warn!(code = "snapshot.table_replaced", stage = "snapshot", table = %name,
                 "the table is another than when its snapshot began, or its key is another or stands in \
                  another order: it is read from its first row again");
         }

@@ -14,6 +14,7 @@ use mappings::{Catalogue, MappingSet};
 use state::Retention;
 
 use crate::fit::SourceFiles;
+use crate::logs::{self, LogSettings};
 use crate::{delivery, toml_node};
 
 /// A checked settings file. Paths in it are relative to its folder, which is the working folder.
@@ -21,6 +22,7 @@ pub(crate) struct Config {
     pub(crate) tenant: String,
     pub(crate) state_folder: PathBuf,
     pub(crate) retention: Retention,
+    pub(crate) log: LogSettings,
     pub(crate) sources: Vec<SourceConfig>,
     pub(crate) destinations: Vec<DestinationConfig>,
     /// What works but should be known.
@@ -149,6 +151,7 @@ fn read(
         }
         section.finish();
     }
+    let log = logs::read(top, &state_folder);
     if top.get("source").is_none() {
         top.missing("source", "a [[source]] block");
     }
@@ -166,6 +169,7 @@ fn read(
         tenant,
         state_folder,
         retention,
+        log,
         sources,
         destinations,
         warnings: Vec::new(),

@@ -176,6 +176,7 @@ impl Fitted {
         let hint = fix.map_or_else(|| all.to_owned(), |fix| format!("{fix}; {all}"));
         if self.in_force.load(Relaxed) {
             tracing::error!(
+                code = "source.tables_changed",
                 hint,
                 "the source's tables have changed, rows that need what changed are held: \
                  {first}{more}"
@@ -224,7 +225,7 @@ impl Source for Fitted {
         let doubt = self.must_fit().await?;
         let stream = self.source.resume(from).await?;
         if let Some(error) = doubt {
-            tracing::warn!(error = %error, hint = error.hint(),
+            tracing::warn!(code = "source.not_compared", error = %error, hint = error.hint(),
                 "the mappings could not be compared with the source's tables");
         }
         Ok(stream)

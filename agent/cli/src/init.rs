@@ -13,6 +13,14 @@ state_folder = "state"           # positions, events on their way, what was publ
 # [retention]                    # how long delivered events stay readable
 # keep_hours = 24
 # events_max = 100000
+
+# [log]                          # docs/operating/logs.md
+# level = "info"                 # error, warn, info, debug, trace
+# files = true                   # JSON lines beside what goes to standard error
+# folder = "state/logs"
+# keep_days = 14
+# file_bytes_max = 16_777_216
+# total_bytes_max = 268_435_456
 "#;
 
 /// Written for PostgreSQL; `source:` is its only line about the kind of database.

@@ -9,6 +9,7 @@ mod delivery;
 mod demo;
 mod fit;
 mod init;
+mod logs;
 mod map;
 mod operate;
 mod resync;
@@ -17,7 +18,7 @@ mod statements;
 mod status;
 mod toml_node;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -100,6 +101,14 @@ enum Command {
     /// Destinations.
     #[command(subcommand)]
     Destination(operate::DestinationCommand),
+    /// What the agent says of itself.
+    #[command(subcommand)]
+    Log(LogCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum LogCommand {
+    Level(logs::LevelOptions),
 }
 
 #[derive(Debug, Subcommand)]
@@ -183,16 +192,21 @@ async fn command(command: Command) -> Exit {
         } => init::init(&folder, &source, json),
         Command::Check(common) => check::check(load(&common), common.json).await,
         Command::Run(common) => {
-            logs(common.json);
-            match load(&common) {
-                Ok(config) => run::run(config).await,
+            let mut logs = logs::begin(common.json);
+            let exit = match load(&common) {
+                Ok(config) => {
+                    logs.follow(&config.log, &config.state_folder);
+                    run::run(config).await
+                }
                 Err(findings) => {
                     for finding in &findings {
-                        tracing::error!(hint = finding.fix, "{finding}");
+                        tracing::error!(code = "settings.refused", hint = finding.fix, "{finding}");
                     }
                     Exit::Settings
                 }
-            }
+            };
+            logs.end();
+            exit
         }
         Command::Status(common) => match load(&common) {
             Ok(config) => status::status(&config.state_folder, common.json),
@@ -203,6 +217,7 @@ async fn command(command: Command) -> Exit {
         Command::Replay(options) => operate::replay(&options).await,
         Command::Trace(options) => operate::trace(&options),
         Command::Destination(command) => operate::destination(&command).await,
+        Command::Log(LogCommand::Level(options)) => logs::level(&options).await,
         Command::Source(SourceCommand::Resync {
             common,
             name,
@@ -249,20 +264,4 @@ fn load(common: &Common) -> Result<config::Config, Vec<Finding>> {
         file = name;
     }
     config::load(&file)
-}
-
-/// Logs go to standard error, where a service manager keeps them.
-fn logs(json: bool) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("LIGHTERMAN_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let base = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false);
-    if json {
-        base.json().flatten_event(true).init();
-    } else {
-        base.init();
-    }
 }

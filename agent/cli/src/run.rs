@@ -26,11 +26,13 @@ pub(crate) async fn run(config: Config) -> Exit {
     let store = match tokio::task::spawn_blocking(move || Store::open(&folder)).await {
         Ok(Ok(store)) => Arc::new(store),
         Ok(Err(error)) => {
-            tracing::error!(error = %error, hint = error.hint(), "cannot open the state folder");
+            tracing::error!(code = "state.not_opened",
+                error = %error, hint = error.hint(), "cannot open the state folder");
             return Exit::State;
         }
         Err(error) => {
-            tracing::error!(error = %error, "cannot open the state folder");
+            tracing::error!(code = "state.not_opened",
+                error = %error, "cannot open the state folder");
             return Exit::State;
         }
     };
@@ -45,7 +47,11 @@ pub(crate) async fn run(config: Config) -> Exit {
                 settings: destination.settings,
             }),
             Err(found) => {
-                tracing::error!(destination = destination.name, "{found}");
+                tracing::error!(
+                    code = "settings.refused",
+                    destination = destination.name,
+                    "{found}"
+                );
                 return Exit::Settings;
             }
         }
@@ -64,7 +70,8 @@ pub(crate) async fn run(config: Config) -> Exit {
         let (source, ready) = match started.await {
             Ok(started) => started,
             Err(error) => {
-                tracing::error!(error = %error, "cannot look at a source");
+                tracing::error!(code = "source.not_looked_at",
+                    error = %error, "cannot look at a source");
                 return Exit::Settings;
             }
         };
@@ -81,7 +88,12 @@ pub(crate) async fn run(config: Config) -> Exit {
             }
             Err(findings) => {
                 for finding in findings {
-                    tracing::error!(source = source.name, hint = finding.fix, "{finding}");
+                    tracing::error!(
+                        code = "settings.refused",
+                        source = source.name,
+                        hint = finding.fix,
+                        "{finding}"
+                    );
                 }
                 return Exit::Settings;
             }
@@ -97,12 +109,16 @@ pub(crate) async fn run(config: Config) -> Exit {
     let reloading = tokio::spawn(reload(reloads));
     tokio::spawn(async move {
         told_to_stop().await;
-        tracing::info!("stopping: requests that are out may end");
+        tracing::info!(
+            code = "agent.stopping",
+            "stopping: requests that are out may end"
+        );
         let _ = stop_sender.send(true);
         // The sender lives as long as the process.
         std::future::pending::<()>().await;
     });
     tracing::info!(
+        code = "agent.started",
         version = env!("CARGO_PKG_VERSION"),
         pid = std::process::id(),
         "agent started"
@@ -111,11 +127,11 @@ pub(crate) async fn run(config: Config) -> Exit {
     reloading.abort();
     match ended {
         Ok(()) => {
-            tracing::info!("agent stopped");
+            tracing::info!(code = "agent.stopped", "agent stopped");
             Exit::Ok
         }
         Err(error) => {
-            tracing::error!(error = %error, "agent stopped by itself");
+            tracing::error!(code = "agent.failed", error = %error, "agent stopped by itself");
             Exit::State
         }
     }
@@ -157,6 +173,7 @@ fn warn<'f>(findings: impl IntoIterator<Item = &'f Finding>) {
     for finding in findings {
         let place = finding.place.as_ref().map(ToString::to_string);
         tracing::warn!(
+            code = "settings.warning",
             place,
             what = finding.what,
             hint = finding.fix,
@@ -203,6 +220,7 @@ async fn reload(sources: Vec<(SourceConfig, watch::Sender<SourceSetup>)>) {
                 Err(findings) => {
                     for finding in findings {
                         tracing::error!(
+                            code = "mapping.refused",
                             source = source.name,
                             hint = finding.fix,
                             "a changed mapping is refused, the old one stays in force: {finding}"
@@ -244,7 +262,8 @@ fn watch_files(
             _ => PathBuf::from("."),
         };
         if let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive) {
-            tracing::warn!(error = %error, "mapping files are not watched; send SIGHUP to reload");
+            tracing::warn!(code = "mapping.not_watched",
+                error = %error, "mapping files are not watched; send SIGHUP to reload");
         }
     }
     Some(watcher)

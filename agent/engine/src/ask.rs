@@ -91,7 +91,8 @@ impl Asker {
                 Some(Ok(answered)) => return answered,
                 // The questions are still in the store.
                 Some(Err(error)) => {
-                    tracing::error!(stage = "read", error = %error, "asking ended early");
+                    tracing::error!(code = "read.ended_early",
+                        stage = "read", error = %error, "asking ended early");
                     self.wanted = true;
                 }
                 None => std::future::pending().await,

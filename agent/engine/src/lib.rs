@@ -188,7 +188,8 @@ pub async fn run(
         let failed = match ended {
             Ok((_, Ok(()))) => continue,
             Ok((name, Err(failed))) => {
-                tracing::error!(error = %failed, hint = failed.hint(), loop_name = name,
+                tracing::error!(code = "state.in_doubt",
+                    error = %failed, hint = failed.hint(), loop_name = name,
                     "the agent stops: its store is in doubt");
                 EngineError::Store(failed)
             }

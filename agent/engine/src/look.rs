@@ -143,7 +143,8 @@ struct Watcher {
 impl Watcher {
     fn unanswered(&mut self, error: &SourceError) {
         if !std::mem::replace(&mut self.unanswered, true) {
-            tracing::warn!(source = self.name, stage = "look", error = %error, hint = error.hint(),
+            tracing::warn!(code = "look.failed",
+                source = self.name, stage = "look", error = %error, hint = error.hint(),
                 "the source's log cannot be looked at");
         }
     }
@@ -175,6 +176,7 @@ impl Watcher {
         match crossed {
             Some(Level::Pass) => {
                 tracing::info!(
+                    code = "look.log_well",
                     source = self.name,
                     stage = "look",
                     kept_bytes = kept.kept_bytes,
@@ -183,6 +185,7 @@ impl Watcher {
             }
             Some(Level::Warn) => {
                 tracing::warn!(
+                    code = "look.log_grows",
                     source = self.name,
                     stage = "look",
                     kept_bytes = kept.kept_bytes,
@@ -192,6 +195,7 @@ impl Watcher {
             }
             Some(Level::Fail) => {
                 tracing::error!(
+                    code = "look.log_in_danger",
                     source = self.name,
                     stage = "look",
                     kept_bytes = kept.kept_bytes,
@@ -221,6 +225,7 @@ impl Watcher {
             (Level::Pass, Level::Pass) => {}
             (_, Level::Pass) => {
                 tracing::info!(
+                    code = "look.in_time",
                     source = self.name,
                     stage = "look",
                     "changes are read in time again: {sentence}"
@@ -228,6 +233,7 @@ impl Watcher {
             }
             (before, _) if before != level => {
                 tracing::error!(
+                    code = "look.behind",
                     source = self.name,
                     stage = "look",
                     hint = behind.hint,
@@ -251,6 +257,7 @@ impl Watcher {
         match (late, self.beat.late) {
             (false, true) => {
                 tracing::error!(
+                    code = "look.heartbeat_lost",
                     source = self.name,
                     stage = "look",
                     sent_at = beat.map(|beat| tracing::field::display(beat.sent_at)),
@@ -260,6 +267,7 @@ impl Watcher {
             }
             (true, false) => {
                 tracing::info!(
+                    code = "look.heartbeat_back",
                     source = self.name,
                     stage = "look",
                     "heartbeats come round through the source's log again"

@@ -177,7 +177,8 @@ impl Worker {
                 Err(error) => {
                     self.failures += 1;
                     let table = pending.table.to_string();
-                    tracing::warn!(source = self.readers.source_name, stage = "snapshot",
+                    tracing::warn!(code = "snapshot.waits",
+                        source = self.readers.source_name, stage = "snapshot",
                         table, error = %error, hint = error.hint(),
                         "snapshot waits and tries again");
                     let problem = match error.hint() {
@@ -221,7 +222,8 @@ impl Worker {
         while let Some(end) = readers.pace.paused_until(readers.clock.now()) {
             if !said {
                 said = true;
-                tracing::info!(source = readers.source_name, stage = "snapshot", table,
+                tracing::info!(code = "snapshot.pauses",
+                    source = readers.source_name, stage = "snapshot", table,
                     until = %end, "reading tables pauses, as the settings say");
                 self.stands(table, None, Some(end)).await;
             }
@@ -262,7 +264,8 @@ impl Worker {
         if !matches!(split.await, Ok(true)) {
             return Ok(());
         }
-        tracing::info!(source = readers.source_name, stage = "snapshot", table = %pending.table,
+        tracing::info!(code = "snapshot.ranges",
+            source = readers.source_name, stage = "snapshot", table = %pending.table,
             ranges = cursors.len(), "the table is read by ranges of its key");
         let mut numbered = (0..).zip(cursors);
         if let Some((range, cursor)) = numbered.next() {

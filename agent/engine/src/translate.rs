@@ -51,6 +51,16 @@ impl Translator {
             read_at,
             origin,
         };
+        tracing::trace!(
+            code = "change.read",
+            source = &*self.source,
+            stage = "map",
+            table = %change.table(),
+            op = change.op.name(),
+            origin = origin.name(),
+            position = %change.position,
+            "a change of a row"
+        );
         let mut mapped = self.mapper.apply(change, &context);
         let told = |mapping: &MappingRef| tells(&mapping.rule);
         mapped

@@ -182,21 +182,25 @@ fn say(before: &State, now: &State) {
     }
     match now {
         State::Well => tracing::info!(
+            code = "capture.job_well",
             stage = "capture",
             "changes are captured as they should be again"
         ),
         State::Stopped => tracing::warn!(
+            code = "capture.job_stopped",
             stage = "capture",
             hint = "start SQL Server Agent",
             "SQL Server Agent does not run: nothing is captured until it does, and nothing is lost"
         ),
         State::Behind(seconds) => tracing::warn!(
+            code = "capture.job_behind",
             stage = "capture",
             lag_seconds = seconds,
             hint = "see sys.dm_cdc_log_scan_sessions and sys.dm_cdc_errors",
             "the capture job is behind"
         ),
         State::Unknown(seconds) => tracing::warn!(
+            code = "capture.job_unknown",
             stage = "capture",
             silent_seconds = seconds,
             hint = "GRANT VIEW SERVER STATE TO <login>",

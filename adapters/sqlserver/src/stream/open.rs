@@ -267,7 +267,8 @@ pub(crate) async fn open(
                 standing.routine(watched.table(), routine(watched.table(), mode));
             }
             if let Some(limits) = mode::limits(mode) {
-                tracing::info!(stage = "capture", table = %watched.table(), mode = mode.name(), limits,
+                tracing::info!(code = "capture.mode",
+                    stage = "capture", table = %watched.table(), mode = mode.name(), limits,
                     "how the table's changes are learned");
             }
         }
@@ -319,7 +320,7 @@ pub(crate) async fn open(
 
 /// A right on the table shows it, says Microsoft: this is not to be expected.
 fn unseen(table: &TableName) {
-    tracing::warn!(stage = "capture", table = %table,
+    tracing::warn!(code = "capture.table_hidden", stage = "capture", table = %table,
         hint = "GRANT VIEW DEFINITION ON the table; after a TRUNCATE, or tracking off and on: lighterman source \
                 resync --table ..",
         "sys.change_tracking_tables does not show the table to our user: whether it was emptied is only seen by \

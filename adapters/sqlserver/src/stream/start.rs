@@ -93,6 +93,7 @@ pub(super) async fn named(
     };
     if !captures {
         tracing::warn!(
+            code = "settings.start_without_effect",
             stage = "capture",
             hint = "leave it out",
             "start has no effect: no table is captured by change data capture"

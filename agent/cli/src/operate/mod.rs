@@ -228,7 +228,7 @@ fn unknown(name: &str, known: &[&str]) -> Finding {
 }
 
 /// Who asks, for the record.
-fn person() -> String {
+pub(crate) fn person() -> String {
     ["SUDO_USER", "USER", "USERNAME"]
         .iter()
         .find_map(|name| std::env::var(name).ok())

@@ -95,7 +95,8 @@ impl Session<'_> {
         }
         if let Some(error) = &answered.problem {
             let hint = error.hint().unwrap_or("it is asked again");
-            tracing::warn!(source = self.name, stage = "read", error = %error, hint,
+            tracing::warn!(code = "read.no_answer",
+                source = self.name, stage = "read", error = %error, hint,
                 rule = answered.questions.name, "the database does not answer");
         }
         self.settle().await

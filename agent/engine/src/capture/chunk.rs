@@ -163,7 +163,8 @@ impl Session<'_> {
                 .store
                 .rows_read(self.source_id, table.to_string());
             let (rows, estimate) = rows.await?;
-            tracing::info!(source = self.name, stage = "snapshot", table = %table, rows, estimate,
+            tracing::info!(code = "snapshot.progress",
+                source = self.name, stage = "snapshot", table = %table, rows, estimate,
                 "tables are being read");
         }
         if done {
@@ -179,7 +180,8 @@ impl Session<'_> {
             self.rules
                 .table_read(&self.common.store, self.source_id)
                 .await?;
-            tracing::info!(source = self.name, table = %table, "snapshot of the table is done");
+            tracing::info!(code = "snapshot.table_done",
+                source = self.name, table = %table, "snapshot of the table is done");
         }
         self.settle().await
     }

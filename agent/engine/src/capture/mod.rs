@@ -96,12 +96,17 @@ pub(crate) async fn run(common: Arc<Common>, mut plan: SourcePlan) -> Result<(),
         let error = match ended {
             Ok(Ended::Stop) | Err(Failed::Stopped) => return Ok(()),
             Ok(Ended::Reload) => {
-                tracing::info!(source = plan.name, "mappings reloaded");
+                tracing::info!(
+                    code = "mapping.reloaded",
+                    source = plan.name,
+                    "mappings reloaded"
+                );
                 continue;
             }
             Ok(Ended::Again) => continue,
             Err(Failed::Store(error @ StoreError::Full)) => {
-                tracing::error!(source = plan.name, stage = "capture", error = %error,
+                tracing::error!(code = "state.disk_full",
+                    source = plan.name, stage = "capture", error = %error,
                     hint = error.hint(), "capture waits for disk space");
                 if common.sleep(FULL_WAIT).await {
                     return Ok(());
@@ -122,25 +127,29 @@ pub(crate) async fn run(common: Arc<Common>, mut plan: SourcePlan) -> Result<(),
         let wait = match &error {
             SourceError::Disconnected(_) => {
                 let wait = delays.next().unwrap_or(DENIED_WAIT);
-                tracing::warn!(source = plan.name, stage = "capture", error = %error,
+                tracing::warn!(code = "capture.disconnected",
+                    source = plan.name, stage = "capture", error = %error,
                     retry_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
                     "source is disconnected, connecting again");
                 Some(wait)
             }
             SourceError::Denied { hint, .. } | SourceError::SchemaChanged { hint, .. } => {
-                tracing::error!(source = plan.name, stage = "capture", error = %error, hint,
+                tracing::error!(code = "capture.waits_for_person",
+                    source = plan.name, stage = "capture", error = %error, hint,
                     "source waits for a person");
                 Some(DENIED_WAIT)
             }
             SourceError::PositionLost { hint, .. } => {
-                tracing::error!(source = plan.name, stage = "capture", error = %error, hint,
+                tracing::error!(code = "capture.position_lost",
+                    source = plan.name, stage = "capture", error = %error, hint,
                     "source stopped: its log no longer reaches back to our position");
                 // A position that was given up already is not lost by another try.
                 let given_up = common.store.source(&plan.name).await?.checkpoint.is_none();
                 given_up.then_some(DENIED_WAIT)
             }
             SourceError::Malformed(_) => {
-                tracing::error!(source = plan.name, stage = "capture", error = %error,
+                tracing::error!(code = "capture.malformed",
+                    source = plan.name, stage = "capture", error = %error,
                     "source stopped: its log holds something this agent does not understand");
                 None
             }
@@ -180,11 +189,13 @@ async fn take_resync(common: &Common, name: &str, source_id: i64) -> Result<bool
     for what in &asked {
         match what {
             Resync::All => tracing::info!(
+                code = "snapshot.asked",
                 source = name,
                 stage = "snapshot",
                 "every table is read again and compared, as was asked"
             ),
             Resync::Tables(tables) => tracing::info!(
+                code = "snapshot.asked",
                 source = name,
                 stage = "snapshot",
                 tables = tables.join(", "),
@@ -286,6 +297,7 @@ async fn session(
         pending.extend(to_read(table, progress));
     }
     tracing::info!(
+        code = "capture.started",
         source = plan.name,
         position = state.checkpoint.as_ref().map(tracing::field::display),
         epoch = state.epoch,
@@ -373,7 +385,11 @@ async fn session(
                     }
                 }
                 if session.guarded.is_empty() && reading.take().is_some() {
-                    tracing::info!(source = session.name, "snapshot done");
+                    tracing::info!(
+                        code = "snapshot.done",
+                        source = session.name,
+                        "snapshot done"
+                    );
                 }
                 session.sweep().await?;
                 session.end_untold().await?;

@@ -46,7 +46,8 @@ pub(super) async fn note(
         match marking.await {
             Ok(marked) => break marked,
             Err(error @ StoreError::Full) => {
-                tracing::error!(source = name, stage = "capture", error = %error,
+                tracing::error!(code = "state.disk_full",
+                    source = name, stage = "capture", error = %error,
                     hint = error.hint(), "capture waits for disk space");
                 if common.sleep(FULL_WAIT).await {
                     return Err(Failed::Stopped);
@@ -61,10 +62,12 @@ pub(super) async fn note(
             continue;
         }
         if one.routine {
-            tracing::info!(source = name, stage = "capture", table = %one.table,
+            tracing::info!(code = "capture.table_reread",
+                source = name, stage = "capture", table = %one.table,
                 "a table is read again and compared: {}", one.what);
         } else {
-            tracing::error!(source = name, stage = "capture", table = %one.table, hint = one.hint,
+            tracing::error!(code = "capture.table_untold",
+                source = name, stage = "capture", table = %one.table, hint = one.hint,
                 "a table is read again as soon as it can be, the others go on: {}", one.what);
         }
     }
@@ -89,6 +92,7 @@ pub(super) async fn read_marked(
         return Ok(false);
     }
     tracing::info!(
+        code = "snapshot.rows_unclear",
         source = name,
         stage = "snapshot",
         tables = marked.join(", "),

@@ -219,7 +219,8 @@ impl Session<'_> {
             let (report, answer) = match stored.await {
                 Ok(stored) => stored,
                 Err(error @ StoreError::Full) => {
-                    tracing::error!(source = self.name, stage = "commit", error = %error,
+                    tracing::error!(code = "state.disk_full",
+                        source = self.name, stage = "commit", error = %error,
                         hint = error.hint(), "capture waits for disk space");
                     if self.common.sleep(FULL_WAIT).await {
                         return Err(Failed::Store(error));
@@ -230,6 +231,7 @@ impl Session<'_> {
             };
             if report.held > 0 {
                 tracing::warn!(
+                    code = "mapping.held",
                     source = self.name,
                     stage = "map",
                     held = report.held,

@@ -11,6 +11,7 @@ mod gate;
 mod limiter;
 mod outcome;
 mod report;
+mod said;
 mod settings;
 
 use std::sync::Arc;
@@ -87,9 +88,16 @@ pub(crate) async fn run(
     let unknown = common.store.recover(id, common.clock.now()).await?;
     let notes = common.store.notes(id).await?;
     let shadow = plan.settings.shadow;
-    tracing::info!(destination = plan.name, unknown, shadow, "deliver started");
+    tracing::info!(
+        code = "delivery.started",
+        destination = plan.name,
+        unknown,
+        shadow,
+        "deliver started"
+    );
     if notes.shadow && !shadow {
         tracing::warn!(
+            code = "delivery.was_shadow",
             destination = plan.name,
             hint = format!("lighterman replay --destination {}", plan.name),
             "the destination was in shadow mode: what was only compared then was not sent"
@@ -202,6 +210,7 @@ impl Deliver {
             if day.is_used_up() && !self.used_up {
                 self.used_up = true;
                 tracing::warn!(
+                    code = "delivery.quota_used",
                     destination = self.plan.name,
                     requests = day.max,
                     "the day's quota of requests is used up: events wait for the next day"
@@ -282,7 +291,8 @@ impl Deliver {
                     return Ok(turned);
                 }
                 Err(error @ StoreError::Full) => {
-                    tracing::error!(destination = self.plan.name, stage = "deliver", error = %error,
+                    tracing::error!(code = "state.disk_full",
+                        destination = self.plan.name, stage = "deliver", error = %error,
                         hint = error.hint(), "delivery waits for disk space");
                     if self.common.sleep(FULL_WAIT).await {
                         return Ok(Turned::default());
@@ -318,6 +328,7 @@ impl Deliver {
             if self.plan.settings.shadow {
                 calls.compare(batch);
             } else {
+                said::leave(&self.plan.name, &batch);
                 calls.send(batch, self.circuit.counted());
             }
         }
@@ -370,6 +381,7 @@ impl Deliver {
         match ended {
             Ended::Sent(sent, passes, counted) => {
                 for (outgoing, outcome) in &sent {
+                    said::became(&self.plan.name, "deliver", outgoing, outcome);
                     // Each waits a time of its own.
                     let judge = Judge {
                         chance: rand::rng().random_range(0..=1_000),
@@ -381,6 +393,9 @@ impl Deliver {
             }
             Ended::Followed(followed) => {
                 calls.asking = calls.asking.saturating_sub(1);
+                for (taken, outcome) in &followed {
+                    said::became(&self.plan.name, "poll", &taken.outgoing, outcome);
+                }
                 let happened = followed
                     .into_iter()
                     .filter_map(|(taken, outcome)| judge.followed(&taken, outcome));
@@ -388,6 +403,9 @@ impl Deliver {
             }
             Ended::Verified(verified, passes) => {
                 calls.asking = calls.asking.saturating_sub(1);
+                for (outgoing, outcome) in &verified {
+                    said::became(&self.plan.name, "verify", outgoing, outcome);
+                }
                 let happened = verified
                     .into_iter()
                     .filter_map(|(outgoing, outcome)| judge.verified(&outgoing, outcome, passes));
@@ -430,6 +448,7 @@ impl Deliver {
         let rules = Arc::clone(&self.rules);
         self.common.store.turn(self.id, turn, rules).await?;
         tracing::info!(
+            code = "delivery.stopped",
             destination = self.plan.name,
             unfinished = calls.running.len(),
             "deliver stopped"

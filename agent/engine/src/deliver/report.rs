@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::calls::Calls;
 use super::gate::Passes;
-use super::{Deliver, circuit};
+use super::{Deliver, circuit, said};
 
 /// That an API limits us is said again when it had not for so long.
 const THROTTLED_AGAIN: Duration = Duration::from_mins(10);
@@ -39,6 +39,7 @@ impl Deliver {
             let said = self.throttled_at.replace(moment);
             if said.is_none_or(|at| at.elapsed() > THROTTLED_AGAIN) {
                 tracing::warn!(
+                    code = "delivery.throttled",
                     destination = self.plan.name,
                     until = until.to_string(),
                     "the destination limits us: events wait in the outbox"
@@ -53,6 +54,7 @@ impl Deliver {
         let destination = &self.plan.name;
         for done in &turned.done {
             tracing::info!(
+                code = "command.done",
                 destination,
                 count = done.count,
                 error = done.problem,
@@ -66,12 +68,17 @@ impl Deliver {
             if let Some(paused) = turned.paused {
                 let until = paused.until.map(|until| until.to_string());
                 tracing::warn!(
+                    code = "destination.paused",
                     destination,
                     until,
                     "the destination is paused: nothing leaves"
                 );
             } else {
-                tracing::info!(destination, "the destination goes on");
+                tracing::info!(
+                    code = "destination.resumed",
+                    destination,
+                    "the destination goes on"
+                );
             }
         }
         for cause in HeldCause::ALL {
@@ -83,6 +90,7 @@ impl Deliver {
                 .count();
             if count > 0 && cause != HeldCause::Rejected {
                 tracing::error!(
+                    code = "delivery.held",
                     destination,
                     count,
                     cause = cause.name(),
@@ -109,14 +117,23 @@ impl Deliver {
                 | Outcome::Accepted { .. }
                 | Outcome::Conflict { .. }
                 | Outcome::Missing { .. } => succeeded = true,
-                Outcome::Rejected { cause, .. } => {
+                Outcome::Rejected { answer, .. } => {
                     succeeded = true;
-                    tracing::error!(destination = self.plan.name, stage = "deliver",
-                        event_id = outgoing.id, event_type = %outgoing.event_type, error = cause,
-                        hint = "lighterman status", "an event is held: the API refused it");
+                    tracing::error!(code = "delivery.refused",
+                        destination = self.plan.name, stage = "deliver",
+                        event_id = outgoing.id, event_type = %outgoing.event_type,
+                        error = &*said::of_event(answer),
+                        hint = "lighterman held list", "an event is held: the API refused it");
                 }
-                Outcome::Retry { cause, after, .. } => trouble = Some((cause, *after)),
-                Outcome::Unknown { cause, .. } => trouble = Some((cause, None)),
+                Outcome::Retry {
+                    cause,
+                    after,
+                    answer,
+                } => trouble = Some((said::of_destination(cause, answer.status), *after)),
+                Outcome::Unknown { cause, answer } => {
+                    let status = answer.as_ref().and_then(|answer| answer.status);
+                    trouble = Some((said::of_destination(cause, status), None));
+                }
             }
         }
         let mut limiter = calls.door.limiter();
@@ -135,9 +152,10 @@ impl Deliver {
                 .failed(&self.plan.retry, chance, after, counted, now);
             if let circuit::Turned::Fails(failures) = turned {
                 tracing::warn!(
+                    code = "destination.fails",
                     destination = self.plan.name,
                     stage = "deliver",
-                    error = cause,
+                    error = &*cause,
                     failures,
                     "destination fails, events wait in the outbox"
                 );
@@ -147,7 +165,11 @@ impl Deliver {
             return;
         };
         if turned == circuit::Turned::Answers {
-            tracing::info!(destination = self.plan.name, "destination answers again");
+            tracing::info!(
+                code = "destination.answers",
+                destination = self.plan.name,
+                "destination answers again"
+            );
         }
     }
 }

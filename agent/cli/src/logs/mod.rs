@@ -1,0 +1,120 @@
+//! What the agent says: to the console at once, and in files that are kept for a while.
+//!
+//! Nothing here may hold the agent up or end it: a full disk, a folder that cannot be written and a
+//! reader that is slow cost lines of the log, and that is said.
+
+mod again;
+mod console;
+mod files;
+mod keeper;
+mod level;
+mod line;
+mod settings;
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt, registry};
+
+pub(crate) use level::{LevelOptions, level};
+pub(crate) use settings::{LogSettings, read};
+
+use again::Again;
+use keeper::Keeper;
+use level::Levels;
+
+/// How often what was summed up, and the level that is asked for, are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The log of this process.
+pub(crate) struct Logs {
+    again: Arc<Again>,
+    keeper: Arc<Keeper>,
+    levels: Arc<Levels>,
+    watching: Option<(mpsc::SyncSender<()>, JoinHandle<()>)>,
+}
+
+/// Begins to write to standard error, where a service manager keeps it.
+pub(crate) fn begin(json: bool) -> Logs {
+    let (levels, filter) = Levels::new();
+    let again = Arc::new(Again::default());
+    let keeper = Arc::new(Keeper::default());
+    let journal = console::is_journal();
+    let console = fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(!journal && std::io::stderr().is_terminal())
+        // What cannot be written is not said to the same place: that would end the process.
+        .log_internal_errors(false);
+    let console = if json {
+        let form = console::ranked(line::Json, journal);
+        console.event_format(form).boxed()
+    } else if journal {
+        let form = fmt::format().with_target(false).without_time();
+        console.event_format(console::ranked(form, true)).boxed()
+    } else {
+        console.with_target(false).boxed()
+    };
+    let files = fmt::layer()
+        .with_ansi(false)
+        .log_internal_errors(false)
+        .event_format(line::Json)
+        .with_writer(Arc::clone(&keeper));
+    registry()
+        .with(filter)
+        .with(console)
+        .with(files)
+        .with(again::Fold(Arc::clone(&again)))
+        .init();
+    Logs {
+        again,
+        keeper,
+        levels: Arc::new(levels),
+        watching: None,
+    }
+}
+
+impl Logs {
+    /// Goes on as the settings say: their level, and files.
+    pub(crate) fn follow(&mut self, settings: &LogSettings, state_folder: &Path) {
+        self.levels.usually(settings.level);
+        if settings.files {
+            self.keeper.keep(&settings.folder, settings.limits);
+        }
+        let (levels, again) = (Arc::clone(&self.levels), Arc::clone(&self.again));
+        let folder = state_folder.to_owned();
+        let (stop, stopped) = mpsc::sync_channel(1);
+        let watch = move || {
+            // One look at once: a level that was asked for may still be in force.
+            levels.look(&folder);
+            while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
+                again.say(false);
+                levels.look(&folder);
+            }
+        };
+        let thread = std::thread::Builder::new().name("log".to_owned());
+        match thread.spawn(watch) {
+            Ok(thread) => self.watching = Some((stop, thread)),
+            Err(error) => tracing::error!(
+                code = "log.not_watched",
+                error = %error,
+                "what is said again and again is not summed up, and the log's level cannot be changed"
+            ),
+        }
+    }
+
+    /// Says what was only counted so far, and waits a moment until all of it is written.
+    pub(crate) fn end(mut self) {
+        if let Some((stop, thread)) = self.watching.take() {
+            drop(stop);
+            let _ = thread.join();
+        }
+        self.again.say(true);
+        self.keeper.end();
+    }
+}

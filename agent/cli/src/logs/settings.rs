@@ -1,0 +1,73 @@
+//! `[log]` of the settings file.
+
+use std::path::{Path, PathBuf};
+
+use contract::Section;
+
+use super::files::Limits;
+use super::level::LEVELS;
+
+/// What the settings say of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LogSettings {
+    /// Whether files are written at all.
+    pub(crate) files: bool,
+    /// Where.
+    pub(crate) folder: PathBuf,
+    /// Lines below it are left out.
+    pub(crate) level: &'static str,
+    /// How much is kept.
+    pub(crate) limits: Limits,
+}
+
+/// Smallest file: a few hundred lines.
+const FILE_BYTES_MIN: u64 = 64 << 10;
+const TOTAL_BYTES_MAX: u64 = 1 << 40;
+
+/// Reads the block; what it leaves out is as usual. The folder stands in the state folder, which the
+/// agent's user may write and no other agent uses.
+pub(crate) fn read(top: &mut Section<'_>, state_folder: &Path) -> LogSettings {
+    let mut settings = LogSettings {
+        files: true,
+        folder: state_folder.join("logs"),
+        level: "info",
+        limits: Limits::default(),
+    };
+    let Some(mut section) = top.section("log") else {
+        return settings;
+    };
+    settings.files = section.flag("files").unwrap_or(true);
+    if let Some(folder) = section.text("folder") {
+        settings.folder = PathBuf::from(folder);
+    }
+    settings.level = section.word("level", &LEVELS).unwrap_or("info");
+    let limits = &mut settings.limits;
+    if let Some(days) = section.number("keep_days", 1, 3_650) {
+        limits.keep_days = u16::try_from(days).unwrap_or(u16::MAX);
+    }
+    if let Some(bytes) = section.number("file_bytes_max", FILE_BYTES_MIN, TOTAL_BYTES_MAX) {
+        limits.file_bytes_max = bytes;
+    }
+    if let Some(bytes) = section.number("total_bytes_max", FILE_BYTES_MIN, TOTAL_BYTES_MAX) {
+        limits.total_bytes_max = bytes;
+    }
+    // The file that is written counts as full, and the one before it should still be there.
+    let least = limits.file_bytes_max.saturating_mul(2);
+    if limits.total_bytes_max < least {
+        let found = format!(
+            "{} bytes in total are less than two files of {}",
+            limits.total_bytes_max, limits.file_bytes_max
+        );
+        let fix = Some(format!("total_bytes_max = {least}, or smaller files"));
+        match section.get("total_bytes_max") {
+            Some(node) => section.wrong("total_bytes_max", node, found, fix),
+            None => {
+                if let Some(node) = section.get("file_bytes_max") {
+                    section.wrong("file_bytes_max", node, found, fix);
+                }
+            }
+        }
+    }
+    section.finish();
+    settings
+}
