@@ -16,5 +16,6 @@ mod read;
 mod related;
 mod resync;
 mod schema;
+mod settings;
 mod sqlserver;
 mod taint;

@@ -56,7 +56,7 @@ pub fn schema(asked: &[Asked]) -> Json {
 }
 
 /// The schema of files of another kind, of which so much was asked.
-pub(crate) fn plain(asked: &[Asked]) -> Json {
+pub fn plain(asked: &[Asked]) -> Json {
     Sections::of(asked).object("")
 }
 
@@ -157,10 +157,13 @@ impl Sections {
     }
 
     fn wanted(&self, path: &str, wanted: &BTreeSet<Wanted>) -> Json {
+        if wanted.contains(&Wanted::Secret) {
+            return secret();
+        }
         let mut found: Vec<Json> = Vec::new();
         for one in wanted {
             found.extend(match one {
-                Wanted::Some | Wanted::Free => None,
+                Wanted::Some | Wanted::Free | Wanted::Secret | Wanted::Default(_) => None,
                 Wanted::Text | Wanted::RequiredText => Some(json!({ "type": "string" })),
                 Wanted::Word(words) => {
                     let mut words: Vec<Json> = words.iter().map(|word| json!(word)).collect();
@@ -206,6 +209,12 @@ impl Sections {
             ]
         })
     }
+}
+
+/// A secret's text, or where it stands.
+fn secret() -> Json {
+    let place = |key: &str| json!({ "type": "object", "properties": { key: { "type": "string" } }, "required": [key], "additionalProperties": false });
+    json!({ "anyOf": [place("env"), place("file"), place("credential"), { "type": "string" }] })
 }
 
 /// The key and body fields of an event type, where an event emits it.

@@ -14,7 +14,10 @@ const CONCURRENT_MAX: u64 = 64;
 pub(crate) fn read(section: &mut Section<'_>) -> DeliverySettings {
     let mut settings = DeliverySettings {
         // Not a `mode`: types have one of their own.
-        shadow: section.flag("shadow").unwrap_or(false),
+        shadow: {
+            let shadow = section.flag("shadow");
+            section.or("shadow", shadow, false)
+        },
         pauses: pauses(section, "pauses"),
         rate: rate(section),
         ..DeliverySettings::default()
@@ -26,12 +29,11 @@ pub(crate) fn read(section: &mut Section<'_>) -> DeliverySettings {
     settings.concurrent = concurrent.and_then(|calls| usize::try_from(calls).ok());
     let per_day = section.number("per_day", 1, u64::from(u32::MAX));
     settings.per_day = per_day.and_then(|requests| u32::try_from(requests).ok());
-    if let Some(wait) = section.number("dependency_wait_minutes", 0, 60 * 24 * 30) {
-        settings.dependency_wait = Duration::from_mins(wait);
-    }
-    if let Some(guards) = section.section("guards") {
-        settings.guards = read_guards(guards);
-    }
+    let wait = section.number("dependency_wait_minutes", 0, 60 * 24 * 30);
+    let default = settings.dependency_wait.as_secs() / 60;
+    let wait = section.or("dependency_wait_minutes", wait, default);
+    settings.dependency_wait = Duration::from_mins(wait);
+    settings.guards = read_guards(section.section_or_empty("guards"));
     settings
 }
 
@@ -39,24 +41,24 @@ fn read_guards(mut section: Section<'_>) -> Guards {
     let mut guards = Guards::default();
     let jump = section.number("jump_percent", 1, 1_000_000);
     guards.jump_percent = jump.and_then(|percent| u32::try_from(percent).ok());
-    if let Some(zero) = section.flag("zero_price") {
-        guards.zero_price = zero;
-    }
+    let zero = section.flag("zero_price");
+    guards.zero_price = section.or("zero_price", zero, guards.zero_price);
     let off = section
         .get("mass_drop")
         .is_some_and(|node| node.kind == NodeKind::Bool(false));
     if off {
         guards.mass_drop = None;
-    } else if let (Some(mut mass), Some(default)) = (section.section("mass_drop"), guards.mass_drop)
-    {
-        let number = |mass: &mut Section<'_>, key, max| {
-            let number = mass.number(key, 1, max)?;
-            u32::try_from(number).ok()
+    } else if let Some(default) = guards.mass_drop {
+        let mut mass = section.section_or_empty("mass_drop");
+        let mut number = |key, max, default| {
+            let number = mass.number(key, 1, max);
+            let number = number.and_then(|number| u32::try_from(number).ok());
+            mass.or(key, number, default)
         };
         guards.mass_drop = Some(MassDrop {
-            percent: number(&mut mass, "percent", 100).unwrap_or(default.percent),
-            least: number(&mut mass, "least", 1_000_000).unwrap_or(default.least),
-            minutes: number(&mut mass, "minutes", 24 * 60).unwrap_or(default.minutes),
+            percent: number("percent", 100, default.percent),
+            least: number("least", 1_000_000, default.least),
+            minutes: number("minutes", 24 * 60, default.minutes),
         });
         mass.finish();
     }

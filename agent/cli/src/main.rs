@@ -63,6 +63,15 @@ struct Common {
     json: bool,
 }
 
+impl Common {
+    /// The settings file as it is named in its own folder.
+    fn settings(&self) -> PathBuf {
+        self.config
+            .file_name()
+            .map_or_else(|| self.config.clone(), PathBuf::from)
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Plays a small warehouse against the real agent and shows stock arriving at a channel.
@@ -85,6 +94,9 @@ enum Command {
     Run(Common),
     /// Says whether stock is flowing, and if not, why.
     Status(Common),
+    /// The settings themselves.
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Sources.
     #[command(subcommand)]
     Source(SourceCommand),
@@ -109,6 +121,20 @@ enum Command {
 #[derive(Debug, Subcommand)]
 enum LogCommand {
     Level(logs::LevelOptions),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Shows what the settings say and where, the environment included; secrets are masked.
+    Show {
+        #[command(flatten)]
+        common: Common,
+        /// Also what holds where nothing is said.
+        #[arg(long)]
+        effective: bool,
+    },
+    /// Prints a JSON Schema of the settings file, for editors.
+    Schema,
 }
 
 #[derive(Debug, Subcommand)]
@@ -196,7 +222,7 @@ async fn command(command: Command) -> Exit {
             let exit = match load(&common) {
                 Ok(config) => {
                     logs.follow(&config.log, &config.state_folder);
-                    run::run(config).await
+                    run::run(config, common.settings()).await
                 }
                 Err(findings) => {
                     for finding in &findings {
@@ -212,6 +238,14 @@ async fn command(command: Command) -> Exit {
             Ok(config) => status::status(&config.state_folder, common.json),
             Err(findings) => refuse(&findings, common.json),
         },
+        Command::Config(ConfigCommand::Show { common, effective }) => match settle(&common) {
+            Ok(file) => config::show(&file, effective, common.json),
+            Err(finding) => refuse(&[finding], common.json),
+        },
+        Command::Config(ConfigCommand::Schema) => {
+            out(&format!("{:#}", config::schema()));
+            Exit::Ok
+        }
         Command::Map(command) => map::map(&command).await,
         Command::Held(command) => operate::held(&command).await,
         Command::Replay(options) => operate::replay(&options).await,
@@ -250,18 +284,21 @@ pub(crate) fn refuse(findings: &[Finding], json: bool) -> Exit {
 
 /// Loads the settings with their folder as the working folder.
 fn load(common: &Common) -> Result<config::Config, Vec<Finding>> {
-    let mut file = common.config.clone();
-    if let (Some(folder), Some(name)) = (file.parent(), file.file_name())
+    let file = settle(common).map_err(|finding| vec![finding])?;
+    config::load(&file)
+}
+
+/// Makes the settings' folder the working folder, and names the file within it.
+fn settle(common: &Common) -> Result<PathBuf, Finding> {
+    if let Some(folder) = common.config.parent()
         && !folder.as_os_str().is_empty()
     {
-        let name = PathBuf::from(name);
         std::env::set_current_dir(folder).map_err(|error| {
-            vec![Finding::fail(
+            Finding::fail(
                 format!("open folder {}", folder.display()),
                 error.to_string(),
-            )]
+            )
         })?;
-        file = name;
     }
-    config::load(&file)
+    Ok(common.settings())
 }

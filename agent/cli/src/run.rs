@@ -1,10 +1,10 @@
 //! `lighterman run`: the agent itself, until it is told to stop.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::Finding;
+use contract::{Finding, Level};
 use engine::clock::SystemClock;
 use engine::{DestinationPlan, Plan, SourcePlan, SourceSetup};
 use mappings::MappingSet;
@@ -12,7 +12,7 @@ use notify::{RecursiveMode, Watcher};
 use state::Store;
 use tokio::sync::{mpsc, watch};
 
-use crate::config::{Config, SourceConfig};
+use crate::config::{self, Config, Flat, SourceConfig};
 use crate::{Exit, fit};
 
 /// Requests that are out get this long to end.
@@ -20,8 +20,22 @@ const DRAIN_MAX: Duration = Duration::from_secs(8);
 /// An editor writes a file in several steps.
 const SETTLE: Duration = Duration::from_millis(300);
 
-pub(crate) async fn run(config: Config) -> Exit {
-    warn(&config.warnings);
+/// Settings that were found good, and what is made of them.
+struct Prepared {
+    plan: Plan,
+    reloads: Reloads,
+    in_force: InForce,
+}
+
+/// Why an agent's loops end.
+enum Ended {
+    /// It was told to stop, or stopped by itself.
+    Over(Exit),
+    /// Other settings are in force.
+    Changed(Box<Prepared>),
+}
+
+pub(crate) async fn run(config: Config, file: PathBuf) -> Exit {
     let folder = config.state_folder.clone();
     let store = match tokio::task::spawn_blocking(move || Store::open(&folder)).await {
         Ok(Ok(store)) => Arc::new(store),
@@ -35,6 +49,88 @@ pub(crate) async fn run(config: Config) -> Exit {
                 error = %error, "cannot open the state folder");
             return Exit::State;
         }
+    };
+    let (stop_sender, stop) = watch::channel(false);
+    tokio::spawn(async move {
+        told_to_stop().await;
+        tracing::info!(code = "agent.stopping", "stopping: requests that are out may end");
+        let _ = stop_sender.send(true);
+        // The sender lives as long as the process.
+        std::future::pending::<()>().await;
+    });
+    warn(&config.warnings);
+    let Some(mut prepared) = prepare(config, &store).await else {
+        return Exit::Settings;
+    };
+    tracing::info!(
+        code = "agent.started",
+        version = env!("CARGO_PKG_VERSION"),
+        pid = std::process::id(),
+        "agent started"
+    );
+    loop {
+        match once(prepared, &store, &file, stop.clone()).await {
+            Ended::Over(exit) => return exit,
+            Ended::Changed(changed) => prepared = *changed,
+        }
+    }
+}
+
+/// The agent with these settings, until it is told to stop or they change.
+async fn once(
+    prepared: Prepared,
+    store: &Arc<Store>,
+    file: &Path,
+    stop: watch::Receiver<bool>,
+) -> Ended {
+    let Prepared {
+        plan,
+        reloads,
+        in_force,
+    } = prepared;
+    // Loops end when the agent is told to stop, and when its settings change.
+    let (ending, end) = watch::channel(false);
+    let reloading = tokio::spawn(reload(
+        reloads,
+        file.to_owned(),
+        in_force,
+        Arc::clone(store),
+        ending.clone(),
+    ));
+    let mut told = stop.clone();
+    let stopping = tokio::spawn(async move {
+        let _ = told.wait_for(|stop| *stop).await;
+        let _ = ending.send(true);
+        // The sender lives as long as the loops.
+        std::future::pending::<()>().await;
+    });
+    let clock = Arc::new(SystemClock);
+    let ended = engine::run(plan, Arc::clone(store), clock, end.clone(), DRAIN_MAX).await;
+    stopping.abort();
+    if let Err(error) = ended {
+        reloading.abort();
+        tracing::error!(code = "agent.failed", error = %error, "agent stopped by itself");
+        return Ended::Over(Exit::State);
+    }
+    // Told to end by nobody else: it has, or is about to have, the settings that are to be in force.
+    if *end.borrow()
+        && !*stop.borrow()
+        && let Ok(Some(changed)) = reloading.await
+    {
+        tracing::info!(code = "settings.in_force", "the changed settings are in force");
+        return Ended::Changed(Box::new(changed));
+    }
+    tracing::info!(code = "agent.stopped", "agent stopped");
+    Ended::Over(Exit::Ok)
+}
+
+type Reloads = Vec<(SourceConfig, watch::Sender<SourceSetup>)>;
+
+/// Builds what the settings name. Nothing where that cannot be: why is said.
+async fn prepare(config: Config, store: &Arc<Store>) -> Option<Prepared> {
+    let in_force = InForce {
+        said: config.said,
+        fixed: (config.tenant.clone(), config.state_folder),
     };
     let mut destinations = Vec::new();
     for destination in config.destinations {
@@ -52,14 +148,14 @@ pub(crate) async fn run(config: Config) -> Exit {
                     destination = destination.name,
                     "{found}"
                 );
-                return Exit::Settings;
+                return None;
             }
         }
     }
     let mut sources = Vec::new();
     let mut reloads = Vec::new();
     let starting = config.sources.into_iter().map(|source| {
-        let store = Arc::clone(&store);
+        let store = Arc::clone(store);
         tokio::spawn(async move {
             let ready = ready(&source, &store).await;
             (source, ready)
@@ -72,7 +168,7 @@ pub(crate) async fn run(config: Config) -> Exit {
             Err(error) => {
                 tracing::error!(code = "source.not_looked_at",
                     error = %error, "cannot look at a source");
-                return Exit::Settings;
+                return None;
             }
         };
         match ready {
@@ -95,7 +191,7 @@ pub(crate) async fn run(config: Config) -> Exit {
                         "{finding}"
                     );
                 }
-                return Exit::Settings;
+                return None;
             }
         }
     }
@@ -105,36 +201,11 @@ pub(crate) async fn run(config: Config) -> Exit {
         destinations,
         retention: config.retention,
     };
-    let (stop_sender, stop) = watch::channel(false);
-    let reloading = tokio::spawn(reload(reloads));
-    tokio::spawn(async move {
-        told_to_stop().await;
-        tracing::info!(
-            code = "agent.stopping",
-            "stopping: requests that are out may end"
-        );
-        let _ = stop_sender.send(true);
-        // The sender lives as long as the process.
-        std::future::pending::<()>().await;
-    });
-    tracing::info!(
-        code = "agent.started",
-        version = env!("CARGO_PKG_VERSION"),
-        pid = std::process::id(),
-        "agent started"
-    );
-    let ended = engine::run(plan, store, Arc::new(SystemClock), stop, DRAIN_MAX).await;
-    reloading.abort();
-    match ended {
-        Ok(()) => {
-            tracing::info!(code = "agent.stopped", "agent stopped");
-            Exit::Ok
-        }
-        Err(error) => {
-            tracing::error!(code = "agent.failed", error = %error, "agent stopped by itself");
-            Exit::State
-        }
-    }
+    Some(Prepared {
+        plan,
+        reloads,
+        in_force,
+    })
 }
 
 /// A source as its settings and files are now, and what fits but should be known.
@@ -200,15 +271,41 @@ async fn told_to_stop() {
     let _ = tokio::signal::ctrl_c().await;
 }
 
-/// Reloads mappings on SIGHUP and when a mapping file changes. A bad file is refused, loudly, and
-/// the mappings in force stay.
-async fn reload(sources: Vec<(SourceConfig, watch::Sender<SourceSetup>)>) {
+/// What is compared with the settings as they are then.
+struct InForce {
+    said: Flat,
+    /// The tenant and the state folder: they stay as long as the process.
+    fixed: (String, PathBuf),
+}
+
+/// Reloads mappings and settings on SIGHUP and when one of their files changes. A bad file is refused, loudly, and
+/// what is in force stays. Ends, and the loops with it, with settings that are to be in force from now on.
+async fn reload(
+    sources: Reloads,
+    file: PathBuf,
+    in_force: InForce,
+    store: Arc<Store>,
+    ending: watch::Sender<bool>,
+) -> Option<Prepared> {
     let (wake, mut woken) = mpsc::channel::<()>(1);
-    let _watcher = watch_files(&sources, wake.clone());
+    let _watcher = watch_files(&sources, &file, wake.clone());
     let hangups = tokio::spawn(hangups(wake));
+    let mut refused = None;
     while woken.recv().await.is_some() {
         tokio::time::sleep(SETTLE).await;
         while woken.try_recv().is_ok() {}
+        if let Some(config) = changed_settings(&file, &in_force, &mut refused) {
+            // Whole, before anything of what runs now ends.
+            if let Some(prepared) = prepare(config, &store).await {
+                for (path, was, is) in in_force.said.changes(&prepared.in_force.said) {
+                    tracing::info!(code = "settings.changed", setting = path, was, is, "a setting changed");
+                }
+                hangups.abort();
+                let _ = ending.send(true);
+                return Some(prepared);
+            }
+            tracing::error!(code = "settings.refused", "the changed settings are refused, the old ones stay in force");
+        }
         for (source, sender) in &sources {
             let in_force = Arc::clone(&sender.borrow().mapping);
             match changed(source, &in_force).await {
@@ -231,15 +328,59 @@ async fn reload(sources: Vec<(SourceConfig, watch::Sender<SourceSetup>)>) {
         }
     }
     hangups.abort();
+    None
+}
+
+/// The settings as they are now, where they say something else than those in force.
+fn changed_settings(
+    file: &Path,
+    in_force: &InForce,
+    refused: &mut Option<Vec<Finding>>,
+) -> Option<Config> {
+    let config = match config::load(file) {
+        Ok(config) => config,
+        Err(findings) => {
+            // A mapping that is wrong is said by whoever reads mappings again.
+            if refused.as_ref() != Some(&findings) && config::load_settings(file).is_err() {
+                let failed = findings.iter().filter(|one| one.level == Level::Fail);
+                for finding in failed {
+                    tracing::error!(
+                        code = "settings.refused",
+                        hint = finding.fix,
+                        "the changed settings are refused, the old ones stay in force: {finding}"
+                    );
+                }
+                *refused = Some(findings);
+            }
+            return None;
+        }
+    };
+    *refused = None;
+    if in_force.said.changes(&config.said).is_empty() {
+        return None;
+    }
+    if in_force.fixed != (config.tenant.clone(), config.state_folder.clone()) {
+        tracing::error!(
+            code = "settings.refused",
+            hint = "stop the agent and start it again",
+            "the changed settings are refused, the old ones stay in force: \
+             tenant and state_folder stay as long as the agent runs"
+        );
+        return None;
+    }
+    warn(&config.warnings);
+    Some(config)
 }
 
 fn watch_files(
     sources: &[(SourceConfig, watch::Sender<SourceSetup>)],
+    settings: &Path,
     wake: mpsc::Sender<()>,
 ) -> Option<notify::RecommendedWatcher> {
     let files: Vec<PathBuf> = sources
         .iter()
         .flat_map(|(s, _)| s.mappings.clone())
+        .chain([settings.to_owned()])
         .collect();
     let names: Vec<_> = files
         .iter()

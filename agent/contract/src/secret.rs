@@ -31,6 +31,8 @@ pub enum SecretPlace {
     Environment(String),
     /// `{ file = "path" }`; one trailing newline is dropped.
     File(String),
+    /// `{ credential = "name" }`: of systemd's `LoadCredential=`, in the folder that it names to the service.
+    Credential(String),
 }
 
 /// Reads secrets from where the settings say; implemented by the command, not here.

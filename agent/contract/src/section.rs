@@ -103,6 +103,10 @@ pub enum Wanted {
     Sections,
     /// Any key: the table's keys are free.
     Free,
+    /// A secret: text, or where it stands.
+    Secret,
+    /// What holds where nothing is said, as the file would say it.
+    Default(String),
 }
 
 /// Everything sections were asked for, by the path of the section and the key: what a reader
@@ -303,6 +307,13 @@ impl<'a> Section<'a> {
         None
     }
 
+    /// Text, or what holds where there is none.
+    pub fn text_or(&mut self, key: &'static str, value: &'static str) -> &'a str {
+        let default = Wanted::Default(format!("\"{value}\""));
+        self.problems.ask(&self.path, key, default);
+        self.text(key).unwrap_or(value)
+    }
+
     /// Text that must be there.
     pub fn required_text(&mut self, key: &'static str, example: &str) -> Option<&'a str> {
         self.problems.ask(&self.path, key, Wanted::RequiredText);
@@ -365,6 +376,14 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// What holds for a key that is not there, as the file would say it: for people and editors. Says it, and gives
+    /// `value` back.
+    pub fn or<T: std::fmt::Display>(&self, key: &str, found: Option<T>, value: T) -> T {
+        let default = Wanted::Default(value.to_string());
+        self.problems.ask(&self.path, key, default);
+        found.unwrap_or(value)
+    }
+
     /// A list of texts.
     pub fn texts(&mut self, key: &'static str) -> Option<Vec<&'a str>> {
         self.problems.ask(&self.path, key, Wanted::Texts);
@@ -383,8 +402,10 @@ impl<'a> Section<'a> {
         Some(texts)
     }
 
-    /// A secret: `{ env = "NAME" }`, `{ file = "path" }`, or inline text with a warning.
+    /// A secret: `{ env = "NAME" }`, `{ file = "path" }`, `{ credential = "name" }` (of systemd), or inline text with a
+    /// warning.
     pub fn secret(&mut self, key: &'static str, secrets: &dyn Secrets) -> Option<Secret> {
+        self.problems.ask(&self.path, key, Wanted::Secret);
         let node = self.get(key)?;
         if let NodeKind::Text(text) = &node.kind {
             let finding = Finding::warn(self.path_of(key), "a secret stands in the file itself")
@@ -395,11 +416,17 @@ impl<'a> Section<'a> {
             return Some(Secret::new(text));
         }
         let mut section = self.section(key)?;
-        let place = match (section.text("env"), section.text("file")) {
-            (Some(name), None) => SecretPlace::Environment(name.to_owned()),
-            (None, Some(path)) => SecretPlace::File(path.to_owned()),
+        let places = (
+            section.text("env"),
+            section.text("file"),
+            section.text("credential"),
+        );
+        let place = match places {
+            (Some(name), None, None) => SecretPlace::Environment(name.to_owned()),
+            (None, Some(path), None) => SecretPlace::File(path.to_owned()),
+            (None, None, Some(name)) => SecretPlace::Credential(name.to_owned()),
             _ => {
-                let found = "expected exactly one of `env` and `file`".to_owned();
+                let found = "expected exactly one of `env`, `file` and `credential`".to_owned();
                 self.wrong(key, node, found, None);
                 return None;
             }
@@ -419,6 +446,18 @@ impl<'a> Section<'a> {
         self.problems.ask(&self.path, key, Wanted::Section);
         let node = self.get(key)?;
         Some(Section::new(node, self.path_of(key), &self.problems))
+    }
+
+    /// A nested table; an empty one where there is none, so that all that may stand in it is asked for, and what holds
+    /// where nothing is said has one place.
+    pub fn section_or_empty(&mut self, key: &'static str) -> Section<'a> {
+        let empty = Section {
+            node: None,
+            path: self.path_of(key),
+            problems: self.problems.clone(),
+            asked: BTreeSet::new(),
+        };
+        self.section(key).unwrap_or(empty)
     }
 
     /// A list of tables.

@@ -17,7 +17,9 @@ impl Secrets for Named {
     fn read(&self, place: &SecretPlace) -> Result<Secret, String> {
         match place {
             SecretPlace::Environment(name) => Ok(Secret::new(name)),
-            SecretPlace::File(path) => Err(format!("{path} is not there")),
+            SecretPlace::File(path) | SecretPlace::Credential(path) => {
+                Err(format!("{path} is not there"))
+            }
         }
     }
 }

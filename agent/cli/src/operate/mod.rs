@@ -113,7 +113,7 @@ async fn done(config: &Config, destination: &str, command: Command) -> Result<u6
                 {
                     return Err(Failed::Said(
                         format!("the running agent does not have destination {destination}"),
-                        "it reads its settings when it starts: restart it; or stop it, and ask again",
+                        "look into its log why it refused the changed settings; or stop it, and ask again",
                     ));
                 }
                 None => None,

@@ -1,4 +1,9 @@
-//! The settings file: read, checked as a whole, every problem at once.
+//! The settings file and what the environment says above it: read, checked as a whole, every problem at once.
+
+mod flat;
+mod overrides;
+mod schema;
+mod show;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,7 +11,7 @@ use std::time::Duration;
 
 use contract::finding::{Level, nearest};
 use contract::{
-    BuildDestination, BuildSource, CapturedTable, EventType, Finding, Problems, Secret,
+    BuildDestination, BuildSource, CapturedTable, EventType, Finding, Node, Problems, Secret,
     SecretPlace, Secrets, Section, Source, SourceContext,
 };
 use engine::{DeliverySettings, Pace, RetryPolicy, SourceSetup};
@@ -16,6 +21,10 @@ use state::Retention;
 use crate::fit::SourceFiles;
 use crate::logs::{self, LogSettings};
 use crate::{delivery, toml_node};
+
+pub(crate) use flat::Flat;
+pub(crate) use schema::schema;
+pub(crate) use show::show;
 
 /// A checked settings file. Paths in it are relative to its folder, which is the working folder.
 pub(crate) struct Config {
@@ -27,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) destinations: Vec<DestinationConfig>,
     /// What works but should be known.
     pub(crate) warnings: Vec<Finding>,
+    /// All that the file and the environment say.
+    pub(crate) said: Flat,
 }
 
 pub(crate) struct SourceConfig {
@@ -64,14 +75,27 @@ impl Secrets for LocalSecrets {
             SecretPlace::Environment(name) => std::env::var(name)
                 .map(Secret::new)
                 .map_err(|_| format!("environment variable {name} is not set")),
-            SecretPlace::File(path) => match std::fs::read_to_string(path) {
-                Ok(text) => {
-                    let text = text.strip_suffix('\n').unwrap_or(&text);
-                    Ok(Secret::new(text.strip_suffix('\r').unwrap_or(text)))
-                }
-                Err(error) => Err(format!("read secret file {path}: {error}")),
+            SecretPlace::File(path) => secret_file(Path::new(path)),
+            SecretPlace::Credential(name) => match std::env::var_os("CREDENTIALS_DIRECTORY") {
+                None => Err(format!(
+                    "credential {name}: no service manager gave any (CREDENTIALS_DIRECTORY is not set)"
+                )),
+                Some(_) if name.is_empty() || name.contains(['/', '\\']) => Err(format!(
+                    "credential {name}: a name without a folder is expected"
+                )),
+                Some(folder) => secret_file(&Path::new(&folder).join(name)),
             },
         }
+    }
+}
+
+fn secret_file(path: &Path) -> Result<Secret, String> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => {
+            let text = text.strip_suffix('\n').unwrap_or(&text);
+            Ok(Secret::new(text.strip_suffix('\r').unwrap_or(text)))
+        }
+        Err(error) => Err(format!("read secret file {}: {error}", path.display())),
     }
 }
 
@@ -104,7 +128,7 @@ pub(crate) fn load_sources(file: &Path) -> Result<Vec<SourceConfig>, Vec<Finding
 }
 
 /// Reads and checks a settings file, and not the mappings it names.
-fn load_settings(file: &Path) -> Result<Config, Vec<Finding>> {
+pub(crate) fn load_settings(file: &Path) -> Result<Config, Vec<Finding>> {
     parse(file, |top| read(top, read_destinations))
 }
 
@@ -112,45 +136,57 @@ fn parse(
     file: &Path,
     read: impl FnOnce(&mut Section<'_>) -> Option<Config>,
 ) -> Result<Config, Vec<Finding>> {
-    let shown = file.display().to_string();
-    let text = std::fs::read_to_string(file).map_err(|error| {
-        let finding = Finding::fail(format!("read {shown}"), error.to_string());
-        vec![finding.fix("lighterman init writes one")]
-    })?;
-    let problems = Problems::new(&shown);
-    let config = toml_node::parse(&text, &problems).and_then(|root| {
-        let mut top = Section::new(&root, "", &problems);
-        let config = read(&mut top);
-        top.finish();
-        config
-    });
+    let (root, problems) = open(file, Problems::watched)?;
+    let mut top = Section::new(&root, "", &problems);
+    let config = read(&mut top);
+    top.finish();
     let findings = problems.take();
     let failed = findings.iter().any(|finding| finding.level == Level::Fail);
     match config {
         Some(config) if !failed => Ok(Config {
             warnings: findings,
+            said: Flat::of(&root, &problems),
             ..config
         }),
         _ => Err(findings),
     }
 }
 
+/// The settings' tree, environment included, and where problems with it go.
+///
+/// # Errors
+/// Why there is none.
+fn open(file: &Path, problems: fn(&str) -> Problems) -> Result<(Node, Problems), Vec<Finding>> {
+    let shown = file.display().to_string();
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        let finding = Finding::fail(format!("read {shown}"), error.to_string());
+        vec![finding.fix("lighterman init writes one")]
+    })?;
+    let problems = problems(&shown);
+    let Some(mut root) = toml_node::parse(&text, &problems) else {
+        return Err(problems.take());
+    };
+    // A variable that is no text cannot be meant.
+    let variables = std::env::vars_os()
+        .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
+    overrides::apply(&mut root, variables, &problems);
+    Ok((root, problems))
+}
+
 fn read(
     top: &mut Section<'_>,
     destinations: impl FnOnce(&mut Section<'_>) -> Option<Vec<DestinationConfig>>,
 ) -> Option<Config> {
-    let tenant = top.text("tenant").unwrap_or("default").to_owned();
-    let state_folder = PathBuf::from(top.text("state_folder").unwrap_or("state"));
+    let tenant = top.text_or("tenant", "default").to_owned();
+    let state_folder = PathBuf::from(top.text_or("state_folder", "state"));
     let mut retention = Retention::default();
-    if let Some(mut section) = top.section("retention") {
-        if let Some(hours) = section.number("keep_hours", 0, 24 * 365) {
-            retention.keep = Duration::from_hours(hours);
-        }
-        if let Some(rows) = section.number("events_max", 0, 1 << 40) {
-            retention.rows_max = rows;
-        }
-        section.finish();
-    }
+    let mut section = top.section_or_empty("retention");
+    let hours = section.number("keep_hours", 0, 24 * 365);
+    let rows = section.number("events_max", 0, 1 << 40);
+    retention.keep =
+        Duration::from_hours(section.or("keep_hours", hours, retention.keep.as_secs() / 3_600));
+    retention.rows_max = section.or("events_max", rows, retention.rows_max);
+    section.finish();
     let log = logs::read(top, &state_folder);
     if top.get("source").is_none() {
         top.missing("source", "a [[source]] block");
@@ -173,6 +209,7 @@ fn read(
         sources,
         destinations,
         warnings: Vec::new(),
+        said: Flat::default(),
     })
 }
 
@@ -232,13 +269,11 @@ fn read_source(mut section: Section<'_>) -> Option<SourceConfig> {
     }
     let mappings = section.texts("mappings").unwrap_or_default();
     let reads = section.number("reads_per_second", 1, 10_000);
-    let reads_per_second = reads.and_then(|reads| u32::try_from(reads).ok());
+    let reads = reads.and_then(|reads| u32::try_from(reads).ok());
+    let reads_per_second = section.or("reads_per_second", reads, READS_PER_SECOND);
     let mappings: Vec<PathBuf> = mappings.into_iter().map(PathBuf::from).collect();
     let company = section.text("company").map(str::to_owned);
-    let pace = section
-        .section("snapshot")
-        .map(read_pace)
-        .unwrap_or_default();
+    let pace = read_pace(section.section_or_empty("snapshot"));
     let build = kind.and_then(|kind| (kind.read)(&mut section, &LocalSecrets));
     if kind.is_some() {
         section.finish();
@@ -248,7 +283,7 @@ fn read_source(mut section: Section<'_>) -> Option<SourceConfig> {
         kind: kind?.name,
         build: build?,
         mappings,
-        reads_per_second: reads_per_second.unwrap_or(READS_PER_SECOND),
+        reads_per_second,
         pace,
         company,
     })
@@ -260,9 +295,9 @@ fn read_pace(mut section: Section<'_>) -> Pace {
     if let Some(rate) = section.number("rows_per_second", 1, 10_000_000) {
         pace.rows_per_second = u32::try_from(rate).ok();
     }
-    if let Some(parallel) = section.number("parallel", 1, PARALLEL_MAX) {
-        pace.parallel = usize::try_from(parallel).unwrap_or(1);
-    }
+    let parallel = section.number("parallel", 1, PARALLEL_MAX);
+    let parallel = parallel.and_then(|parallel| usize::try_from(parallel).ok());
+    pace.parallel = section.or("parallel", parallel, pace.parallel);
     let zone = delivery::zone(&mut section, "pause");
     pace.pauses = delivery::pauses(&mut section, "pause");
     pace.zone = zone.unwrap_or(pace.zone);
@@ -295,15 +330,12 @@ fn read_destination(mut section: Section<'_>) -> Option<DestinationConfig> {
         }
     }
     let default = RetryPolicy::default();
-    let first = section
-        .number("retry_first_ms", 10, 600_000)
-        .map(Duration::from_millis);
-    let max = section
-        .number("retry_max_seconds", 1, 86_400)
-        .map(Duration::from_secs);
+    let first = section.number("retry_first_ms", 10, 600_000);
+    let max = section.number("retry_max_seconds", 1, 86_400);
+    let first_default = u64::try_from(default.first.as_millis()).unwrap_or(u64::MAX);
     let retry = RetryPolicy {
-        first: first.unwrap_or(default.first),
-        max: max.unwrap_or(default.max),
+        first: Duration::from_millis(section.or("retry_first_ms", first, first_default)),
+        max: Duration::from_secs(section.or("retry_max_seconds", max, default.max.as_secs())),
     };
     let settings = delivery::read(&mut section);
     let build = kind.and_then(|kind| (kind.read)(&mut section, &LocalSecrets));
