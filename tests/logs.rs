@@ -158,6 +158,27 @@ async fn a_folder_that_cannot_be_written_is_said_once_and_stops_nothing() {
     assert!(lost["count"].as_u64().unwrap() > 0, "{lost}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_of_the_log_is_said_once_and_stops_nothing() {
+    let receiver = quiet().await;
+    let site = site_of(&receiver, "");
+    let mut agent = site.agent();
+    assert!(agent.logged("snapshot done", SOON).await, "{}", agent.log());
+    agent.terminate(SOON).await.unwrap();
+    let folder = site.path().join("state/logs");
+    let file = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap();
+    std::fs::remove_file(file.path()).unwrap();
+    std::os::unix::fs::symlink("/dev/full", file.path()).unwrap();
+    let agent = site.agent();
+    for sku in ["A", "B", "C"] {
+        site.run(&format!("INSERT INTO item VALUES ('{sku}', 'a')"));
+        assert!(arrives(&receiver, sku).await, "{}", agent.log());
+    }
+    let said = "No space left on device";
+    assert!(agent.logged(said, SOON).await, "{}", agent.log());
+    assert_eq!(agent.log().matches(said).count(), 1, "{}", agent.log());
+}
+
 /// Starts the agent with its standard error somewhere else.
 fn spawn(site: &Site, stderr: std::fs::File, journal: Option<&str>) -> Child {
     let mut command = Command::new(BINARY);

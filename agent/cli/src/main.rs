@@ -221,8 +221,8 @@ async fn command(command: Command) -> Exit {
             let mut logs = logs::begin(common.json);
             let exit = match load(&common) {
                 Ok(config) => {
-                    logs.follow(&config.log, &config.state_folder);
-                    run::run(config, common.settings()).await
+                    logs.follow(&config.log);
+                    run::run(config, common.settings(), &mut logs).await
                 }
                 Err(findings) => {
                     for finding in &findings {

@@ -13,6 +13,7 @@ use state::Store;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{self, Config, Flat, SourceConfig};
+use crate::logs::Logs;
 use crate::{Exit, fit};
 
 /// Requests that are out get this long to end.
@@ -24,7 +25,7 @@ const SETTLE: Duration = Duration::from_millis(300);
 struct Prepared {
     plan: Plan,
     reloads: Reloads,
-    in_force: InForce,
+    said: Flat,
 }
 
 /// Why an agent's loops end.
@@ -35,7 +36,8 @@ enum Ended {
     Changed(Box<Prepared>),
 }
 
-pub(crate) async fn run(config: Config, file: PathBuf) -> Exit {
+pub(crate) async fn run(config: Config, file: PathBuf, logs: &mut Logs) -> Exit {
+    warn(&config.warnings);
     let folder = config.state_folder.clone();
     let store = match tokio::task::spawn_blocking(move || Store::open(&folder)).await {
         Ok(Ok(store)) => Arc::new(store),
@@ -50,15 +52,18 @@ pub(crate) async fn run(config: Config, file: PathBuf) -> Exit {
             return Exit::State;
         }
     };
+    logs.watch(&config.state_folder);
     let (stop_sender, stop) = watch::channel(false);
     tokio::spawn(async move {
         told_to_stop().await;
-        tracing::info!(code = "agent.stopping", "stopping: requests that are out may end");
+        tracing::info!(
+            code = "agent.stopping",
+            "stopping: requests that are out may end"
+        );
         let _ = stop_sender.send(true);
         // The sender lives as long as the process.
         std::future::pending::<()>().await;
     });
-    warn(&config.warnings);
     let Some(mut prepared) = prepare(config, &store).await else {
         return Exit::Settings;
     };
@@ -86,14 +91,14 @@ async fn once(
     let Prepared {
         plan,
         reloads,
-        in_force,
+        said,
     } = prepared;
     // Loops end when the agent is told to stop, and when its settings change.
     let (ending, end) = watch::channel(false);
     let reloading = tokio::spawn(reload(
         reloads,
         file.to_owned(),
-        in_force,
+        said,
         Arc::clone(store),
         ending.clone(),
     ));
@@ -117,7 +122,10 @@ async fn once(
         && !*stop.borrow()
         && let Ok(Some(changed)) = reloading.await
     {
-        tracing::info!(code = "settings.in_force", "the changed settings are in force");
+        tracing::info!(
+            code = "settings.in_force",
+            "the changed settings are in force"
+        );
         return Ended::Changed(Box::new(changed));
     }
     tracing::info!(code = "agent.stopped", "agent stopped");
@@ -128,10 +136,7 @@ type Reloads = Vec<(SourceConfig, watch::Sender<SourceSetup>)>;
 
 /// Builds what the settings name. Nothing where that cannot be: why is said.
 async fn prepare(config: Config, store: &Arc<Store>) -> Option<Prepared> {
-    let in_force = InForce {
-        said: config.said,
-        fixed: (config.tenant.clone(), config.state_folder),
-    };
+    let said = config.said;
     let mut destinations = Vec::new();
     for destination in config.destinations {
         match (destination.build)(&destination.name) {
@@ -204,7 +209,7 @@ async fn prepare(config: Config, store: &Arc<Store>) -> Option<Prepared> {
     Some(Prepared {
         plan,
         reloads,
-        in_force,
+        said,
     })
 }
 
@@ -271,19 +276,15 @@ async fn told_to_stop() {
     let _ = tokio::signal::ctrl_c().await;
 }
 
-/// What is compared with the settings as they are then.
-struct InForce {
-    said: Flat,
-    /// The tenant and the state folder: they stay as long as the process.
-    fixed: (String, PathBuf),
-}
+/// These stay as they are as long as the process.
+const FIXED: [&str; 3] = ["tenant", "state_folder", "log."];
 
 /// Reloads mappings and settings on SIGHUP and when one of their files changes. A bad file is refused, loudly, and
 /// what is in force stays. Ends, and the loops with it, with settings that are to be in force from now on.
 async fn reload(
     sources: Reloads,
     file: PathBuf,
-    in_force: InForce,
+    said: Flat,
     store: Arc<Store>,
     ending: watch::Sender<bool>,
 ) -> Option<Prepared> {
@@ -294,17 +295,26 @@ async fn reload(
     while woken.recv().await.is_some() {
         tokio::time::sleep(SETTLE).await;
         while woken.try_recv().is_ok() {}
-        if let Some(config) = changed_settings(&file, &in_force, &mut refused) {
+        if let Some(config) = changed_settings(&file, &said, &mut refused) {
             // Whole, before anything of what runs now ends.
             if let Some(prepared) = prepare(config, &store).await {
-                for (path, was, is) in in_force.said.changes(&prepared.in_force.said) {
-                    tracing::info!(code = "settings.changed", setting = path, was, is, "a setting changed");
+                for (path, was, is) in said.changes(&prepared.said) {
+                    tracing::info!(
+                        code = "settings.changed",
+                        setting = path,
+                        was,
+                        is,
+                        "a setting changed"
+                    );
                 }
                 hangups.abort();
                 let _ = ending.send(true);
                 return Some(prepared);
             }
-            tracing::error!(code = "settings.refused", "the changed settings are refused, the old ones stay in force");
+            tracing::error!(
+                code = "settings.refused",
+                "the changed settings are refused, the old ones stay in force"
+            );
         }
         for (source, sender) in &sources {
             let in_force = Arc::clone(&sender.borrow().mapping);
@@ -334,7 +344,7 @@ async fn reload(
 /// The settings as they are now, where they say something else than those in force.
 fn changed_settings(
     file: &Path,
-    in_force: &InForce,
+    in_force: &Flat,
     refused: &mut Option<Vec<Finding>>,
 ) -> Option<Config> {
     let config = match config::load(file) {
@@ -356,15 +366,17 @@ fn changed_settings(
         }
     };
     *refused = None;
-    if in_force.said.changes(&config.said).is_empty() {
+    let changes = in_force.changes(&config.said);
+    if changes.is_empty() {
         return None;
     }
-    if in_force.fixed != (config.tenant.clone(), config.state_folder.clone()) {
+    let fixed = |path: &str| FIXED.iter().any(|fixed| path.starts_with(fixed));
+    if changes.iter().any(|(path, _, _)| fixed(path)) {
         tracing::error!(
             code = "settings.refused",
             hint = "stop the agent and start it again",
             "the changed settings are refused, the old ones stay in force: \
-             tenant and state_folder stay as long as the agent runs"
+             tenant, state_folder and log stay as long as the agent runs"
         );
         return None;
     }

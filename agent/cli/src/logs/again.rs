@@ -27,15 +27,18 @@ const LINES_MAX: usize = 256;
 /// Longest text that is remembered.
 const TEXT_CHARS_MAX: usize = 500;
 
-/// Areas of codes, and codes, whose lines all count: a person's doings, and the agent's own life.
-const ALWAYS: [&str; 7] = [
+/// Areas of codes, and codes, whose lines all count: a person's doings, the agent's own life, and what
+/// comes in its own time and is news each time.
+const ALWAYS: [&str; 9] = [
     "agent.",
     "command.",
     "destination.paused",
     "destination.resumed",
     "log.",
-    "mapping.re",
+    "mapping.refused",
+    "mapping.reloaded",
     "settings.",
+    "snapshot.progress",
 ];
 
 /// Counts what is said again.
@@ -80,7 +83,7 @@ impl Again {
             return true;
         };
         let mut hasher = DefaultHasher::new();
-        (&message, &line.error).hash(&mut hasher);
+        (&message, &line.error, &line.cause).hash(&mut hasher);
         let text = hasher.finish();
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let room = counted.len() < LINES_MAX;
@@ -213,6 +216,7 @@ struct Seen {
     destination: Option<String>,
     table: Option<String>,
     error: Option<String>,
+    cause: Option<String>,
     message: Option<String>,
     folded: bool,
     same: Option<Same>,
@@ -226,6 +230,7 @@ impl Visit for Seen {
             "destination" => &mut self.destination,
             "table" => &mut self.table,
             "error" => &mut self.error,
+            "cause" => &mut self.cause,
             MESSAGE => &mut self.message,
             _ => return,
         };

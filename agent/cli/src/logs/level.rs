@@ -177,7 +177,22 @@ fn of(level: &str) -> EnvFilter {
 
 /// The environment's filter, or that of the settings' level.
 fn usually(level: &str) -> EnvFilter {
-    EnvFilter::try_from_env(ENVIRONMENT).unwrap_or_else(|_| of(level))
+    match std::env::var(ENVIRONMENT).map(EnvFilter::try_new) {
+        Ok(Ok(filter)) => filter,
+        _ => of(level),
+    }
+}
+
+/// Says what is wrong with the environment's filter.
+pub(super) fn say_environment() {
+    if let Ok(Err(error)) = std::env::var(ENVIRONMENT).map(EnvFilter::try_new) {
+        tracing::warn!(
+            code = "settings.warning",
+            what = ENVIRONMENT,
+            hint = "lighterman=debug,engine=debug, or leave it out",
+            "it cannot be read and has no effect: {error}"
+        );
+    }
 }
 
 /// What a file asks for, if it is there.
@@ -283,7 +298,8 @@ async fn ask(config: &Config, level: &str, time: SignedDuration, json: bool) -> 
         if tokio::time::Instant::now() >= deadline {
             let _ = fs::remove_file(&asked);
             let found = "the running agent does not take it; it stays as it was";
-            let fix = "an agent of an older version does not know this command: start it anew";
+            let fix = "let the agent's user read what you write into the state folder; an agent of an \
+                       older version does not know this command and must be started anew";
             refuse(&[Finding::fail(WHAT, found).fix(fix)], json);
             return Exit::Trouble;
         }

@@ -81,11 +81,17 @@ pub(crate) fn begin(json: bool) -> Logs {
 
 impl Logs {
     /// Goes on as the settings say: their level, and files.
-    pub(crate) fn follow(&mut self, settings: &LogSettings, state_folder: &Path) {
+    pub(crate) fn follow(&self, settings: &LogSettings) {
         self.levels.usually(settings.level);
         if settings.files {
             self.keeper.keep(&settings.folder, settings.limits);
         }
+        level::say_environment();
+    }
+
+    /// Says sums when they are due, and takes a level that is asked for; once the state folder is ours, for
+    /// another agent's requests are none of our business.
+    pub(crate) fn watch(&mut self, state_folder: &Path) {
         let (levels, again) = (Arc::clone(&self.levels), Arc::clone(&self.again));
         let folder = state_folder.to_owned();
         let (stop, stopped) = mpsc::sync_channel(1);
