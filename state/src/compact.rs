@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
+use crate::belongs::Belongs;
 use crate::error::StoreError;
 use crate::folder::{self, Ownership};
 use crate::{copy, migrate, restore};
@@ -103,6 +104,7 @@ fn anew(db: Connection, folder: &Path, file: &Path) -> Result<(), StoreError> {
     db.execute("VACUUM INTO ?1", [to])?;
     db.close().map_err(|(_, error)| error)?;
     copy::checked(partial.path())?;
+    Belongs::of(file, folder)?.give(partial.path())?;
     let what = || {
         format!(
             "put the compacted state file in the place of {}",

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-/// A store error. Everything but [`StoreError::Busy`] stops the agent: a store in doubt is never
-/// written again.
+/// A store error. Everything but [`StoreError::Busy`] and a full disk stops the agent: a store in doubt
+/// is never written again.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another agent owns the state folder.

@@ -8,6 +8,7 @@
 
 mod attempt;
 mod backup;
+mod belongs;
 mod capture;
 mod command;
 mod compact;

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::backup::stamp;
+use crate::belongs::Belongs;
 use crate::compact::fold_log;
 use crate::copy::{self, Pace};
 use crate::error::StoreError;
@@ -107,6 +108,7 @@ pub fn restore(
     let restored = adapt(&db, &before, paused)?;
     db.close().map_err(|(_, error)| error)?;
     copy::checked(partial.path())?;
+    Belongs::of(&file, folder)?.give(partial.path())?;
     let replaced = aside(folder, &file, now)?;
     copy::place(partial, &file)?;
     remove(&folder.join(MARK))?;

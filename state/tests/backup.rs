@@ -52,7 +52,12 @@ async fn a_backup_beside_a_writer_is_one_moment_of_it() {
     );
     let writing = async {
         let mut n = 40;
+        // A copy that is begun anew with each commit never comes to its end.
+        let late = tokio::time::Instant::now() + std::time::Duration::from_mins(1);
         while !stop.load(Ordering::Relaxed) {
+            if tokio::time::Instant::now() > late {
+                return None;
+            }
             n += 1;
             // Each commit changes pages that were copied, and adds as many facts as keys.
             let first = format!("P0-{}", n % 100);
@@ -67,7 +72,7 @@ async fn a_backup_beside_a_writer_is_one_moment_of_it() {
                 .await;
             commits.fetch_add(1, Ordering::Relaxed);
         }
-        n
+        Some(n)
     };
     let folder = world.folder.path().to_owned();
     let to = world.folder.path().join("copy.db");
@@ -83,6 +88,7 @@ async fn a_backup_beside_a_writer_is_one_moment_of_it() {
         (done, before, after)
     });
     let (last, copied) = tokio::join!(writing, copying);
+    let last = last.expect("the backup ends while another one writes");
     let (done, before, after) = copied.unwrap();
     assert!(done.running, "the store is open");
     assert!(after > before + 3, "writing went on: {before} to {after}");
@@ -299,6 +305,35 @@ async fn a_backup_that_is_damaged_is_not_restored() {
             "SELECT count(*) FROM outbox"
         ),
         1
+    );
+}
+
+/// Root looks after the state of an agent that is not root: the files stay the agent's.
+#[cfg(unix)]
+#[tokio::test]
+async fn whoever_restores_or_compacts_the_file_stays_the_agents() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    let world = World::new().await;
+    let made = backup(world.folder.path(), None, NOW).unwrap().file;
+    let mode = |file: &Path| std::fs::metadata(file).unwrap().mode() & 0o777;
+    assert_eq!(mode(&made), 0o600, "a backup is for its owner alone");
+    let World { folder, store, .. } = world;
+    drop(store);
+    let file = folder.path().join(FILE_NAME);
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
+    // Only root may give a file away.
+    let root = chown(&file, Some(65_534), Some(65_534)).is_ok();
+    let owner = std::fs::metadata(&file).unwrap().uid();
+    assert!(!root || owner == 65_534);
+    compact(folder.path()).unwrap();
+    assert_eq!(
+        (std::fs::metadata(&file).unwrap().uid(), mode(&file)),
+        (owner, 0o640)
+    );
+    restore(folder.path(), &made, false, NOW).unwrap();
+    assert_eq!(
+        (std::fs::metadata(&file).unwrap().uid(), mode(&file)),
+        (owner, 0o640)
     );
 }
 

@@ -32,7 +32,7 @@ pub struct Verdict {
     pub file: PathBuf,
     /// Its format; 0 = it has none.
     pub format: i64,
-    /// Its size, without the log of a running agent beside it.
+    /// Its size, with what a running agent has in the log beside it.
     pub bytes: u64,
     /// What is right and what is wrong, each with what to do.
     pub findings: Vec<Finding>,
@@ -49,11 +49,10 @@ pub fn verify(file: &Path) -> Result<Verdict, StoreError> {
             file: file.to_owned(),
         });
     }
-    let bytes = std::fs::metadata(file).map_or(0, |found| found.len());
     let mut verdict = Verdict {
         file: file.to_owned(),
         format: 0,
-        bytes,
+        bytes: std::fs::metadata(file).map_or(0, |found| found.len()),
         findings: Vec::new(),
     };
     let db = folder::read_only(file)?;
@@ -125,6 +124,7 @@ fn look(db: &Connection, file: &Path, verdict: &mut Verdict) -> Result<(), Faile
         let file = file.to_owned();
         return Err(StoreError::TooNew { file, found, known }.into());
     }
+    verdict.bytes = copy::size(db)?;
     let damaged = integrity(db, DAMAGE_MAX)?;
     if !damaged.is_empty() {
         let damaged = damaged.into_iter();
@@ -158,8 +158,8 @@ fn look(db: &Connection, file: &Path, verdict: &mut Verdict) -> Result<(), Faile
     }
     push(
         findings,
-        "positions",
-        "of the sources are places in a log",
+        "checkpoints",
+        "are places in the present log of their source",
         positions(db)?,
     );
     push(
