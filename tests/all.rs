@@ -3,6 +3,7 @@
 mod care;
 mod changed;
 mod deliveries;
+mod disk;
 mod e2e;
 mod erpnext;
 mod killed;
@@ -18,4 +19,5 @@ mod resync;
 mod schema;
 mod settings;
 mod sqlserver;
+mod state_file;
 mod taint;

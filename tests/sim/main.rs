@@ -28,13 +28,14 @@ use std::time::Duration;
 
 use contract::Resend;
 use engine::{
-    DeliverySettings, DestinationPlan, Pace, Pause, Plan, RetryPolicy, SourcePlan, SourceSetup,
+    DeliverySettings, DestinationPlan, Disk, Pace, Pause, Plan, Reserve, RetryPolicy, SourcePlan,
+    SourceSetup,
 };
 use mappings::{Mapping, MappingSet};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use shop::SimDestination;
-use state::{Guards, MassDrop, Resync, Retention, Store};
+use state::{Guards, MassDrop, Resync, Retention, Room, Store};
 use tokio::sync::{Notify, watch};
 use world::{Shared, SimSource, VirtualClock, World, lock};
 
@@ -167,6 +168,7 @@ fn start(
             },
         }],
         retention,
+        disk: Some(disk(world, began)),
     };
     let clock = Arc::new(VirtualClock(began));
     let run = engine::run(
@@ -182,6 +184,32 @@ fn start(
         _stop: stop_sender,
         _setup: setup_sender,
     }
+}
+
+/// A disk that is low in some seconds of every few, while there are faults.
+fn disk(world: &Shared, began: tokio::time::Instant) -> Disk {
+    let world = Arc::clone(world);
+    let look = move || {
+        let low = lock(&world).faults && began.elapsed().as_secs() % 4 == 2;
+        Some(Room {
+            free_bytes: if low { 10 } else { 1_000 },
+            total_bytes: 1_000,
+        })
+    };
+    Disk {
+        reserve: Reserve {
+            bytes: Some(100),
+            percent: None,
+        },
+        look: Arc::new(look),
+    }
+}
+
+/// Whatever a crash leaves is whole and consistent.
+fn verifies(folder: &std::path::Path) {
+    let verdict = state::verify(&state::file_path(folder)).unwrap();
+    let worst = contract::finding::worst(&verdict.findings);
+    assert_eq!(worst, contract::Level::Pass, "{:#?}", verdict.findings);
 }
 
 async fn crash(agent: Agent) {
@@ -286,6 +314,7 @@ async fn simulate(seed: u64) {
         operator::now_and_then(&world, folder.path(), began);
         if crashes {
             crash(agent).await;
+            verifies(folder.path());
             operator::judge(&world, folder.path());
             if lock(&world).chance(20) {
                 lose_log(&world, folder.path()).await;
@@ -365,6 +394,7 @@ async fn simulate(seed: u64) {
     let differences = lock(&world).differences();
     let ended = agent.engine.is_finished();
     crash(agent).await;
+    verifies(folder.path());
     let (version, arrived) = {
         let world = lock(&world);
         (world.version, world.arrived(&differences))

@@ -7,7 +7,7 @@ use mappings::Catalogue;
 use crate::config::{Config, SourceConfig};
 use crate::map::check::other_key;
 use crate::map::live;
-use crate::{Exit, out, say, statements};
+use crate::{Exit, disk, out, say, statements};
 
 /// Settings, mappings, sources and destinations, each with the reason and the fix.
 pub(crate) async fn check(loaded: Result<Config, Vec<Finding>>, json: bool) -> Exit {
@@ -20,6 +20,8 @@ pub(crate) async fn check(loaded: Result<Config, Vec<Finding>>, json: bool) -> E
         Ok(config) => {
             let mut findings = config.warnings;
             findings.push(Finding::pass("settings and mappings", "are complete"));
+            let disk = disk::Stands::of(&config.state_folder, config.reserve);
+            findings.extend(disk.map(|disk| disk.finding(&config.state_folder)));
             for source in &config.sources {
                 match look(source).await {
                     // Said of the files alone already.

@@ -21,6 +21,9 @@ state_folder = "state"           # positions, events on their way, what was publ
 # keep_days = 14
 # file_bytes_max = 16_777_216
 # total_bytes_max = 268_435_456
+
+# [disk]                         # sources are not read while the state folder's disk has less free
+# reserve_mib = 1024             # else 5 % of it, from 64 MiB to 1 GiB
 "#;
 
 /// Written for PostgreSQL; `source:` is its only line about the kind of database.

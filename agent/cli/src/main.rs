@@ -3,10 +3,12 @@
 //! Exit codes: 0 done; 1 trouble was found (a check failed, the agent does not run, a demo did not
 //! match); 2 the settings or the command line are wrong; 3 the state folder cannot be used.
 
+mod care;
 mod check;
 mod config;
 mod delivery;
 mod demo;
+mod disk;
 mod fit;
 mod init;
 mod logs;
@@ -116,6 +118,9 @@ enum Command {
     /// What the agent says of itself.
     #[command(subcommand)]
     Log(LogCommand),
+    /// The state file: whether it is right, backups of it, and its room.
+    #[command(subcommand)]
+    State(care::StateCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -178,13 +183,18 @@ pub(crate) fn out(line: &str) {
 /// Prints findings for people.
 pub(crate) fn say(findings: &[Finding]) {
     for finding in findings {
-        let level = match finding.level {
-            Level::Pass => "ok  ",
-            Level::Warn => "WARN",
-            Level::Fail => "FAIL",
-        };
-        out(&format!("{level} {finding}"));
+        out(&line(finding));
     }
+}
+
+/// A finding for people.
+pub(crate) fn line(finding: &Finding) -> String {
+    let level = match finding.level {
+        Level::Pass => "ok  ",
+        Level::Warn => "WARN",
+        Level::Fail => "FAIL",
+    };
+    format!("{level} {finding}")
 }
 
 fn main() -> ExitCode {
@@ -235,13 +245,15 @@ async fn command(command: Command) -> Exit {
             exit
         }
         Command::Status(common) => match load(&common) {
-            Ok(config) => status::status(&config.state_folder, common.json),
+            Ok(config) => status::status(&config, common.json),
             Err(findings) => refuse(&findings, common.json),
         },
-        Command::Config(ConfigCommand::Show { common, effective }) => match settle(&common) {
-            Ok(file) => config::show(&file, effective, common.json),
-            Err(finding) => refuse(&[finding], common.json),
-        },
+        Command::Config(ConfigCommand::Show { common, effective }) => {
+            match beside_settings(&common) {
+                Ok(file) => config::show(&file, effective, common.json),
+                Err(findings) => refuse(&findings, common.json),
+            }
+        }
         Command::Config(ConfigCommand::Schema) => {
             out(&format!("{:#}", config::schema()));
             Exit::Ok
@@ -252,6 +264,7 @@ async fn command(command: Command) -> Exit {
         Command::Trace(options) => operate::trace(&options),
         Command::Destination(command) => operate::destination(&command).await,
         Command::Log(LogCommand::Level(options)) => logs::level(&options).await,
+        Command::State(command) => care::care(command).await,
         Command::Source(SourceCommand::Resync {
             common,
             name,
@@ -284,20 +297,19 @@ pub(crate) fn refuse(findings: &[Finding], json: bool) -> Exit {
 
 /// Loads the settings with their folder as the working folder.
 fn load(common: &Common) -> Result<config::Config, Vec<Finding>> {
-    let file = settle(common).map_err(|finding| vec![finding])?;
-    config::load(&file)
+    config::load(&beside_settings(common)?)
 }
 
 /// Makes the settings' folder the working folder, and names the file within it.
-fn settle(common: &Common) -> Result<PathBuf, Finding> {
+fn beside_settings(common: &Common) -> Result<PathBuf, Vec<Finding>> {
     if let Some(folder) = common.config.parent()
         && !folder.as_os_str().is_empty()
     {
         std::env::set_current_dir(folder).map_err(|error| {
-            Finding::fail(
+            vec![Finding::fail(
                 format!("open folder {}", folder.display()),
                 error.to_string(),
-            )
+            )]
         })?;
     }
     Ok(common.settings())

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::{self, Config, Flat, SourceConfig};
 use crate::logs::Logs;
-use crate::{Exit, fit};
+use crate::{Exit, disk, fit};
 
 /// Requests that are out get this long to end.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
@@ -205,6 +205,7 @@ async fn prepare(config: Config, store: &Arc<Store>) -> Option<Prepared> {
         sources,
         destinations,
         retention: config.retention,
+        disk: Some(disk::watched(&config.state_folder, config.reserve)),
     };
     Some(Prepared {
         plan,

@@ -1,7 +1,6 @@
 //! `lighterman status`: whether stock is flowing, in plain sentences first.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use contract::{Clock, Finding};
 use engine::clock::SystemClock;
@@ -10,17 +9,20 @@ use state::{
     DestinationStatus, LookStatus, Paused, SnapshotStatus, SourceStatus, StateReader, StoreError,
 };
 
+use crate::config::Config;
+use crate::disk::Stands;
 use crate::{Exit, out, refuse};
 
-pub(crate) fn status(folder: &Path, json: bool) -> Exit {
-    match show(folder, json) {
+pub(crate) fn status(config: &Config, json: bool) -> Exit {
+    match show(config, json) {
         Ok(exit) => exit,
         Err(error) => state_refused("read the state folder", &error, json),
     }
 }
 
-fn show(folder: &Path, json: bool) -> Result<Exit, StoreError> {
-    let reader = StateReader::open(folder)?;
+fn show(config: &Config, json: bool) -> Result<Exit, StoreError> {
+    let reader = StateReader::open(&config.state_folder)?;
+    let disk = Stands::of(&config.state_folder, config.reserve);
     let running = reader.running();
     let sources = reader.sources()?;
     let destinations = reader.destinations()?;
@@ -32,6 +34,7 @@ fn show(folder: &Path, json: bool) -> Result<Exit, StoreError> {
         let form = serde_json::json!({
             "running": running.is_some(),
             "pid": running,
+            "disk": disk.as_ref().map(Stands::json),
             "sources": sources,
             "destinations": destinations,
             "held_count": held_count,
@@ -43,6 +46,9 @@ fn show(folder: &Path, json: bool) -> Result<Exit, StoreError> {
             Some(pid) => out(&format!("The agent runs (process {pid}).")),
             None if reader.exists() => out("The agent does NOT run. Start it: lighterman run"),
             None => out("The agent has never run here. Start it: lighterman run"),
+        }
+        if let Some(sentence) = disk.as_ref().and_then(Stands::sentence) {
+            out(&sentence);
         }
         for source in &sources {
             if let Some(problem) = &source.problem {
@@ -132,6 +138,7 @@ fn show(folder: &Path, json: bool) -> Result<Exit, StoreError> {
         }
     }
     let trouble = running.is_none()
+        || disk.is_some_and(|disk| disk.is_low())
         || sources.iter().any(|source| {
             let stuck = |table: &SnapshotStatus| !table.done && table.problem.is_some();
             source.problem.is_some()

@@ -450,6 +450,7 @@ impl<'a> Section<'a> {
 
     /// A nested table; an empty one where there is none, so that all that may stand in it is asked for, and what holds
     /// where nothing is said has one place.
+    #[must_use]
     pub fn section_or_empty(&mut self, key: &'static str) -> Section<'a> {
         let empty = Section {
             node: None,

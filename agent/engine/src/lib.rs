@@ -9,6 +9,7 @@ mod ask;
 mod capture;
 pub mod clock;
 mod deliver;
+mod disk;
 mod look;
 mod pace;
 mod related;
@@ -29,6 +30,7 @@ use tokio::task::JoinSet;
 
 pub use ask::ask_once;
 pub use deliver::DeliverySettings;
+pub use disk::{Disk, Reserve};
 pub use pace::{Pace, Pause};
 pub use retry::RetryPolicy;
 
@@ -77,6 +79,8 @@ pub struct Plan {
     pub destinations: Vec<DestinationPlan>,
     /// How long finished events stay readable.
     pub retention: Retention,
+    /// The disk that the state folder is on; `None` = nobody looks at it.
+    pub disk: Option<Disk>,
 }
 
 /// Why the engine stopped by itself.
@@ -98,6 +102,8 @@ pub(crate) struct Common {
     pub(crate) routes: Arc<[Route]>,
     /// Told after each commit that put events in the outbox.
     pub(crate) stored: Vec<Arc<Notify>>,
+    /// Why sources are not to be read: the disk is low.
+    pub(crate) low: watch::Receiver<Option<Arc<str>>>,
     pub(crate) stop: watch::Receiver<bool>,
 }
 
@@ -143,12 +149,15 @@ pub async fn run(
         });
         stored.push(Arc::new(Notify::new()));
     }
+    let (low_sender, low) = watch::channel(None);
+    let watch = plan.disk.map(|disk| disk::Watch::new(disk, low_sender));
     let common = Arc::new(Common {
         store,
         clock,
         tenant: Arc::from(plan.tenant),
         routes: Arc::from(routes),
         stored,
+        low,
         stop: stop.clone(),
     });
     // A loop that ends with an error stops all others through this.
@@ -182,6 +191,11 @@ pub async fn run(
     let pruner = Arc::clone(&common);
     let retention = plan.retention;
     loops.spawn(async move { ("pruner".to_owned(), prune(&pruner, retention).await) });
+
+    if let Some(watch) = watch {
+        let common = Arc::clone(&common);
+        loops.spawn(async move { ("disk".to_owned(), watch.run(&common).await) });
+    }
 
     let mut error = None;
     while let Some(ended) = loops.join_next().await {

@@ -122,6 +122,7 @@ async fn run(
             },
         }],
         retention: Retention::default(),
+        disk: None,
     };
     let (_stop, stopped) = watch::channel(false);
     let clock = Arc::new(SystemClock);

@@ -158,6 +158,7 @@ async fn a_request_is_over_by_its_deadline_though_the_store_is_slow() {
             settings: DeliverySettings::default(),
         }],
         retention: Retention::default(),
+        disk: None,
     };
     let (_stop, stopped) = watch::channel(false);
     let engine = tokio::spawn(engine::run(plan, store, clock, stopped, TIMEOUT));

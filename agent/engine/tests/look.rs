@@ -176,6 +176,7 @@ fn start(look: Option<Result<Look, SourceError>>) -> Running {
         }],
         destinations: Vec::new(),
         retention: Retention::default(),
+        disk: None,
     };
     let clock = Arc::new(Paused(Instant::now()));
     let running = Arc::clone(&store);

@@ -279,6 +279,7 @@ fn start(chunk: Duration, marks: fn(u64) -> bool) -> Running {
         }],
         destinations: Vec::new(),
         retention: Retention::default(),
+        disk: None,
     };
     let running = Arc::clone(&store);
     let engine = tokio::spawn(async move {

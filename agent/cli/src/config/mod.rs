@@ -14,13 +14,13 @@ use contract::{
     BuildDestination, BuildSource, CapturedTable, EventType, Finding, Node, Problems, Secret,
     SecretPlace, Secrets, Section, Source, SourceContext,
 };
-use engine::{DeliverySettings, Pace, RetryPolicy, SourceSetup};
+use engine::{DeliverySettings, Pace, Reserve, RetryPolicy, SourceSetup};
 use mappings::{Catalogue, MappingSet};
 use state::Retention;
 
 use crate::fit::SourceFiles;
 use crate::logs::{self, LogSettings};
-use crate::{delivery, toml_node};
+use crate::{delivery, disk, toml_node};
 
 pub(crate) use flat::Flat;
 pub(crate) use schema::schema;
@@ -32,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) state_folder: PathBuf,
     pub(crate) retention: Retention,
     pub(crate) log: LogSettings,
+    /// How much of the state folder's disk is kept free.
+    pub(crate) reserve: Reserve,
     pub(crate) sources: Vec<SourceConfig>,
     pub(crate) destinations: Vec<DestinationConfig>,
     /// What works but should be known.
@@ -127,6 +129,31 @@ pub(crate) fn load_sources(file: &Path) -> Result<Vec<SourceConfig>, Vec<Finding
     Ok(config.sources)
 }
 
+/// The state folder that a settings file names, whatever else stands in it: who looks after the state
+/// needs no secrets and no mapping that fits.
+pub(crate) fn load_state_folder(file: &Path) -> Result<PathBuf, Vec<Finding>> {
+    let (root, problems) = open(file, Problems::new)?;
+    let mut top = Section::new(&root, "", &problems);
+    let folder = state_folder(&mut top);
+    let findings = problems.take();
+    if findings.is_empty() {
+        Ok(folder)
+    } else {
+        Err(findings)
+    }
+}
+
+fn state_folder(top: &mut Section<'_>) -> PathBuf {
+    PathBuf::from(top.text_or("state_folder", "state"))
+}
+
+fn text_of(file: &Path) -> Result<String, Vec<Finding>> {
+    std::fs::read_to_string(file).map_err(|error| {
+        let finding = Finding::fail(format!("read {}", file.display()), error.to_string());
+        vec![finding.fix("lighterman init writes one")]
+    })
+}
+
 /// Reads and checks a settings file, and not the mappings it names.
 pub(crate) fn load_settings(file: &Path) -> Result<Config, Vec<Finding>> {
     parse(file, |top| read(top, read_destinations))
@@ -157,12 +184,8 @@ fn parse(
 /// # Errors
 /// Why there is none.
 fn open(file: &Path, problems: fn(&str) -> Problems) -> Result<(Node, Problems), Vec<Finding>> {
-    let shown = file.display().to_string();
-    let text = std::fs::read_to_string(file).map_err(|error| {
-        let finding = Finding::fail(format!("read {shown}"), error.to_string());
-        vec![finding.fix("lighterman init writes one")]
-    })?;
-    let problems = problems(&shown);
+    let text = text_of(file)?;
+    let problems = problems(&file.display().to_string());
     let Some(mut root) = toml_node::parse(&text, &problems) else {
         return Err(problems.take());
     };
@@ -178,7 +201,7 @@ fn read(
     destinations: impl FnOnce(&mut Section<'_>) -> Option<Vec<DestinationConfig>>,
 ) -> Option<Config> {
     let tenant = top.text_or("tenant", "default").to_owned();
-    let state_folder = PathBuf::from(top.text_or("state_folder", "state"));
+    let state_folder = state_folder(top);
     let mut retention = Retention::default();
     let mut section = top.section_or_empty("retention");
     let hours = section.number("keep_hours", 0, 24 * 365);
@@ -188,6 +211,7 @@ fn read(
     retention.rows_max = section.or("events_max", rows, retention.rows_max);
     section.finish();
     let log = logs::read(top, &state_folder);
+    let reserve = disk::read(top);
     if top.get("source").is_none() {
         top.missing("source", "a [[source]] block");
     }
@@ -206,6 +230,7 @@ fn read(
         state_folder,
         retention,
         log,
+        reserve,
         sources,
         destinations,
         warnings: Vec::new(),

@@ -270,7 +270,7 @@ fn shown(moment: Timestamp) -> String {
 }
 
 /// "1 event", "2 events".
-fn counted(count: u64, what: &str) -> String {
+pub(crate) fn counted(count: u64, what: &str) -> String {
     let s = if count == 1 { "" } else { "s" };
     format!("{count} {what}{s}")
 }

@@ -51,6 +51,8 @@ enum Ended {
     /// Tables are read from their first row: a person asked for it, a mapping changed, or the log did
     /// not tell them for a while.
     Again,
+    /// The state folder's disk is low: nothing is read until there is room.
+    NoRoom,
 }
 
 enum Failed {
@@ -58,6 +60,8 @@ enum Failed {
     Store(StoreError),
     /// Told to stop between two commits of one work; the state file says where to go on.
     Stopped,
+    /// As [`Ended::NoRoom`], between two commits of one work.
+    NoRoom,
 }
 
 impl From<SourceError> for Failed {
@@ -87,6 +91,12 @@ pub(crate) async fn run(common: Arc<Common>, mut plan: SourcePlan) -> Result<(),
     let (watched, setups) = (Arc::clone(&common), plan.setup.clone());
     let mut looking = look::start(watched, plan.name.clone(), source_id, setups);
     loop {
+        if let Some(why) = common.disk_low() {
+            if common.wait_for_room(source_id, &why).await? {
+                return Ok(());
+            }
+            continue;
+        }
         let setup = plan.setup.borrow_and_update().clone();
         let mut moved = false;
         let ended = session(&common, &mut plan, &mut looking, setup, &mut moved).await;
@@ -103,7 +113,7 @@ pub(crate) async fn run(common: Arc<Common>, mut plan: SourcePlan) -> Result<(),
                 );
                 continue;
             }
-            Ok(Ended::Again) => continue,
+            Ok(Ended::Again | Ended::NoRoom) | Err(Failed::NoRoom) => continue,
             Err(Failed::Store(error @ StoreError::Full)) => {
                 tracing::error!(code = "state.disk_full",
                     source = plan.name, stage = "capture", error = %error,
@@ -397,6 +407,7 @@ async fn session(
                 tokio::select! {
                     biased;
                     () = stopped(&mut stop) => return Ok(Ended::Stop),
+                    () = common.disk_becomes_low() => return Ok(Ended::NoRoom),
                     Ok(()) = plan.setup.changed() => {
                         plan.setup.mark_changed();
                         return Ok(Ended::Reload);

@@ -186,10 +186,14 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Between two commits of one work: whoever stops the agent does not wait for all of it.
+    /// Between two commits of one work: whoever stops the agent does not wait for all of it, and a
+    /// disk that became low is not filled by it.
     pub(super) fn unless_stopped(&self) -> Result<(), Failed> {
         if *self.common.stop.borrow() {
             return Err(Failed::Stopped);
+        }
+        if self.common.disk_low().is_some() {
+            return Err(Failed::NoRoom);
         }
         Ok(())
     }

@@ -151,6 +151,7 @@ impl Run {
                 settings,
             }],
             retention: Retention::default(),
+            disk: None,
         };
         let (stop, stopped) = watch::channel(false);
         let clock = Arc::new(VirtualClock(began));
