@@ -22,6 +22,11 @@ const REST: i64 = 2;
 /// Added for what only repeats how things are: snapshots and replays stay behind what changes now.
 const REPEATS: i64 = 10;
 
+/// Whether a delivery of this priority only repeats how things are.
+pub(crate) fn repeats(priority: i64) -> bool {
+    priority >= REPEATS
+}
+
 /// Puts events of one commit into the outbox.
 pub(crate) struct Enqueue<'a> {
     pub(crate) db: &'a Connection,

@@ -169,6 +169,7 @@ fn start(
         }],
         retention,
         disk: Some(disk(world, began)),
+        meters: Arc::default(),
     };
     let clock = Arc::new(VirtualClock(began));
     let run = engine::run(

@@ -130,6 +130,20 @@ impl Outcome {
         }
     }
 
+    /// What the API answered; `None` = nothing came.
+    pub fn answer(&self) -> Option<&Answer> {
+        match self {
+            Self::Applied(answer)
+            | Self::Accepted { answer, .. }
+            | Self::Retry { answer, .. }
+            | Self::Rejected { answer, .. }
+            | Self::Conflict { answer, .. }
+            | Self::Missing { answer, .. } => Some(answer),
+            Self::Unknown { answer, .. } => answer.as_ref(),
+        }
+        .filter(|answer| **answer != Answer::default())
+    }
+
     /// Surely not applied, without an answer: nothing was sent.
     pub fn not_sent(cause: impl Into<String>) -> Self {
         Self::Retry {

@@ -11,6 +11,7 @@ pub mod clock;
 mod deliver;
 mod disk;
 mod look;
+pub mod observe;
 mod pace;
 mod related;
 mod replicas;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use contract::{Clock, Destination, EventType, Source};
 use mappings::MappingSet;
+use observe::Meters;
 use state::{Retention, Route, Store, StoreError};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -81,6 +83,8 @@ pub struct Plan {
     pub retention: Retention,
     /// The disk that the state folder is on; `None` = nobody looks at it.
     pub disk: Option<Disk>,
+    /// What the loops count.
+    pub meters: Arc<Meters>,
 }
 
 /// Why the engine stopped by itself.
@@ -104,6 +108,7 @@ pub(crate) struct Common {
     pub(crate) stored: Vec<Arc<Notify>>,
     /// Why sources are not to be read: the disk is low.
     pub(crate) low: watch::Receiver<Option<Arc<str>>>,
+    pub(crate) meters: Arc<Meters>,
     pub(crate) stop: watch::Receiver<bool>,
 }
 
@@ -158,6 +163,7 @@ pub async fn run(
         routes: Arc::from(routes),
         stored,
         low,
+        meters: plan.meters,
         stop: stop.clone(),
     });
     // A loop that ends with an error stops all others through this.

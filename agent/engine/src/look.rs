@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use state::{LookStatus, StoreError};
 use tokio::sync::{Notify, watch};
 
+use crate::observe::{LogLooked, SourceMeter};
 use crate::{Common, SourceSetup};
 
 /// Between two looks.
@@ -85,6 +86,7 @@ pub(crate) fn start(
     let woken = Arc::clone(&wake);
     let task = tokio::spawn(async move {
         let mut watcher = Watcher {
+            meter: common.meters.source(&name),
             name,
             kept: Kept::default(),
             behind: Level::Pass,
@@ -101,6 +103,7 @@ pub(crate) fn start(
                         wait = LOOK_AGAIN;
                     }
                     let status = watcher.status(&look, common.clock.now());
+                    watcher.measure(&look, &status);
                     match common.store.set_look(source_id, status).await {
                         Ok(()) | Err(StoreError::Full) => {}
                         // Whoever must write to the store says so.
@@ -132,6 +135,7 @@ pub(crate) fn start(
 /// What is said of the looks at one source.
 struct Watcher {
     name: String,
+    meter: Arc<SourceMeter>,
     kept: Kept,
     /// How bad it is that we are behind.
     behind: Level,
@@ -215,6 +219,23 @@ impl Watcher {
         }
         status.sentence = Some(sentence);
         status
+    }
+
+    /// The same for monitoring.
+    fn measure(&self, look: &Look, status: &LookStatus) {
+        let growth = status.growth_per_hour;
+        let kept = look.kept.as_ref();
+        let end = kept.and_then(|kept| kept.end(growth?));
+        let behind = look.behind.as_ref();
+        self.meter.looked(LogLooked {
+            kept_bytes: status.kept_bytes,
+            left_bytes: status.left_bytes,
+            left: end.map(|(_, time)| time).or(behind.and_then(Behind::left)),
+            behind: behind.and_then(|behind| behind.by),
+            level: self.kept.level.max(self.behind),
+            late: self.beat.late,
+            sentence: status.sentence.clone(),
+        });
     }
 
     /// Where the database counts in time.

@@ -123,6 +123,7 @@ async fn run(
         }],
         retention: Retention::default(),
         disk: None,
+        meters: Arc::default(),
     };
     let (_stop, stopped) = watch::channel(false);
     let clock = Arc::new(SystemClock);

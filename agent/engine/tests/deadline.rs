@@ -159,6 +159,7 @@ async fn a_request_is_over_by_its_deadline_though_the_store_is_slow() {
         }],
         retention: Retention::default(),
         disk: None,
+        meters: Arc::default(),
     };
     let (_stop, stopped) = watch::channel(false);
     let engine = tokio::spawn(engine::run(plan, store, clock, stopped, TIMEOUT));

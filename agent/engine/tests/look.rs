@@ -177,6 +177,7 @@ fn start(look: Option<Result<Look, SourceError>>) -> Running {
         destinations: Vec::new(),
         retention: Retention::default(),
         disk: None,
+        meters: Arc::default(),
     };
     let clock = Arc::new(Paused(Instant::now()));
     let running = Arc::clone(&store);

@@ -280,6 +280,7 @@ fn start(chunk: Duration, marks: fn(u64) -> bool) -> Running {
         destinations: Vec::new(),
         retention: Retention::default(),
         disk: None,
+        meters: Arc::default(),
     };
     let running = Arc::clone(&store);
     let engine = tokio::spawn(async move {

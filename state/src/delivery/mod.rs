@@ -114,6 +114,15 @@ impl Turn {
     }
 }
 
+/// A change that a destination has now been told of as it happened: neither a first load nor a replay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeliveredNow {
+    /// Its type.
+    pub event_type: EventType,
+    /// When it was committed at the source; when it was read, where the source does not tell.
+    pub occurred_at: Timestamp,
+}
+
 /// A delivery that became held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeldNow {
@@ -138,6 +147,8 @@ pub struct Turned {
     pub paused: Option<Paused>,
     /// What became held.
     pub held: Vec<HeldNow>,
+    /// What was delivered.
+    pub delivered: Vec<DeliveredNow>,
     /// What a person asked and has now been done.
     pub done: Vec<Done>,
     /// More of it is still to be done.
@@ -251,6 +262,7 @@ fn take_turn(
     }
     turned.paused = paused;
     turned.next_due = waiting::next_due(&desk)?;
+    turned.delivered = desk.delivered();
     turned.held = desk.finish()?;
     Ok(turned)
 }

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::row::state_of;
 use super::said::{Happened, Said};
 use super::step::Step;
-use super::{HeldNow, Rules, needs};
+use super::{DeliveredNow, HeldNow, Rules, needs};
 use crate::error::StoreError;
 use crate::guards::{self, Guarded};
 use crate::{attempt, counter, from_millis, millis};
@@ -32,6 +32,7 @@ pub(crate) struct Desk<'a> {
     pub(crate) now: Timestamp,
     counts: RefCell<BTreeMap<&'static str, u64>>,
     pub(super) held: RefCell<Vec<HeldNow>>,
+    pub(super) delivered: RefCell<Vec<DeliveredNow>>,
     /// Whether too much of a kind goes, which a turn works out once: it counts what waits, too.
     brakes: RefCell<BTreeMap<i64, Option<String>>>,
     /// Lanes that others may need, and that have been failing for longer than those wait.
@@ -48,6 +49,7 @@ pub(super) struct Standing {
     pub(super) failing_since: Option<i64>,
     pub(super) measure: Option<String>,
     pub(super) updated_at: i64,
+    pub(super) priority: i64,
 }
 
 impl<'a> Desk<'a> {
@@ -64,6 +66,7 @@ impl<'a> Desk<'a> {
             now,
             counts: RefCell::default(),
             held: RefCell::default(),
+            delivered: RefCell::default(),
             brakes: RefCell::default(),
             in_vain: RefCell::default(),
         }
@@ -88,6 +91,11 @@ impl<'a> Desk<'a> {
         *self.counts.borrow_mut().entry(name).or_default() += 1;
     }
 
+    /// What was delivered meanwhile.
+    pub(super) fn delivered(&self) -> Vec<DeliveredNow> {
+        self.delivered.take()
+    }
+
     /// Writes the totals; what became held meanwhile.
     pub(crate) fn finish(self) -> Result<Vec<HeldNow>, StoreError> {
         let counts = self.counts.into_inner();
@@ -105,7 +113,7 @@ impl<'a> Desk<'a> {
             .db
             .prepare_cached(
                 "SELECT state, due_at, until_at, ticket, held_cause, lane, tombstone, kind, attempt,
-                   failing_since, measure, updated_at
+                   failing_since, priority, measure, updated_at
                  FROM delivery WHERE destination = ?1 AND offset = ?2",
             )?
             .query_row(params![self.destination, offset], |row| {
@@ -117,6 +125,7 @@ impl<'a> Desk<'a> {
                         tombstone: row.get("tombstone")?,
                         attempt: row.get("attempt")?,
                         failing_since: row.get("failing_since")?,
+                        priority: row.get("priority")?,
                         measure: row.get("measure")?,
                         updated_at: row.get("updated_at")?,
                     })

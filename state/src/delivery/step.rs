@@ -2,12 +2,12 @@
 
 use contract::delivery::{DeliveryEvent, DeliveryState, next};
 use contract::{Answer, EventKind};
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 
 use super::record::{Desk, Standing};
-use super::{HeldNow, needs};
+use super::{DeliveredNow, HeldNow, needs};
 use crate::error::StoreError;
-use crate::{attempt, kind, millis};
+use crate::{attempt, enqueue, from_millis, kind, millis};
 
 /// What happens to it now.
 pub(super) struct Step<'a> {
@@ -45,6 +45,9 @@ impl Desk<'_> {
         match &after {
             DeliveryState::Delivered => {
                 self.count("delivered");
+                if !enqueue::repeats(standing.priority) {
+                    self.delivered.borrow_mut().extend(self.event(offset)?);
+                }
                 if kind == EventKind::State {
                     self.told(standing)?;
                 }
@@ -69,6 +72,20 @@ impl Desk<'_> {
             needs::release(self, standing.lane, there)?;
         }
         Ok(())
+    }
+
+    fn event(&self, offset: i64) -> Result<Option<DeliveredNow>, StoreError> {
+        let found: Option<(String, i64)> = self
+            .db
+            .prepare_cached("SELECT event_type, occurred_at FROM outbox WHERE offset = ?1")?
+            .query_row([offset], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        Ok(found.and_then(|(event_type, occurred_at)| {
+            Some(DeliveredNow {
+                event_type: event_type.parse().ok()?,
+                occurred_at: from_millis(occurred_at),
+            })
+        }))
     }
 
     /// Since when it has been failing or held, or what it took the place of.

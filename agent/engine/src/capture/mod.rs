@@ -22,6 +22,7 @@ use state::{CaptureCommit, GuardEntry, Resync, SnapshotProgress, StoreError};
 
 use crate::ask::Asker;
 use crate::look::{self, Looking};
+use crate::observe::SourceMeter;
 use crate::related::Standing;
 use crate::rules::Rules;
 use crate::snapshot::{self, Chunk, Pending, Readers, Reading};
@@ -89,6 +90,7 @@ pub(crate) async fn run(common: Arc<Common>, mut plan: SourcePlan) -> Result<(),
     let mut delays = reconnect();
     let source_id = common.store.source(&plan.name).await?.id;
     let (watched, setups) = (Arc::clone(&common), plan.setup.clone());
+    let meter = common.meters.source(&plan.name);
     let mut looking = look::start(watched, plan.name.clone(), source_id, setups);
     loop {
         if let Some(why) = common.disk_low() {
@@ -173,11 +175,20 @@ pub(crate) async fn run(common: Arc<Common>, mut plan: SourcePlan) -> Result<(),
         };
         tokio::select! {
             () = stopped(&mut stop) => return Ok(()),
+            () = turning(&common, &meter) => {}
             // A reload may be what mends it; when nobody can reload, only the wait counts.
             Ok(()) = plan.setup.changed() => {}
             () = pause => {}
             asked = resync_asked(&common, &plan.name, source_id) => asked?,
         }
+    }
+}
+
+/// The loop is not stuck while it waits for its next try; never ends.
+async fn turning(common: &Common, meter: &SourceMeter) {
+    loop {
+        meter.turned();
+        common.clock.sleep(LOOK_EVERY).await;
     }
 }
 
@@ -220,6 +231,7 @@ struct Session<'a> {
     common: &'a Common,
     name: &'a str,
     source_id: i64,
+    meter: Arc<SourceMeter>,
     translator: Translator,
     /// Tables whose snapshot is not done: their streamed changes are remembered in the guard.
     guarded: Vec<TableName>,
@@ -318,6 +330,7 @@ async fn session(
         common,
         name: &plan.name,
         source_id: state.id,
+        meter: common.meters.source(&plan.name),
         translator: Translator {
             mapper: Mapper::new(Arc::clone(&setup.mapping)),
             tenant: Arc::clone(&common.tenant),
@@ -369,6 +382,7 @@ async fn session(
             let mut next = stream.next();
             loop {
                 let now = common.clock.now();
+                session.meter.turned();
                 // Also when the wall clock was set back.
                 if now >= look_at || contract::clock::until(now, look_at) > LOOK_EVERY {
                     look_at = contract::clock::after(now, LOOK_EVERY);
@@ -505,6 +519,7 @@ impl Session<'_> {
                 .as_ref()
                 .is_some_and(|related| related.inside.is_some());
             if now < due && now >= self.quiet_commit_at && !open {
+                self.meter.stored(None, 0, now);
                 return Ok(());
             }
         }
@@ -531,10 +546,11 @@ impl Session<'_> {
         let committed_at = batch
             .changes
             .iter()
-            .filter_map(|change| change.committed_at);
+            .filter_map(|change| change.committed_at)
+            .max();
         let commit = CaptureCommit {
             routes: Arc::clone(&self.common.routes),
-            committed_at: committed_at.max(),
+            committed_at,
             guard,
             filtered: translated.filtered,
             server: self.server.clone(),
@@ -554,6 +570,8 @@ impl Session<'_> {
             self.commit(commit, now).await?;
         }
         self.server = None;
+        self.meter
+            .stored(committed_at, changes, self.common.clock.now());
         // I1: only now may the source forget.
         stream.acknowledge(&batch.end).await?;
         Ok(())

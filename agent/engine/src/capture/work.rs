@@ -233,7 +233,9 @@ impl Session<'_> {
                 }
                 Err(error) => return Err(error.into()),
             };
+            self.meter.turned();
             if report.held > 0 {
+                self.meter.held(report.held);
                 tracing::warn!(
                     code = "mapping.held",
                     source = self.name,

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::limiter::{Limiter, Wait};
+use crate::observe::DestinationMeter;
 
 /// The limits of one destination, shared by its calls and its loop.
 pub(crate) struct Door {
@@ -21,16 +22,23 @@ pub(crate) struct Door {
     /// Wakes the loop: the day's quota must be noted.
     wake: Arc<Notify>,
     clock: Arc<dyn Clock>,
+    meter: Arc<DestinationMeter>,
 }
 
 impl Door {
-    pub(crate) fn new(limiter: Limiter, wake: Arc<Notify>, clock: Arc<dyn Clock>) -> Arc<Self> {
+    pub(crate) fn new(
+        limiter: Limiter,
+        wake: Arc<Notify>,
+        clock: Arc<dyn Clock>,
+        meter: Arc<DestinationMeter>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             limiter: Mutex::new(limiter),
             promised: AtomicUsize::new(0),
             changed: Notify::new(),
             wake,
             clock,
+            meter,
         })
     }
 
@@ -121,6 +129,7 @@ impl Gate for CallGate {
             let until = match tried {
                 Ok(()) => {
                     self.passed.fetch_add(1, Ordering::Relaxed);
+                    self.door.meter.requested();
                     // Where there are figures, the loop can now say when the next may leave.
                     if self.settle() && self.door.limiter().has_figures() {
                         self.door.wake.notify_one();
@@ -147,6 +156,9 @@ impl Gate for CallGate {
     }
 
     fn heard(&self, said: &Allowance) {
+        if said.throttled {
+            self.door.meter.throttled();
+        }
         self.door.limiter().heard(Instant::now(), said);
         self.door.opened();
     }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::delivery::DeliveryEvent;
-use contract::{DestinationTraits, Outgoing, clock};
+use contract::{Answer, DestinationTraits, Outcome, Outgoing, clock};
 use jiff::Timestamp;
 use rand::RngExt;
 use state::{Ask, Happened, Notes, PickLimits, Rules, Said, StoreError, Turn, Turned};
@@ -26,10 +26,11 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::observe::DestinationMeter;
 use crate::{Common, DestinationPlan, pace, stopped};
 use calls::{Calls, Ended, batches};
 use circuit::Circuit;
-use gate::Door;
+use gate::{Door, Passes};
 use limiter::{Limiter, Wait};
 use outcome::Judge;
 
@@ -50,6 +51,7 @@ struct Deliver {
     plan: DestinationPlan,
     id: i64,
     traits: DestinationTraits,
+    meter: Arc<DestinationMeter>,
     rules: Arc<Rules>,
     circuit: Circuit,
     /// What a deadline has beside the request's timeout.
@@ -114,7 +116,11 @@ pub(crate) async fn run(
     if let Some(until) = notes.throttled_until {
         limiter.rest_until(now + clock::until(common.clock.now(), until));
     }
-    let door = Door::new(limiter, Arc::clone(&wake), Arc::clone(&common.clock));
+    let meter = common
+        .meters
+        .destination(&plan.name, &plan.settings.promised);
+    let (woken, clock) = (Arc::clone(&wake), Arc::clone(&common.clock));
+    let door = Door::new(limiter, woken, clock, Arc::clone(&meter));
     let mut calls = Calls {
         destination: Arc::clone(&plan.destination),
         door,
@@ -131,6 +137,7 @@ pub(crate) async fn run(
         plan,
         id,
         traits,
+        meter,
         rules: Arc::new(rules),
         circuit: Circuit::new(),
         margin: DEADLINE_MARGIN,
@@ -266,6 +273,8 @@ impl Deliver {
             match self.common.store.turn(self.id, turn, rules).await {
                 Ok(mut turned) => {
                     outcomes.clear();
+                    self.meter.delivered(&turned.delivered, now);
+                    self.meter.held(&turned.held);
                     if let Some(notes) = notes {
                         self.stored = notes;
                         if let Some(day) = calls.door.limiter().day() {
@@ -387,8 +396,11 @@ impl Deliver {
                         chance: rand::rng().random_range(0..=1_000),
                         ..judge
                     };
-                    outcomes.push(judge.sent(outgoing, outcome.clone(), passes));
+                    let happened = judge.sent(outgoing, outcome.clone(), passes);
+                    self.meter.outcome(happened.said);
+                    outcomes.push(happened);
                 }
+                self.count(&sent, passes);
                 self.judge_destination(&sent, passes, counted, calls);
             }
             Ended::Followed(followed) => {
@@ -399,7 +411,8 @@ impl Deliver {
                 let happened = followed
                     .into_iter()
                     .filter_map(|(taken, outcome)| judge.followed(&taken, outcome));
-                outcomes.extend(happened);
+                let meter = &self.meter;
+                outcomes.extend(happened.inspect(|happened| meter.outcome(happened.said)));
             }
             Ended::Verified(verified, passes) => {
                 calls.asking = calls.asking.saturating_sub(1);
@@ -409,13 +422,34 @@ impl Deliver {
                 let happened = verified
                     .into_iter()
                     .filter_map(|(outgoing, outcome)| judge.verified(&outgoing, outcome, passes));
-                outcomes.extend(happened);
+                let meter = &self.meter;
+                outcomes.extend(happened.inspect(|happened| meter.outcome(happened.said)));
             }
             // What our own limits left no room for is compared another time.
             Ended::Compared(_, passes) if passes.only_refused() => {}
             Ended::Compared(compared, _) => {
                 let happened = compared.iter();
                 outcomes.extend(happened.map(|(outgoing, said)| Judge::compared(outgoing, said)));
+            }
+        }
+    }
+
+    /// Counts a call that sent events: its answers, and what had been tried before.
+    fn count(&self, sent: &[(Outgoing, Outcome)], passes: Passes) {
+        if passes.only_refused() {
+            self.meter.limited();
+            return;
+        }
+        let mut before: Option<Option<&Answer>> = None;
+        for (outgoing, outcome) in sent {
+            // Events of one request have its answer in common.
+            let answer = outcome.answer();
+            if before != Some(answer) {
+                self.meter.answered(answer);
+                before = Some(answer);
+            }
+            if outgoing.attempt > 1 {
+                self.meter.retried();
             }
         }
     }

@@ -140,6 +140,9 @@ impl Deliver {
         if passes.only_refused() {
             return;
         }
+        if succeeded || trouble.is_some() {
+            self.meter.fails(!succeeded);
+        }
         let turned = if succeeded {
             limiter.succeeded();
             self.circuit.succeeded()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use contract::{DestinationTraits, Rate};
+use contract::{DestinationTraits, EventType, Rate};
 use jiff::tz::TimeZone;
 use state::Guards;
 
@@ -27,6 +27,8 @@ pub struct DeliverySettings {
     pub dependency_wait: Duration,
     /// What stops a delivery that is unlikely to be meant.
     pub guards: Guards,
+    /// Within what time after its commit a change is to be delivered; it is counted, nothing more.
+    pub promised: Vec<(EventType, Duration)>,
 }
 
 impl Default for DeliverySettings {
@@ -40,6 +42,7 @@ impl Default for DeliverySettings {
             per_day: None,
             dependency_wait: Duration::from_hours(1),
             guards: Guards::default(),
+            promised: Vec::new(),
         }
     }
 }

@@ -152,6 +152,7 @@ impl Run {
             }],
             retention: Retention::default(),
             disk: None,
+            meters: Arc::default(),
         };
         let (stop, stopped) = watch::channel(false);
         let clock = Arc::new(VirtualClock(began));

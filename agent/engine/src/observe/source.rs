@@ -1,0 +1,110 @@
+//! What is known of one source while it runs.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use contract::{Level, clock};
+use jiff::Timestamp;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::histogram::Histogram;
+
+use super::meters::{lock, millis_since};
+
+/// What the last look at a source's log found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLooked {
+    /// Log that the database keeps for us.
+    pub kept_bytes: Option<u64>,
+    /// What may still be written before it drops what we have not read.
+    pub left_bytes: Option<u64>,
+    /// Time until that, or until its disk is full.
+    pub left: Option<Duration>,
+    /// How far behind we are, where the database counts in time.
+    pub behind: Option<Duration>,
+    /// How bad it is.
+    pub level: Level,
+    /// A heartbeat is late.
+    pub late: bool,
+    /// All that in plain words.
+    pub sentence: Option<String>,
+}
+
+/// What is known of a source.
+#[derive(Debug)]
+pub struct SourceMeter {
+    began: Instant,
+    turned_ms: AtomicU64,
+    /// Negative = not known.
+    lag_ms: AtomicI64,
+    captured: Histogram,
+    held: Counter,
+    looked: Mutex<Option<LogLooked>>,
+}
+
+impl SourceMeter {
+    pub(super) fn new(began: Instant, captured: Histogram, held: Counter) -> Self {
+        Self {
+            began,
+            turned_ms: AtomicU64::new(millis_since(began)),
+            lag_ms: AtomicI64::new(-1),
+            captured,
+            held,
+            looked: Mutex::default(),
+        }
+    }
+
+    /// The capture loop turned.
+    pub(crate) fn turned(&self) {
+        self.turned_ms
+            .store(millis_since(self.began), Ordering::Relaxed);
+    }
+
+    /// A batch is in the outbox; its newest change was committed then, or it had none.
+    pub(crate) fn stored(&self, committed_at: Option<Timestamp>, changes: u64, now: Timestamp) {
+        let lag = match committed_at {
+            Some(committed_at) => {
+                let lag = clock::until(committed_at, now);
+                self.captured.observe(lag.as_secs_f64());
+                lag
+            }
+            // The log has nothing more for us.
+            None if changes == 0 => Duration::ZERO,
+            None => return,
+        };
+        self.set_lag(lag);
+    }
+
+    fn set_lag(&self, lag: Duration) {
+        let millis = i64::try_from(lag.as_millis()).unwrap_or(i64::MAX);
+        self.lag_ms.store(millis, Ordering::Relaxed);
+    }
+
+    pub(crate) fn held(&self, count: u64) {
+        self.held.inc_by(count);
+    }
+
+    pub(crate) fn looked(&self, looked: LogLooked) {
+        if let Some(behind) = looked.behind {
+            self.set_lag(behind);
+        }
+        *lock(&self.looked) = Some(looked);
+    }
+
+    /// Since when the capture loop has not turned.
+    pub fn turned_ago(&self) -> Duration {
+        let now = millis_since(self.began);
+        Duration::from_millis(now.saturating_sub(self.turned_ms.load(Ordering::Relaxed)))
+    }
+
+    /// How far behind the log capture is; `None` = not known.
+    pub fn lag(&self) -> Option<Duration> {
+        let millis = u64::try_from(self.lag_ms.load(Ordering::Relaxed)).ok()?;
+        Some(Duration::from_millis(millis))
+    }
+
+    /// What the last look at its log found; `None` = it was not looked at, or there is no log of a server's.
+    pub fn log(&self) -> Option<LogLooked> {
+        lock(&self.looked).clone()
+    }
+}
