@@ -10,6 +10,8 @@ mod killed;
 mod logs;
 mod map;
 mod mariadb;
+mod metrics;
+mod monitoring;
 mod network;
 mod northwind;
 mod operate;

@@ -57,7 +57,9 @@ pub use capture::{
 };
 pub use command::{Command, Done, ask};
 pub use compact::{Compacted, compact};
-pub use delivery::{Ask, DeliveredNow, Happened, HeldNow, PickLimits, Rules, Said, Turn, Turned, is_suspect};
+pub use delivery::{
+    Ask, DeliveredNow, Happened, HeldNow, PickLimits, Rules, Said, Turn, Turned, is_suspect,
+};
 pub use error::StoreError;
 pub use folder::{FILE_NAME, file_path, owner};
 pub use guards::{Guards, MassDrop};

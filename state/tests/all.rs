@@ -14,5 +14,6 @@ mod operator;
 mod priority;
 mod resync;
 mod rules;
+mod standing;
 mod verify;
 mod zero;

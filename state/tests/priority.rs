@@ -29,7 +29,7 @@ fn skus(picked: &[Outgoing]) -> Vec<String> {
     picked.iter().map(part).collect()
 }
 
-fn of_snapshot(item: Item) -> Item {
+pub(crate) fn of_snapshot(item: Item) -> Item {
     let Item::Event(mut published) = item else {
         return item;
     };

@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use contract::{Decimal, Node, NodeKind, Rate, Section};
+use contract::finding::nearest;
+use contract::{Decimal, EventType, Node, NodeKind, Rate, Section};
 use engine::{DeliverySettings, Pause};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use state::{Guards, MassDrop};
 
 /// Calls of a destination at once at most: each holds a connection and a batch.
 const CONCURRENT_MAX: u64 = 64;
+
+/// A month: what may take longer needs no promise.
+const PROMISED_MAX: u64 = 31 * 86_400;
 
 /// Reads them.
 pub(crate) fn read(section: &mut Section<'_>) -> DeliverySettings {
@@ -34,7 +38,38 @@ pub(crate) fn read(section: &mut Section<'_>) -> DeliverySettings {
     let wait = section.or("dependency_wait_minutes", wait, default);
     settings.dependency_wait = Duration::from_mins(wait);
     settings.guards = read_guards(section.section_or_empty("guards"));
+    if let Some(promised) = section.section("delivered_within_seconds") {
+        settings.promised = read_promised(promised);
+    }
     settings
+}
+
+/// `delivered_within_seconds = { "order.v1" = 60 }`.
+fn read_promised(mut section: Section<'_>) -> Vec<(EventType, Duration)> {
+    let mut promised = Vec::new();
+    for (key, node) in section.free_entries() {
+        let seconds = match &node.kind {
+            NodeKind::Number(text) => text.replace('_', "").parse::<u64>().ok(),
+            _ => None,
+        };
+        let seconds = seconds.filter(|seconds| (1..=PROMISED_MAX).contains(seconds));
+        match (key.name.parse::<EventType>(), seconds) {
+            (Ok(event_type), Some(seconds)) => {
+                promised.push((event_type, Duration::from_secs(seconds)));
+            }
+            (Err(()), _) => {
+                let names = EventType::ALL.into_iter().map(EventType::name);
+                let fix = nearest(&key.name, names).map(|name| format!("did you mean `{name}`?"));
+                let found = format!("`{}` is not an event type", key.name);
+                section.wrong(&key.name, node, found, fix);
+            }
+            (Ok(_), None) => {
+                let found = format!("expected a whole number from 1 to {PROMISED_MAX}");
+                section.wrong(&key.name, node, found, None);
+            }
+        }
+    }
+    promised
 }
 
 fn read_guards(mut section: Section<'_>) -> Guards {
@@ -179,7 +214,8 @@ mod tests {
             "shadow = true\npauses = [\"12:00-13:00\"]\nzone = \"Europe/Berlin\"\n\
              requests_per_second = 0.4\nconcurrent = 3\nper_day = 5_000\n\
              dependency_wait_minutes = 15\nguards = {jump_percent = 400, zero_price = false, \
-             mass_drop = {percent = 10, least = 5}}\n",
+             mass_drop = {percent = 10, least = 5}}\n\
+             delivered_within_seconds = {\"order.v1\" = 60}\n",
         );
         assert_eq!(found, Vec::<String>::new());
         assert!(settings.shadow);
@@ -194,6 +230,8 @@ mod tests {
             (Some(3), Some(5_000))
         );
         assert_eq!(settings.dependency_wait, Duration::from_mins(15));
+        let order = (EventType::Order, Duration::from_mins(1));
+        assert_eq!(settings.promised, [order]);
         let guards = Guards {
             jump_percent: Some(400),
             zero_price: false,
@@ -223,6 +261,14 @@ mod tests {
             ("pauses = [\"12:00-13:00\"]", "`zone` is missing"),
             ("guards = {jump = 3}", "unknown key `jump`"),
             ("guards = {mass_drop = {percent = 0}}", "from 1 to 100"),
+            (
+                "delivered_within_seconds = {\"oder.v1\" = 60}",
+                "did you mean `order.v1`?",
+            ),
+            (
+                "delivered_within_seconds = {\"order.v1\" = 0}",
+                "whole number from 1",
+            ),
         ] {
             let (_, found) = check(text);
             assert_eq!(found.len(), 1, "{text}: {found:?}");

@@ -24,6 +24,11 @@ state_folder = "state"           # positions, events on their way, what was publ
 
 # [disk]                         # sources are not read while the state folder's disk has less free
 # reserve_mib = 1024             # else 5 % of it, from 64 MiB to 1 GiB
+
+[local]                          # health and metrics for monitoring; without this block nothing listens
+listen = "127.0.0.1:8350"        # only this machine reaches it
+# oldest_delivery_seconds = 900  # a change that waits longer makes /health/ready say no
+# behind_proxy = true            # another address: a reverse proxy with TLS and a login stands in front
 "#;
 
 /// Written for PostgreSQL; `source:` is its only line about the kind of database.

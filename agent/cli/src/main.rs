@@ -11,6 +11,7 @@ mod demo;
 mod disk;
 mod fit;
 mod init;
+mod local;
 mod logs;
 mod map;
 mod operate;

@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use contract::{Finding, Level};
 use engine::clock::SystemClock;
+use engine::observe::Meters;
 use engine::{DestinationPlan, Plan, SourcePlan, SourceSetup};
 use mappings::MappingSet;
 use notify::{RecursiveMode, Watcher};
 use state::Store;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::config::{self, Config, Flat, SourceConfig};
+use crate::local::{LocalSettings, Seen, Watched};
 use crate::logs::Logs;
-use crate::{Exit, disk, fit};
+use crate::{Exit, disk, fit, local};
 
 /// Requests that are out get this long to end.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
@@ -26,6 +29,43 @@ struct Prepared {
     plan: Plan,
     reloads: Reloads,
     said: Flat,
+    shown: Shown,
+}
+
+/// What the local server shows, and to whom.
+struct Shown {
+    seen: Arc<Seen>,
+    meters: Arc<Meters>,
+    local: Option<LocalSettings>,
+}
+
+impl Shown {
+    fn of(config: &Config) -> Self {
+        let meters = Arc::new(Meters::default());
+        let local = config.local.clone();
+        let oldest = local.as_ref().map(|local| local.oldest_delivery);
+        let destinations = config.destinations.iter();
+        let seen = Seen::new(Watched {
+            folder: config.state_folder.clone(),
+            sources: config.sources.iter().map(|one| one.name.clone()).collect(),
+            destinations: destinations
+                .map(|one| (one.name.clone(), one.settings.clone()))
+                .collect(),
+            meters: Arc::clone(&meters),
+            oldest_delivery: oldest.unwrap_or(Duration::MAX),
+        });
+        Self {
+            seen,
+            meters,
+            local,
+        }
+    }
+
+    /// Begins to show it, where somebody may look.
+    fn serve(&self) -> Option<JoinHandle<()>> {
+        let serving = local::serve(self.local.clone()?, Arc::clone(&self.seen));
+        Some(tokio::spawn(serving))
+    }
 }
 
 /// Why an agent's loops end.
@@ -64,7 +104,10 @@ pub(crate) async fn run(config: Config, file: PathBuf, logs: &mut Logs) -> Exit 
         // The sender lives as long as the process.
         std::future::pending::<()>().await;
     });
-    let Some(mut prepared) = prepare(config, &store).await else {
+    let shown = Shown::of(&config);
+    // Before the sources, which may have to be waited for: it says so.
+    let mut serving = shown.serve();
+    let Some(mut prepared) = prepare(config, shown, &store).await else {
         return Exit::Settings;
     };
     tracing::info!(
@@ -76,7 +119,14 @@ pub(crate) async fn run(config: Config, file: PathBuf, logs: &mut Logs) -> Exit 
     loop {
         match once(prepared, &store, &file, stop.clone()).await {
             Ended::Over(exit) => return exit,
-            Ended::Changed(changed) => prepared = *changed,
+            Ended::Changed(changed) => {
+                prepared = *changed;
+                if let Some(serving) = serving.take() {
+                    serving.abort();
+                    let _ = serving.await;
+                }
+                serving = prepared.shown.serve();
+            }
         }
     }
 }
@@ -92,6 +142,7 @@ async fn once(
         plan,
         reloads,
         said,
+        shown,
     } = prepared;
     // Loops end when the agent is told to stop, and when its settings change.
     let (ending, end) = watch::channel(false);
@@ -110,6 +161,7 @@ async fn once(
         std::future::pending::<()>().await;
     });
     let clock = Arc::new(SystemClock);
+    shown.seen.runs();
     let ended = engine::run(plan, Arc::clone(store), clock, end.clone(), DRAIN_MAX).await;
     stopping.abort();
     if let Err(error) = ended {
@@ -135,7 +187,8 @@ async fn once(
 type Reloads = Vec<(SourceConfig, watch::Sender<SourceSetup>)>;
 
 /// Builds what the settings name. Nothing where that cannot be: why is said.
-async fn prepare(config: Config, store: &Arc<Store>) -> Option<Prepared> {
+async fn prepare(config: Config, shown: Shown, store: &Arc<Store>) -> Option<Prepared> {
+    let meters = Arc::clone(&shown.meters);
     let said = config.said;
     let mut destinations = Vec::new();
     for destination in config.destinations {
@@ -206,11 +259,13 @@ async fn prepare(config: Config, store: &Arc<Store>) -> Option<Prepared> {
         destinations,
         retention: config.retention,
         disk: Some(disk::watched(&config.state_folder, config.reserve)),
+        meters,
     };
     Some(Prepared {
         plan,
         reloads,
         said,
+        shown,
     })
 }
 
@@ -298,7 +353,8 @@ async fn reload(
         while woken.try_recv().is_ok() {}
         if let Some(config) = changed_settings(&file, &said, &mut refused) {
             // Whole, before anything of what runs now ends.
-            if let Some(prepared) = prepare(config, &store).await {
+            let shown = Shown::of(&config);
+            if let Some(prepared) = prepare(config, shown, &store).await {
                 for (path, was, is) in said.changes(&prepared.said) {
                     tracing::info!(
                         code = "settings.changed",

@@ -13,6 +13,7 @@ pub mod brokers;
 pub mod certificates;
 pub mod channels;
 pub mod flow;
+pub mod local;
 pub mod mariadb;
 pub mod pooler;
 pub mod postgres;

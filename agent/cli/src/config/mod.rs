@@ -19,6 +19,7 @@ use mappings::{Catalogue, MappingSet};
 use state::Retention;
 
 use crate::fit::SourceFiles;
+use crate::local::{self, LocalSettings};
 use crate::logs::{self, LogSettings};
 use crate::{delivery, disk, toml_node};
 
@@ -34,6 +35,8 @@ pub(crate) struct Config {
     pub(crate) log: LogSettings,
     /// How much of the state folder's disk is kept free.
     pub(crate) reserve: Reserve,
+    /// The local server, where there is to be one.
+    pub(crate) local: Option<LocalSettings>,
     pub(crate) sources: Vec<SourceConfig>,
     pub(crate) destinations: Vec<DestinationConfig>,
     /// What works but should be known.
@@ -212,6 +215,7 @@ fn read(
     section.finish();
     let log = logs::read(top, &state_folder);
     let reserve = disk::read(top);
+    let local = top.section("local").and_then(local::read);
     if top.get("source").is_none() {
         top.missing("source", "a [[source]] block");
     }
@@ -231,6 +235,7 @@ fn read(
         retention,
         log,
         reserve,
+        local,
         sources,
         destinations,
         warnings: Vec::new(),

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use contract::{DestinationTraits, EventType, Rate};
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use state::Guards;
 
-use crate::pace::Pause;
+use crate::pace::{self, Pause};
 
 /// How a destination is delivered to.
 #[derive(Debug, Clone)]
@@ -48,6 +49,11 @@ impl Default for DeliverySettings {
 }
 
 impl DeliverySettings {
+    /// When the pause ends that `now` lies in; `None` outside of every pause.
+    pub fn paused_until(&self, now: Timestamp) -> Option<Timestamp> {
+        pace::paused_until(&self.pauses, &self.zone, now)
+    }
+
     /// An API's habits within what the settings allow.
     pub(super) fn within(&self, traits: DestinationTraits) -> DestinationTraits {
         let mut traits = traits;

@@ -164,3 +164,100 @@ impl DestinationMeter {
         self.sla.iter().map(|sla| (sla.event_type, sla.within))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::{Meters, RESPONSE_SECONDS, UPDATE_LATENCY};
+
+    /// What a line of the answer to monitoring ends with.
+    fn shown(meters: &Meters, series: &str) -> String {
+        let mut text = String::new();
+        let written =
+            prometheus_client::encoding::prometheus_text::encode(&mut text, meters.registry());
+        written.unwrap();
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix(series));
+        lines.next().unwrap().trim().to_owned()
+    }
+
+    #[test]
+    fn a_promise_is_kept_to_the_second_and_clocks_that_differ_count_as_no_time() {
+        let minute = Duration::from_mins(1);
+        let meters = Meters::default();
+        let meter = meters.destination("shop", &[(EventType::Order, minute)]);
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let one = |event_type, second| DeliveredNow {
+            event_type,
+            occurred_at: at(second),
+        };
+        let counted = || {
+            let sla = &meter.sla[0];
+            (sla.kept.get(), sla.late.get())
+        };
+        meter.delivered(&[one(EventType::Order, 40)], at(100));
+        assert_eq!(counted(), (1, 0));
+        meter.delivered(&[one(EventType::Order, 39)], at(100));
+        assert_eq!(counted(), (1, 1));
+        // Of this type nothing is promised; of this one the source's clock is ahead.
+        let ahead = [one(EventType::Price, 0), one(EventType::Order, 200)];
+        meter.delivered(&ahead, at(100));
+        assert_eq!(counted(), (2, 1));
+        let labels = "{destination=\"shop\",event_type=\"order.v1\"}";
+        let latency =
+            |part: &str| shown(&meters, &format!("{}_{part}{labels}", UPDATE_LATENCY.name));
+        assert_eq!([latency("count"), latency("sum")], ["3", "121.0"]);
+    }
+
+    #[test]
+    fn it_fails_from_the_first_failure_until_the_first_success() {
+        let meter = Meters::default().destination("shop", &[]);
+        assert_eq!(meter.failing_for(), Duration::ZERO);
+        meter.fails(true);
+        let since = meter.failing_since_ms.load(Ordering::Relaxed);
+        meter.fails(true);
+        assert_eq!(meter.failing_since_ms.load(Ordering::Relaxed), since);
+        meter.fails(false);
+        assert_eq!(meter.failing_for(), Duration::ZERO);
+    }
+
+    #[test]
+    fn answers_are_counted_by_class() {
+        let meters = Meters::default();
+        let meter = meters.destination("shop", &[]);
+        let with = |status| Answer {
+            status,
+            latency_ms: 40,
+            ..Answer::default()
+        };
+        for status in [200, 204, 301, 429, 503, 100] {
+            meter.answered(Some(&with(Some(status))));
+        }
+        meter.answered(Some(&with(None)));
+        meter.answered(None);
+        let counts = meter.responses.iter().map(Counter::get);
+        assert_eq!(counts.collect::<Vec<_>>(), [2, 1, 1, 1, 1, 2]);
+        let count = format!("{}_count{{destination=\"shop\"}}", RESPONSE_SECONDS.name);
+        assert_eq!(shown(&meters, &count), "7");
+    }
+
+    /// A word that is missing would not be counted at all.
+    #[test]
+    fn every_outcome_of_an_attempt_has_its_counter() {
+        let again = Timestamp::UNIX_EPOCH;
+        for said in [
+            Said::Applied,
+            Said::Accepted,
+            Said::Waiting,
+            Said::Retry,
+            Said::NotSent,
+            Said::Rejected,
+            Said::Conflict,
+            Said::Missing,
+            Said::Unknown,
+            Said::Doubt { again },
+            Said::NotThere,
+        ] {
+            assert!(OUTCOME_WORDS.contains(&said.name()), "{}", said.name());
+        }
+    }
+}

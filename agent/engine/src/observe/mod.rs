@@ -180,6 +180,9 @@ metrics! {
     // Sources.
     SOURCE_UP = gauge("lighterman_source_up", SOURCE,
         "1 while the source is captured; 0 while it is not, with the reason in lighterman status");
+    SOURCE_PARTS_DOWN = gauge("lighterman_source_parts_down", SOURCE,
+        "Parts of the source that are not captured while the rest of it is: tables that the log does not \
+         tell or that are not read on, questions that the database does not answer");
     SOURCE_ALIVE_AGE = gauge("lighterman_source_turn_age_seconds", SOURCE,
         "Time since the capture loop last turned; it does so each second, whether there are changes or not");
     CAPTURE_LATENCY = histogram("lighterman_capture_latency_seconds", SOURCE,
