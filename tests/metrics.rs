@@ -325,6 +325,48 @@ async fn a_dead_receiver_moves_the_numbers_and_health_says_so() {
     assert_eq!(value(&said, failing), Some(0.0), "{said}");
 }
 
+/// Each newer state takes the place of the one that could not be delivered, so that none is ever old.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_key_does_not_hide_a_dead_receiver() {
+    let dead = Faults {
+        refuse: 1_000,
+        ..Faults::default()
+    };
+    let receiver = Receiver::start(1, dead).await;
+    let (site, port) = site(&receiver, "oldest_delivery_seconds = 3");
+    let agent = site.agent();
+    let deadline = tokio::time::Instant::now() + SOON;
+    let mut updates = 0;
+    let wrong = loop {
+        updates += 1;
+        site.run("UPDATE stock SET qty = qty + 1 WHERE sku = 'A'");
+        let (status, body) = get(port, "/health/ready").await;
+        if status == 503 && body.contains("every request to it has failed for") {
+            break body;
+        }
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{body}\n{}",
+            agent.log()
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    let ready: Value = serde_json::from_str(&wrong).unwrap();
+    assert_eq!(ready["delivery"]["ok"], false, "{ready}");
+    let (_, said) = get(port, "/metrics").await;
+    let superseded = "lighterman_delivery_superseded_total{destination=\"shop\"}";
+    assert!(
+        updates > 5 && value(&said, superseded).unwrap() > 2.0,
+        "{updates}\n{said}"
+    );
+    let age = "lighterman_delivery_oldest_age_seconds{destination=\"shop\"}";
+    let failing = "lighterman_destination_failing_seconds{destination=\"shop\"}";
+    assert!(
+        value(&said, age).unwrap() < value(&said, failing).unwrap(),
+        "{said}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn capture_that_stops_is_said() {
     let receiver = Receiver::start(1, Faults::default()).await;

@@ -188,7 +188,8 @@ metrics! {
     CAPTURE_LATENCY = histogram("lighterman_capture_latency_seconds", SOURCE,
         "Time from the commit at the source to the outbox, of the newest change of each batch");
     SOURCE_LAG = gauge("lighterman_source_lag_seconds", SOURCE,
-        "How far behind the source's log capture is; absent until it is known");
+        "How far behind the source's log capture is, as found within the last minute; absent where that is not \
+         known, such as while a source is quiet that says nothing then");
     SOURCE_LAG_BYTES = gauge("lighterman_source_lag_bytes", SOURCE,
         "Log that the database keeps for us; absent where it does not count in bytes");
     RETENTION_LEFT = gauge("lighterman_source_retention_left_seconds", SOURCE,

@@ -11,6 +11,9 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use super::meters::{lock, millis_since};
 
+/// How long it is known how far behind capture is: longer than between two looks.
+const LAG_MAX: Duration = Duration::from_mins(1);
+
 /// What the last look at a source's log found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLooked {
@@ -37,6 +40,8 @@ pub struct SourceMeter {
     turned_ms: AtomicU64,
     /// Negative = not known.
     lag_ms: AtomicI64,
+    /// When that was found.
+    lag_at_ms: AtomicU64,
     captured: Histogram,
     held: Counter,
     looked: Mutex<Option<LogLooked>>,
@@ -48,6 +53,7 @@ impl SourceMeter {
             began,
             turned_ms: AtomicU64::new(millis_since(began)),
             lag_ms: AtomicI64::new(-1),
+            lag_at_ms: AtomicU64::new(0),
             captured,
             held,
             looked: Mutex::default(),
@@ -78,6 +84,8 @@ impl SourceMeter {
     fn set_lag(&self, lag: Duration) {
         let millis = i64::try_from(lag.as_millis()).unwrap_or(i64::MAX);
         self.lag_ms.store(millis, Ordering::Relaxed);
+        self.lag_at_ms
+            .store(millis_since(self.began), Ordering::Relaxed);
     }
 
     pub(crate) fn held(&self, count: u64) {
@@ -97,8 +105,17 @@ impl SourceMeter {
         Duration::from_millis(now.saturating_sub(self.turned_ms.load(Ordering::Relaxed)))
     }
 
-    /// How far behind the log capture is; `None` = not known.
+    /// How far behind the log capture is, as it was found within the last minute; `None` = not known.
     pub fn lag(&self) -> Option<Duration> {
+        self.lag_at(millis_since(self.began))
+    }
+
+    fn lag_at(&self, now_ms: u64) -> Option<Duration> {
+        // Some sources say nothing while nothing changes: what was late once is not late for ever.
+        let age = now_ms.saturating_sub(self.lag_at_ms.load(Ordering::Relaxed));
+        if Duration::from_millis(age) > LAG_MAX {
+            return None;
+        }
         let millis = u64::try_from(self.lag_ms.load(Ordering::Relaxed)).ok()?;
         Some(Duration::from_millis(millis))
     }
@@ -106,5 +123,27 @@ impl SourceMeter {
     /// What the last look at its log found; `None` = it was not looked at, or there is no log of a server's.
     pub fn log(&self) -> Option<LogLooked> {
         lock(&self.looked).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::Meters;
+
+    #[test]
+    fn what_was_late_once_is_not_late_for_ever() {
+        let meter = Meters::default().source("erp");
+        let at = |second| Timestamp::from_second(second).unwrap();
+        assert_eq!(meter.lag(), None);
+        meter.stored(Some(at(0)), 5, at(21));
+        assert_eq!(meter.lag(), Some(Duration::from_secs(21)));
+        let told = meter.lag_at_ms.load(Ordering::Relaxed);
+        assert_eq!(meter.lag_at(told + 60_001), None);
+        // The log has nothing more; then changes whose time nobody knows.
+        meter.stored(None, 0, at(30));
+        assert_eq!(meter.lag(), Some(Duration::ZERO));
+        meter.stored(None, 3, at(40));
+        assert_eq!(meter.lag(), Some(Duration::ZERO));
     }
 }
