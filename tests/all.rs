@@ -8,6 +8,7 @@ mod e2e;
 mod erpnext;
 mod killed;
 mod logs;
+mod local;
 mod map;
 mod mariadb;
 mod metrics;

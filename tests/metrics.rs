@@ -1,5 +1,5 @@
 //! A running agent as monitoring sees it: its numbers fit what was delivered, and its health says when
-//! that stops. Whoever asks badly or slowly stops nothing.
+//! that stops.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -13,15 +13,13 @@ use std::time::Duration;
 
 use engine::observe::{Kind, METRICS};
 use harness::agent::Agent;
-use harness::local::{ask, get, get_as, value};
+use harness::local::{get, value};
 use harness::receiver::{Faults, Receiver, free_port};
 use harness::site::Site;
 use serde_json::Value;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lighterman");
-const SOON: Duration = Duration::from_mins(1);
+pub(crate) const SOON: Duration = Duration::from_mins(1);
 const STOCK: &str = "inventory.availability.v1";
 
 const TABLES: &str = "CREATE TABLE stock (sku TEXT PRIMARY KEY, qty NUMERIC NOT NULL);
@@ -47,7 +45,7 @@ events:
 "#;
 
 /// A site whose agent has a local server, and its port.
-fn site(receiver: &Receiver, more: &str) -> (Site, u16) {
+pub(crate) fn site(receiver: &Receiver, more: &str) -> (Site, u16) {
     let destination = format!(
         "type = \"webhook\"\nurl = \"{}\"\ntimeout_seconds = 1\n\
          delivered_within_seconds = {{ \"{STOCK}\" = 600 }}",
@@ -63,7 +61,12 @@ fn site(receiver: &Receiver, more: &str) -> (Site, u16) {
 }
 
 /// Waits until what a path answers is as wanted.
-async fn until(port: u16, path: &str, agent: &Agent, wanted: impl Fn(u16, &str) -> bool) -> String {
+pub(crate) async fn until(
+    port: u16,
+    path: &str,
+    agent: &Agent,
+    wanted: impl Fn(u16, &str) -> bool,
+) -> String {
     let deadline = tokio::time::Instant::now() + SOON;
     loop {
         let (status, body) = get(port, path).await;
@@ -87,7 +90,7 @@ async fn measured(port: u16, agent: &Agent, series: &str, wanted: impl Fn(f64) -
     .await
 }
 
-async fn holds(receiver: &Receiver, sku: &str, quantity: &str) -> bool {
+pub(crate) async fn holds(receiver: &Receiver, sku: &str, quantity: &str) -> bool {
     let (key, wanted) = (format!("ACME|{sku}|MAIN"), Value::from(quantity));
     let there = receiver.wait(SOON, |held| {
         held.body(STOCK, &key)
@@ -409,78 +412,4 @@ async fn what_an_api_refuses_is_counted_by_cause() {
         assert!(value(&said, series).unwrap() >= wanted, "{series}\n{said}");
     }
     fits_the_table(&said);
-}
-
-/// Clients that take all connections and say nothing, or too much.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn slow_and_rude_clients_stop_nothing() {
-    let receiver = Receiver::start(1, Faults::default()).await;
-    let (site, port) = site(&receiver, "");
-    let agent = site.agent();
-    until(port, "/health/ready", &agent, |status, _| status == 200).await;
-    let mut silent = Vec::new();
-    for _ in 0..64 {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-        stream
-            .write_all(b"GET /metrics HTTP/1.1\r\n")
-            .await
-            .unwrap();
-        silent.push(stream);
-    }
-    site.run("UPDATE stock SET qty = 77 WHERE sku = 'A'");
-    assert!(holds(&receiver, "A", "77").await, "{}", agent.log());
-    // They are put out, and others come in.
-    until(port, "/health/live", &agent, |status, _| status == 200).await;
-
-    let long = format!(
-        "GET /metrics HTTP/1.1\r\nHost: localhost\r\nX-Long: {}\r\n\r\n",
-        "x".repeat(64 << 10)
-    );
-    let answer = ask(port, long.as_bytes()).await;
-    assert!(
-        answer.is_empty() || answer.starts_with("HTTP/1.1 431"),
-        "{answer}"
-    );
-    let (status, body) = get_as(port, "/metrics", "evil.example").await;
-    assert!(
-        status == 421 && !body.contains("lighterman_"),
-        "{status} {body}"
-    );
-    let (status, _) = get_as(port, "/health/live", &format!("LOCALHOST:{port}")).await;
-    assert_eq!(status, 200);
-    let (status, body) = get(port, "/metric").await;
-    assert!(
-        status == 404 && body.contains("/metrics"),
-        "{status} {body}"
-    );
-    drop(silent);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_port_that_is_taken_stops_nothing_else_and_an_open_one_is_refused() {
-    let receiver = Receiver::start(1, Faults::default()).await;
-    let (site, port) = site(&receiver, "");
-    let other = tokio::net::TcpListener::bind(("127.0.0.1", port))
-        .await
-        .unwrap();
-    let mut agent = site.agent();
-    assert!(
-        agent.logged("the local server cannot listen", SOON).await,
-        "{}",
-        agent.log()
-    );
-    assert!(holds(&receiver, "A", "1").await, "{}", agent.log());
-    drop(other);
-    until(port, "/health/ready", &agent, |status, _| status == 200).await;
-    assert!(agent.terminate(SOON).await.is_some(), "{}", agent.log());
-
-    let file = site.path().join("lighterman.toml");
-    let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, text.replace("127.0.0.1:", "0.0.0.0:")).unwrap();
-    let (code, said) = site.command(&["check"]);
-    assert_eq!(code, Some(2), "{said}");
-    assert!(
-        said.contains("can be reached from other machines"),
-        "{said}"
-    );
 }

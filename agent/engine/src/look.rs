@@ -477,6 +477,59 @@ mod tests {
     }
 
     #[test]
+    fn what_a_look_finds_can_be_measured() {
+        let meter = crate::observe::Meters::default().source("erp");
+        let mut watcher = Watcher {
+            name: "erp".to_owned(),
+            meter: Arc::clone(&meter),
+            kept: Kept::default(),
+            behind: Level::Pass,
+            beat: Beat::default(),
+            unanswered: false,
+        };
+        let mut look = |look: Look, seconds| {
+            let now = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds);
+            let status = watcher.status(&look, now);
+            watcher.measure(&look, &status);
+            meter.log().unwrap()
+        };
+        let of = |mib, left| Look {
+            kept: Some(kept(mib, Some(left))),
+            ..Look::default()
+        };
+        let found = look(of(100, 600), 0);
+        assert_eq!(found.kept_bytes, Some(100 * MIB));
+        assert_eq!(found.left_bytes, Some(600 * MIB));
+        assert_eq!(
+            (found.left, found.level),
+            (None, Level::Pass),
+            "not measured yet"
+        );
+        // 300 MiB in two minutes: the other 300 are gone in two more.
+        let found = look(of(400, 300), 120);
+        assert_eq!(
+            (found.left, found.level),
+            (Some(Duration::from_mins(2)), Level::Fail)
+        );
+        // Where the database counts in time.
+        let behind = Behind {
+            by: Some(Duration::from_hours(60)),
+            kept_for: contract::KeptFor::Time(Duration::from_hours(72)),
+            hint: String::new(),
+        };
+        let timed = Look {
+            behind: Some(behind),
+            ..Look::default()
+        };
+        let found = look(timed, 150);
+        assert_eq!(
+            (found.left, found.level),
+            (Some(Duration::from_hours(12)), Level::Fail)
+        );
+        assert_eq!(meter.lag(), Some(Duration::from_hours(60)));
+    }
+
+    #[test]
     fn a_heartbeat_that_does_not_come_round_is_late_after_a_minute() {
         let at = |seconds| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds);
         let sent = |took| {

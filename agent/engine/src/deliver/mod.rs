@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::delivery::DeliveryEvent;
-use contract::{Answer, DestinationTraits, Outcome, Outgoing, clock};
+use contract::{DestinationTraits, Outgoing, clock};
 use jiff::Timestamp;
 use rand::RngExt;
 use state::{Ask, Happened, Notes, PickLimits, Rules, Said, StoreError, Turn, Turned};
@@ -30,7 +30,7 @@ use crate::observe::DestinationMeter;
 use crate::{Common, DestinationPlan, pace, stopped};
 use calls::{Calls, Ended, batches};
 use circuit::Circuit;
-use gate::{Door, Passes};
+use gate::Door;
 use limiter::{Limiter, Wait};
 use outcome::Judge;
 
@@ -430,26 +430,6 @@ impl Deliver {
             Ended::Compared(compared, _) => {
                 let happened = compared.iter();
                 outcomes.extend(happened.map(|(outgoing, said)| Judge::compared(outgoing, said)));
-            }
-        }
-    }
-
-    /// Counts a call that sent events: its answers, and what had been tried before.
-    fn count(&self, sent: &[(Outgoing, Outcome)], passes: Passes) {
-        if passes.only_refused() {
-            self.meter.limited();
-            return;
-        }
-        let mut before: Option<Option<&Answer>> = None;
-        for (outgoing, outcome) in sent {
-            // Events of one request have its answer in common.
-            let answer = outcome.answer();
-            if before != Some(answer) {
-                self.meter.answered(answer);
-                before = Some(answer);
-            }
-            if outgoing.attempt > 1 {
-                self.meter.retried();
             }
         }
     }

@@ -1,9 +1,9 @@
-//! What a destination's loop says to people, and notes for its next start.
+//! What a destination's loop says to people and counts for monitoring, and notes for its next start.
 
 use std::time::Duration;
 
 use contract::delivery::HeldCause;
-use contract::{Outcome, Outgoing, clock};
+use contract::{Answer, Outcome, Outgoing, clock};
 use rand::RngExt;
 use state::{Notes, Turned};
 use tokio::time::Instant;
@@ -97,6 +97,26 @@ impl Deliver {
                     hint = "lighterman held list",
                     "events are held for a person"
                 );
+            }
+        }
+    }
+
+    /// Counts a call that sent events: its answers, and what had been tried before.
+    pub(super) fn count(&self, sent: &[(Outgoing, Outcome)], passes: Passes) {
+        if passes.only_refused() {
+            self.meter.limited();
+            return;
+        }
+        let mut before: Option<Option<&Answer>> = None;
+        for (outgoing, outcome) in sent {
+            // Events of one request have its answer in common.
+            let answer = outcome.answer();
+            if before != Some(answer) {
+                self.meter.answered(answer);
+                before = Some(answer);
+            }
+            if outgoing.attempt > 1 {
+                self.meter.retried();
             }
         }
     }
