@@ -224,6 +224,35 @@ fn rules_are_valid_and_fire_when_they_should() {
     }
 }
 
+#[test]
+fn the_dashboards_expressions_are_valid() {
+    let board = read("packaging/monitoring/lighterman.dashboard.json");
+    let board: Value = serde_json::from_str(&board).unwrap();
+    let panels = board["panels"].as_array().unwrap().iter();
+    let targets = panels
+        .filter_map(|panel| panel["targets"].as_array())
+        .flatten();
+    let rules: Vec<Value> = targets
+        .enumerate()
+        .map(|(n, target)| {
+            let expression = target["expr"].as_str().unwrap();
+            // What Grafana puts in where all are chosen.
+            let expression = ["$instance", "$source", "$destination"]
+                .iter()
+                .fold(expression.to_owned(), |text, name| text.replace(name, ".*"));
+            assert!(!expression.contains('$'), "{expression}");
+            serde_json::json!({ "record": format!("panel:{n}"), "expr": expression })
+        })
+        .collect();
+    let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
+    let form = serde_json::json!({ "groups": [{ "name": "board", "rules": rules }] });
+    std::fs::write(file.path(), form.to_string()).unwrap();
+    let path = file.path().to_str().unwrap();
+    if let Some((fine, said)) = promtool(&["check", "rules", path], None) {
+        assert!(fine && said.contains("SUCCESS"), "{said}");
+    }
+}
+
 /// What `promtool check metrics` says of an agent's answer; nothing where it is not there.
 pub(crate) fn lint(metrics: &str) {
     if let Some((fine, said)) = promtool(&["check", "metrics"], Some(metrics)) {
