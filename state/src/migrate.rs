@@ -121,6 +121,7 @@ pub(crate) fn with_backup(db: &mut Connection, folder: &Path) -> Result<Migrated
     if let Some(backup) = &migrated.backup {
         let size = std::fs::metadata(backup).map_or(0, |found| found.len());
         tracing::info!(
+            code = "state.migrated",
             from = migrated.from,
             to = migrated.to,
             backup = %backup.display(),

@@ -96,6 +96,7 @@ impl Watch {
         if !low {
             let _ = self.low.send(None);
             tracing::info!(
+                code = "disk.enough",
                 free_bytes = room.free_bytes,
                 stage = "disk",
                 "the state folder's disk has room again: sources are read on"
@@ -103,6 +104,7 @@ impl Watch {
             return;
         }
         tracing::error!(
+            code = "disk.low",
             free_bytes = room.free_bytes,
             reserve_bytes = least,
             resume_bytes = well,

@@ -50,7 +50,7 @@ pub(crate) async fn serve(settings: LocalSettings, seen: Arc<Seen>) {
                 });
             }
             Err(error) => {
-                tracing::warn!(error = %error, "a connection to the local server cannot be taken");
+                tracing::warn!(code = "local.not_taken", error = %error, "a connection to the local server cannot be taken");
                 tokio::time::sleep(AGAIN).await;
             }
         }
@@ -62,12 +62,12 @@ async fn listen(address: SocketAddr) -> TcpListener {
     loop {
         match TcpListener::bind(address).await {
             Ok(listener) => {
-                tracing::info!(address = %address, "the local server listens");
+                tracing::info!(code = "local.listens", address = %address, "the local server listens");
                 return listener;
             }
             Err(error) => {
                 if !std::mem::replace(&mut said, true) {
-                    tracing::warn!(address = %address, error = %error,
+                    tracing::warn!(code = "local.not_listening", address = %address, error = %error,
                         hint = "another port in [local] listen; two agents cannot share one",
                         "the local server cannot listen; it tries again, and all else goes on");
                 }
