@@ -43,6 +43,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const DEADLINE_MARGIN: Duration = Duration::from_secs(1);
 /// But never more than this: a machine that slept looks like a slow store.
 const DEADLINE_MARGIN_MAX: Duration = Duration::from_mins(1);
+/// So long before the limits let a request through it is picked and waits at the gate: what picking costs would be
+/// missing from each second's requests. A newer state does not take the place of what was picked.
+const LEAD: Duration = Duration::from_millis(100);
 /// Between two tries to write to a full disk.
 const FULL_WAIT: Duration = Duration::from_secs(5);
 
@@ -204,7 +207,7 @@ impl Deliver {
             let (today, left) = today(&settings.zone, now);
             day.is(today, Instant::now() + left);
         }
-        let ready = limiter.ready(Instant::now());
+        let ready = limiter.ready(Instant::now() + LEAD);
         if ready == Err(Wait::Quota)
             && let Some(day) = limiter.day()
         {
@@ -230,7 +233,9 @@ impl Deliver {
                 calls: free.min(ready.saturating_sub(calls.door.promised())),
                 wait: None,
             },
-            Err(Wait::Until(at)) => nothing(Some(at.saturating_duration_since(Instant::now()))),
+            Err(Wait::Until(at)) => {
+                nothing(Some(at.saturating_duration_since(Instant::now() + LEAD)))
+            }
             Err(Wait::Quota) => nothing(Some(LOOK_EVERY)),
         }
     }

@@ -33,7 +33,8 @@ fn verified(attempt: u32, outcome: Outcome) -> Happened {
     };
     let limiter = Limiter::new(&traits, None, tokio::time::Instant::now());
     let clock = Arc::new(crate::clock::SystemClock);
-    let passes = CallGate::new(&Door::new(limiter, Arc::default(), clock)).passes();
+    let meter = crate::observe::Meters::default().destination("shop", &[]);
+    let passes = CallGate::new(&Door::new(limiter, Arc::default(), clock, meter)).passes();
     judge.verified(&outgoing(attempt), outcome, passes).unwrap()
 }
 
