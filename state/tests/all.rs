@@ -9,6 +9,7 @@ mod delivery;
 mod folder;
 mod look;
 mod needs;
+mod migrate;
 mod older;
 mod operator;
 mod priority;

@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +16,10 @@ use contract::{
     Outgoing, Position, Resend,
 };
 use jiff::Timestamp;
+use rusqlite::Connection;
 use state::{
     CaptureCommit, Command, Happened, Item, PickLimits, Published, Route, Rules, StateReader,
-    Store, Turn, Turned,
+    Store, StoreError, Turn, Turned,
 };
 
 pub const NOW: Timestamp = Timestamp::UNIX_EPOCH;
@@ -262,4 +264,27 @@ impl World {
     pub fn reader(&self) -> StateReader {
         StateReader::open(self.folder.path()).unwrap()
     }
+}
+
+/// What an error says; it must say what to do, too.
+pub fn refused(error: &StoreError) -> String {
+    let hint = error.hint();
+    assert!(hint.is_some(), "{error} says not what to do");
+    error.to_string()
+}
+
+/// What is in a folder.
+pub fn files(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// What a query for one number gives in a state file.
+pub fn number(file: &Path, sql: &str) -> i64 {
+    let db = Connection::open(file).unwrap();
+    db.query_row(sql, [], |row| row.get(0)).unwrap()
 }
