@@ -32,8 +32,8 @@ pub(crate) fn show(file: &Path, effective: bool, as_json: bool) -> Exit {
         let unsaid = |line: &Line| !lines.iter().any(|said| is_in(&said.path, &line.path));
         let defaults: Vec<Line> = defaults.into_iter().filter(unsaid).collect();
         lines.extend(defaults);
-        lines.sort_by(|a, b| block(&a.path).cmp(block(&b.path)));
     }
+    lines.sort_by(|a, b| block(&a.path).cmp(block(&b.path)));
     let findings = problems.take();
     let wrong: Vec<&Finding> = findings
         .iter()
