@@ -142,7 +142,7 @@ async fn changed_settings_are_in_force_or_refused_as_a_whole() {
     );
     assert!(second.held().events() == 0);
 
-    let good = settings(second.url()).replace("Li4u", "Li4t") + "[retention]\nkeep_hours = 1\n";
+    let good = settings(second.url()).replace("cy4u", "cy4t") + "[retention]\nkeep_hours = 1\n";
     write(folder.path(), &good);
     assert!(
         agent

@@ -87,12 +87,13 @@ fn oldest(db: &Connection, destination: i64) -> Result<Option<i64>, StoreError> 
             .query_row(params![destination, state], |row| row.get(0))?;
         take(first);
     }
+    // Some of those that wait for others: where there are more, what they wait for stands above, and is in trouble.
     let first: Option<i64> = db
         .prepare_cached(
             "SELECT min(created_at) FROM (
-               SELECT created_at, priority FROM delivery INDEXED BY delivery_needs_due
+               SELECT created_at, priority FROM delivery INDEXED BY delivery_needs
                WHERE destination = ?1 AND state = 'queued' AND needs IS NOT NULL
-               ORDER BY created_at LIMIT ?2) WHERE priority < 10",
+               LIMIT ?2) WHERE priority < 10",
         )?
         .query_row(params![destination, LOOKS], |row| row.get(0))?;
     take(first);

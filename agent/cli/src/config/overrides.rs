@@ -216,28 +216,28 @@ mod tests {
         let cases: &[(&[(&str, &str)], &str)] = &[
             (
                 &[("LIGHTERMAN__TENANT", "42"), ("OTHER", "x")],
-                "{tenant='42',source=[{name='my-erp',port=1},{name='b'}]}",
+                "{source=[{name='my-erp',port=1},{name='b'}],tenant='42'}",
             ),
             (
                 &[
                     ("LIGHTERMAN__SOURCE__MY_ERP__PORT", "2"),
                     ("LIGHTERMAN__SOURCE__2__HOST", "db"),
                 ],
-                "{tenant='t',source=[{name='my-erp',port=2},{name='b',host='db'}]}",
+                "{source=[{name='my-erp',port=2},{name='b',host='db'}],tenant='t'}",
             ),
             (
                 &[
                     ("LIGHTERMAN__RETENTION__KEEP_HOURS", "48"),
                     ("LIGHTERMAN__SOURCE__B__MAPPINGS", "['a.yaml']"),
                 ],
-                "{tenant='t',source=[{name='my-erp',port=1},{name='b',mappings=['a.yaml']}],retention={keep_hours=48}}",
+                "{source=[{name='my-erp',port=1},{name='b',mappings=['a.yaml']}],tenant='t',retention={keep_hours=48}}",
             ),
             (
                 &[
                     ("LIGHTERMAN__SOURCE__B__TLS", "true"),
                     ("LIGHTERMAN__SOURCE__B__PASSWORD", "{env='P'}"),
                 ],
-                "{tenant='t',source=[{name='my-erp',port=1},{name='b',password={env='P'},tls=true}]}",
+                "{source=[{name='my-erp',port=1},{name='b',password={env='P'},tls=true}],tenant='t'}",
             ),
         ];
         for (variables, wanted) in cases {
