@@ -346,6 +346,8 @@ async fn reload(
 ) -> Option<Prepared> {
     let (wake, mut woken) = mpsc::channel::<()>(1);
     let _watcher = watch_files(&sources, &file, wake.clone());
+    // What changed before they were watched.
+    let _ = wake.try_send(());
     let hangups = tokio::spawn(hangups(wake));
     let mut refused = None;
     while woken.recv().await.is_some() {
