@@ -17,7 +17,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use state::{DestinationStatus, SourceStatus};
 
-use super::process::{Process, disk_free};
+use super::process::Process;
 use super::seen::{Seen, Standing, State};
 use super::{answer, plain};
 
@@ -139,7 +139,10 @@ fn agent(sheet: &mut Sheet, seen: &Seen) {
         (observe::PROCESS_MEMORY, process.memory_bytes),
         (observe::PROCESS_FILES, process.files),
         (observe::PROCESS_FILES_MAX, process.files_max),
-        (observe::STATE_DISK_FREE, disk_free(&seen.watched.folder)),
+        (
+            observe::STATE_DISK_FREE,
+            state::room(&seen.watched.folder).map(|room| room.free_bytes),
+        ),
     ] {
         if let Some(value) = value {
             sheet.whole(metric, &[], value);

@@ -36,19 +36,6 @@ fn files_max(limits: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// Free room on the disk of a folder.
-#[cfg(unix)]
-pub(super) fn disk_free(folder: &Path) -> Option<u64> {
-    let disk = rustix::fs::statvfs(folder).ok()?;
-    disk.f_bavail.checked_mul(disk.f_frsize)
-}
-
-/// Free room on the disk of a folder.
-#[cfg(not(unix))]
-pub(super) fn disk_free(_folder: &Path) -> Option<u64> {
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
