@@ -7,6 +7,7 @@
 //! API.
 
 mod attempt;
+mod audit;
 mod backup;
 mod belongs;
 mod capture;
@@ -51,6 +52,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 pub use attempt::Attempt;
+pub use audit::{AuditEntry, note as note_audit};
 pub use backup::{BACKUPS, BackedUp, backup};
 pub use capture::{
     CaptureCommit, CaptureReport, ChunkDone, GuardEntry, Held, Item, Published, Route, Truncated,

@@ -1,0 +1,1 @@
+-- Version 7: what people did, how the last days were, and what was compared.
