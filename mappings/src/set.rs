@@ -43,6 +43,8 @@ pub struct RuleInfo {
     pub event_type: EventType,
     /// The table it reads.
     pub table: TableName,
+    /// Every table whose rows its events are made of.
+    pub tables: Vec<TableName>,
     /// Of all that its events are made of: another one means that they may be others.
     pub digest: String,
     /// Whether it needs rows beside the changed one.
@@ -156,6 +158,11 @@ impl MappingSet {
             id: rule.reference.rule.clone(),
             event_type: rule.event_type,
             table: rule.from().table.table.clone(),
+            tables: rule
+                .tables(true)
+                .into_iter()
+                .map(|one| one.table.clone())
+                .collect(),
             digest: rule.digest.clone(),
             relates: rule.relates(),
             zero_first: rule.zero_first,

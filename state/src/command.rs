@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::delivery::{Desk, Rules};
 use crate::error::StoreError;
 use crate::held::HeldFilter;
+use crate::location::{self, LocationStop};
 use crate::pause::{self, Paused};
 use crate::replay::ReplayFilter;
 use crate::status::StateReader;
@@ -59,6 +60,22 @@ pub enum Command {
         /// Our customer, for events that are no longer in the outbox.
         tenant: String,
     },
+    /// A location's stock is told no more, or as nothing to sell.
+    Stop {
+        /// Which, how and until when.
+        stop: LocationStop,
+        /// Our customer.
+        tenant: String,
+    },
+    /// A location's stock is told as it is again.
+    Release {
+        /// The location.
+        location: String,
+        /// Who asked.
+        by: String,
+        /// Our customer.
+        tenant: String,
+    },
 }
 
 impl Command {
@@ -72,6 +89,8 @@ impl Command {
             Self::Drop { .. } => "drop",
             Self::DropChanges { .. } => "drop changes",
             Self::Replay { .. } => "replay",
+            Self::Stop { .. } => "stop location",
+            Self::Release { .. } => "release location",
         }
     }
 }
@@ -119,6 +138,7 @@ impl Step {
 
 /// Does what was asked of a destination; whether more of it is to be done.
 pub(crate) fn steps(desk: &Desk<'_>) -> Result<(Vec<Done>, bool), StoreError> {
+    location::expire(desk)?;
     let mut all = Vec::new();
     for _ in 0..REQUESTS_MAX {
         let Some(open) = first(desk)? else {
@@ -191,6 +211,12 @@ fn step(desk: &Desk<'_>, open: &Open) -> Result<Option<Done>, StoreError> {
         Command::Replay { which, tenant } => {
             replay_steps::step(desk, which, tenant, open.progress, upto)?
         }
+        Command::Stop { stop, tenant } => location::stop(desk, stop, tenant, open.progress, upto)?,
+        Command::Release {
+            location,
+            by,
+            tenant,
+        } => location::release(desk, location, by, tenant, open.progress, upto)?,
     };
     let done = open.done + i64::try_from(made.done).unwrap_or(i64::MAX);
     if let Some(next) = made.next {
@@ -247,6 +273,16 @@ fn insert(
         params![destination, json, millis(now)],
     )?;
     Ok((asked == 1).then(|| db.last_insert_rowid()))
+}
+
+/// Asks for something at the destination whose turn it is.
+pub(crate) fn insert_own(desk: &Desk<'_>, command: &Command) -> Result<(), StoreError> {
+    let name: String = desk.db.query_row(
+        "SELECT name FROM destination WHERE id = ?1",
+        [desk.destination],
+        |row| row.get(0),
+    )?;
+    insert(desk.db, &name, command, desk.now).map(|_| ())
 }
 
 /// Asks the agent that owns the folder to do something: the request's number, by which

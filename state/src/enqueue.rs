@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use contract::event::digest;
 use contract::{Decimal, Event, EventKind, EventOp, EventType, Origin};
@@ -11,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::capture::Route;
 use crate::error::StoreError;
+use crate::location::{self, LocationStop, Stop};
 use crate::{counter, kind, millis};
 
 /// Tombstones, and less to sell: the channel must not sell what is not there.
@@ -35,6 +37,8 @@ pub(crate) struct Enqueue<'a> {
     pub(crate) now: Timestamp,
     /// Types of which the source ever told anything: what was never told cannot be waited for.
     told: RefCell<BTreeMap<EventType, bool>>,
+    /// Locations that are stopped at each destination that was asked about.
+    stops: RefCell<BTreeMap<i64, Vec<LocationStop>>>,
 }
 
 /// What an event is to a destination.
@@ -65,19 +69,30 @@ impl<'a> Enqueue<'a> {
             routes,
             now,
             told: RefCell::default(),
+            stops: RefCell::default(),
         }
     }
 
     /// Stores the event. Its place in the outbox.
     pub(crate) fn outbox(&self, event: &Event, key: &str) -> Result<i64, StoreError> {
+        self.outbox_for(event, key, None)
+    }
+
+    /// As [`Self::outbox`], of an event that stands for another one at one destination.
+    fn outbox_for(
+        &self,
+        event: &Event,
+        key: &str,
+        copy_of: Option<i64>,
+    ) -> Result<i64, StoreError> {
         let envelope = &event.envelope;
         let event_type = envelope.event_type;
         let json = event.json();
         self.db
             .prepare_cached(
                 "INSERT INTO outbox (source, event_id, event_type, key, op, idempotency_key, tenant,
-                   occurred_at, created_at, digest, json)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                   occurred_at, created_at, digest, json, copy_of)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             )?
             .execute(params![
                 self.source,
@@ -90,7 +105,8 @@ impl<'a> Enqueue<'a> {
                 millis(envelope.occurred_at),
                 millis(self.now),
                 digest(&[&json]),
-                json
+                json,
+                copy_of
             ])?;
         let offset = self.db.last_insert_rowid();
         tracing::debug!(
@@ -140,9 +156,36 @@ impl<'a> Enqueue<'a> {
             if let Some(lane) = delivery.needs {
                 look_again(self.db, route.destination, lane)?;
             }
+            if let Some(zero) = self.zeroed(route.destination, event)? {
+                let key = envelope.key.text();
+                let zeroed = Delivery {
+                    offset: self.outbox_for(&zero, &key, Some(offset))?,
+                    measure: kind::measure(event_type, zero.body.as_ref()),
+                    ..delivery.clone()
+                };
+                deliver(self.db, route.destination, &zeroed, self.now)?;
+                continue;
+            }
             deliver(self.db, route.destination, &delivery, self.now)?;
         }
         Ok(())
+    }
+
+    /// The event as a destination is to be told it whose location is told as nothing to sell there.
+    fn zeroed(&self, destination: i64, event: &Event) -> Result<Option<Event>, StoreError> {
+        let envelope = &event.envelope;
+        if envelope.event_type != EventType::InventoryAvailability {
+            return Ok(None);
+        }
+        let mut known = self.stops.borrow_mut();
+        let stops = match known.entry(destination) {
+            Entry::Occupied(found) => found.into_mut(),
+            Entry::Vacant(place) => place.insert(location::stops(self.db, destination)?),
+        };
+        let stop = location::stop_of(stops, envelope.event_type, &envelope.key);
+        Ok(stop
+            .filter(|stop| stop.stop == Stop::Zero)
+            .and_then(|_| location::unsellable(event)))
     }
 
     /// The lane of the first of these that the destination is still to get.

@@ -55,6 +55,24 @@ pub(crate) fn retry(
     })
 }
 
+/// Lets held deliveries leave again as far as no guard stops them.
+pub(crate) fn look_again(
+    desk: &Desk<'_>,
+    which: &HeldFilter,
+    by: &str,
+    after: i64,
+    upto: i64,
+) -> Result<Step, StoreError> {
+    let (offsets, next) = some(desk, which, after, upto)?;
+    for offset in &offsets {
+        again(desk, *offset, &format!("looked at again for {by}"))?;
+    }
+    Ok(Step {
+        next,
+        done: offsets.len() as u64,
+    })
+}
+
 /// One held delivery leaves again, where no guard stops it.
 pub(crate) fn again(desk: &Desk<'_>, offset: i64, cause: &str) -> Result<(), StoreError> {
     desk.own(

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use contract::event::digest;
-use contract::{Body, Envelope, Event, EventKey, EventOp, MappingRef, Origin};
+use contract::{Body, Envelope, Event, EventKey, EventOp, EventType, MappingRef, Origin};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::command::Step;
 use crate::delivery::Desk;
 use crate::enqueue::{self, Delivery};
 use crate::error::StoreError;
+use crate::location::{self, Stop};
 use crate::replay::{Candidate, Ready, ReplayFilter, candidates, ready};
 use crate::{held_steps, kind, millis};
 
@@ -56,6 +57,13 @@ struct Again {
 }
 
 fn tell_state(desk: &Desk<'_>, one: &Candidate, tenant: &str) -> Result<(), StoreError> {
+    if let Some(key) = EventKey::parse(one.event_type.schema(), &one.key)
+        && location::stop_of(&desk.location_stops()?, one.event_type, &key)
+            .is_some_and(|stop| stop.stop == Stop::Zero)
+        && tell_next(desk, one.place, tenant, true)?
+    {
+        return Ok(());
+    }
     let again = match stored(desk.db, one)? {
         Some(again) => again,
         None => made_anew(desk, one, tenant)?,
@@ -187,16 +195,36 @@ fn broken() -> StoreError {
 
 /// The event of what was published last: same place in the source's log, same key and body.
 fn made_anew(desk: &Desk<'_>, one: &Candidate, tenant: &str) -> Result<Again, StoreError> {
-    let (version, body, rule, source): (String, Option<String>, String, String) = desk
+    let (event, _) = published(desk, one.place, tenant, one.occurred_at)?;
+    Ok(Again::of(event, tenant))
+}
+
+/// What was published last, as an event, and its source.
+fn published(
+    desk: &Desk<'_>,
+    place: i64,
+    tenant: &str,
+    occurred_at: Option<jiff::Timestamp>,
+) -> Result<(Event, i64), StoreError> {
+    let (version, body, rule, source, event_type, key, id) = desk
         .db
         .prepare_cached(
-            "SELECT p.version, p.body, p.rule, s.name FROM published p
+            "SELECT p.version, p.body, p.rule, s.name, p.event_type, p.key, s.id FROM published p
              JOIN source s ON s.id = p.source WHERE p.id = ?1",
         )?
-        .query_row([one.place], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        .query_row([place], |row| {
+            Ok((
+                row.get::<_, String>(0)?,
+                row.get::<_, Option<String>>(1)?,
+                row.get::<_, String>(2)?,
+                row.get::<_, String>(3)?,
+                row.get::<_, String>(4)?,
+                row.get::<_, String>(5)?,
+                row.get::<_, i64>(6)?,
+            ))
         })?;
-    let schema = one.event_type.schema();
+    let event_type: EventType = event_type.parse().map_err(|()| broken())?;
+    let schema = event_type.schema();
     let body = match body {
         Some(text) => {
             let json = serde_json::from_str(&text).map_err(|_| broken())?;
@@ -208,8 +236,8 @@ fn made_anew(desk: &Desk<'_>, one: &Candidate, tenant: &str) -> Result<Again, St
         Envelope {
             tenant: Arc::from(tenant),
             source: Arc::from(source),
-            event_type: one.event_type,
-            key: EventKey::parse(schema, &one.key).ok_or_else(broken)?,
+            event_type,
+            key: EventKey::parse(schema, &key).ok_or_else(broken)?,
             renamed_from: None,
             version: crate::snapshot::parse(&version)?,
             op: if body.is_some() {
@@ -218,7 +246,7 @@ fn made_anew(desk: &Desk<'_>, one: &Candidate, tenant: &str) -> Result<Again, St
                 EventOp::Delete
             },
             origin: Origin::Live,
-            occurred_at: one.occurred_at.unwrap_or(desk.now),
+            occurred_at: occurred_at.unwrap_or(desk.now),
             occurred_at_exact: false,
             read_at: desk.now,
             transaction: 0,
@@ -235,15 +263,74 @@ fn made_anew(desk: &Desk<'_>, one: &Candidate, tenant: &str) -> Result<Again, St
         },
         body,
     );
-    Ok(Again {
-        event_id: event.id.as_str().to_owned(),
-        op: event.envelope.op.name().to_owned(),
-        idempotency_key: event.idempotency_key().to_owned(),
-        tenant: tenant.to_owned(),
-        occurred_at: millis(event.envelope.occurred_at),
-        json: event.json(),
-        body: event.body,
-    })
+    Ok((event, id))
+}
+
+impl Again {
+    fn of(event: Event, tenant: &str) -> Self {
+        Self {
+            event_id: event.id.as_str().to_owned(),
+            op: event.envelope.op.name().to_owned(),
+            idempotency_key: event.idempotency_key().to_owned(),
+            tenant: tenant.to_owned(),
+            occurred_at: millis(event.envelope.occurred_at),
+            json: event.json(),
+            body: event.body,
+        }
+    }
+}
+
+/// Tells stock as nothing to sell, or as it is, under the next version of its key: nothing at the source
+/// changed, but a receiver must take it. Whether there was something to sell.
+pub(crate) fn tell_next(
+    desk: &Desk<'_>,
+    place: i64,
+    tenant: &str,
+    zero: bool,
+) -> Result<bool, StoreError> {
+    let (event, source) = published(desk, place, tenant, None)?;
+    let Some(nothing) = location::unsellable(&event) else {
+        return Ok(false);
+    };
+    let event = if zero { nothing } else { event };
+    let event = event.behind(&event.envelope.version);
+    let one = Candidate {
+        place,
+        source,
+        event_type: event.envelope.event_type,
+        key: event.envelope.key.text(),
+        lane: place,
+        offset: None,
+        occurred_at: None,
+    };
+    let version = event.envelope.version.to_string();
+    let again = Again::of(event, tenant);
+    let offset = insert(desk, &one, &again)?;
+    // What the source tells next is newer still.
+    desk.db
+        .prepare_cached("UPDATE published SET version = ?2, offset = ?3 WHERE id = ?1")?
+        .execute(params![place, version, (!zero).then_some(offset)])?;
+    let delivery = Delivery {
+        offset,
+        lane: place,
+        kind: kind::code(one.event_type),
+        stays: false,
+        tombstone: false,
+        measure: kind::measure(one.event_type, again.body.as_ref()),
+        // A person's word is news.
+        repeats: false,
+        needs: None,
+    };
+    enqueue::deliver(desk.db, desk.destination, &delivery, desk.now)?;
+    if zero {
+        // No brake stops what a person asked for.
+        desk.db
+            .prepare_cached(
+                "UPDATE delivery SET approved = 1 WHERE destination = ?1 AND offset = ?2",
+            )?
+            .execute([desk.destination, offset])?;
+    }
+    Ok(true)
 }
 
 fn with_idempotency_key(json: &str, key: &str) -> Result<String, StoreError> {

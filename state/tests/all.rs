@@ -7,6 +7,7 @@ mod capture;
 mod common;
 mod delivery;
 mod folder;
+mod location;
 mod look;
 mod migrate;
 mod needs;

@@ -9,6 +9,7 @@ mod config;
 mod delivery;
 mod demo;
 mod disk;
+mod erp_upgrade;
 mod fit;
 mod init;
 mod local;
@@ -116,6 +117,9 @@ enum Command {
     /// Destinations.
     #[command(subcommand)]
     Destination(operate::DestinationCommand),
+    /// Locations whose stock is stopped where it is told.
+    #[command(subcommand)]
+    Location(operate::LocationCommand),
     /// What the agent says of itself.
     #[command(subcommand)]
     Log(LogCommand),
@@ -156,6 +160,28 @@ enum SourceCommand {
         /// there is one, stands in the environment variable LIGHTERMAN_PREPARE_PASSWORD.
         #[arg(long)]
         user: Option<String>,
+    },
+    /// Before the ERP behind a source is upgraded: waits until what was captured is delivered, keeps what
+    /// its tables look like, and prints what takes our own objects out of the database.
+    PrepareUpgrade {
+        #[command(flatten)]
+        common: Common,
+        /// The source's name; may be left out when there is only one.
+        name: Option<String>,
+        /// How long to wait until everything is delivered, in seconds.
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(..=86_400))]
+        wait: u64,
+    },
+    /// After the upgrade: says what of its tables is another, which events that touches, and what is to be
+    /// done.
+    AfterUpgrade {
+        #[command(flatten)]
+        common: Common,
+        /// The source's name; may be left out when there is only one.
+        name: Option<String>,
+        /// Do it: prepare the database again, and read the tables again that are others.
+        #[arg(long)]
+        apply: bool,
     },
     /// Has tables read again and compared with what was told: rows that are gone end, new ones are
     /// told, and nothing is told twice. The agent may run or not.
@@ -264,6 +290,7 @@ async fn command(command: Command) -> Exit {
         Command::Replay(options) => operate::replay(&options).await,
         Command::Trace(options) => operate::trace(&options),
         Command::Destination(command) => operate::destination(&command).await,
+        Command::Location(command) => operate::location(&command).await,
         Command::Log(LogCommand::Level(options)) => logs::level(&options).await,
         Command::State(command) => care::care(command).await,
         Command::Source(SourceCommand::Resync {
@@ -273,6 +300,22 @@ async fn command(command: Command) -> Exit {
             table,
         }) => match load(&common) {
             Ok(config) => resync::resync(&config, name.or(source), &table, common.json).await,
+            Err(findings) => refuse(&findings, common.json),
+        },
+        Command::Source(SourceCommand::PrepareUpgrade { common, name, wait }) => {
+            match load(&common) {
+                Ok(config) => {
+                    erp_upgrade::before(&config, name.as_deref(), wait, common.json).await
+                }
+                Err(findings) => refuse(&findings, common.json),
+            }
+        }
+        Command::Source(SourceCommand::AfterUpgrade {
+            common,
+            name,
+            apply,
+        }) => match load(&common) {
+            Ok(config) => erp_upgrade::after(&config, name.as_deref(), apply, common.json).await,
             Err(findings) => refuse(&findings, common.json),
         },
         Command::Source(SourceCommand::Prepare {

@@ -26,18 +26,9 @@ pub(crate) async fn resync(
     tables: &[String],
     json: bool,
 ) -> Exit {
-    let known: Vec<&str> = config
-        .sources
-        .iter()
-        .map(|source| source.name.as_str())
-        .collect();
-    let found = match &name {
-        Some(name) => config.sources.iter().find(|source| source.name == *name),
-        None => config.sources.first().filter(|_| known.len() == 1),
-    };
-    let Some(source) = found else {
-        let found = format!("name one of the sources: {}", known.join(", "));
-        return refuse(&[Finding::fail("resync", found)], json);
+    let source = match one_source(config, name.as_deref()) {
+        Ok(source) => source,
+        Err(finding) => return refuse(&[finding], json),
     };
     let what = match wanted(source, tables) {
         Ok(what) => what,
@@ -50,6 +41,36 @@ pub(crate) async fn resync(
         }
         Err(error) => state_refused("open the state folder", &error, json),
     }
+}
+
+/// The source that is named, or the only one.
+pub(crate) fn one_source<'c>(
+    config: &'c Config,
+    name: Option<&str>,
+) -> Result<&'c SourceConfig, Finding> {
+    let known: Vec<&str> = config
+        .sources
+        .iter()
+        .map(|source| source.name.as_str())
+        .collect();
+    let found = match name {
+        Some(name) => config.sources.iter().find(|source| source.name == name),
+        None => config.sources.first().filter(|_| known.len() == 1),
+    };
+    found.ok_or_else(|| {
+        let found = format!("name one of the sources: {}", known.join(", "));
+        Finding::fail("source", found)
+    })
+}
+
+/// Has tables of a source read again; whether it ever ran.
+pub(crate) async fn again(
+    config: &Config,
+    source: &str,
+    tables: Vec<String>,
+) -> Result<bool, StoreError> {
+    let done = begin(config, source, &Resync::Tables(tables)).await?;
+    Ok(!matches!(done, Done::NeverRan))
 }
 
 /// What is read again: the tables named, each of which a mapping must read.

@@ -27,6 +27,7 @@ fn show(config: &Config, json: bool) -> Result<Exit, StoreError> {
     let sources = reader.sources()?;
     let destinations = reader.destinations()?;
     let held = reader.held(20)?;
+    let stops = reader.location_stops()?;
     let held_count = sources.iter().map(|s| s.held).sum::<u64>()
         + destinations.iter().map(|d| d.held).sum::<u64>();
     let now = SystemClock.now();
@@ -96,6 +97,9 @@ fn show(config: &Config, json: bool) -> Result<Exit, StoreError> {
             if let Some(cause) = &destination.last_cause {
                 out(&format!("  last trouble: {cause}"));
             }
+        }
+        for (destination, stop) in &stops {
+            out(&crate::operate::location_sentence(destination, stop));
         }
         if held_count > 0 {
             out(&format!("{held_count} are held for a person:"));

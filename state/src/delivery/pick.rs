@@ -2,7 +2,7 @@
 //! takes only what can leave now, so the rest stays open to newer states of its keys.
 
 use contract::delivery::{DeliveryEvent, StateName};
-use contract::{Outgoing, clock};
+use contract::{EventType, Outgoing, clock};
 use rusqlite::params;
 
 use super::PickLimits;
@@ -11,6 +11,7 @@ use super::row::{OUTGOING, outgoing};
 use super::waiting::offsets_in;
 use crate::error::StoreError;
 use crate::guards::Guarded;
+use crate::{kind, location};
 
 /// Guards may stop so many rounds of candidates in one turn; the next turn goes on.
 const ROUNDS_MAX: usize = 8;
@@ -121,7 +122,17 @@ fn round(desk: &Desk<'_>, limits: PickLimits, upto: Option<i64>) -> Result<Round
         begun: 0,
         newest: [(0, 0); 2],
     };
+    let stops = desk.location_stops()?;
+    let stock = kind::code(EventType::InventoryAvailability);
     while let Some(row) = rows.next()? {
+        // A person's retry lets it pass guards, and not what a person stopped.
+        if !stops.is_empty() && row.get::<_, i64>("kind")? == stock {
+            let key: String = row.get("key")?;
+            if let Some(why) = location::frozen(&stops, &key) {
+                stopped.push((row.get("offset")?, why));
+                continue;
+            }
+        }
         let approved: bool = row.get("approved")?;
         if !approved {
             let measure: Option<String> = row.get("measure")?;

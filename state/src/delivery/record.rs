@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use contract::delivery::{DeliveryEvent, DeliveryState, StateName};
 use jiff::{SignedDuration, Timestamp};
@@ -13,6 +14,7 @@ use super::step::Step;
 use super::{DeliveredNow, HeldNow, Rules, needs};
 use crate::error::StoreError;
 use crate::guards::{self, Guarded};
+use crate::location::{self, LocationStop};
 use crate::{attempt, counter, from_millis, millis};
 
 /// A conflict may be settled by the next try so often.
@@ -35,6 +37,8 @@ pub(crate) struct Desk<'a> {
     pub(super) delivered: RefCell<Vec<DeliveredNow>>,
     /// Whether too much of a kind goes, which a turn works out once: it counts what waits, too.
     brakes: RefCell<BTreeMap<i64, Option<String>>>,
+    /// Locations that are stopped here, once they were looked up.
+    stops: RefCell<Option<Rc<[LocationStop]>>>,
     /// Lanes that others may need, and that have been failing for longer than those wait.
     pub(super) in_vain: RefCell<Vec<i64>>,
 }
@@ -68,6 +72,7 @@ impl<'a> Desk<'a> {
             held: RefCell::default(),
             delivered: RefCell::default(),
             brakes: RefCell::default(),
+            stops: RefCell::default(),
             in_vain: RefCell::default(),
         }
     }
@@ -85,6 +90,21 @@ impl<'a> Desk<'a> {
         let why = guards::too_many(db, destination, mass, one.kind, self.now)?;
         self.brakes.borrow_mut().insert(one.kind, why.clone());
         Ok(why)
+    }
+
+    /// Locations that are stopped here.
+    pub(crate) fn location_stops(&self) -> Result<Rc<[LocationStop]>, StoreError> {
+        let mut known = self.stops.borrow_mut();
+        if let Some(stops) = known.as_ref() {
+            return Ok(Rc::clone(stops));
+        }
+        let stops = Rc::from(location::stops(self.db, self.destination)?);
+        Ok(Rc::clone(known.insert(stops)))
+    }
+
+    /// They are to be looked up again.
+    pub(crate) fn stops_changed(&self) {
+        self.stops.take();
     }
 
     pub(crate) fn count(&self, name: &'static str) {

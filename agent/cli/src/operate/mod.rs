@@ -1,4 +1,4 @@
-//! What a person asks of deliveries: `held`, `replay`, `trace` and `destination`.
+//! What a person asks of deliveries: `held`, `replay`, `trace`, `destination` and `location`.
 //!
 //! A command that changes something is done by the running agent, which takes it up within a second, or,
 //! where none runs, here and now. Either way it is durable when the command ends.
@@ -6,6 +6,7 @@
 mod destination;
 mod held;
 mod held_list;
+mod location;
 mod replay;
 mod trace;
 
@@ -20,6 +21,7 @@ use state::{Command, Done, Rules, StateReader, Store, StoreError, ask};
 
 pub(crate) use destination::DestinationCommand;
 pub(crate) use held::HeldCommand;
+pub(crate) use location::{LocationCommand, sentence as location_sentence};
 pub(crate) use replay::ReplayOptions;
 pub(crate) use trace::TraceOptions;
 
@@ -45,6 +47,10 @@ pub(crate) fn trace(options: &TraceOptions) -> Exit {
 
 pub(crate) async fn destination(command: &DestinationCommand) -> Exit {
     destination::destination(command).await
+}
+
+pub(crate) async fn location(command: &LocationCommand) -> Exit {
+    location::location(command).await
 }
 
 /// Why a command was not done.

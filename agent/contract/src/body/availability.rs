@@ -308,3 +308,26 @@ pub fn zeroed(body: &Body) -> Result<Body, BodyError> {
     zero.set("active", FieldValue::Bool(false))?;
     Ok(zero)
 }
+
+/// What `formula` says where a person had nothing to sell told.
+pub const STOPPED: &str = "stopped";
+
+/// The same stock with nothing to sell: what is on hand stays as it is, for it is there. `None` where
+/// there is nothing to sell anyway.
+pub fn unsellable(body: &Body) -> Option<Body> {
+    const OFFERED: [&str; 3] = ["available", "atp", "sellable"];
+    let some = |name| {
+        body.decimal(name)
+            .is_some_and(|quantity| quantity > Decimal::ZERO)
+    };
+    if !OFFERED.into_iter().any(some) {
+        return None;
+    }
+    let mut zero = body.clone();
+    for name in OFFERED {
+        zero.set(name, FieldValue::Decimal(Decimal::ZERO)).ok()?;
+    }
+    zero.set("formula", FieldValue::Text(STOPPED.to_owned()))
+        .ok()?;
+    Some(zero)
+}
