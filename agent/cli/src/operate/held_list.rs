@@ -47,8 +47,9 @@ pub(super) fn meaning(cause: &str) -> (&'static str, &'static str) {
             "bring the product or order it names to the destination, then: lighterman held retry --cause dependency",
         ),
         "guard" => (
-            "stopped by our own guard: it changes more than is likely to be meant",
-            "look at the numbers; if they are right: lighterman held retry --cause guard",
+            "stopped by our own guard, or because a person froze its location",
+            "look at the numbers; if they are right: lighterman held retry --cause guard; a frozen location goes on by: \
+             lighterman location release LOCATION",
         ),
         _ => (
             "not clear to the mapping",

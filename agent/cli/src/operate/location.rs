@@ -143,7 +143,10 @@ fn order(config: &Config, options: &StopOptions, stop: Stop, names: &[&str]) -> 
             );
         }
         (Some(until), _) => Some(until),
-        (None, Some(lasts)) => now.checked_add(lasts).ok(),
+        // Whole seconds are enough, and are easier to read.
+        (None, Some(lasts)) => Timestamp::from_second(now.as_second())
+            .and_then(|now| now.checked_add(lasts))
+            .ok(),
         (None, None) if options.until_released => None,
         (None, None) => {
             return fail(
