@@ -18,6 +18,8 @@ mod network;
 mod northwind;
 mod operate;
 mod read;
+mod reconcile;
+mod reconcile_source;
 mod related;
 mod resync;
 mod schema;

@@ -17,7 +17,7 @@ use crate::location::{self, LocationStop};
 use crate::pause::{self, Paused};
 use crate::replay::ReplayFilter;
 use crate::status::StateReader;
-use crate::{Store, folder, held_steps, millis, replay_steps};
+use crate::{Store, folder, held_steps, millis, reconcile, replay_steps};
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -76,6 +76,13 @@ pub enum Command {
         /// Our customer.
         tenant: String,
     },
+    /// Keys that a comparison found differing are told again.
+    Mend {
+        /// The comparison.
+        run: i64,
+        /// Our customer, for events that are no longer in the outbox.
+        tenant: String,
+    },
 }
 
 impl Command {
@@ -91,6 +98,7 @@ impl Command {
             Self::Replay { .. } => "replay",
             Self::Stop { .. } => "stop location",
             Self::Release { .. } => "release location",
+            Self::Mend { .. } => "repair",
         }
     }
 }
@@ -217,6 +225,7 @@ fn step(desk: &Desk<'_>, open: &Open) -> Result<Option<Done>, StoreError> {
             by,
             tenant,
         } => location::release(desk, location, by, tenant, open.progress, upto)?,
+        Command::Mend { run, tenant } => reconcile::mend(desk, *run, tenant, open.progress)?,
     };
     let done = open.done + i64::try_from(made.done).unwrap_or(i64::MAX);
     if let Some(next) = made.next {

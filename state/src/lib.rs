@@ -33,6 +33,7 @@ mod pause;
 mod prune;
 mod publish;
 mod published;
+mod reconcile;
 mod relations;
 mod replay;
 mod replay_steps;
@@ -75,6 +76,11 @@ pub use partial::Part;
 pub use pause::{Notes, Paused};
 pub use prune::Retention;
 pub use published::PublishedBody;
+pub use reconcile::{
+    ReconcileAnswer, ReconcileAsked, ReconcileClass, ReconcileCount, ReconcileDifference,
+    ReconcileOrder, ReconcileRun, ReconcileStatus, ReplicaTable, ToldBody, ToldByRule, ToldKey,
+    ask_reconcile,
+};
 pub use relations::{GroupPart, Place, RelationStore, ToldRow};
 pub use replay::{ReplayCount, ReplayFilter, is_replayed};
 pub use restore::{Restored, RestoredDestination, RestoredSource, restore};

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use contract::event::digest;
-use contract::{Body, Envelope, Event, EventKey, EventOp, EventType, MappingRef, Origin};
+use contract::{Body, Envelope, Event, EventKey, EventOp, EventType, MappingRef, Origin, Outgoing};
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::command::Step;
 use crate::delivery::Desk;
 use crate::enqueue::{self, Delivery};
 use crate::error::StoreError;
-use crate::location::{self, Stop};
+use crate::location::{self, LocationStop, Stop};
 use crate::replay::{Candidate, Ready, ReplayFilter, candidates, ready};
 use crate::{held_steps, kind, millis};
 
@@ -56,17 +57,13 @@ struct Again {
     body: Option<Body>,
 }
 
-fn tell_state(desk: &Desk<'_>, one: &Candidate, tenant: &str) -> Result<(), StoreError> {
-    if let Some(key) = EventKey::parse(one.event_type.schema(), &one.key)
-        && location::stop_of(&desk.location_stops()?, one.event_type, &key)
-            .is_some_and(|stop| stop.stop == Stop::Zero)
-        && tell_next(desk, one.place, tenant, true)?
-    {
+pub(crate) fn tell_state(desk: &Desk<'_>, one: &Candidate, tenant: &str) -> Result<(), StoreError> {
+    if told_as_nothing(&desk.location_stops()?, one) && tell_next(desk, one.place, tenant, true)? {
         return Ok(());
     }
     let again = match stored(desk.db, one)? {
         Some(again) => again,
-        None => made_anew(desk, one, tenant)?,
+        None => made_anew(desk.db, one, tenant, desk.now)?,
     };
     let offset = insert(desk, one, &again)?;
     // Known only now: the place makes the key one of its own.
@@ -189,25 +186,68 @@ fn stored(db: &Connection, one: &Candidate) -> Result<Option<Again>, StoreError>
     Ok(Some(again))
 }
 
+/// What was told last of a state's key, as it would leave again for a destination; nothing is written.
+pub(crate) fn outgoing(
+    db: &Connection,
+    one: &Candidate,
+    tenant: &str,
+    source: &str,
+    destination: Option<i64>,
+    now: Timestamp,
+) -> Result<Outgoing, StoreError> {
+    let zero = match destination {
+        Some(destination) => told_as_nothing(&location::stops(db, destination)?, one),
+        None => false,
+    };
+    let again = match stored(db, one)?.filter(|_| !zero) {
+        Some(again) => again,
+        None if zero => {
+            let (event, _) = published(db, one.place, tenant, one.occurred_at, now)?;
+            Again::of(location::unsellable(&event).unwrap_or(event), tenant)
+        }
+        None => made_anew(db, one, tenant, now)?,
+    };
+    let op = [EventOp::Upsert, EventOp::Delete]
+        .into_iter()
+        .find(|op| op.name() == again.op);
+    Ok(Outgoing {
+        offset: one.offset.unwrap_or_default(),
+        id: again.event_id,
+        event_type: one.event_type,
+        key: one.key.clone(),
+        op: op.ok_or_else(broken)?,
+        idempotency_key: again.idempotency_key,
+        origin: format!("{}/{source}", again.tenant),
+        occurred_at: crate::from_millis(again.occurred_at),
+        attempt: 1,
+        json: again.json.into(),
+    })
+}
+
 fn broken() -> StoreError {
     StoreError::Invariant("a stored event does not parse".to_owned())
 }
 
 /// The event of what was published last: same place in the source's log, same key and body.
-fn made_anew(desk: &Desk<'_>, one: &Candidate, tenant: &str) -> Result<Again, StoreError> {
-    let (event, _) = published(desk, one.place, tenant, one.occurred_at)?;
+fn made_anew(
+    db: &Connection,
+    one: &Candidate,
+    tenant: &str,
+    now: Timestamp,
+) -> Result<Again, StoreError> {
+    let (event, _) = published(db, one.place, tenant, one.occurred_at, now)?;
     Ok(Again::of(event, tenant))
 }
 
 /// What was published last, as an event, and its source.
 fn published(
-    desk: &Desk<'_>,
+    db: &Connection,
     place: i64,
     tenant: &str,
-    occurred_at: Option<jiff::Timestamp>,
+    occurred_at: Option<Timestamp>,
+    now: Timestamp,
 ) -> Result<(Event, i64), StoreError> {
-    let (version, body, rule, source, event_type, key, id) = desk
-        .db
+    let (version, body, rule, source, event_type, key, id) = db
         .prepare_cached(
             "SELECT p.version, p.body, p.rule, s.name, p.event_type, p.key, s.id FROM published p
              JOIN source s ON s.id = p.source WHERE p.id = ?1",
@@ -246,9 +286,9 @@ fn published(
                 EventOp::Delete
             },
             origin: Origin::Live,
-            occurred_at: occurred_at.unwrap_or(desk.now),
+            occurred_at: occurred_at.unwrap_or(now),
             occurred_at_exact: false,
-            read_at: desk.now,
+            read_at: now,
             transaction: 0,
             // What stood there then is gone with the event; only the rule is known.
             mapping: Arc::new(MappingRef {
@@ -280,6 +320,13 @@ impl Again {
     }
 }
 
+/// Whether a key's location is told as nothing to sell.
+fn told_as_nothing(stops: &[LocationStop], one: &Candidate) -> bool {
+    EventKey::parse(one.event_type.schema(), &one.key)
+        .and_then(|key| Some(location::stop_of(stops, one.event_type, &key)?.stop))
+        .is_some_and(|stop| stop == Stop::Zero)
+}
+
 /// Tells stock as nothing to sell, or as it is, under the next version of its key: nothing at the source
 /// changed, but a receiver must take it. Whether there was something to sell.
 pub(crate) fn tell_next(
@@ -288,7 +335,7 @@ pub(crate) fn tell_next(
     tenant: &str,
     zero: bool,
 ) -> Result<bool, StoreError> {
-    let (event, source) = published(desk, place, tenant, None)?;
+    let (event, source) = published(desk.db, place, tenant, None, desk.now)?;
     let Some(nothing) = location::unsellable(&event) else {
         return Ok(false);
     };

@@ -191,7 +191,8 @@ fn adapt(db: &Connection, before: &[(String, u32)], paused: bool) -> Result<Adap
         .filter(|at| *at > 0);
     db.execute_batch("BEGIN IMMEDIATE")?;
     let given_up = db.execute("DELETE FROM request WHERE done_at IS NULL", [])?
-        + db.execute("DELETE FROM resync_request", [])?;
+        + db.execute("DELETE FROM resync_request", [])?
+        + db.execute("DELETE FROM reconcile_request WHERE done_at IS NULL", [])?;
     let mut sources = sources(db)?;
     for (id, source) in &mut sources {
         let life = before.iter().find(|(name, _)| *name == source.name);

@@ -20,4 +20,50 @@ CREATE TABLE shape (
   taken_at   INTEGER NOT NULL,
   shape      TEXT NOT NULL,           -- JSON: columns and key
   PRIMARY KEY (source, table_name)
+-- Reconcile: what a destination holds, compared with what was told.
+
+-- Comparisons that a person asked for beside a running agent, which takes them up.
+CREATE TABLE reconcile_request (
+  id          INTEGER PRIMARY KEY AUTOINCREMENT,
+  destination TEXT NOT NULL,
+  what        TEXT NOT NULL,          -- JSON
+  asked_at    INTEGER NOT NULL,
+  begun_at    INTEGER,
+  done_at     INTEGER,
+  run         INTEGER,                -- what it came to; NULL = to nothing
+  problem     TEXT                    -- why to nothing, in plain words
+) STRICT;
+
+-- What a comparison came to, a row for each event type.
+CREATE TABLE reconcile_run (
+  run         INTEGER NOT NULL,
+  event_type  TEXT NOT NULL,
+  destination TEXT NOT NULL,
+  began_at    INTEGER NOT NULL,
+  took_ms     INTEGER NOT NULL,
+  scheduled   INTEGER NOT NULL,       -- 1 = the settings asked for it, 0 = a person
+  sample      INTEGER,                -- so many keys at most; NULL = every key
+  seed        INTEGER NOT NULL,       -- by which they were chosen
+  looked_at   INTEGER NOT NULL,       -- keys: the sum of those behind
+  agree       INTEGER NOT NULL,
+  missing     INTEGER NOT NULL,
+  extra       INTEGER NOT NULL,
+  different   INTEGER NOT NULL,
+  lagging     INTEGER NOT NULL,       -- what was told is still on its way
+  unknown     INTEGER NOT NULL,       -- could not be compared
+  PRIMARY KEY (run, event_type)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX reconcile_run_of ON reconcile_run (destination, run);
+
+-- Keys of a comparison that do not agree, of the newest comparisons of each destination.
+CREATE TABLE reconcile_difference (
+  run        INTEGER NOT NULL,
+  lane       INTEGER NOT NULL,        -- published.id
+  event_type TEXT NOT NULL,
+  key        TEXT NOT NULL,
+  class      TEXT NOT NULL,
+  ours       TEXT NOT NULL,
+  theirs     TEXT NOT NULL,
+  since      INTEGER,                 -- when the destination was told of the key last
+  PRIMARY KEY (run, lane)
 ) STRICT, WITHOUT ROWID;

@@ -235,3 +235,23 @@ async fn a_location_at_zero_is_not_frozen_and_a_frozen_one_may_be_set_to_zero() 
     world.command(released(), NOW).await;
     assert_eq!(told(&leaving(&world, NOW).await), [("A", "4", "4")]);
 }
+
+#[tokio::test]
+async fn a_comparison_expects_what_the_destination_was_told() {
+    let world = World::new().await;
+    world.commit(vec![stock("A", 1, 5)], 1).await;
+    leaving(&world, NOW).await;
+    world.command(stopped(Stop::Zero, None), NOW).await;
+    leaving(&world, NOW).await;
+    let expected = async |wanted: &str| {
+        let reader = world.reader();
+        let types = [contract::EventType::InventoryAvailability];
+        let lanes = reader.told_lanes(&types, 0, 10).unwrap();
+        let keys = reader.told_keys("shop", "acme", &lanes, NOW).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&keys[0].outgoing.json).unwrap();
+        assert_eq!(json["body"]["sellable"], wanted);
+    };
+    expected("0").await;
+    world.command(released(), NOW).await;
+    expected("5").await;
+}

@@ -29,6 +29,7 @@ channel = "vendure"              # a shipped one (docs/channels), or
 # requests_max = 2               # requests at once, if fewer than the channel's own
 # batch_events_max = 50          # events in a request, if fewer than the channel's own
 # timeout_seconds = 60
+# reconcile = { every = "24h" }  # compares what it holds with what it was told (docs/operating/reconcile.md)
 # skus = { "100XLG" = "SHOP-1" } # items that have another SKU there; or a file of such pairs:
 # skus_file = "skus.csv"
 settings.url = "https://shop.example.com"

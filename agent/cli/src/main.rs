@@ -16,6 +16,7 @@ mod local;
 mod logs;
 mod map;
 mod operate;
+mod reconcile;
 mod resync;
 mod run;
 mod statements;
@@ -112,6 +113,8 @@ enum Command {
     Held(operate::HeldCommand),
     /// Tells again what was told.
     Replay(operate::ReplayOptions),
+    /// Compares what was told with what a destination holds.
+    Reconcile(reconcile::Options),
     /// Shows what became of a key, from the source to the API's answer.
     Trace(operate::TraceOptions),
     /// Destinations.
@@ -288,6 +291,7 @@ async fn command(command: Command) -> Exit {
         Command::Map(command) => map::map(&command).await,
         Command::Held(command) => operate::held(&command).await,
         Command::Replay(options) => operate::replay(&options).await,
+        Command::Reconcile(options) => reconcile::reconcile(&options).await,
         Command::Trace(options) => operate::trace(&options),
         Command::Destination(command) => operate::destination(&command).await,
         Command::Location(command) => operate::location(&command).await,

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use crate::config::{self, Config, Flat, SourceConfig};
 use crate::local::{LocalSettings, Seen, Watched};
 use crate::logs::Logs;
-use crate::{Exit, disk, fit, local};
+use crate::{Exit, disk, fit, local, reconcile};
 
 /// Requests that are out get this long to end.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
@@ -30,6 +30,7 @@ struct Prepared {
     reloads: Reloads,
     said: Flat,
     shown: Shown,
+    reconciling: reconcile::Serving,
 }
 
 /// What the local server shows, and to whom.
@@ -143,6 +144,7 @@ async fn once(
         reloads,
         said,
         shown,
+        reconciling,
     } = prepared;
     // Loops end when the agent is told to stop, and when its settings change.
     let (ending, end) = watch::channel(false);
@@ -162,8 +164,10 @@ async fn once(
     });
     let clock = Arc::new(SystemClock);
     shown.seen.runs();
+    let reconciling = tokio::spawn(reconcile::serve(reconciling, Arc::clone(store)));
     let ended = engine::run(plan, Arc::clone(store), clock, end.clone(), DRAIN_MAX).await;
     stopping.abort();
+    reconciling.abort();
     if let Err(error) = ended {
         reloading.abort();
         tracing::error!(code = "agent.failed", error = %error, "agent stopped by itself");
@@ -191,15 +195,29 @@ async fn prepare(config: Config, shown: Shown, store: &Arc<Store>) -> Option<Pre
     let meters = Arc::clone(&shown.meters);
     let said = config.said;
     let mut destinations = Vec::new();
+    let mut reconciling = reconcile::Serving {
+        folder: config.state_folder.clone(),
+        tenant: config.tenant.clone(),
+        destinations: Vec::new(),
+    };
     for destination in config.destinations {
         match (destination.build)(&destination.name) {
-            Ok(built) => destinations.push(DestinationPlan {
-                name: destination.name,
-                destination: built,
-                event_types: destination.event_types,
-                retry: destination.retry,
-                settings: destination.settings,
-            }),
+            Ok(built) => {
+                reconciling.destinations.push(reconcile::Served {
+                    name: destination.name.clone(),
+                    destination: Arc::clone(&built),
+                    event_types: destination.event_types.clone(),
+                    settings: destination.settings.clone(),
+                    schedule: destination.reconcile,
+                });
+                destinations.push(DestinationPlan {
+                    name: destination.name,
+                    destination: built,
+                    event_types: destination.event_types,
+                    retry: destination.retry,
+                    settings: destination.settings,
+                });
+            }
             Err(found) => {
                 tracing::error!(
                     code = "settings.refused",
@@ -266,6 +284,7 @@ async fn prepare(config: Config, shown: Shown, store: &Arc<Store>) -> Option<Pre
         reloads,
         said,
         shown,
+        reconciling,
     })
 }
 

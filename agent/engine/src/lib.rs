@@ -31,7 +31,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 pub use ask::ask_once;
-pub use deliver::DeliverySettings;
+pub use deliver::{DeliverySettings, ReadingDoor, ReadingGate};
 pub use disk::{Disk, Reserve};
 pub use pace::{Pace, Pause};
 pub use retry::RetryPolicy;

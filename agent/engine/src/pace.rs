@@ -70,7 +70,7 @@ pub(crate) fn paused_until(pauses: &[Pause], zone: &TimeZone, now: Timestamp) ->
 
 impl Pace {
     /// When the pause ends that `now` lies in; `None` outside of every pause.
-    pub(crate) fn paused_until(&self, now: Timestamp) -> Option<Timestamp> {
+    pub fn paused_until(&self, now: Timestamp) -> Option<Timestamp> {
         paused_until(&self.pauses, &self.zone, now)
     }
 

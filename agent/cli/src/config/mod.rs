@@ -21,7 +21,7 @@ use state::Retention;
 use crate::fit::SourceFiles;
 use crate::local::{self, LocalSettings};
 use crate::logs::{self, LogSettings};
-use crate::{delivery, disk, toml_node};
+use crate::{delivery, disk, reconcile, toml_node};
 
 pub(crate) use flat::Flat;
 pub(crate) use schema::schema;
@@ -63,6 +63,8 @@ pub(crate) struct DestinationConfig {
     pub(crate) event_types: Vec<EventType>,
     pub(crate) retry: RetryPolicy,
     pub(crate) settings: DeliverySettings,
+    /// When the agent compares it by itself.
+    pub(crate) reconcile: Option<reconcile::Schedule>,
 }
 
 /// Keys asked of a database in a second, unless the settings say otherwise: no ERP feels it.
@@ -368,6 +370,9 @@ fn read_destination(mut section: Section<'_>) -> Option<DestinationConfig> {
         max: Duration::from_secs(section.or("retry_max_seconds", max, default.max.as_secs())),
     };
     let settings = delivery::read(&mut section);
+    let zone = section.get("zone").is_some();
+    let reconcile = section.section("reconcile");
+    let reconcile = reconcile.map(|section| reconcile::read(section, zone));
     let build = kind.and_then(|kind| (kind.read)(&mut section, &LocalSecrets));
     if kind.is_some() {
         section.finish();
@@ -378,6 +383,7 @@ fn read_destination(mut section: Section<'_>) -> Option<DestinationConfig> {
         event_types,
         retry,
         settings,
+        reconcile,
     })
 }
 

@@ -11,6 +11,7 @@ use axum::response::Response;
 use axum::routing::get;
 use contract::clock;
 use engine::observe::{self, Kind, Labels, Meters, Metric};
+use jiff::Timestamp;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, prometheus_text};
 use prometheus_client::metrics::MetricType;
@@ -47,6 +48,8 @@ fn written(seen: &Seen, standing: &Standing) -> Result<String, std::fmt::Error> 
 enum Value {
     Whole(u64),
     Seconds(Duration),
+    /// So many of so many.
+    Part(u64, u64),
 }
 
 /// Numbers that are looked up when someone asks.
@@ -91,11 +94,18 @@ impl Collector for Sheet {
                     }
                     (_, Value::Whole(value)) => encoder.encode_gauge(value)?,
                     (_, Value::Seconds(value)) => encoder.encode_gauge(&value.as_secs_f64())?,
+                    (_, Value::Part(some, all)) => encoder.encode_gauge(&part(*some, *all))?,
                 }
             }
         }
         Ok(())
     }
+}
+
+/// In millionths, which is more than anybody reads.
+fn part(some: u64, all: u64) -> f64 {
+    let millionths = some.saturating_mul(1_000_000) / all.max(1);
+    f64::from(u32::try_from(millionths).unwrap_or(u32::MAX)) / 1_000_000.0
 }
 
 fn sheet(seen: &Seen, standing: &Standing) -> Sheet {
@@ -126,7 +136,29 @@ fn sheet(seen: &Seen, standing: &Standing) -> Sheet {
         let labels = [("destination", one.name.as_str())];
         sheet.seconds(observe::OLDEST_AGE, &labels, age.unwrap_or_default());
     }
+    reconciled(&mut sheet, state, standing.at);
     sheet
+}
+
+/// What comparisons with destinations came to last.
+fn reconciled(sheet: &mut Sheet, state: &State, now: Timestamp) {
+    let mut ended: BTreeMap<&str, Timestamp> = BTreeMap::new();
+    for one in &state.reconciled {
+        let name = one.destination.as_str();
+        let labels = [
+            ("destination", name),
+            ("event_type", one.count.event_type.as_str()),
+        ];
+        let part = Value::Part(one.count.differing(), one.count.looked_at);
+        sheet.put(observe::RECONCILE_MISMATCH, &labels, part);
+        let at = clock::after(one.began_at, Duration::from_millis(one.took_ms));
+        let newest = ended.entry(name).or_insert(at);
+        *newest = at.max(*newest);
+    }
+    for (name, at) in ended {
+        let labels = [("destination", name)];
+        sheet.seconds(observe::RECONCILE_AGE, &labels, clock::until(at, now));
+    }
 }
 
 fn agent(sheet: &mut Sheet, seen: &Seen) {

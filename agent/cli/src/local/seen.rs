@@ -12,8 +12,8 @@ use engine::clock::SystemClock;
 use engine::observe::Meters;
 use jiff::Timestamp;
 use state::{
-    DestinationStanding, DestinationStatus, HeldCount, SourceStatus, StateReader, StateSize,
-    StoreError,
+    DestinationStanding, DestinationStatus, HeldCount, ReconcileStatus, SourceStatus, StateReader,
+    StateSize, StoreError,
 };
 
 /// A look is good for this long,
@@ -74,6 +74,7 @@ pub(crate) struct State {
     pub(crate) destinations: Vec<DestinationStatus>,
     pub(crate) standings: Vec<DestinationStanding>,
     pub(crate) held: Vec<HeldCount>,
+    pub(crate) reconciled: Vec<ReconcileStatus>,
     pub(crate) size: StateSize,
 }
 
@@ -142,6 +143,7 @@ impl Seen {
             .retain(|source| watched.sources.contains(&source.name));
         state.destinations.retain(|one| known(&one.name));
         state.standings.retain(|one| known(&one.name));
+        state.reconciled.retain(|one| known(&one.destination));
         state
     }
 }
@@ -159,6 +161,7 @@ fn state(reader: &mut Option<StateReader>, folder: &std::path::Path) -> Result<S
         destinations: reader.destinations()?,
         standings: reader.standings()?,
         held: reader.held_counts()?,
+        reconciled: reader.reconciled()?,
         size: StateSize::of(folder),
     })
 }

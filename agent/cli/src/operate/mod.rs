@@ -54,7 +54,7 @@ pub(crate) async fn location(command: &LocationCommand) -> Exit {
 }
 
 /// Why a command was not done.
-enum Failed {
+pub(crate) enum Failed {
     State(StoreError),
     /// In words, and what to do.
     Said(String, &'static str),
@@ -74,7 +74,7 @@ impl Failed {
         }
     }
 
-    fn refuse(&self, what: &str, json: bool) -> Exit {
+    pub(crate) fn refuse(&self, what: &str, json: bool) -> Exit {
         match self {
             Self::State(error) => state_refused(what, error, json),
             Self::Said(found, fix) => {
@@ -86,7 +86,11 @@ impl Failed {
 }
 
 /// Has a command done for a destination (`""` = for what mappings hold): how many it was done to.
-async fn done(config: &Config, destination: &str, command: Command) -> Result<u64, Failed> {
+pub(crate) async fn done(
+    config: &Config,
+    destination: &str,
+    command: Command,
+) -> Result<u64, Failed> {
     let folder = config.state_folder.clone();
     let opened = tokio::task::spawn_blocking(move || Store::open(&folder)).await;
     let opened = opened.map_err(|error| StoreError::Invariant(error.to_string()))?;
@@ -211,7 +215,10 @@ async fn answer(config: &Config, request: i64) -> Result<Done, Failed> {
 }
 
 /// The destinations that a command is for: the one that is named, or all of them.
-fn named<'a>(config: &'a Config, name: Option<&'a str>) -> Result<Vec<&'a str>, Vec<Finding>> {
+pub(crate) fn named<'a>(
+    config: &'a Config,
+    name: Option<&'a str>,
+) -> Result<Vec<&'a str>, Vec<Finding>> {
     let known: Vec<&str> = config
         .destinations
         .iter()

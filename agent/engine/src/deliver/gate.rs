@@ -56,6 +56,39 @@ impl Door {
     pub(crate) fn opened(&self) {
         self.changed.notify_waiters();
     }
+
+    /// A request left that is none of the loop's calls.
+    pub(crate) fn passed(&self) {
+        self.meter.requested();
+        if self.limiter().has_figures() {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Has the loop note more of the day's quota as used.
+    pub(crate) fn noting(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Takes in what an answer said.
+    pub(crate) fn heard(&self, said: &Allowance) {
+        if said.throttled {
+            self.meter.throttled();
+        }
+        self.limiter().heard(Instant::now(), said);
+        self.opened();
+    }
+
+    /// Waits.
+    pub(crate) async fn sleep(&self, time: Duration) {
+        self.clock.sleep(time).await;
+    }
+}
+
+impl std::fmt::Debug for Door {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Door({} promised)", self.promised())
+    }
 }
 
 /// What waits for the limits leaves so much later than they say: an API counts when requests arrive, and the way of
@@ -160,10 +193,6 @@ impl Gate for CallGate {
     }
 
     fn heard(&self, said: &Allowance) {
-        if said.throttled {
-            self.door.meter.throttled();
-        }
-        self.door.limiter().heard(Instant::now(), said);
-        self.door.opened();
+        self.door.heard(said);
     }
 }

@@ -232,6 +232,23 @@ impl Limiter {
         Ok(())
     }
 
+    /// When half of the points are left beside a request that costs so many; `None` = now, or none are counted.
+    pub(crate) fn half_left(&self, now: Instant, points: u32) -> Option<Instant> {
+        let bucket = self.bucket.as_ref()?;
+        let wanted = (bucket.max() / 2 + u64::from(points) * 1_000).min(bucket.max());
+        let short = wanted.saturating_sub(bucket.level(now));
+        (short > 0).then(|| now + bucket.time_for(short))
+    }
+
+    /// How far apart requests leave on average at the rate; `None` = there is no figure.
+    pub(crate) fn spacing(&self) -> Option<Duration> {
+        let (requests, length) = self.window()?;
+        let rate = self.rate()?;
+        // The window's margin is for how requests arrive, not for how many there are.
+        let length = length.min(rate.per);
+        Some(length / u32::try_from(requests).unwrap_or(u32::MAX).max(1))
+    }
+
     /// Takes in what an answer said.
     pub(crate) fn heard(&mut self, now: Instant, said: &Allowance) {
         if let Some(wait) = said.wait.filter(|wait| !wait.is_zero()) {

@@ -10,6 +10,7 @@ mod circuit;
 mod gate;
 mod limiter;
 mod outcome;
+mod reading;
 mod report;
 mod said;
 mod settings;
@@ -34,6 +35,7 @@ use gate::Door;
 use limiter::{Limiter, Wait};
 use outcome::Judge;
 
+pub use reading::{ReadingDoor, ReadingGate};
 pub use settings::DeliverySettings;
 
 /// Looks at the outbox, and for what a person asks, at least this often.
@@ -124,6 +126,7 @@ pub(crate) async fn run(
         .destination(&plan.name, &plan.settings.promised);
     let (woken, clock) = (Arc::clone(&wake), Arc::clone(&common.clock));
     let door = Door::new(limiter, woken, clock, Arc::clone(&meter));
+    plan.settings.reading.open(&door);
     let mut calls = Calls {
         destination: Arc::clone(&plan.destination),
         door,

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use state::Guards;
 
+use super::reading::ReadingDoor;
 use crate::pace::{self, Pause};
 
 /// How a destination is delivered to.
@@ -30,6 +31,8 @@ pub struct DeliverySettings {
     pub guards: Guards,
     /// Within what time after its commit a change is to be delivered; it is counted, nothing more.
     pub promised: Vec<(EventType, Duration)>,
+    /// Where those who only read find its door while it is delivered to.
+    pub reading: ReadingDoor,
 }
 
 impl Default for DeliverySettings {
@@ -44,6 +47,7 @@ impl Default for DeliverySettings {
             dependency_wait: Duration::from_hours(1),
             guards: Guards::default(),
             promised: Vec::new(),
+            reading: ReadingDoor::default(),
         }
     }
 }

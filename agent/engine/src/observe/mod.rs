@@ -164,6 +164,13 @@ metrics! {
     HELD_TOTAL = counter("lighterman_held_total", Process, HELD,
         "What became held for a person: by a destination or by the mapping, and why");
 
+    // Reconcile.
+    RECONCILE_MISMATCH = gauge("lighterman_reconcile_mismatch_ratio", DESTINATION_TYPE,
+        "Of the keys compared last, the part that the destination holds otherwise than they were told: missing, \
+         extra or different, from 0 to 1; absent before the first comparison");
+    RECONCILE_AGE = gauge("lighterman_reconcile_last_seconds", DESTINATION,
+        "Time since the newest comparison ended; absent before the first one");
+
     // The API.
     REQUESTS = counter("lighterman_api_requests_total", Process, DESTINATION,
         "Requests that left for the API, those that only ask included");

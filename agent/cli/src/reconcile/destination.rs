@@ -1,0 +1,276 @@
+//! With a destination: here and now where no agent runs, else by the one that does, whose limits it then shares.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::{Clock, EventType, Finding, clock};
+use engine::ReadingGate;
+use engine::clock::SystemClock;
+use state::{
+    AuditEntry, Command, ReconcileDifference, ReconcileOrder, ReconcileRun, StateReader, Store,
+    StoreError, ask_reconcile, note_audit,
+};
+
+use super::compare::{DIFFERENCES_MAX, Ground, Made, compare};
+use super::{Options, seed, types, words};
+use crate::config::{Config, DestinationConfig};
+use crate::operate::{Failed, counted, done, person};
+use crate::{Exit, out};
+
+/// How long the running agent may take until it begins; it looks each second, and compares one after another.
+const BEGIN_MAX: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// The types that are compared.
+pub(super) fn wanted(one: &DestinationConfig, names: &[String]) -> Result<Vec<EventType>, Finding> {
+    let known = types(&one.event_types);
+    if known.is_empty() {
+        let found = format!("destination {} is told facts only", one.name);
+        let fix = "lighterman trace --key shows what became of one";
+        return Err(Finding::fail("reconcile", found).fix(fix));
+    }
+    let mut all = Vec::new();
+    for name in names {
+        let Some(found) = known.iter().find(|known| known.name() == name) else {
+            let names: Vec<&str> = known.iter().map(|known| known.name()).collect();
+            let near = contract::finding::nearest(name, names.iter().copied());
+            let fix = near.map_or_else(
+                || format!("one of {}", names.join(", ")),
+                |near| format!("did you mean {near}?"),
+            );
+            let found = format!("destination {} is told no state {name:?}", one.name);
+            return Err(Finding::fail("reconcile", found).fix(fix));
+        };
+        all.push(*found);
+    }
+    Ok(if all.is_empty() { known } else { all })
+}
+
+pub(super) struct Work<'a> {
+    pub(super) config: &'a Config,
+    pub(super) one: &'a DestinationConfig,
+    pub(super) options: &'a Options,
+    pub(super) csv: Option<PathBuf>,
+}
+
+impl Work<'_> {
+    pub(super) async fn run(&self, types: &[EventType]) -> Result<Exit, Failed> {
+        let number = if self.options.last {
+            let reader = StateReader::open(&self.config.state_folder)?;
+            reader.reconcile_newest(&self.one.name)?.ok_or_else(|| {
+                Failed::Said(
+                    format!("{} was never compared", self.one.name),
+                    "leave --last out",
+                )
+            })?
+        } else {
+            self.compared(types).await?
+        };
+        let reader = StateReader::open(&self.config.state_folder)?;
+        let Some(run) = reader.reconcile_run(number)? else {
+            return Err(Failed::Said(
+                "nothing was told yet that could be compared".to_owned(),
+                "lighterman status says how far the first load is",
+            ));
+        };
+        let differences = reader.reconcile_differences(number)?;
+        if let Some(file) = &self.csv {
+            words::csv(file, &differences).map_err(|error| {
+                Failed::Said(
+                    format!("write {}: {error}", file.display()),
+                    "name a file that can be written; --last --csv writes what was found without asking again",
+                )
+            })?;
+        }
+        let repair = self.repair(&run, number, &reader).await?;
+        self.say(&run, &differences, repair);
+        let trouble = words::differing(&run) + words::unknown(&run) > 0;
+        Ok(if trouble { Exit::Trouble } else { Exit::Ok })
+    }
+
+    fn say(&self, run: &ReconcileRun, differences: &[ReconcileDifference], repair: Option<Repair>) {
+        if self.options.common.json {
+            let mut form = words::json(run, differences);
+            if let (Some(form), Some(repair)) = (form.as_object_mut(), &repair) {
+                form.insert("would_repair".to_owned(), repair.would.into());
+                form.insert("repaired".to_owned(), repair.done.into());
+            }
+            return out(&serde_json::json!({ "reconcile": form }).to_string());
+        }
+        words::say(run, differences);
+        if differences.len() >= DIFFERENCES_MAX {
+            out(&format!(
+                "Of more than {DIFFERENCES_MAX} keys that do not agree only so many are kept one by one."
+            ));
+        }
+        if let Some(file) = &self.csv {
+            out(&format!(
+                "{} keys are in {}.",
+                differences.len(),
+                file.display()
+            ));
+        }
+        match repair {
+            None if words::differing(run) > 0 => out(&format!(
+                "lighterman reconcile --destination {} --last --repair says what telling them again would do.",
+                run.destination
+            )),
+            None => {}
+            Some(Repair {
+                would: _,
+                done: Some(done),
+            }) => out(&format!(
+                "{} told again: run this once more when they are delivered.",
+                counted(done, "key")
+            )),
+            Some(Repair { would, done: None }) => out(&format!(
+                "{} would be told again. Nothing was done: --last --repair --yes does it.",
+                counted(would, "key")
+            )),
+        }
+    }
+
+    async fn repair(
+        &self,
+        run: &ReconcileRun,
+        number: i64,
+        reader: &StateReader,
+    ) -> Result<Option<Repair>, Failed> {
+        if !self.options.repair {
+            return Ok(None);
+        }
+        let would = reader.reconcile_repairable(number)?;
+        if !self.options.yes || would == 0 {
+            let done = self.options.yes.then_some(0);
+            return Ok(Some(Repair { would, done }));
+        }
+        let command = Command::Mend {
+            run: number,
+            tenant: self.config.tenant.clone(),
+        };
+        let done = done(self.config, &run.destination, command).await?;
+        let entry = AuditEntry {
+            at: SystemClock.now(),
+            who: format!("os:{}", person()),
+            what: "reconcile.repair".to_owned(),
+            subject: run.destination.clone(),
+            details: serde_json::json!({ "run": number, "keys": done }),
+        };
+        note_audit(&self.config.state_folder, &entry)?;
+        Ok(Some(Repair {
+            would,
+            done: Some(done),
+        }))
+    }
+
+    /// Compares here and now where no agent runs, else has the one that does do it: the comparison's number.
+    async fn compared(&self, types: &[EventType]) -> Result<i64, Failed> {
+        let mut order = ReconcileOrder {
+            types: types.iter().map(|one| one.name().to_owned()).collect(),
+            sample: self.options.count(),
+            seed: self.options.seed.unwrap_or_else(seed),
+            wait_seconds: self.options.wait,
+        };
+        let now = SystemClock.now();
+        if let Some(until) = self.one.settings.paused_until(now) {
+            return Err(Failed::Said(
+                format!(
+                    "{} is within a pause of its settings until {until:.0}: nothing is asked of it now",
+                    self.one.name
+                ),
+                "compare when the pause is over, or take the pause out of the settings",
+            ));
+        }
+        let folder = self.config.state_folder.clone();
+        let opened = tokio::task::spawn_blocking(move || Store::open(&folder)).await;
+        match opened.map_err(|error| StoreError::Invariant(error.to_string()))? {
+            Ok(store) => {
+                // Nobody delivers what is on its way.
+                order.wait_seconds = 0;
+                self.here(Arc::new(store), types, &order).await
+            }
+            Err(StoreError::Busy { .. }) => self.there(&order).await,
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn here(
+        &self,
+        store: Arc<Store>,
+        types: &[EventType],
+        order: &ReconcileOrder,
+    ) -> Result<i64, Failed> {
+        let one = self.one;
+        let destination = (one.build)(&one.name).map_err(|found| {
+            Failed::Said(found, "lighterman check says what the destination needs")
+        })?;
+        let all = StateReader::open(&self.config.state_folder)?.destinations()?;
+        let until = all
+            .iter()
+            .find(|known| known.name == one.name)
+            .and_then(|known| known.throttled_until);
+        let rest = until.map(|until| clock::until(SystemClock.now(), until));
+        let rest = rest.unwrap_or_default();
+        let traits = destination.traits();
+        let Some(gate) = ReadingGate::alone(&one.name, traits, &one.settings, rest) else {
+            return Err(Failed::Said(
+                format!(
+                    "{} has a quota of requests a day, and only the running agent counts it",
+                    one.name
+                ),
+                "start the agent (lighterman run), and ask again beside it",
+            ));
+        };
+        let ground = Ground {
+            folder: self.config.state_folder.clone(),
+            tenant: self.config.tenant.clone(),
+            name: one.name.clone(),
+            destination,
+            settings: one.settings.clone(),
+        };
+        let (run, differences): Made = compare(&ground, &gate, types, order, false).await?;
+        Ok(store.reconciled(run, differences).await?)
+    }
+
+    /// By the running agent, whose limits it then shares.
+    async fn there(&self, order: &ReconcileOrder) -> Result<i64, Failed> {
+        let folder = &self.config.state_folder;
+        let nobody = || {
+            Failed::Said(
+                format!("the running agent does not compare with {}", self.one.name),
+                "look into its log why it refused the changed settings, or whether it is busy with \
+                 another comparison; what was asked stands in its state folder",
+            )
+        };
+        let now = SystemClock.now();
+        let request = ask_reconcile(folder, &self.one.name, order, now)?.ok_or_else(nobody)?;
+        let deadline = tokio::time::Instant::now() + BEGIN_MAX;
+        loop {
+            let reader = StateReader::open(folder)?;
+            if let Some(answer) = reader.reconcile_answer(request)? {
+                return answer.run.ok_or_else(|| {
+                    let problem = answer.problem.unwrap_or_default();
+                    Failed::Said(problem, "ask again in a moment")
+                });
+            }
+            let late = tokio::time::Instant::now() >= deadline;
+            if late && !reader.reconcile_begun(request)? {
+                return Err(nobody());
+            }
+            if reader.running().is_none() {
+                return Err(Failed::Said(
+                    "the agent stopped before the comparison was done".to_owned(),
+                    "ask again: without an agent it is done here and now",
+                ));
+            }
+            SystemClock.sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+/// What telling again would do, and did.
+struct Repair {
+    would: u64,
+    done: Option<u64>,
+}
