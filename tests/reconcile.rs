@@ -14,10 +14,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::{Path as At, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
 use axum::routing::get;
-use axum::{Json, Router};
 use harness::agent::Agent;
 use harness::channels::{Cap, Method};
 use harness::local::value;
@@ -91,9 +92,10 @@ struct Has {
 }
 
 /// A shop that can be read.
-#[derive(Clone)]
 struct Shop {
     url: String,
+    /// Where its channel's file is.
+    folder: tempfile::TempDir,
     has: Arc<Mutex<Has>>,
 }
 
@@ -106,7 +108,9 @@ impl Shop {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, app).await });
-        Self { url, has }
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("my-shop.yaml"), CHANNEL).unwrap();
+        Self { url, folder, has }
     }
 
     fn has(&self) -> MutexGuard<'_, Has> {
@@ -124,26 +128,33 @@ impl Shop {
             write!(sql, "INSERT INTO stock VALUES ('{sku}', {quantity});").unwrap();
         }
         let destination = format!(
-            "type = \"channel\"\nfile = \"my-shop.yaml\"\ntimeout_seconds = 30\n\
+            "type = \"channel\"\nfile = \"{}/my-shop.yaml\"\ntimeout_seconds = 30\n\
              settings.url = \"{}\"\n{more}",
+            self.folder.path().display(),
             self.url
         );
-        let site = Site::with(BINARY, &destination, &sql, MAPPING);
-        std::fs::write(site.path().join("my-shop.yaml"), CHANNEL).unwrap();
-        site
+        Site::with(BINARY, &destination, &sql, MAPPING)
     }
 }
 
 type Shared = State<Arc<Mutex<Has>>>;
 
-async fn read(State(has): Shared, At(sku): At<String>) -> Result<Json<Value>, StatusCode> {
+async fn read(State(has): Shared, At(sku): At<String>) -> impl IntoResponse {
     let mut has = has.lock().unwrap();
     has.read.push(sku.clone());
-    let quantity = has.stock.get(&sku).ok_or(StatusCode::NOT_FOUND)?;
-    Ok(Json(json!({ "quantity": quantity })))
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    match has.stock.get(&sku) {
+        None => (StatusCode::NOT_FOUND, json, "{}".to_owned()),
+        Some(quantity) => (
+            StatusCode::OK,
+            json,
+            json!({ "quantity": quantity }).to_string(),
+        ),
+    }
 }
 
-async fn write(State(has): Shared, At(sku): At<String>, Json(body): Json<Value>) -> StatusCode {
+async fn write(State(has): Shared, At(sku): At<String>, body: String) -> StatusCode {
+    let body: Value = serde_json::from_str(&body).unwrap();
     loop {
         {
             let mut has = has.lock().unwrap();
@@ -387,7 +398,7 @@ async fn without_an_agent_a_seed_chooses_the_same_keys_again() {
     for (words, code, wanted) in [
         (vec!["--destination", "shup"], 2, "did you mean shop?"),
         (
-            vec!["--destination", "shop", "--type", "inventory.v1"],
+            vec!["--destination", "shop", "--type", "inventory.availabilty.v1"],
             2,
             "did you mean inventory.availability.v1?",
         ),
@@ -456,9 +467,8 @@ async fn the_settings_have_it_compared_and_what_cannot_be_read_is_said() {
 
     // A channel that is not read back cannot be judged, and that is no agreement.
     let (code, said) = {
-        let folder = site.path();
         let channel = CHANNEL.split("    read:").next().unwrap();
-        std::fs::write(folder.join("my-shop.yaml"), channel).unwrap();
+        std::fs::write(shop.folder.path().join("my-shop.yaml"), channel).unwrap();
         drop(agent);
         compared(&site, &["--full"])
     };

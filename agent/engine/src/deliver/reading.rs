@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use contract::{Allowance, Clock, DestinationTraits, Gate};
+use contract::{Allowance, DestinationTraits, Gate};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
