@@ -1,5 +1,6 @@
 //! The whole product through its binary, a file for each part of it. One program, so that it is linked once.
 
+mod api;
 mod care;
 mod changed;
 mod deliveries;

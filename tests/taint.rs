@@ -197,6 +197,13 @@ fn settings(folder: &Path, url: &str) -> String {
          token = {token}\n{retry}"
     )
     .unwrap();
+    let (port, reader) = (free_port(), secret(folder, "reader-of-the-api"));
+    write!(
+        text,
+        "[local]\nlisten = \"127.0.0.1:{port}\"\n[[local.token]]\nname = \"reader\"\nsecret = {reader}\n\
+         scopes = [\"status:read\"]\n"
+    )
+    .unwrap();
     text
 }
 

@@ -34,9 +34,11 @@ mod prune;
 mod publish;
 mod published;
 mod reconcile;
+mod published_page;
 mod relations;
 mod replay;
 mod replay_steps;
+mod requested;
 mod restore;
 mod resync;
 mod room;
@@ -81,8 +83,10 @@ pub use reconcile::{
     ReconcileOrder, ReconcileRun, ReconcileStatus, ReplicaTable, ToldBody, ToldByRule, ToldKey,
     ask_reconcile,
 };
+pub use published_page::{PageLimits, PublishedPage, PublishedPlace, PublishedState};
 pub use relations::{GroupPart, Place, RelationStore, ToldRow};
 pub use replay::{ReplayCount, ReplayFilter, is_replayed};
+pub use requested::Requested;
 pub use restore::{Restored, RestoredDestination, RestoredSource, restore};
 pub use resync::{Resync, ask_resync};
 pub use room::{Room, room};

@@ -13,6 +13,7 @@ mod migrate;
 mod needs;
 mod older;
 mod operator;
+mod pages;
 mod priority;
 mod resync;
 mod rules;

@@ -29,6 +29,12 @@ state_folder = "state"           # positions, events on their way, what was publ
 listen = "127.0.0.1:8350"        # only this machine reaches it
 # oldest_delivery_seconds = 900  # a change that waits longer makes /health/ready say no
 # behind_proxy = true            # another address: a reverse proxy with TLS and a login stands in front
+
+# [[local.token]]                # who may ask the local API for what: docs/operating/api.md
+# name = "reports"
+# secret = { env = "LIGHTERMAN_REPORTS_TOKEN" }
+# scopes = ["published:read"]
+# types = ["inventory.availability.v1"]
 "#;
 
 /// Written for PostgreSQL; `source:` is its only line about the kind of database.

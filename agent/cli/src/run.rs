@@ -46,12 +46,17 @@ impl Shown {
         let local = config.local.clone();
         let oldest = local.as_ref().map(|local| local.oldest_delivery);
         let destinations = config.destinations.iter();
+        let types = config.destinations.iter();
         let seen = Seen::new(Watched {
             folder: config.state_folder.clone(),
             sources: config.sources.iter().map(|one| one.name.clone()).collect(),
             destinations: destinations
                 .map(|one| (one.name.clone(), one.settings.clone()))
                 .collect(),
+            event_types: types
+                .map(|one| (one.name.clone(), one.event_types.clone()))
+                .collect(),
+            tenant: config.tenant.clone(),
             meters: Arc::clone(&meters),
             oldest_delivery: oldest.unwrap_or(Duration::MAX),
         });

@@ -478,6 +478,7 @@ fn load_key(
             field_type: FieldType::Text,
             required: key_required(event_type, name),
             meaning: "key",
+            private: false,
         };
         let index = key.len();
         let entry = entries.iter().find(|(entry, _)| entry.name == *name);

@@ -217,7 +217,9 @@ fn read(
     section.finish();
     let log = logs::read(top, &state_folder);
     let reserve = disk::read(top);
-    let local = top.section("local").and_then(local::read);
+    let local = top
+        .section("local")
+        .and_then(|section| local::read(section, &LocalSecrets));
     if top.get("source").is_none() {
         top.missing("source", "a [[source]] block");
     }

@@ -68,14 +68,26 @@ fn asked(example: &str) -> Asked {
             wanted.contains(&Wanted::Section) && !wanted.contains(&Wanted::Secret)
         });
         for ((place, key), _) in sections {
-            add(&mut root, place, key);
+            add(&mut root, place, key, NodeKind::Map(Vec::new()));
+        }
+        // Blocks within a block; those of the file itself are asked for with an example of each kind.
+        let blocks = asked
+            .iter()
+            .filter(|((place, _), wanted)| !place.is_empty() && wanted.contains(&Wanted::Sections));
+        for ((place, key), _) in blocks {
+            let one = Node {
+                line: 1,
+                column: 1,
+                kind: NodeKind::Map(Vec::new()),
+            };
+            add(&mut root, place, key, NodeKind::List(vec![one]));
         }
     }
     asked
 }
 
-/// An empty table where there is nothing.
-fn add(root: &mut Node, place: &str, key: &str) {
+/// An empty table, or a list of one, where there is nothing.
+fn add(root: &mut Node, place: &str, key: &str, kind: NodeKind) {
     let mut at = root;
     for part in place.split('.').filter(|part| !part.is_empty()) {
         let (key, number) = match part.split_once('[') {
@@ -106,7 +118,7 @@ fn add(root: &mut Node, place: &str, key: &str) {
         let empty = Node {
             line: 1,
             column: 1,
-            kind: NodeKind::Map(Vec::new()),
+            kind,
         };
         let key = Key {
             name,

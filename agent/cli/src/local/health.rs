@@ -44,7 +44,7 @@ async fn ready(Shared(seen): Shared<Arc<Seen>>) -> Response {
 
 /// The answer.
 #[derive(Debug, Serialize)]
-struct Ready {
+pub(super) struct Ready {
     ready: bool,
     /// What is wrong; empty when nothing is.
     wrong: Vec<String>,
@@ -83,7 +83,7 @@ impl Question {
 }
 
 impl Ready {
-    fn of(seen: &Seen, standing: &Standing) -> Self {
+    pub(super) fn of(seen: &Seen, standing: &Standing) -> Self {
         let [mut capture, mut delivery, mut retention] = [(); 3].map(|()| Question::new());
         match &standing.state {
             Err(error) => {

@@ -4,6 +4,7 @@
 //! through a connection of its own, one short statement at a time. So whoever asks, however often or
 //! slowly, holds up neither capture nor delivery.
 
+mod api;
 mod health;
 mod metrics;
 mod process;
@@ -25,14 +26,16 @@ pub(crate) use settings::{LocalSettings, read};
 const PLACES: &str = "Lighterman's local server. Here are:\n\
     /health/live   the process answers\n\
     /health/ready  whether changes flow, and if not, why\n\
-    /metrics       numbers for Prometheus\n";
+    /metrics       numbers for Prometheus\n\
+    /api/v1/       data and commands for programs with a token; /api/v1/openapi.json describes it\n";
 
 /// A room's paths go here.
-fn routes(seen: &Arc<Seen>) -> Router {
+fn routes(seen: &Arc<Seen>, settings: &LocalSettings) -> Router {
     Router::new()
         .route("/", get(async || plain(StatusCode::OK, PLACES)))
         .merge(health::routes())
         .merge(metrics::routes())
+        .merge(api::routes(seen, settings.tokens.clone()))
         .with_state(Arc::clone(seen))
         .fallback(async || plain(StatusCode::NOT_FOUND, PLACES))
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use contract::Clock;
+use contract::{Clock, EventType};
 use engine::DeliverySettings;
 use engine::clock::SystemClock;
 use engine::observe::Meters;
@@ -31,6 +31,10 @@ pub(crate) struct Watched {
     pub(crate) sources: Vec<String>,
     /// The destinations of the settings. What the state file has of others is nobody's trouble.
     pub(crate) destinations: BTreeMap<String, DeliverySettings>,
+    /// The event types that each destination gets; none = all.
+    pub(crate) event_types: BTreeMap<String, Vec<EventType>>,
+    /// Our customer.
+    pub(crate) tenant: String,
     /// What the loops count.
     pub(crate) meters: Arc<Meters>,
     /// The age of an undelivered change that is trouble.

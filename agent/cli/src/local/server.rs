@@ -35,7 +35,7 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// Serves for as long as the process lives. That it cannot listen is said and tried again: it stops nothing else.
 pub(crate) async fn serve(settings: LocalSettings, seen: Arc<Seen>) {
     let listener = listen(settings.listen).await;
-    let routes = guarded(routes(&seen), settings.behind_proxy);
+    let routes = guarded(routes(&seen, &settings), settings.behind_proxy);
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
@@ -88,7 +88,7 @@ async fn connection(stream: TcpStream, routes: Router) {
     let _ = tokio::time::timeout(CONNECTION_MAX, serving).await;
 }
 
-/// Every answer is made within a time, for whoever may ask, and kept by nobody.
+/// Every answer is made within a time, for whoever may ask, and kept by nobody unless its room says so.
 fn guarded(routes: Router, behind_proxy: bool) -> Router {
     routes.layer(middleware::from_fn_with_state(behind_proxy, guard))
 }
@@ -108,8 +108,11 @@ async fn guard(State(behind_proxy): State<bool>, request: Request, next: Next) -
         plain(StatusCode::SERVICE_UNAVAILABLE, text)
     });
     for (name, value) in HEADERS {
-        let value = HeaderValue::from_static(value);
-        response.headers_mut().insert(name.clone(), value);
+        // A room may know better what becomes of its answers.
+        let headers = response.headers_mut();
+        headers
+            .entry(name.clone())
+            .or_insert(HeaderValue::from_static(value));
     }
     response
 }

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use contract::Section;
+use contract::{Secrets, Section};
+
+use super::api::{self, Token};
 
 /// Where it listens unless the settings say otherwise: only this machine reaches it.
 const LISTEN: &str = "127.0.0.1:8350";
@@ -21,12 +23,15 @@ pub(crate) struct LocalSettings {
     pub(crate) behind_proxy: bool,
     /// The age of an undelivered change from which `/health/ready` says no.
     pub(crate) oldest_delivery: Duration,
+    /// Who may ask the local API.
+    pub(crate) tokens: Vec<Token>,
 }
 
 /// Reads them.
-pub(crate) fn read(mut section: Section<'_>) -> Option<LocalSettings> {
+pub(crate) fn read(mut section: Section<'_>, secrets: &dyn Secrets) -> Option<LocalSettings> {
     let behind_proxy = section.flag("behind_proxy").unwrap_or(false);
     let oldest = section.number("oldest_delivery_seconds", 1, 7 * 86_400);
+    let tokens = api::read(&mut section, secrets);
     let text = section.text("listen").unwrap_or(LISTEN);
     let node = section.get("listen");
     let listen = text.parse::<SocketAddr>().ok();
@@ -55,19 +60,28 @@ pub(crate) fn read(mut section: Section<'_>) -> Option<LocalSettings> {
         listen: listen?,
         behind_proxy,
         oldest_delivery: oldest.map_or(OLDEST_DELIVERY, Duration::from_secs),
+        tokens,
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use contract::Problems;
+    use contract::{Problems, Secret, SecretPlace};
 
     use super::*;
+
+    struct Nowhere;
+
+    impl Secrets for Nowhere {
+        fn read(&self, _: &SecretPlace) -> Result<Secret, String> {
+            Err("it is away".to_owned())
+        }
+    }
 
     fn check(text: &str) -> (Option<LocalSettings>, Vec<String>) {
         let problems = Problems::new("lighterman.toml");
         let root = crate::toml_node::parse(text, &problems).unwrap();
-        let settings = read(Section::new(&root, "local", &problems));
+        let settings = read(Section::new(&root, "local", &problems), &Nowhere);
         let found = problems.take().iter().map(ToString::to_string).collect();
         (settings, found)
     }

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::{Exit, out};
 
 /// Why something is held.
-const CAUSES: [&str; 7] = [
+pub(crate) const CAUSES: [&str; 7] = [
     "rejected",
     "ambiguous",
     "exhausted",
@@ -20,10 +20,10 @@ const CAUSES: [&str; 7] = [
     MAPPING,
 ];
 /// Who holds changes, and why.
-const MAPPING: &str = "mapping";
+pub(crate) const MAPPING: &str = "mapping";
 
 /// What a cause means, and what to do.
-pub(super) fn meaning(cause: &str) -> (&'static str, &'static str) {
+pub(crate) fn meaning(cause: &str) -> (&'static str, &'static str) {
     match cause {
         "rejected" => (
             "refused by the destination",

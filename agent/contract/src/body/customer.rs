@@ -35,7 +35,8 @@ pub static SCHEMA: BodySchema = BodySchema {
             "name",
             FieldType::Text,
             "name of the customer; the empty text where `erased` is true",
-        ),
+        )
+        .private(),
         must(
             "status",
             FieldType::Word(&["active", "hold", "blocked", "deleted"]),
@@ -45,7 +46,8 @@ pub static SCHEMA: BodySchema = BodySchema {
             "hold_reasons",
             FieldType::Texts,
             "why they are on hold or blocked, in the source's own words or codes",
-        ),
+        )
+        .private(),
         may(
             "currency",
             FieldType::Text,
@@ -61,7 +63,7 @@ pub static SCHEMA: BodySchema = BodySchema {
             FieldType::Text,
             "terms of payment, the source's code",
         ),
-        may("tax_id", FieldType::Text, "tax number, such as the VAT id"),
+        may("tax_id", FieldType::Text, "tax number, such as the VAT id").private(),
         may(
             "tax_exempt",
             FieldType::Bool,
@@ -71,7 +73,8 @@ pub static SCHEMA: BodySchema = BodySchema {
             "credit_limit",
             FieldType::Money,
             "most they may owe. Sensitive: off by default, sent only if the mapping sets it",
-        ),
+        )
+        .private(),
         may("group", FieldType::Text, "group or class of customers"),
         may("addresses", FieldType::List(&ADDRESS), "their addresses"),
         may(
@@ -88,7 +91,8 @@ pub static SCHEMA: BodySchema = BodySchema {
             "salesperson",
             FieldType::Text,
             "who looks after them, the source's code or name",
-        ),
+        )
+        .private(),
         may(
             "channel_ids",
             FieldType::Texts,

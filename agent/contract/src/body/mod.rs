@@ -93,6 +93,19 @@ pub struct FieldSchema {
     pub required: bool,
     /// What it means, for docs and editors.
     pub meaning: &'static str,
+    /// It may tell of a person, or is sensitive: who reads what was published gets it only where it is
+    /// named.
+    pub private: bool,
+}
+
+impl FieldSchema {
+    /// The same field as a private one.
+    pub(crate) const fn private(self) -> Self {
+        Self {
+            private: true,
+            ..self
+        }
+    }
 }
 
 /// A required field.
@@ -106,6 +119,7 @@ pub(crate) const fn must(
         field_type,
         required: true,
         meaning,
+        private: false,
     }
 }
 
@@ -120,6 +134,7 @@ pub(crate) const fn may(
         field_type,
         required: false,
         meaning,
+        private: false,
     }
 }
 

@@ -155,6 +155,7 @@ pub static SCHEMA: BodySchema = BodySchema {
             "unit_cost",
             FieldType::Money,
             "cost of one `uom`. Sensitive: off by default, sent only if the mapping sets it",
-        ),
+        )
+        .private(),
     ],
 };

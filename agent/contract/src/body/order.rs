@@ -102,7 +102,8 @@ static HOLD: BodySchema = BodySchema {
             "reasons",
             FieldType::Texts,
             "why, such as credit, approval or payment, in the source's own words or codes",
-        ),
+        )
+        .private(),
     ],
 };
 
@@ -155,7 +156,8 @@ pub static SCHEMA: BodySchema = BodySchema {
             "customer_name",
             FieldType::Text,
             "name of the customer as it stands in the document",
-        ),
+        )
+        .private(),
         may(
             "bill_to",
             FieldType::Object(&ADDRESS),

@@ -45,7 +45,8 @@ static LINE: BodySchema = BodySchema {
             "unit_cost",
             FieldType::Money,
             "cost of one `uom`. Sensitive: off by default, sent only if the mapping sets it",
-        ),
+        )
+        .private(),
         may(
             "so_ref",
             FieldType::Text,

@@ -88,7 +88,8 @@ pub static SCHEMA: BodySchema = BodySchema {
             "reason",
             FieldType::Text,
             "reason, in the source's own words or code",
-        ),
+        )
+        .private(),
         must(
             "lines",
             FieldType::List(&LINE),

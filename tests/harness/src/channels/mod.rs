@@ -35,6 +35,12 @@ fn installed() -> PathBuf {
     crate::postgres::cache().join("channels")
 }
 
+/// The program that tries our own API, where `tests/channels/install schemathesis` has put it.
+pub fn schemathesis() -> Option<PathBuf> {
+    let program = installed().join("schemathesis/venv/bin/schemathesis");
+    program.exists().then_some(program)
+}
+
 /// What stands in the tree for a server.
 fn source(part: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
