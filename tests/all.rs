@@ -8,6 +8,7 @@ mod disk;
 mod e2e;
 mod erp_upgrade;
 mod erpnext;
+mod init;
 mod killed;
 mod local;
 mod logs;

@@ -203,8 +203,46 @@ fn settings_are_shown_with_their_origins_and_without_secrets() {
         line("retention.keep_hours"),
         "retention.keep_hours = 24 # default"
     );
+    // What adapters and the log do where nothing is said.
+    for (path, value) in [
+        ("source.erp.poll_ms", "500"),
+        ("destination.web-shop.mode", "\"structured\""),
+        ("destination.web-shop.timeout_seconds", "30"),
+        ("destination.web-shop.connect_timeout_seconds", "10"),
+        ("log.level", "\"info\""),
+        ("log.keep_days", "14"),
+        ("log.folder", "\"state/logs\""),
+    ] {
+        assert_eq!(line(path), format!("{path} = {value} # default"));
+    }
     assert!(line("destination.web-shop.secret").contains("\"********\""));
     assert!(!shown.contains("whsec"), "{shown}");
+
+    // What hangs on other values is what holds here.
+    let both = "[[source]]\nname = \"db\"\ntype = \"postgres\"\nhost = \"db1\"\ndatabase = \"d\"\nuser = \"u\"\n\
+                mappings = [\"mapping.yaml\"]\n[[destination]]\nname = \"v\"\ntype = \"channel\"\nchannel = \"vendure\"\n\
+                settings = { url = \"https://shop.example.com\", user = \"a\", password = { env = \"PATH\" }, \
+                locations = { A = \"1\" }, language = \"de\" }\n";
+    let other = tempfile::tempdir().unwrap();
+    write(other.path(), both);
+    let (shown, code) = run(other.path(), &["config", "show", "--effective"], &[]);
+    assert_eq!(code, Some(0), "{shown}");
+    let lines: Vec<String> = shown
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    for wanted in [
+        "source.db.port = 5432 # default",
+        "source.db.tls = \"verify-full\" # default",
+        "source.db.slot = \"lighterman_db\" # default",
+        "source.db.publication = \"lighterman_db\" # default",
+        "destination.v.requests_max = 2 # default",
+        "destination.v.settings.buffer = 0 # default",
+        "destination.v.settings.price_units = [\"*\"] # default",
+        "destination.v.settings.language = \"de\" # lighterman.toml:12",
+    ] {
+        assert!(lines.iter().any(|line| line == wanted), "{wanted}: {shown}");
+    }
 
     let (shown, code) = run(folder.path(), &["config", "show", "--json"], &variables);
     assert_eq!(code, Some(0));
@@ -296,5 +334,7 @@ fn the_schema_for_editors_is_current_and_fits_what_init_writes() {
             one.is_some_and(|one| one["properties"]["mappings"]["type"] == "array"),
             "{kind}"
         );
+        let reads = &one.unwrap()["properties"]["reads_per_second"];
+        assert_eq!(reads["default"], 100, "{kind}");
     }
 }

@@ -163,7 +163,11 @@ impl Sections {
         let mut found: Vec<Json> = Vec::new();
         for one in wanted {
             found.extend(match one {
-                Wanted::Some | Wanted::Free | Wanted::Secret | Wanted::Default(_) => None,
+                Wanted::Some
+                | Wanted::Free
+                | Wanted::Secret
+                | Wanted::Default(_)
+                | Wanted::Here(_) => None,
                 Wanted::Text | Wanted::RequiredText => Some(json!({ "type": "string" })),
                 Wanted::Word(words) => {
                     let mut words: Vec<Json> = words.iter().map(|word| json!(word)).collect();
@@ -186,11 +190,23 @@ impl Sections {
             });
         }
         found.dedup();
-        match found.len() {
+        let mut schema = match found.len() {
             0 => json!({}),
             1 => found.remove(0),
             _ => json!({ "anyOf": found }),
+        };
+        let mut defaults = wanted.iter().filter_map(|one| match one {
+            // Numbers, words and truth values are written alike in all files.
+            Wanted::Default(value) => serde_json::from_str::<Json>(value).ok(),
+            _ => None,
+        });
+        // One that is not the same in all files is none.
+        if let (Some(default), None, Some(object)) =
+            (defaults.next(), defaults.next(), schema.as_object_mut())
+        {
+            object.insert("default".to_owned(), default);
         }
+        schema
     }
 
     /// A field's value: an expression, a constant, or a table that says more.

@@ -37,6 +37,35 @@ password = { env = "RABBIT_PASSWORD" }
 # timeout_seconds = 15
 "#;
 
+/// What a guided set-up asks of it.
+pub const QUESTIONS: &[contract::Question] = &[
+    contract::Question::new(
+        "servers",
+        "Where are the broker's servers?",
+        "host:port, several with commas; all but those on this machine are spoken to over TLS",
+    ),
+    contract::Question::new(
+        "exchange",
+        "To which exchange are events sent?",
+        "it must be there",
+    ),
+    contract::Question::new(
+        "routing_key",
+        "With which routing key?",
+        "{type}, {op} and {key} are the event's",
+    ),
+    contract::Question::new(
+        "user",
+        "Which user name does the agent log in with?",
+        "a user of its own, which can be taken away again",
+    ),
+    contract::Question::new(
+        "password",
+        "And its password?",
+        "the settings only say where it stands",
+    ),
+];
+
 #[derive(Clone)]
 struct Amqp {
     address: Address,
@@ -57,7 +86,7 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDes
         section.missing("user", "`user = \"lighterman\"` and a password");
     }
     let exchange = section.required_text("exchange", "`exchange = \"lighterman\"`");
-    let virtual_host = section.text("virtual_host").unwrap_or("/");
+    let virtual_host = section.text_or("virtual_host", "/");
     for (key, text) in [("exchange", exchange), ("virtual_host", Some(virtual_host))] {
         if let (Some(false), Some(node)) = (text.map(frame::fits), section.get(key)) {
             section.wrong(key, node, "is longer than 255 bytes".to_owned(), None);

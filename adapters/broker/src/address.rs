@@ -41,7 +41,7 @@ impl Address {
     /// Reads `servers`, `tls`, `ca_file`, `certificate_file`, `key_file` and `allow_plain`. Ports
     /// that are not said are the protocol's own, for plain and for encrypted connections.
     pub fn read(section: &mut Section<'_>, plain_port: u16, tls_port: u16) -> Option<Self> {
-        let allowed = section.flag("allow_plain").unwrap_or(false);
+        let allowed = section.flag_or("allow_plain", false);
         let tls = section.flag("tls");
         let ca_file = section.text("ca_file").map(PathBuf::from);
         let certificate_file = section.text("certificate_file").map(PathBuf::from);
@@ -68,6 +68,7 @@ impl Address {
         }
         let here = hosts.iter().all(|(host, _)| loopback(host));
         let encrypted = tls.unwrap_or(!here);
+        section.here("tls", encrypted);
         if !encrypted && !here && !allowed {
             let found = "would send events unencrypted".to_owned();
             let fix = "leave `tls = false` out, or set allow_plain = true".to_owned();

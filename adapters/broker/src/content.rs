@@ -14,9 +14,9 @@ pub enum Content {
 impl Content {
     /// Reads `content`.
     pub fn read(section: &mut Section<'_>) -> Self {
-        match section.word("content", &["structured", "binary"]) {
-            Some("binary") => Self::Binary,
-            Some(_) | None => Self::Structured,
+        match section.word_or("content", &["structured", "binary"], "structured") {
+            "binary" => Self::Binary,
+            _ => Self::Structured,
         }
     }
 

@@ -58,8 +58,8 @@ pub struct Times {
 impl Times {
     /// Reads `timeout_seconds` and `batch_events_max`.
     pub fn read(section: &mut Section<'_>) -> Self {
-        let timeout = section.number("timeout_seconds", 1, 300).unwrap_or(15);
-        let events = section.number("batch_events_max", 1, 1_000).unwrap_or(200);
+        let timeout = section.number_or("timeout_seconds", 1, 300, 15);
+        let events = section.number_or("batch_events_max", 1, 1_000, 200);
         Self {
             timeout: Duration::from_secs(timeout),
             batch_events_max: usize::try_from(events).unwrap_or(1),

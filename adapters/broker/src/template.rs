@@ -20,11 +20,11 @@ impl Template {
     pub fn read(
         section: &mut Section<'_>,
         setting: &'static str,
-        default: &str,
+        default: &'static str,
         allowed: &[&str],
         wrong: fn(&str) -> Option<&'static str>,
     ) -> Self {
-        let text = section.text(setting).unwrap_or(default);
+        let text = section.text_or(setting, default);
         let parsed = Self::parse(text, allowed).and_then(|template| {
             let mut tried = String::new();
             for part in &template.0 {

@@ -37,3 +37,6 @@ settings.user = "agent"
 settings.password = { env = "SHOP_PASSWORD" }
 settings.locations = { MAIN = "1" }
 "#;
+
+/// What a guided set-up asks of it stands in the destination file.
+pub const QUESTIONS: &[contract::Question] = &[];

@@ -24,11 +24,11 @@ struct Own {
 
 /// Reads a destination's own settings; see [`crate::EXAMPLE`].
 pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDestination> {
-    let allowed = section.flag("allow_plain_http").unwrap_or(false);
+    let allowed = section.flag_or("allow_plain_http", false);
     let own = Own {
         requests: section.number("requests_max", 1, 64),
         events: section.number("batch_events_max", 1, 10_000),
-        timeout: Duration::from_secs(section.number("timeout_seconds", 1, 600).unwrap_or(60)),
+        timeout: Duration::from_secs(section.number_or("timeout_seconds", 1, 600, 60)),
     };
     let skus = crate::skus::read(section);
     let mut files = Vec::new();
@@ -59,6 +59,8 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDes
         .is_none_or(|channel| channel.base().starts_with("https://"));
     let http = http_client::Settings::read(section, secrets, encrypted);
     let channel = channel?;
+    section.here("requests_max", channel.concurrent);
+    section.here("batch_events_max", channel.batch());
     if !address(section, &channel, allowed) {
         return None;
     }
@@ -92,6 +94,25 @@ fn traits(channel: &Channel, own: Own) -> DestinationTraits {
         limits: channel.limits,
         accepted_max: channel.accepted.0,
         accepted_poll: channel.accepted.1,
+    }
+}
+
+/// An answer as the settings' file would say it.
+fn toml(given: &Given) -> String {
+    let text = |text: &String| serde_json::Value::from(text.as_str()).to_string();
+    match given {
+        Given::Text(one) => text(one),
+        Given::Number(number) => number.to_string(),
+        Given::Flag(flag) => flag.to_string(),
+        Given::Map(map) => {
+            let pairs = map
+                .iter()
+                .map(|(ours, theirs)| format!("{} = {}", text(ours), text(theirs)));
+            format!("{{ {} }}", pairs.collect::<Vec<_>>().join(", "))
+        }
+        Given::List(list) => {
+            format!("[{}]", list.iter().map(text).collect::<Vec<_>>().join(", "))
+        }
     }
 }
 
@@ -134,10 +155,13 @@ fn answers(
 ) -> Option<BTreeMap<String, Given>> {
     let mut given = BTreeMap::new();
     let mut whole = true;
-    let entries: &[(Key, Node)] = match section.section("settings") {
-        Some(mut asked) => asked.free_entries(),
-        None => &[],
-    };
+    let mut asked = section.section_or_empty("settings");
+    for one in declared {
+        if let Some(default) = &one.default {
+            asked.here(&one.name, toml(default));
+        }
+    }
+    let entries: &[(Key, Node)] = asked.free_entries();
     let path = |name: &str| format!("settings.{name}");
     for (key, node) in entries {
         let Some(one) = declared.iter().find(|one| one.name == key.name) else {

@@ -36,6 +36,13 @@ folder = "/var/lib/lighterman/archive"   # must be there
 # timeout_seconds = 30
 "#;
 
+/// What a guided set-up asks of it.
+pub const QUESTIONS: &[contract::Question] = &[contract::Question::new(
+    "folder",
+    "Into which folder are files written?",
+    "it must be there: the agent does not make it, for an unmounted disk would go unnoticed",
+)];
+
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
@@ -54,21 +61,23 @@ pub fn read(section: &mut Section<'_>, _: &dyn Secrets) -> Option<BuildDestinati
         .required_text("folder", "`folder = \"/var/lib/lighterman/archive\"`")
         .map(PathBuf::from);
     let file_name = section.text("file_name").map(str::to_owned);
+    // As the destination is called.
+    if let Some(name) = section.text("name") {
+        section.here("file_name", format_args!("\"{name}\""));
+    }
     if let (Some(name), Some(node)) = (&file_name, section.get("file_name"))
         && !plain(name)
     {
         let found = "may have letters, digits, `.`, `_` and `-` only".to_owned();
         section.wrong("file_name", node, found, None);
     }
-    let format = match section.word("format", &["json-lines", "csv"]) {
-        Some("csv") => Format::Csv,
-        Some(_) | None => Format::JsonLines,
+    let format = match section.word_or("format", &["json-lines", "csv"], "json-lines") {
+        "csv" => Format::Csv,
+        _ => Format::JsonLines,
     };
-    let megabytes = section
-        .number("file_megabytes_max", 1, 65_536)
-        .unwrap_or(64);
-    let daily = section.flag("daily").unwrap_or(true);
-    let timeout = section.number("timeout_seconds", 1, 300).unwrap_or(30);
+    let megabytes = section.number_or("file_megabytes_max", 1, 65_536, 64);
+    let daily = section.flag_or("daily", true);
+    let timeout = section.number_or("timeout_seconds", 1, 300, 30);
     let settings = Settings {
         folder: folder?,
         file_name,

@@ -56,9 +56,7 @@ impl Settings {
         });
         let user = section.text("proxy_user").map(str::to_owned);
         let password = section.secret("proxy_password", secrets);
-        let connect = section
-            .number("connect_timeout_seconds", 1, 60)
-            .unwrap_or(10);
+        let connect = section.number_or("connect_timeout_seconds", 1, 60, 10);
         Self {
             ca_file,
             own: cert.zip(key),

@@ -47,6 +47,32 @@ password = { env = "KAFKA_PASSWORD" }
 # timeout_seconds = 15
 "#;
 
+/// What a guided set-up asks of it.
+pub const QUESTIONS: &[contract::Question] = &[
+    contract::Question::new(
+        "servers",
+        "Where are the broker's servers?",
+        "host:port, several with commas; all but those on this machine are spoken to over TLS",
+    ),
+    contract::Question::new(
+        "topic",
+        "Into which topic do events go?",
+        "{type} is the event's; topics must be there",
+    ),
+    contract::Question::new(
+        "user",
+        "Which user name does the agent log in with?",
+        "- = without a login",
+    )
+    .optional(),
+    contract::Question::new(
+        "password",
+        "And its password?",
+        "the settings only say where it stands",
+    )
+    .with("user"),
+];
+
 #[derive(Clone)]
 pub(crate) struct Kafka {
     address: Address,
@@ -63,20 +89,20 @@ pub(crate) struct Kafka {
 pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDestination> {
     let address = Address::read(section, 9092, 9093);
     let login = Login::read(section, secrets);
-    let mechanism = section.word("login", &Mechanism::NAMES);
+    let mechanism = section.word_or("login", &Mechanism::NAMES, "scram-sha-512");
     let topic = Template::read(section, "topic", "lighterman.{type}", &["type"], |topic| {
         let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         let fine = !topic.is_empty() && topic.len() <= 200 && topic.bytes().all(fine);
         (!fine).then_some("may have letters, digits, `.`, `_` and `-` only, 249 in all")
     });
-    let ignore_advertised = section.flag("ignore_advertised").unwrap_or(false);
+    let ignore_advertised = section.flag_or("ignore_advertised", false);
     let times = Times::read(section);
     let kafka = Kafka {
         content: Content::read(section),
         times,
         address: address?.within(times),
         login,
-        mechanism: mechanism.map_or(Mechanism::Scram512, Mechanism::of),
+        mechanism: Mechanism::of(mechanism),
         topic,
         ignore_advertised,
         tls: None,

@@ -37,6 +37,32 @@ password = { env = "MQTT_PASSWORD" }
 # timeout_seconds = 15
 "#;
 
+/// What a guided set-up asks of it.
+pub const QUESTIONS: &[contract::Question] = &[
+    contract::Question::new(
+        "servers",
+        "Where are the broker's servers?",
+        "host:port, several with commas; all but those on this machine are spoken to over TLS",
+    ),
+    contract::Question::new(
+        "topic",
+        "To which topic are events sent?",
+        "{type}, {op} and {key} are the event's",
+    ),
+    contract::Question::new(
+        "user",
+        "Which user name does the agent log in with?",
+        "- = without a login",
+    )
+    .optional(),
+    contract::Question::new(
+        "password",
+        "And its password?",
+        "the settings only say where it stands",
+    )
+    .with("user"),
+];
+
 /// Largest packet that is read: servers say little to those who only publish.
 const READ_BYTES_MAX: usize = 1 << 20;
 
@@ -58,7 +84,7 @@ struct Mqtt {
 pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDestination> {
     let address = Address::read(section, 1883, 8883);
     let login = Login::read(section, secrets);
-    let client_id = section.text("client_id").unwrap_or("lighterman").to_owned();
+    let client_id = section.text_or("client_id", "lighterman").to_owned();
     if let (false, Some(node)) = (
         client_id.len() <= 100 && packet::fits(&client_id),
         section.get("client_id"),
@@ -70,8 +96,9 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDes
         let odd = topic.is_empty() || topic.contains(['+', '#', '\0']) || topic.starts_with('$');
         odd.then_some("is no topic to publish to: without `+`, `#` and a leading `$`")
     });
-    let retain = section.flag("retain").unwrap_or(false);
-    let unheard = section.word("without_subscriber", &["retry", "applied"]) == Some("applied");
+    let retain = section.flag_or("retain", false);
+    let unheard =
+        section.word_or("without_subscriber", &["retry", "applied"], "retry") == "applied";
     let times = Times::read(section);
     let mqtt = Mqtt {
         content: Content::read(section),

@@ -76,6 +76,30 @@ password = { env = "ERP_PASSWORD" }
 mappings = ["mapping.yaml"]
 "#;
 
+/// What a guided set-up asks of it.
+pub const QUESTIONS: &[contract::Question] = &[
+    contract::Question::new(
+        "host",
+        "Where is the database server?",
+        "its name or address; 127.0.0.1 = this machine",
+    ),
+    contract::Question::new(
+        "port",
+        "On which port does it listen?",
+        "3306, unless somebody moved it",
+    ),
+    contract::Question::new(
+        "user",
+        "Which database user does the agent log in with?",
+        "one of its own: the rights it needs are printed later as SQL",
+    ),
+    contract::Question::new(
+        "password",
+        "And its password?",
+        "the settings only say where it stands",
+    ),
+];
+
 /// Reads a source's own settings: `host`, `port`, `user`, `password`, `database`, `tls`, `ca_file`,
 /// `cert_file`, `key_file`, `server_id`, `start`, `retained_warn_mib`.
 pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildSource> {

@@ -81,7 +81,7 @@ impl Unnamed {
 
 pub(crate) fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<Unnamed> {
     let host = section.required_text("host", "`host = \"127.0.0.1\"`");
-    let port = section.number("port", 1, 65_535).unwrap_or(3306);
+    let port = section.number_or("port", 1, 65_535, 3306);
     let database = section.text("database").map(str::to_owned);
     let user = section.required_text("user", "`user = \"lighterman\"`");
     let has_password = section.get("password").is_some();
@@ -91,7 +91,7 @@ pub(crate) fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<U
     let identity = identity(section);
     let has_server_id = section.get("server_id").is_some();
     let server_id = section.number("server_id", 1, u64::from(u32::MAX));
-    let retained_warn_mib = section.number("retained_warn_mib", 1, 1 << 30);
+    let retained_warn_mib = section.number_or("retained_warn_mib", 1, 1 << 30, RETAINED_WARN_MIB);
     let start = start(section);
     let (host, user) = (host?, user?);
     if (has_password && password.is_none()) || (has_server_id && server_id.is_none()) {
@@ -105,6 +105,15 @@ pub(crate) fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<U
         None if is_local(host) => TlsMode::Disable,
         None => TlsMode::VerifyFull,
     };
+    let usual = if is_local(host) {
+        "disable"
+    } else {
+        "verify-full"
+    };
+    section.here("tls", format_args!("\"{usual}\""));
+    if let Some(source) = section.text("name") {
+        section.here("server_id", derived_id(source, &this_machine()));
+    }
     let server_id = match server_id {
         Some(id) => Some(u32::try_from(id).ok()?),
         None => None,
@@ -120,7 +129,7 @@ pub(crate) fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<U
             ca_file,
             identity: identity.ok()?,
             server_id: 0,
-            retained_warn_mib: retained_warn_mib.unwrap_or(RETAINED_WARN_MIB),
+            retained_warn_mib,
             start: start.ok()?,
         },
         server_id,

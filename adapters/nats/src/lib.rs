@@ -37,6 +37,32 @@ password = { env = "NATS_PASSWORD" }
 # timeout_seconds = 15
 "#;
 
+/// What a guided set-up asks of it.
+pub const QUESTIONS: &[contract::Question] = &[
+    contract::Question::new(
+        "servers",
+        "Where are the broker's servers?",
+        "host:port, several with commas; all but those on this machine are spoken to over TLS",
+    ),
+    contract::Question::new(
+        "subject",
+        "To which subject are events sent?",
+        "{type}, {op} and {key} are the event's; a stream must take it",
+    ),
+    contract::Question::new(
+        "user",
+        "Which user name does the agent log in with?",
+        "- = without a login",
+    )
+    .optional(),
+    contract::Question::new(
+        "password",
+        "And its password?",
+        "the settings only say where it stands",
+    )
+    .with("user"),
+];
+
 /// Printable ASCII but what the CloudEvents binding wants encoded, letters and digits apart.
 const PRINTABLE: &[u8] = b"!#$&'()*+,-./:;<=>?@[\\]^_`{|}~";
 /// JetStream's error for a message that is larger than its stream takes.

@@ -22,6 +22,9 @@ name = "nowhere"
 type = "null"                    # takes every event and forgets it
 "#;
 
+/// A guided set-up asks nothing more of it.
+pub const QUESTIONS: &[contract::Question] = &[];
+
 /// Reads a destination's own settings: there are none.
 pub fn read(_: &mut Section<'_>, _: &dyn Secrets) -> Option<BuildDestination> {
     Some(Arc::new(|name| {

@@ -79,6 +79,31 @@ password = { env = "ERP_PASSWORD" }
 mappings = ["mapping.yaml"]
 "#;
 
+/// What a guided set-up asks of it.
+pub const QUESTIONS: &[contract::Question] = &[
+    contract::Question::new(
+        "host",
+        "Where is the database server?",
+        "its name or address; 127.0.0.1 = this machine",
+    ),
+    contract::Question::new(
+        "port",
+        "On which port does it listen?",
+        "5432, unless somebody moved it",
+    ),
+    contract::Question::new("database", "Which database?", "its name, as in psql's \\l"),
+    contract::Question::new(
+        "user",
+        "Which database user does the agent log in with?",
+        "one of its own: the rights it needs are printed later as SQL",
+    ),
+    contract::Question::new(
+        "password",
+        "And its password?",
+        "the settings only say where it stands",
+    ),
+];
+
 /// Reads a source's own settings: `host`, `port`, `database`, `user`, `password`, `tls`,
 /// `ca_file`, `cert_file`, `key_file`, `slot`, `publication`, `heartbeat`,
 /// `retained_warn_mib`.

@@ -71,7 +71,7 @@ impl Unnamed {
 
 pub(crate) fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<Unnamed> {
     let host = section.required_text("host", "`host = \"127.0.0.1\"`");
-    let port = section.number("port", 1, 65_535).unwrap_or(5432);
+    let port = section.number_or("port", 1, 65_535, 5432);
     let database = section.required_text("database", "`database = \"erp\"`");
     let user = section.required_text("user", "`user = \"lighterman\"`");
     let has_password = section.get("password").is_some();
@@ -91,11 +91,17 @@ pub(crate) fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<U
         is_name,
         "at most 63 bytes, no comma",
     );
-    let heartbeat = section.flag("heartbeat").unwrap_or(false);
-    let retained_warn_mib = section.number("retained_warn_mib", 1, 1 << 30);
+    let heartbeat = section.flag_or("heartbeat", false);
+    let retained_warn_mib = section.number_or("retained_warn_mib", 1, 1 << 30, RETAINED_WARN_MIB);
     let (host, database, user) = (host?, database?, user?);
     if has_password && password.is_none() {
         return None;
+    }
+    if let Some(source) = section.text("name") {
+        let usual = default_slot(source);
+        section.here("slot", format_args!("\"{usual}\""));
+        let slot = slot.clone().ok().flatten().unwrap_or(usual);
+        section.here("publication", format_args!("\"{slot}\""));
     }
     let tls = match tls {
         Some("require") => TlsMode::Require,
@@ -105,6 +111,12 @@ pub(crate) fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<U
         None if is_local(host) => TlsMode::Disable,
         None => TlsMode::VerifyFull,
     };
+    let usual = if is_local(host) {
+        "disable"
+    } else {
+        "verify-full"
+    };
+    section.here("tls", format_args!("\"{usual}\""));
     Some(Unnamed {
         settings: Settings {
             host: host.to_owned(),
@@ -118,7 +130,7 @@ pub(crate) fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<U
             slot: String::new(),
             publication: String::new(),
             heartbeat,
-            retained_warn_mib: retained_warn_mib.unwrap_or(RETAINED_WARN_MIB),
+            retained_warn_mib,
         },
         slot: slot.ok()?,
         publication: publication.ok()?,

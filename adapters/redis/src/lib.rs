@@ -36,6 +36,32 @@ password = { env = "REDIS_PASSWORD" }
 # timeout_seconds = 15
 "#;
 
+/// What a guided set-up asks of it.
+pub const QUESTIONS: &[contract::Question] = &[
+    contract::Question::new(
+        "servers",
+        "Where are the broker's servers?",
+        "host:port, several with commas; all but those on this machine are spoken to over TLS",
+    ),
+    contract::Question::new(
+        "stream",
+        "Into which stream do events go?",
+        "{type}, {op} and {key} are the event's",
+    ),
+    contract::Question::new(
+        "user",
+        "Which user name does the agent log in with?",
+        "- = without a login",
+    )
+    .optional(),
+    contract::Question::new(
+        "password",
+        "And its password?",
+        "the settings only say where it stands",
+    )
+    .with("user"),
+];
+
 /// `KEYS`: the stream, the key that remembers. `ARGV`: seconds to remember, most entries (0 = any
 /// number), then the entry's fields. Returns the entry's id, and 1 if it was there before.
 const SCRIPT: &str = "\
@@ -91,9 +117,9 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDes
         let odd = stream.is_empty() || stream.contains(['{', '}']);
         odd.then_some("is no name for a stream")
     });
-    let database = section.number("database", 0, 1_000).unwrap_or(0);
+    let database = section.number_or("database", 0, 1_000, 0);
     let entries_max = section.number("entries_max", 1, 1 << 40).unwrap_or(0);
-    let minutes = section.number("known_minutes", 1, 100_000).unwrap_or(60);
+    let minutes = section.number_or("known_minutes", 1, 100_000, 60);
     let times = Times::read(section);
     let redis = Redis {
         times,

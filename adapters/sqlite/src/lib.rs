@@ -40,12 +40,19 @@ file = "warehouse.db"            # the application's database
 mappings = ["mapping.yaml"]
 "#;
 
+/// What a guided set-up asks of it.
+pub const QUESTIONS: &[contract::Question] = &[contract::Question::new(
+    "file",
+    "Which file is the application's database?",
+    "relative to the settings' folder, or in full",
+)];
+
 /// Reads a source's own settings: `file`, `poll_ms`.
 pub fn read(section: &mut Section<'_>, _secrets: &dyn Secrets) -> Option<BuildSource> {
     let file = section
         .required_text("file", "`file = \"warehouse.db\"`")
         .map(PathBuf::from);
-    let poll = Duration::from_millis(section.number("poll_ms", 50, 60_000).unwrap_or(500));
+    let poll = Duration::from_millis(section.number_or("poll_ms", 50, 60_000, 500));
     let file = file?;
     Some(Arc::new(move |context| {
         Ok(Arc::new(SqliteSource {

@@ -81,6 +81,42 @@ password = { env = "ERP_PASSWORD" }
 mappings = ["mapping.yaml"]
 "#;
 
+/// What a guided set-up asks of it.
+pub const QUESTIONS: &[contract::Question] = &[
+    contract::Question::new(
+        "host",
+        "Where is the database server?",
+        "its name or address, without the instance; 127.0.0.1 = this machine",
+    ),
+    contract::Question::new(
+        "instance",
+        "Which instance of it?",
+        "its name, where the server has several; - = the one on a port",
+    )
+    .optional(),
+    contract::Question::new(
+        "port",
+        "On which port does it listen?",
+        "1433, unless somebody moved it",
+    )
+    .without("instance"),
+    contract::Question::new(
+        "database",
+        "Which database?",
+        "the company's own, such as TWO in Dynamics GP",
+    ),
+    contract::Question::new(
+        "user",
+        "Which login does the agent use?",
+        "a SQL login of its own: the rights it needs are printed later as SQL",
+    ),
+    contract::Question::new(
+        "password",
+        "And its password?",
+        "the settings only say where it stands",
+    ),
+];
+
 /// Reads a source's own settings: `host`, `port`, `instance`, `failover_host`, `database`, `user`,
 /// `password`, `token`, `token_file`, `integrated`, `tls`, `ca_file`, `read_only_intent`, `poll_seconds`,
 /// `page_rows`, `compare_minutes`, `modes`, `start`.

@@ -36,9 +36,27 @@ secret = { env = "SHOP_WEBHOOK_SECRET" }   # whsec_ and base64 of 24 to 64 rando
 # timeout_seconds = 30
 "#;
 
+/// What a guided set-up asks of it.
+pub const QUESTIONS: &[contract::Question] = &[
+    contract::Question::new(
+        "url",
+        "To which address are events sent?",
+        "https; http only to this machine",
+    ),
+    contract::Question::new(
+        "secret",
+        "Which secret signs the requests?",
+        "the receiver checks them with the same one: whsec_ and base64 of 24 to 64 bytes",
+    )
+    .made(),
+];
+
 /// Most of an answer that is read.
 const ANSWER_READ_MAX: usize = 64 * 1024;
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Events of a batch at most, unless the settings say otherwise.
+const EVENTS: u64 = 100;
 
 #[derive(Clone)]
 struct Settings {
@@ -66,7 +84,7 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDes
     }
     let encrypted = url.as_ref().is_none_or(|url| url.scheme() == "https");
     let http = http_client::Settings::read(section, secrets, encrypted);
-    let batch = section.word("mode", &["structured", "batch"]) == Some("batch");
+    let batch = section.word_or("mode", &["structured", "batch"], "structured") == "batch";
     let events = section.number("batch_events_max", 1, 1_000);
     if events.is_some()
         && !batch
@@ -80,11 +98,12 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDes
             Some("add mode = \"batch\"".to_owned()),
         );
     }
-    let bytes = section
-        .number("batch_bytes_max", 1_024, 16 << 20)
-        .unwrap_or(256 << 10);
-    let requests = section.number("requests_max", 1, 64).unwrap_or(8);
-    let timeout = section.number("timeout_seconds", 1, 300).unwrap_or(30);
+    if batch {
+        section.here("batch_events_max", EVENTS);
+    }
+    let bytes = section.number_or("batch_bytes_max", 1_024, 16 << 20, 256 << 10);
+    let requests = section.number_or("requests_max", 1, 64, 8);
+    let timeout = section.number_or("timeout_seconds", 1, 300, 30);
     let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let settings = Settings {
         url: url?,
@@ -92,7 +111,7 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDes
         batch,
         traits: DestinationTraits {
             batch_events_max: if batch {
-                size(events.unwrap_or(100))
+                size(events.unwrap_or(EVENTS))
             } else {
                 1
             },
@@ -132,7 +151,7 @@ fn key(section: &mut Section<'_>, name: &'static str, secret: &Secret) -> Option
 }
 
 fn url(section: &mut Section<'_>) -> Option<Url> {
-    let allowed = section.flag("allow_plain_http").unwrap_or(false);
+    let allowed = section.flag_or("allow_plain_http", false);
     let text = section.required_text("url", "`url = \"https://..\"`")?;
     let node = section.get("url")?;
     let url = match Url::parse(text) {

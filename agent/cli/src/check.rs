@@ -56,7 +56,7 @@ pub(crate) async fn check(loaded: Result<Config, Vec<Finding>>, json: bool) -> E
 
 /// The source itself, whether its mapping files fit its tables, and whether its database takes
 /// their statements.
-async fn look(source: &SourceConfig) -> Result<Vec<Finding>, Vec<Finding>> {
+pub(crate) async fn look(source: &SourceConfig) -> Result<Vec<Finding>, Vec<Finding>> {
     let files = source.files()?;
     let (setup, _) = source.setup_of(&files)?;
     let mut findings = setup.source.check().await;
@@ -138,7 +138,8 @@ pub(crate) async fn prepare(
     if failed { Exit::Trouble } else { Exit::Ok }
 }
 
-fn show(name: &str, preparation: &Preparation) {
+/// Prints them, with the undo.
+pub(crate) fn show(name: &str, preparation: &Preparation) {
     if preparation.sql.is_empty() {
         out(&format!("-- source {name}: nothing to do"));
     } else {

@@ -1,7 +1,7 @@
 //! The `lighterman` command.
 //!
 //! Exit codes: 0 done; 1 trouble was found (a check failed, the agent does not run, a demo did not
-//! match); 2 the settings or the command line are wrong; 3 the state folder cannot be used.
+//! match, a person left a set-up); 2 the settings or the command line are wrong; 3 the state folder cannot be used.
 
 mod care;
 mod check;
@@ -81,18 +81,8 @@ impl Common {
 enum Command {
     /// Plays a small warehouse against the real agent and shows stock arriving at a channel.
     Demo(demo::Options),
-    /// Writes a settings file and a mapping to start from.
-    Init {
-        /// Where.
-        #[arg(long, default_value = ".")]
-        folder: PathBuf,
-        /// Kind of source: mysql (MariaDB too), postgres or sqlite.
-        #[arg(long, default_value = "postgres")]
-        source: String,
-        /// Print JSON for programs.
-        #[arg(long)]
-        json: bool,
-    },
+    /// Asks, and writes settings and a mapping to start from.
+    Init(Box<init::Options>),
     /// Looks at settings, mappings, sources and destinations, and says what to do.
     Check(Common),
     /// Runs the agent until it is told to stop.
@@ -251,11 +241,7 @@ fn main() -> ExitCode {
 async fn command(command: Command) -> Exit {
     match command {
         Command::Demo(options) => demo::demo(options).await,
-        Command::Init {
-            folder,
-            source,
-            json,
-        } => init::init(&folder, &source, json),
+        Command::Init(options) => init::init(*options).await,
         Command::Check(common) => check::check(load(&common), common.json).await,
         Command::Run(common) => {
             let mut logs = logs::begin(common.json);

@@ -107,6 +107,8 @@ pub enum Wanted {
     Secret,
     /// What holds where nothing is said, as the file would say it.
     Default(String),
+    /// What holds here where nothing is said, which hangs on what else is said.
+    Here(String),
 }
 
 /// Everything sections were asked for, by the path of the section and the key: what a reader
@@ -382,6 +384,37 @@ impl<'a> Section<'a> {
         let default = Wanted::Default(value.to_string());
         self.problems.ask(&self.path, key, default);
         found.unwrap_or(value)
+    }
+
+    /// Says what holds here for a key that is not there, as the file would say it, where that hangs on what else is
+    /// said: for people, and not for editors.
+    pub fn here(&self, key: &str, value: impl std::fmt::Display) {
+        self.problems
+            .ask(&self.path, key, Wanted::Here(value.to_string()));
+    }
+
+    /// One of a list of words, or what holds where there is none.
+    pub fn word_or(
+        &mut self,
+        key: &'static str,
+        allowed: &[&'static str],
+        value: &'static str,
+    ) -> &'static str {
+        let default = Wanted::Default(format!("\"{value}\""));
+        self.problems.ask(&self.path, key, default);
+        self.word(key, allowed).unwrap_or(value)
+    }
+
+    /// A truth value, or what holds where there is none.
+    pub fn flag_or(&mut self, key: &'static str, value: bool) -> bool {
+        let found = self.flag(key);
+        self.or(key, found, value)
+    }
+
+    /// A whole number within a range, or what holds where there is none.
+    pub fn number_or(&mut self, key: &'static str, min: u64, max: u64, value: u64) -> u64 {
+        let found = self.number(key, min, max);
+        self.or(key, found, value)
     }
 
     /// A list of texts.

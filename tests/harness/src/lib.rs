@@ -23,3 +23,4 @@ mod server;
 pub mod settings;
 pub mod site;
 pub mod suite;
+pub mod terminal;

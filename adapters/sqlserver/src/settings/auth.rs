@@ -41,7 +41,7 @@ pub(super) fn auth(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<A
     let token_file = section.text("token_file");
     let has_file = section.get("token_file");
     let is_integrated = section.get("integrated");
-    let integrated = section.flag("integrated").unwrap_or(false);
+    let integrated = section.flag_or("integrated", false);
     if (has_password.is_some() && password.is_none()) || (has_token.is_some() && token.is_none()) {
         return None;
     }

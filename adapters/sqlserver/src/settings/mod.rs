@@ -66,8 +66,27 @@ impl Settings {
     pub(crate) fn tls(&self, host: &str) -> TlsMode {
         match self.tls {
             Some(mode) => mode,
-            None if is_local(host) => TlsMode::Disable,
-            None => TlsMode::VerifyFull,
+            None => usual(host),
+        }
+    }
+}
+
+/// How a connection is protected where nobody chose.
+fn usual(host: &str) -> TlsMode {
+    if is_local(host) {
+        TlsMode::Disable
+    } else {
+        TlsMode::VerifyFull
+    }
+}
+
+impl TlsMode {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Disable => "disable",
+            Self::Require => "require",
+            Self::VerifyCa => "verify-ca",
+            Self::VerifyFull => "verify-full",
         }
     }
 }
@@ -79,12 +98,15 @@ pub(crate) fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<S
     let auth = auth::auth(section, secrets);
     let word = section.word("tls", &["disable", "require", "verify-ca", "verify-full"]);
     let ca_file = section.text("ca_file").map(PathBuf::from);
-    let read_only_intent = section.flag("read_only_intent").unwrap_or(false);
-    let poll_seconds = section.number("poll_seconds", 1, 3_600);
-    let page_rows = section.number("page_rows", 1, 100_000);
-    let compare_minutes = section.number("compare_minutes", 1, 43_200);
+    let read_only_intent = section.flag_or("read_only_intent", false);
+    let poll_seconds = section.number_or("poll_seconds", 1, 3_600, POLL_SECONDS);
+    let page_rows = section.number_or("page_rows", 1, 100_000, PAGE_ROWS);
+    let compare_minutes = section.number_or("compare_minutes", 1, 43_200, COMPARE_MINUTES);
     let modes = modes::modes(section);
     let start = start::start(section);
+    if let Some(server) = &server {
+        section.here("tls", format_args!("\"{}\"", usual(&server.host).name()));
+    }
     let (server, auth) = (server?, auth?);
     let tls = word.map(|word| match word {
         "require" => TlsMode::Require,
@@ -113,9 +135,9 @@ pub(crate) fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<S
         tls,
         ca_file,
         read_only_intent,
-        poll_seconds: poll_seconds.unwrap_or(POLL_SECONDS),
-        page_rows: page_rows.unwrap_or(PAGE_ROWS),
-        compare_minutes: compare_minutes.unwrap_or(COMPARE_MINUTES),
+        poll_seconds,
+        page_rows,
+        compare_minutes,
         modes: modes.ok()?,
         start: start.ok()?,
     })

@@ -20,6 +20,9 @@ pub(super) fn server(section: &mut Section<'_>) -> Option<Server> {
     let has_port = section.get("port");
     let port = section.number("port", 1, 65_535);
     let instance = section.text("instance");
+    if instance.is_none() {
+        section.here("port", PORT);
+    }
     let (host, node) = (host?, node?);
     // What SQL Server's own tools call this machine.
     let host = if [".", "(local)"].contains(&host) {

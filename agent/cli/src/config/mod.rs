@@ -164,6 +164,33 @@ pub(crate) fn load_settings(file: &Path) -> Result<Config, Vec<Finding>> {
     parse(file, |top| read(top, read_destinations))
 }
 
+/// What is to be said of the sources and destinations in a text, with other secrets than those there are: for
+/// whoever makes such a text.
+pub(crate) fn blocks(text: &str, secrets: &dyn Secrets) -> Vec<Finding> {
+    let problems = Problems::new("lighterman.toml");
+    if let Some(root) = toml_node::parse(text, &problems) {
+        let mut top = Section::new(&root, "", &problems);
+        for section in top.sections("source") {
+            let _ = read_source(section, secrets);
+        }
+        for section in top.sections("destination") {
+            let _ = read_destination(section, secrets);
+        }
+    }
+    problems.take()
+}
+
+/// What is to be said of all else in a text.
+pub(crate) fn head(text: &str) -> Vec<Finding> {
+    let problems = Problems::new("lighterman.toml");
+    if let Some(root) = toml_node::parse(text, &problems) {
+        let mut top = Section::new(&root, "", &problems);
+        let _ = read(&mut top, |_| Some(Vec::new()));
+        top.finish();
+    }
+    problems.take()
+}
+
 fn parse(
     file: &Path,
     read: impl FnOnce(&mut Section<'_>) -> Option<Config>,
@@ -225,7 +252,10 @@ fn read(
     }
     let sections = top.sections("source");
     let expected = sections.len();
-    let sources: Vec<_> = sections.into_iter().filter_map(read_source).collect();
+    let sources: Vec<_> = sections
+        .into_iter()
+        .filter_map(|one| read_source(one, &LocalSecrets))
+        .collect();
     let whole = sources.len() == expected;
     twice(
         top.problems(),
@@ -253,7 +283,10 @@ fn read_destinations(top: &mut Section<'_>) -> Option<Vec<DestinationConfig>> {
     }
     let sections = top.sections("destination");
     let expected = sections.len();
-    let destinations: Vec<_> = sections.into_iter().filter_map(read_destination).collect();
+    let destinations: Vec<_> = sections
+        .into_iter()
+        .filter_map(|one| read_destination(one, &LocalSecrets))
+        .collect();
     twice(
         top.problems(),
         "destination",
@@ -293,7 +326,7 @@ fn kind<T>(
     found
 }
 
-fn read_source(mut section: Section<'_>) -> Option<SourceConfig> {
+fn read_source(mut section: Section<'_>, secrets: &dyn Secrets) -> Option<SourceConfig> {
     let name = section
         .required_text("name", "`name = \"erp\"`")
         .map(str::to_owned);
@@ -308,7 +341,7 @@ fn read_source(mut section: Section<'_>) -> Option<SourceConfig> {
     let mappings: Vec<PathBuf> = mappings.into_iter().map(PathBuf::from).collect();
     let company = section.text("company").map(str::to_owned);
     let pace = read_pace(section.section_or_empty("snapshot"));
-    let build = kind.and_then(|kind| (kind.read)(&mut section, &LocalSecrets));
+    let build = kind.and_then(|kind| (kind.read)(&mut section, secrets));
     if kind.is_some() {
         section.finish();
     }
@@ -339,7 +372,7 @@ fn read_pace(mut section: Section<'_>) -> Pace {
     pace
 }
 
-fn read_destination(mut section: Section<'_>) -> Option<DestinationConfig> {
+fn read_destination(mut section: Section<'_>, secrets: &dyn Secrets) -> Option<DestinationConfig> {
     let name = section
         .required_text("name", "`name = \"shop\"`")
         .map(str::to_owned);
@@ -375,7 +408,7 @@ fn read_destination(mut section: Section<'_>) -> Option<DestinationConfig> {
     let zone = section.get("zone").is_some();
     let reconcile = section.section("reconcile");
     let reconcile = reconcile.map(|section| reconcile::read(section, zone));
-    let build = kind.and_then(|kind| (kind.read)(&mut section, &LocalSecrets));
+    let build = kind.and_then(|kind| (kind.read)(&mut section, secrets));
     if kind.is_some() {
         section.finish();
     }

@@ -104,7 +104,7 @@ fn defaults(asked: &Asked, named: impl Fn(&str) -> String) -> Vec<Line> {
     let mut lines = Vec::new();
     for ((place, key), wanted) in asked {
         let default = wanted.iter().find_map(|one| match one {
-            Wanted::Default(value) => Some(value.clone()),
+            Wanted::Default(value) | Wanted::Here(value) => Some(value.clone()),
             _ => None,
         });
         let place = named(place);

@@ -29,10 +29,11 @@ pub(crate) struct LocalSettings {
 
 /// Reads them.
 pub(crate) fn read(mut section: Section<'_>, secrets: &dyn Secrets) -> Option<LocalSettings> {
-    let behind_proxy = section.flag("behind_proxy").unwrap_or(false);
-    let oldest = section.number("oldest_delivery_seconds", 1, 7 * 86_400);
+    let behind_proxy = section.flag_or("behind_proxy", false);
+    let usual = OLDEST_DELIVERY.as_secs();
+    let oldest = section.number_or("oldest_delivery_seconds", 1, 7 * 86_400, usual);
     let tokens = api::read(&mut section, secrets);
-    let text = section.text("listen").unwrap_or(LISTEN);
+    let text = section.text_or("listen", LISTEN);
     let node = section.get("listen");
     let listen = text.parse::<SocketAddr>().ok();
     if let Some(node) = node {
@@ -59,7 +60,7 @@ pub(crate) fn read(mut section: Section<'_>, secrets: &dyn Secrets) -> Option<Lo
     Some(LocalSettings {
         listen: listen?,
         behind_proxy,
-        oldest_delivery: oldest.map_or(OLDEST_DELIVERY, Duration::from_secs),
+        oldest_delivery: Duration::from_secs(oldest),
         tokens,
     })
 }

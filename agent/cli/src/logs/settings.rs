@@ -33,24 +33,19 @@ pub(crate) fn read(top: &mut Section<'_>, state_folder: &Path) -> LogSettings {
         level: "info",
         limits: Limits::default(),
     };
-    let Some(mut section) = top.section("log") else {
-        return settings;
-    };
-    settings.files = section.flag("files").unwrap_or(true);
+    let mut section = top.section_or_empty("log");
+    settings.files = section.flag_or("files", settings.files);
+    section.here("folder", format_args!("{:?}", settings.folder));
     if let Some(folder) = section.text("folder") {
         settings.folder = PathBuf::from(folder);
     }
-    settings.level = section.word("level", &LEVELS).unwrap_or("info");
+    settings.level = section.word_or("level", &LEVELS, settings.level);
     let limits = &mut settings.limits;
-    if let Some(days) = section.number("keep_days", 1, 3_650) {
-        limits.keep_days = u16::try_from(days).unwrap_or(u16::MAX);
-    }
-    if let Some(bytes) = section.number("file_bytes_max", FILE_BYTES_MIN, TOTAL_BYTES_MAX) {
-        limits.file_bytes_max = bytes;
-    }
-    if let Some(bytes) = section.number("total_bytes_max", FILE_BYTES_MIN, TOTAL_BYTES_MAX) {
-        limits.total_bytes_max = bytes;
-    }
+    let days = section.number_or("keep_days", 1, 3_650, limits.keep_days.into());
+    limits.keep_days = u16::try_from(days).unwrap_or(u16::MAX);
+    let mut bytes = |key, usual| section.number_or(key, FILE_BYTES_MIN, TOTAL_BYTES_MAX, usual);
+    limits.file_bytes_max = bytes("file_bytes_max", limits.file_bytes_max);
+    limits.total_bytes_max = bytes("total_bytes_max", limits.total_bytes_max);
     // The file that is written counts as full, and the one before it should still be there.
     let least = limits.file_bytes_max.saturating_mul(2);
     if limits.total_bytes_max < least {

@@ -1,0 +1,96 @@
+//! Files that get their names when they are whole, and never take another's place.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use contract::Finding;
+use tempfile::NamedTempFile;
+
+/// A file to be written.
+#[derive(Debug)]
+pub(super) struct File {
+    /// In the folder.
+    pub(super) name: String,
+    pub(super) text: String,
+    /// Only its owner may read it.
+    pub(super) private: bool,
+}
+
+/// What became of files.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    pub(super) written: Vec<PathBuf>,
+    /// Were there before.
+    pub(super) kept: Vec<PathBuf>,
+}
+
+impl Written {
+    /// Takes away what was written.
+    pub(super) fn undo(&self) {
+        for path in &self.written {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Writes all of them, or none.
+///
+/// # Errors
+/// What could not be written, and why.
+pub(super) fn write(folder: &Path, files: &[File]) -> Result<Written, Finding> {
+    let mut done = Written::default();
+    for file in files {
+        let path = folder.join(&file.name);
+        if path.exists() {
+            done.kept.push(path);
+            continue;
+        }
+        if let Err(error) = one(&path, file) {
+            done.undo();
+            let finding = Finding::fail(format!("write {}", path.display()), error.to_string());
+            return Err(finding.fix("nothing was written: name another folder with --folder"));
+        }
+        done.written.push(path);
+    }
+    Ok(done)
+}
+
+fn one(path: &Path, file: &File) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    make(folder, file.private)?;
+    let mut whole = begin(folder, file.private)?;
+    whole.write_all(file.text.as_bytes())?;
+    whole.persist_noclobber(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+#[cfg(unix)]
+fn make(folder: &Path, private: bool) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let mode = if private { 0o700 } else { 0o777 };
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(folder)
+}
+
+#[cfg(not(unix))]
+fn make(folder: &Path, _: bool) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)
+}
+
+/// A file without a name, or under one that nobody looks for.
+#[cfg(unix)]
+fn begin(folder: &Path, private: bool) -> std::io::Result<NamedTempFile> {
+    use std::os::unix::fs::PermissionsExt as _;
+    // What the user's umask allows, as any other file.
+    let mode = if private { 0o600 } else { 0o666 };
+    tempfile::Builder::new()
+        .permissions(std::fs::Permissions::from_mode(mode))
+        .tempfile_in(folder)
+}
+
+#[cfg(not(unix))]
+fn begin(folder: &Path, _: bool) -> std::io::Result<NamedTempFile> {
+    NamedTempFile::new_in(folder)
+}
