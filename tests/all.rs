@@ -19,6 +19,7 @@ mod monitoring;
 mod network;
 mod northwind;
 mod operate;
+mod otlp;
 mod read;
 mod reconcile;
 mod reconcile_source;

@@ -398,7 +398,12 @@ async fn without_an_agent_a_seed_chooses_the_same_keys_again() {
     for (words, code, wanted) in [
         (vec!["--destination", "shup"], 2, "did you mean shop?"),
         (
-            vec!["--destination", "shop", "--type", "inventory.availabilty.v1"],
+            vec![
+                "--destination",
+                "shop",
+                "--type",
+                "inventory.availabilty.v1",
+            ],
             2,
             "did you mean inventory.availability.v1?",
         ),

@@ -17,7 +17,14 @@ fn allowed(name: &str) -> Option<&'static [&'static str]> {
         "destination-webhook" => &["contract", "http-client"],
         "destination-channel" => &["contract", "http-client", "mappings"],
         "engine" => &["contract", "mappings", "state"],
-        "lighterman" => &["contract", "engine", "mappings", "registry", "state"],
+        "lighterman" => &[
+            "contract",
+            "engine",
+            "http-client",
+            "mappings",
+            "registry",
+            "state",
+        ],
         // What destinations of brokers share; no other adapter uses it.
         "broker" => &["contract"],
         "destination-nats" | "destination-redis" | "destination-mqtt" | "destination-kafka"

@@ -33,8 +33,8 @@ mod pause;
 mod prune;
 mod publish;
 mod published;
-mod reconcile;
 mod published_page;
+mod reconcile;
 mod relations;
 mod replay;
 mod replay_steps;
@@ -78,12 +78,12 @@ pub use partial::Part;
 pub use pause::{Notes, Paused};
 pub use prune::Retention;
 pub use published::PublishedBody;
+pub use published_page::{PageLimits, PublishedPage, PublishedPlace, PublishedState};
 pub use reconcile::{
     ReconcileAnswer, ReconcileAsked, ReconcileClass, ReconcileCount, ReconcileDifference,
     ReconcileOrder, ReconcileRun, ReconcileStatus, ReplicaTable, ToldBody, ToldByRule, ToldKey,
     ask_reconcile,
 };
-pub use published_page::{PageLimits, PublishedPage, PublishedPlace, PublishedState};
 pub use relations::{GroupPart, Place, RelationStore, ToldRow};
 pub use replay::{ReplayCount, ReplayFilter, is_replayed};
 pub use requested::Requested;

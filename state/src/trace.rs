@@ -1,7 +1,7 @@
 //! The story of a key: what the source told, the event it became, each attempt and each answer.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 use serde::Serialize;
 
 use crate::attempt::{self, Attempt};
@@ -93,36 +93,16 @@ impl StateReader {
             return Ok(trace);
         };
         let most = i64::try_from(limit).unwrap_or(i64::MAX - 1) + 1;
-        let mut query = db.prepare_cached(
-            "SELECT o.offset, o.event_id, o.event_type, o.key, o.op, s.name, o.json, o.occurred_at,
-               o.created_at, o.copy_of
-             FROM outbox o JOIN source s ON s.id = o.source
-             WHERE instr(o.key, ?1) > 0 ORDER BY o.offset DESC LIMIT ?2",
-        )?;
+        let mut query = db.prepare_cached(&format!(
+            "{EVENT} WHERE instr(o.key, ?1) > 0 ORDER BY o.offset DESC LIMIT ?2"
+        ))?;
         let mut rows = query.query(params![key, most])?;
         while let Some(row) = rows.next()? {
             if trace.events.len() == limit {
                 trace.cut = true;
                 break;
             }
-            let json: String = row.get(6)?;
-            let (position, rule) = provenance(&json);
-            let offset = row.get(0)?;
-            trace.events.push(TraceEvent {
-                offset,
-                event_id: row.get(1)?,
-                event_type: row.get(2)?,
-                key: row.get(3)?,
-                op: row.get(4)?,
-                source: row.get(5)?,
-                position,
-                rule,
-                occurred_at: from_millis(row.get(7)?),
-                stored_at: from_millis(row.get(8)?),
-                replayed: row.get::<_, Option<i64>>(9)?.is_some(),
-                json,
-                deliveries: deliveries(db, offset)?,
-            });
+            trace.events.push(event(db, row)?);
         }
         trace.events.reverse();
         let of_mapping = HeldFilter {
@@ -136,6 +116,104 @@ impl StateReader {
             trace.held.len() < limit
         })?;
         Ok(trace)
+    }
+}
+
+/// Events of the outbox.
+const EVENT: &str =
+    "SELECT o.offset, o.event_id, o.event_type, o.key, o.op, s.name, o.json, o.occurred_at,
+       o.created_at, o.copy_of
+     FROM outbox o JOIN source s ON s.id = o.source";
+
+fn event(db: &Connection, row: &Row<'_>) -> Result<TraceEvent, StoreError> {
+    let json: String = row.get(6)?;
+    let (position, rule) = provenance(&json);
+    let offset = row.get(0)?;
+    Ok(TraceEvent {
+        offset,
+        event_id: row.get(1)?,
+        event_type: row.get(2)?,
+        key: row.get(3)?,
+        op: row.get(4)?,
+        source: row.get(5)?,
+        position,
+        rule,
+        occurred_at: from_millis(row.get(7)?),
+        stored_at: from_millis(row.get(8)?),
+        replayed: row.get::<_, Option<i64>>(9)?.is_some(),
+        json,
+        deliveries: deliveries(db, offset)?,
+    })
+}
+
+impl TraceDelivery {
+    /// Nothing more happens to it by itself.
+    pub fn is_at_rest(&self) -> bool {
+        ["delivered", "superseded", "discarded", "held"].contains(&self.state.as_str())
+    }
+}
+
+impl StateReader {
+    /// The offset of the newest event; 0 where there is none.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn newest_offset(&self) -> Result<i64, StoreError> {
+        let Some(db) = self.newest()? else {
+            return Ok(0);
+        };
+        let mut query = db.prepare_cached("SELECT coalesce(max(offset), 0) FROM outbox")?;
+        Ok(query.query_row([], |row| row.get(0))?)
+    }
+
+    /// The offsets of events some of whose deliveries are not at rest, the newest `limit`.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn unfinished_offsets(&self, limit: usize) -> Result<Vec<i64>, StoreError> {
+        let Some(db) = self.newest()? else {
+            return Ok(Vec::new());
+        };
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut query = db.prepare_cached(
+            "SELECT DISTINCT offset FROM delivery
+             WHERE state NOT IN ('delivered', 'superseded', 'discarded', 'held')
+             ORDER BY offset DESC LIMIT ?1",
+        )?;
+        let rows = query.query_map([limit], |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Offsets behind one, the oldest `limit`.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn offsets_behind(&self, offset: i64, limit: usize) -> Result<Vec<i64>, StoreError> {
+        let Some(db) = self.newest()? else {
+            return Ok(Vec::new());
+        };
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut query = db.prepare_cached(
+            "SELECT offset FROM outbox WHERE offset > ?1 ORDER BY offset LIMIT ?2",
+        )?;
+        let rows = query.query_map([offset, limit], |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The story of one event; nothing where it has left the outbox.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn story(&self, offset: i64) -> Result<Option<TraceEvent>, StoreError> {
+        let Some(db) = self.newest()? else {
+            return Ok(None);
+        };
+        let mut query = db.prepare_cached(&format!("{EVENT} WHERE o.offset = ?1"))?;
+        let mut rows = query.query([offset])?;
+        match rows.next()? {
+            Some(row) => Ok(Some(event(db, row)?)),
+            None => Ok(None),
+        }
     }
 }
 

@@ -215,12 +215,16 @@ impl Webhook {
         let key = format!("\"{}\"", if printable { key } else { id });
         let signature = (!self.settings.keys.is_empty())
             .then(|| signature::header(&self.settings.keys, id, timestamp, &body));
+        // A batch is of several traces.
+        let trace = (content_type == cloudevent::STRUCTURED)
+            .then(|| contract::trace_context::traceparent(id));
         let mut headers = vec![
             ("content-type", content_type),
             ("webhook-id", id),
             ("webhook-timestamp", &sent_at),
             ("idempotency-key", &key),
         ];
+        headers.extend(trace.as_deref().map(|text| ("traceparent", text)));
         headers.extend(signature.as_deref().map(|text| ("webhook-signature", text)));
         let request = Request {
             method: "POST",

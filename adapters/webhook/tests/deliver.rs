@@ -137,6 +137,10 @@ async fn a_structured_request_is_signed_and_carries_the_event_byte_for_byte() {
     );
     assert_eq!(headers["content-type"], "application/cloudevents+json");
     assert_eq!(headers["webhook-id"], "evt_1");
+    assert_eq!(
+        headers["traceparent"],
+        contract::trace_context::traceparent("evt_1")
+    );
     assert_eq!(headers["idempotency-key"], "\"evt_1\"");
     assert!(
         headers["webhook-signature"]

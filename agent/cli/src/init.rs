@@ -58,6 +58,10 @@ listen = "127.0.0.1:8350"        # only this machine reaches it
 # secret = { env = "LIGHTERMAN_REPORTS_TOKEN" }
 # scopes = ["published:read"]
 # types = ["inventory.availability.v1"]
+
+# [otlp]                         # traces and metrics for a collector: docs/operating/otlp.md
+# endpoint = "http://127.0.0.1:4318"
+# headers = { Authorization = { env = "OTLP_TOKEN" } }
 "#;
 
 /// The person has gone: the input has ended.

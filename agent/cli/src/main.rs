@@ -16,6 +16,7 @@ mod local;
 mod logs;
 mod map;
 mod operate;
+mod otlp;
 mod reconcile;
 mod resync;
 mod run;

@@ -17,7 +17,8 @@ use tokio::task::JoinHandle;
 use crate::config::{self, Config, Flat, SourceConfig};
 use crate::local::{LocalSettings, Seen, Watched};
 use crate::logs::Logs;
-use crate::{Exit, disk, fit, local, reconcile};
+use crate::otlp::OtlpSettings;
+use crate::{Exit, disk, fit, local, otlp, reconcile};
 
 /// Requests that are out get this long to end.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
@@ -38,6 +39,7 @@ struct Shown {
     seen: Arc<Seen>,
     meters: Arc<Meters>,
     local: Option<LocalSettings>,
+    otlp: Option<OtlpSettings>,
 }
 
 impl Shown {
@@ -64,6 +66,7 @@ impl Shown {
             seen,
             meters,
             local,
+            otlp: config.otlp.clone(),
         }
     }
 
@@ -71,6 +74,12 @@ impl Shown {
     fn serve(&self) -> Option<JoinHandle<()>> {
         let serving = local::serve(self.local.clone()?, Arc::clone(&self.seen));
         Some(tokio::spawn(serving))
+    }
+
+    /// Begins to send it, where somebody wants it sent.
+    fn export(&self) -> Option<JoinHandle<()>> {
+        let exporting = otlp::export(self.otlp.clone()?, Arc::clone(&self.seen));
+        Some(tokio::spawn(exporting))
     }
 }
 
@@ -113,6 +122,7 @@ pub(crate) async fn run(config: Config, file: PathBuf, logs: &mut Logs) -> Exit 
     let shown = Shown::of(&config);
     // Before the sources, which may have to be waited for: it says so.
     let mut serving = shown.serve();
+    let mut exporting = shown.export();
     let Some(mut prepared) = prepare(config, shown, &store).await else {
         return Exit::Settings;
     };
@@ -127,11 +137,15 @@ pub(crate) async fn run(config: Config, file: PathBuf, logs: &mut Logs) -> Exit 
             Ended::Over(exit) => return exit,
             Ended::Changed(changed) => {
                 prepared = *changed;
+                if let Some(exporting) = exporting.take() {
+                    exporting.abort();
+                }
                 if let Some(serving) = serving.take() {
                     serving.abort();
                     let _ = serving.await;
                 }
                 serving = prepared.shown.serve();
+                exporting = prepared.shown.export();
             }
         }
     }

@@ -27,6 +27,7 @@ pub mod secret;
 pub mod section;
 pub mod source;
 pub mod sql_parameters;
+pub mod trace_context;
 pub mod value;
 
 pub use behind::{Behind, KeptFor};

@@ -135,6 +135,7 @@ impl Reader<'_> {
                 .is_some_and(|wanted| wanted.contains(&Wanted::Secret))
         };
         asked(place, key)
+            || place == "otlp.headers" && asked(&format!("{place}.{key}"), "secret")
             || place.ends_with(".settings") && asked(&format!("settings.{key}"), "secret")
     }
 }

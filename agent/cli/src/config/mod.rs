@@ -21,6 +21,7 @@ use state::Retention;
 use crate::fit::SourceFiles;
 use crate::local::{self, LocalSettings};
 use crate::logs::{self, LogSettings};
+use crate::otlp::{self, OtlpSettings};
 use crate::{delivery, disk, reconcile, toml_node};
 
 pub(crate) use flat::Flat;
@@ -37,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) reserve: Reserve,
     /// The local server, where there is to be one.
     pub(crate) local: Option<LocalSettings>,
+    /// Where traces and metrics are sent, where they are.
+    pub(crate) otlp: Option<OtlpSettings>,
     pub(crate) sources: Vec<SourceConfig>,
     pub(crate) destinations: Vec<DestinationConfig>,
     /// What works but should be known.
@@ -247,6 +250,9 @@ fn read(
     let local = top
         .section("local")
         .and_then(|section| local::read(section, &LocalSecrets));
+    let otlp = top
+        .section("otlp")
+        .and_then(|section| otlp::read(section, &LocalSecrets));
     if top.get("source").is_none() {
         top.missing("source", "a [[source]] block");
     }
@@ -270,6 +276,7 @@ fn read(
         log,
         reserve,
         local,
+        otlp,
         sources,
         destinations,
         warnings: Vec::new(),

@@ -34,6 +34,12 @@ async fn metrics(Shared(seen): Shared<Arc<Seen>>) -> Response {
     }
 }
 
+/// All of it as a text, for whoever sends it elsewhere.
+pub(crate) async fn text(seen: &Seen) -> Result<String, std::fmt::Error> {
+    let standing = seen.look().await;
+    written(seen, &standing)
+}
+
 fn written(seen: &Seen, standing: &Standing) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     prometheus_text::encode(&mut text, seen.watched.meters.registry())?;
@@ -166,6 +172,10 @@ fn agent(sheet: &mut Sheet, seen: &Seen) {
     sheet.whole(observe::AGENT_INFO, &version, 1);
     let began = u64::try_from(seen.began.as_second()).unwrap_or_default();
     sheet.whole(observe::PROCESS_START, &[], began);
+    let [sent, dropped, failed] = seen.otlp.all();
+    sheet.whole(observe::OTLP_SPANS, &[("result", "sent")], sent);
+    sheet.whole(observe::OTLP_SPANS, &[("result", "dropped")], dropped);
+    sheet.whole(observe::OTLP_FAILED, &[], failed);
     let process = Process::now();
     for (metric, value) in [
         (observe::PROCESS_MEMORY, process.memory_bytes),

@@ -18,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use std::sync::Arc;
 
+pub(crate) use metrics::text as metrics_text;
 pub(crate) use seen::{Seen, Watched};
 pub(crate) use server::serve;
 pub(crate) use settings::{LocalSettings, read};

@@ -16,6 +16,8 @@ use state::{
     StateSize, StoreError,
 };
 
+use crate::otlp::OtlpCounts;
+
 /// A look is good for this long,
 const GOOD_FOR: Duration = Duration::from_secs(1);
 /// and for so many times as long as it took: looking takes a twentieth of a processor.
@@ -47,6 +49,8 @@ pub(crate) struct Seen {
     /// When the agent was started.
     pub(crate) began: Timestamp,
     running: AtomicBool,
+    /// What is counted of the sending to a collector.
+    pub(crate) otlp: OtlpCounts,
     reader: Arc<Mutex<Option<StateReader>>>,
     latest: tokio::sync::Mutex<Option<Latest>>,
 }
@@ -88,6 +92,7 @@ impl Seen {
             watched,
             began: SystemClock.now(),
             running: AtomicBool::new(false),
+            otlp: OtlpCounts::default(),
             reader: Arc::default(),
             latest: tokio::sync::Mutex::default(),
         })

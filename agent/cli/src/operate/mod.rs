@@ -21,8 +21,8 @@ use state::{Command, Done, Rules, StateReader, Store, StoreError, ask};
 
 pub(crate) use destination::DestinationCommand;
 pub(crate) use held::HeldCommand;
-pub(crate) use location::{LocationCommand, sentence as location_sentence};
 pub(crate) use held_list::{CAUSES, MAPPING, meaning};
+pub(crate) use location::{LocationCommand, sentence as location_sentence};
 pub(crate) use replay::ReplayOptions;
 pub(crate) use trace::TraceOptions;
 

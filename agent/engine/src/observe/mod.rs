@@ -230,6 +230,11 @@ metrics! {
         "Size of the state file (database) and of its log (wal)");
     STATE_DISK_FREE = gauge("lighterman_state_disk_free_bytes", &[],
         "Free room on the state folder's disk; only on Unix");
+    OTLP_SPANS = counter("lighterman_otlp_spans_total", Process, &["result"],
+        "Spans for a collector by what became of them: taken (sent), or left out (dropped) because they were too \
+         many or refused");
+    OTLP_FAILED = counter("lighterman_otlp_failed_total", Process, &[],
+        "Requests to a collector that failed, for traces and metrics");
     PROCESS_MEMORY = gauge("process_resident_memory_bytes", &[],
         "Memory of the process; only on Linux");
     PROCESS_FILES = gauge("process_open_fds", &[],
