@@ -321,7 +321,13 @@ impl Destination for Api {
                     stale = Some(exchanged.generation);
                 }
                 Came::Answer(answered) => {
-                    return vec![match self.channel.checked(&answered) {
+                    let header = |name: &str| {
+                        let mut headers = answered.headers.iter();
+                        let found = headers.find(|(known, _)| known == name);
+                        found.map(|(_, value)| value.as_str())
+                    };
+                    let clock = http_client::clock(&what, header, http_client::now());
+                    let mut findings = vec![match self.channel.checked(&answered) {
                         Ok(()) => Finding::pass(
                             what,
                             format!("{title} answers and takes our credentials"),
@@ -329,6 +335,8 @@ impl Destination for Api {
                         Err(cause) => Finding::fail(what, format!("{title} answers: {cause}"))
                             .fix("check the settings and what the credentials may do"),
                     }];
+                    findings.extend(clock);
+                    return findings;
                 }
                 Came::NotSent(cause) | Came::Lost(cause) => {
                     return vec![

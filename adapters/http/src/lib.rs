@@ -3,6 +3,7 @@
 //!
 //! Redirects are not followed, no proxy is taken from the environment, nothing is sent again.
 
+mod clock;
 mod limits;
 mod settings;
 
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use reqwest::{Client, Method, Url};
 
+pub use clock::clock;
 pub use limits::{allowance, retry_after};
 pub use settings::Settings;
 

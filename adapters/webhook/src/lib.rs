@@ -267,7 +267,12 @@ impl Destination for Webhook {
             .client
             .head(self.settings.url.clone())
             .timeout(CHECK_TIMEOUT);
-        vec![match probe.send().await {
+        let answer = probe.send().await;
+        let clock = answer.as_ref().ok().and_then(|response| {
+            let header = |name: &str| response.headers().get(name)?.to_str().ok();
+            http_client::clock(&what, header, http_client::now())
+        });
+        let mut findings = vec![match answer {
             Ok(response) if matches!(response.status().as_u16(), 401 | 403) => {
                 Finding::warn(what, format!("answers HTTP {}", response.status().as_u16()))
                     .fix("check what the receiver wants before it takes requests")
@@ -278,7 +283,9 @@ impl Destination for Webhook {
             ),
             Err(error) => Finding::fail(what, format!("does not answer: {}", root(&error)))
                 .fix("check url, name resolution, firewall and certificate"),
-        }]
+        }];
+        findings.extend(clock);
+        findings
     }
 
     async fn deliver(&self, batch: &[Outgoing], gate: &dyn Gate) -> Report {

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// As it should be.
@@ -17,7 +17,7 @@ pub enum Level {
 }
 
 /// A place in a file, from 1.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// File name as the user gave it.
     pub file: String,
@@ -34,7 +34,7 @@ impl fmt::Display for Place {
 }
 
 /// One result of a check: what, where, why, and what to do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// How bad.
     pub level: Level,
@@ -48,7 +48,13 @@ pub struct Finding {
     /// What to do: a command, SQL, or the nearest allowed name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
+    /// What takes the fix back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undo: Option<String>,
 }
+
+/// Between a fix and its undo, where both stand in one text.
+const UNDO: &str = "; undo: ";
 
 impl Finding {
     /// A finding without place or fix.
@@ -59,6 +65,7 @@ impl Finding {
             what: what.into(),
             found: found.into(),
             fix: None,
+            undo: None,
         }
     }
 
@@ -83,6 +90,26 @@ impl Finding {
         self.fix = Some(fix.into());
         self
     }
+
+    /// With what takes the fix back.
+    #[must_use]
+    pub fn undo(mut self, undo: impl Into<String>) -> Self {
+        self.undo = Some(undo.into());
+        self
+    }
+
+    /// With the undo apart from the fix, where a single text says both: `GRANT ..; undo: REVOKE ..`.
+    #[must_use]
+    pub fn undo_apart(mut self) -> Self {
+        if self.undo.is_none()
+            && let Some(fix) = &mut self.fix
+            && let Some(at) = fix.find(UNDO)
+        {
+            self.undo = fix.get(at + UNDO.len()..).map(str::to_owned);
+            fix.truncate(at);
+        }
+        self
+    }
 }
 
 impl fmt::Display for Finding {
@@ -93,6 +120,9 @@ impl fmt::Display for Finding {
         write!(f, "{}: {}", self.what, self.found)?;
         if let Some(fix) = &self.fix {
             write!(f, "\n  hint: {fix}")?;
+        }
+        if let Some(undo) = &self.undo {
+            write!(f, "\n  undo: {undo}")?;
         }
         Ok(())
     }
@@ -127,4 +157,25 @@ pub fn nearest<'a>(name: &str, allowed: impl IntoIterator<Item = &'a str>) -> Op
         begun.next().filter(|_| begun.next().is_none()).copied()
     };
     mistyped.or_else(begun)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_undo_stands_apart_from_its_fix() {
+        let both = Finding::fail("role", "may not").fix("GRANT a; undo: REVOKE a");
+        let apart = both.undo_apart();
+        assert_eq!(apart.fix.as_deref(), Some("GRANT a"));
+        assert_eq!(apart.undo.as_deref(), Some("REVOKE a"));
+        assert_eq!(
+            apart.to_string(),
+            "role: may not\n  hint: GRANT a\n  undo: REVOKE a"
+        );
+        let none = Finding::fail("role", "may not").fix("undo it").undo_apart();
+        assert_eq!((none.fix.as_deref(), none.undo), (Some("undo it"), None));
+        let text = serde_json::to_string(&apart).unwrap();
+        assert_eq!(serde_json::from_str::<Finding>(&text).unwrap(), apart);
+    }
 }

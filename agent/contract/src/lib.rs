@@ -29,6 +29,7 @@ pub mod source;
 pub mod sql_parameters;
 pub mod trace_context;
 pub mod value;
+mod words;
 
 pub use behind::{Behind, KeptFor};
 pub use body::{Body, BodyError, BodySchema, FieldSchema, FieldType, FieldValue};

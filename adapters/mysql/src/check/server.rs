@@ -399,6 +399,8 @@ impl Looking<'_> {
                 format!("is {apart} s off this machine's: lags are wrong by as much"),
                 "set both clocks by the same time servers",
             );
+        } else {
+            self.pass("clock", "agrees with this machine's");
         }
         Ok(())
     }

@@ -14,6 +14,9 @@ use crate::slot::{Holder, Slot};
 /// Less than this ends connections that only wait for a slow network.
 const SENDER_TIMEOUT_MIN_MS: i64 = 10_000;
 
+/// A clock that is off by more makes lags meaningless.
+const CLOCK_MAX_SECONDS: u64 = 30;
+
 /// SQL that sets a server's setting without a restart, and its undo.
 fn set(name: &str, value: &str) -> String {
     format!(
@@ -55,7 +58,34 @@ impl Looking<'_> {
         self.texts(&server);
         let zone = connect::timezone(self.settings).await?;
         self.pass("timezone", format!("is {zone}; our connections use UTC"));
+        self.clock(client).await?;
         Ok(Some(server))
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how far the two clocks are apart is the question itself"
+    )]
+    async fn clock(&mut self, client: &Client) -> Result<(), SourceError> {
+        let row = client
+            .query_one(
+                "SELECT pg_catalog.floor(EXTRACT(EPOCH FROM pg_catalog.clock_timestamp()))::pg_catalog.int8",
+                &[],
+            )
+            .await
+            .map_err(|error| connect::classify("read the server's clock", &error))?;
+        let theirs: i64 = row.get(0);
+        let apart = theirs.abs_diff(jiff::Timestamp::now().as_second());
+        if apart > CLOCK_MAX_SECONDS {
+            self.warn(
+                "clock",
+                format!("is {apart} s off this machine's: lags are wrong by as much"),
+                "set both clocks by the same time servers",
+            );
+        } else {
+            self.pass("clock", "agrees with this machine's");
+        }
+        Ok(())
     }
 
     fn wal_level(&mut self, server: &Server) {
