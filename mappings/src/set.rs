@@ -137,6 +137,15 @@ impl MappingSet {
         tables
     }
 
+    /// What each rule cannot do without, by what it tells.
+    pub fn needs(&self) -> impl Iterator<Item = (EventType, CapturedTable)> {
+        let rules = self.rules.iter();
+        rules.flat_map(|rule| {
+            let tables = rule.tables(false).into_iter();
+            tables.map(|table| (rule.event_type, table))
+        })
+    }
+
     /// Whether a rule of this id asks the database.
     pub(crate) fn reads(&self, event: &str) -> bool {
         let mut rules = self.rules.iter();

@@ -37,8 +37,7 @@ impl Ownership {
                 detail: error.to_string(),
             }
         };
-        fs::create_dir_all(folder)
-            .map_err(io(format!("create state folder {}", folder.display())))?;
+        create(folder).map_err(io(format!("create state folder {}", folder.display())))?;
         let path = folder.join(LOCK_NAME);
         let lock = OpenOptions::new()
             .create(true)
@@ -69,6 +68,21 @@ impl Ownership {
             .map_err(io(format!("write {}", pid_path.display())))?;
         Ok(Self { _lock: lock })
     }
+}
+
+/// Makes a state folder, and those above it: what will stand in it is for its user and group alone.
+fn create(folder: &Path) -> std::io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt;
+        builder.mode(0o750);
+    }
+    builder.create(folder)
 }
 
 /// The process id that last owned the folder, and whether it still does.

@@ -11,6 +11,7 @@ mod audit;
 mod backup;
 mod belongs;
 mod capture;
+mod checked;
 mod command;
 mod compact;
 mod copy;
@@ -19,6 +20,7 @@ mod delivery;
 mod enqueue;
 mod error;
 mod fact;
+mod flow;
 mod folder;
 mod guards;
 mod held;
@@ -62,12 +64,14 @@ pub use backup::{BACKUPS, BackedUp, backup};
 pub use capture::{
     CaptureCommit, CaptureReport, ChunkDone, GuardEntry, Held, Item, Published, Route, Truncated,
 };
+pub use checked::Checked;
 pub use command::{Command, Done, ask};
 pub use compact::{Compacted, compact};
 pub use delivery::{
     Ask, DeliveredNow, Happened, HeldNow, PickLimits, Rules, Said, Turn, Turned, is_suspect,
 };
 pub use error::StoreError;
+pub use flow::{DeliveredFlow, Flow, TypeFlow, WaitingFlow};
 pub use folder::{FILE_NAME, file_path, owner};
 pub use guards::{Guards, MassDrop};
 pub use held::{HeldChange, HeldCount, HeldDetail, HeldEntry, HeldFilter};

@@ -67,3 +67,9 @@ CREATE TABLE reconcile_difference (
   since      INTEGER,                 -- when the destination was told of the key last
   PRIMARY KEY (run, lane)
 ) STRICT, WITHOUT ROWID;
+-- What the agent's own check found last, for status and to tell what became worse since. One row.
+CREATE TABLE checked (
+  id         INTEGER PRIMARY KEY CHECK (id = 1),
+  checked_at INTEGER NOT NULL,
+  findings   TEXT NOT NULL            -- JSON list, as check --json has it
+) STRICT;

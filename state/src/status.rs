@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::error::StoreError;
 use crate::look::{self, LookStatus};
-use crate::{folder, from_millis, partial};
+use crate::{folder, from_millis, migrate, partial};
 
 /// A read-only view of a state folder; works while the agent runs and when it does not.
 #[derive(Debug)]
@@ -288,6 +288,17 @@ impl StateReader {
             })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The file's format, and the one that this version writes; `None` = there is no file.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn format(&self) -> Result<Option<(i64, i64)>, StoreError> {
+        let Some(db) = &self.connection else {
+            return Ok(None);
+        };
+        Ok(Some((migrate::format(db)?, migrate::known())))
     }
 
     /// The file, if an agent of this version has opened it; `None` = there is none, or an older
