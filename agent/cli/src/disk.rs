@@ -58,7 +58,8 @@ impl Stands {
         })
     }
 
-    fn figures(&self) -> String {
+    /// The figures, for people.
+    pub(crate) fn figures(&self) -> String {
         let (free, total) = (self.room.free_bytes, self.room.total_bytes);
         let reserve = bytes(self.reserve.of(total));
         format!(

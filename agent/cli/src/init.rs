@@ -48,6 +48,9 @@ state_folder = "state"           # positions, events on their way, what was publ
 # [disk]                         # sources are not read while the state folder's disk has less free
 # reserve_mib = 1024             # else 5 % of it, from 64 MiB to 1 GiB
 
+# [check]                        # the running agent does what lighterman check does, and says what changed
+# every_minutes = 60             # 0: only when a person asks
+
 [local]                          # health and metrics for monitoring; without this block nothing listens
 listen = "127.0.0.1:8350"        # only this machine reaches it
 # oldest_delivery_seconds = 900  # a change that waits longer makes /health/ready say no

@@ -89,7 +89,7 @@ enum Command {
     /// Runs the agent until it is told to stop.
     Run(Common),
     /// Says whether stock is flowing, and if not, why.
-    Status(Common),
+    Status(status::StatusOptions),
     /// The settings themselves.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -261,10 +261,7 @@ async fn command(command: Command) -> Exit {
             logs.end();
             exit
         }
-        Command::Status(common) => match load(&common) {
-            Ok(config) => status::status(&config, common.json),
-            Err(findings) => refuse(&findings, common.json),
-        },
+        Command::Status(options) => status::status(&options).await,
         Command::Config(ConfigCommand::Show { common, effective }) => {
             match beside_settings(&common) {
                 Ok(file) => config::show(&file, effective, common.json),

@@ -14,6 +14,7 @@ use state::Store;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::check::{self, Checking};
 use crate::config::{self, Config, Flat, SourceConfig};
 use crate::local::{LocalSettings, Seen, Watched};
 use crate::logs::Logs;
@@ -32,6 +33,7 @@ struct Prepared {
     said: Flat,
     shown: Shown,
     reconciling: reconcile::Serving,
+    checking: Checking,
 }
 
 /// What the local server shows, and to whom.
@@ -164,7 +166,9 @@ async fn once(
         said,
         shown,
         reconciling,
+        checking,
     } = prepared;
+    let checking = tokio::spawn(check::hourly(file.to_owned(), checking, Arc::clone(store)));
     // Loops end when the agent is told to stop, and when its settings change.
     let (ending, end) = watch::channel(false);
     let reloading = tokio::spawn(reload(
@@ -187,6 +191,7 @@ async fn once(
     let ended = engine::run(plan, Arc::clone(store), clock, end.clone(), DRAIN_MAX).await;
     stopping.abort();
     reconciling.abort();
+    checking.abort();
     if let Err(error) = ended {
         reloading.abort();
         tracing::error!(code = "agent.failed", error = %error, "agent stopped by itself");
@@ -290,6 +295,13 @@ async fn prepare(config: Config, shown: Shown, store: &Arc<Store>) -> Option<Pre
             }
         }
     }
+    let checking = Checking {
+        settings: config.check,
+        destinations: destinations
+            .iter()
+            .map(|one| (one.name.clone(), Arc::clone(&one.destination)))
+            .collect(),
+    };
     let plan = Plan {
         tenant: config.tenant,
         sources,
@@ -304,6 +316,7 @@ async fn prepare(config: Config, shown: Shown, store: &Arc<Store>) -> Option<Pre
         said,
         shown,
         reconciling,
+        checking,
     })
 }
 

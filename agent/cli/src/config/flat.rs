@@ -1,6 +1,7 @@
 //! All that the settings say, a line each, with where it is said; secrets masked.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use contract::section::{Asked, Wanted};
 use contract::{Node, NodeKind, Problems};
@@ -10,7 +11,7 @@ const MASKED: &str = "********";
 
 /// Values by their paths, in file order.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Flat(Vec<Said>);
+pub(crate) struct Flat(Vec<Said>, Vec<PathBuf>);
 
 /// A value.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,9 +33,15 @@ impl Flat {
             asked: problems.asked(),
             problems,
             found: Vec::new(),
+            secret_files: Vec::new(),
         };
         reader.node("", "", root);
-        Self(reader.found)
+        Self(reader.found, reader.secret_files)
+    }
+
+    /// The files that secrets stand in.
+    pub(crate) fn secret_files(&self) -> impl Iterator<Item = &Path> {
+        self.1.iter().map(PathBuf::as_path)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Said> {
@@ -74,6 +81,7 @@ struct Reader<'a> {
     asked: Asked,
     problems: &'a Problems,
     found: Vec<Said>,
+    secret_files: Vec<PathBuf>,
 }
 
 impl Reader<'_> {
@@ -83,9 +91,13 @@ impl Reader<'_> {
             NodeKind::Map(entries) => {
                 for (key, below) in entries {
                     let path = joined(path, &key.name);
-                    if self.is_secret(place, &key.name) && !is_reference(below) {
+                    let secret = self.is_secret(place, &key.name);
+                    if secret && !is_reference(below) {
                         self.secret(path, below);
                     } else {
+                        if secret && let Some(file) = file_of(below) {
+                            self.secret_files.push(PathBuf::from(file));
+                        }
                         self.node(&path, &joined(place, &key.name), below);
                     }
                 }
@@ -143,6 +155,18 @@ impl Reader<'_> {
 /// Says where a secret stands, and not the secret.
 fn is_reference(node: &Node) -> bool {
     matches!(node.kind, NodeKind::Map(_))
+}
+
+/// The file that a secret stands in.
+fn file_of(node: &Node) -> Option<&str> {
+    let NodeKind::Map(entries) = &node.kind else {
+        return None;
+    };
+    let (_, file) = entries.iter().find(|(key, _)| key.name == "file")?;
+    match &file.kind {
+        NodeKind::Text(file) => Some(file),
+        _ => None,
+    }
 }
 
 fn joined(path: &str, key: &str) -> String {

@@ -18,6 +18,7 @@ use engine::{DeliverySettings, Pace, Reserve, RetryPolicy, SourceSetup};
 use mappings::{Catalogue, MappingSet};
 use state::Retention;
 
+use crate::check::{self, CheckSettings};
 use crate::fit::SourceFiles;
 use crate::local::{self, LocalSettings};
 use crate::logs::{self, LogSettings};
@@ -36,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) log: LogSettings,
     /// How much of the state folder's disk is kept free.
     pub(crate) reserve: Reserve,
+    /// How often the running agent checks by itself.
+    pub(crate) check: CheckSettings,
     /// The local server, where there is to be one.
     pub(crate) local: Option<LocalSettings>,
     /// Where traces and metrics are sent, where they are.
@@ -253,6 +256,7 @@ fn read(
     let otlp = top
         .section("otlp")
         .and_then(|section| otlp::read(section, &LocalSecrets));
+    let check = check::read(top);
     if top.get("source").is_none() {
         top.missing("source", "a [[source]] block");
     }
@@ -275,6 +279,7 @@ fn read(
         retention,
         log,
         reserve,
+        check,
         local,
         otlp,
         sources,

@@ -49,9 +49,7 @@ impl Tested {
     }
 
     async fn source(&mut self, source: &config::SourceConfig) {
-        match check::look(source).await {
-            Ok(findings) | Err(findings) => self.findings.extend(findings),
-        }
+        self.findings.extend(check::of_source(source).await);
         // Where nothing could be done, the look has said why.
         if let Ok((setup, _)) = source.setup()
             && let Ok(preparation) = setup.source.prepare(false).await

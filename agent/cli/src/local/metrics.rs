@@ -9,7 +9,7 @@ use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
-use contract::clock;
+use contract::{Level, clock};
 use engine::observe::{self, Kind, Labels, Meters, Metric};
 use jiff::Timestamp;
 use prometheus_client::collector::Collector;
@@ -126,6 +126,20 @@ fn sheet(seen: &Seen, standing: &Standing) -> Sheet {
     let State { size, held, .. } = state;
     for (file, bytes) in [("database", size.database_bytes), ("wal", size.wal_bytes)] {
         sheet.whole(observe::STATE_BYTES, &[("file", file)], bytes);
+    }
+    if let Some(checked) = &state.checked {
+        for (name, level) in [
+            ("pass", Level::Pass),
+            ("warn", Level::Warn),
+            ("fail", Level::Fail),
+        ] {
+            let found = checked.findings.iter().filter(|one| one.level == level);
+            sheet.whole(
+                observe::CHECK_FINDINGS,
+                &[("level", name)],
+                found.count() as u64,
+            );
+        }
     }
     for held in held {
         let labels = [("by", held.by.as_str()), ("cause", held.cause.as_str())];

@@ -12,7 +12,7 @@ use engine::clock::SystemClock;
 use engine::observe::Meters;
 use jiff::Timestamp;
 use state::{
-    DestinationStanding, DestinationStatus, HeldCount, ReconcileStatus, SourceStatus, StateReader,
+    Checked, DestinationStanding, DestinationStatus, HeldCount, ReconcileStatus, SourceStatus, StateReader,
     StateSize, StoreError,
 };
 
@@ -84,6 +84,8 @@ pub(crate) struct State {
     pub(crate) held: Vec<HeldCount>,
     pub(crate) reconciled: Vec<ReconcileStatus>,
     pub(crate) size: StateSize,
+    /// What the agent's own check found last.
+    pub(crate) checked: Option<Checked>,
 }
 
 impl Seen {
@@ -172,5 +174,6 @@ fn state(reader: &mut Option<StateReader>, folder: &std::path::Path) -> Result<S
         held: reader.held_counts()?,
         reconciled: reader.reconciled()?,
         size: StateSize::of(folder),
+        checked: reader.checked()?,
     })
 }

@@ -224,6 +224,8 @@ metrics! {
     // The agent.
     AGENT_INFO = gauge("lighterman_agent_info", &["version"],
         "1, with the agent's version");
+    CHECK_FINDINGS = gauge("lighterman_check_findings", &["level"],
+        "What the agent's own check found last, by how bad it is: pass, warn, fail; absent before the first one");
     STATE_READABLE = gauge("lighterman_state_readable", &[],
         "1 when the state file could be read for this answer; else what lives in it is absent");
     STATE_BYTES = gauge("lighterman_state_bytes", &["file"],

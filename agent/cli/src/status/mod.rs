@@ -1,0 +1,91 @@
+//! `lighterman status`: whether stock is flowing, and if not, why; in plain sentences first.
+//!
+//! `facts.rs` looks, `summary.rs` says what it means, `figures.rs` has the numbers below, `screen.rs` brings
+//! all of it onto a terminal or into a pipe, and `watch.rs` does so again and again.
+
+mod agent;
+mod facts;
+mod figures;
+mod reading;
+mod screen;
+mod summary;
+mod watch;
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use clap::Args;
+use contract::Finding;
+use state::StoreError;
+
+use crate::config::Config;
+use crate::{Common, Exit, load, out, refuse};
+
+use facts::Facts;
+use screen::{Block, Look};
+
+/// Held items named in full.
+const HELD_SHOWN: u32 = 20;
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusOptions {
+    #[command(flatten)]
+    common: Common,
+    /// Shows it again and again, every 2 seconds or as many as are given, until q or Ctrl-C.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
+        value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    watch: Option<u64>,
+    /// No colours, as with the environment variable `NO_COLOR`.
+    #[arg(long)]
+    no_color: bool,
+}
+
+pub(crate) async fn status(options: &StatusOptions) -> Exit {
+    let json = options.common.json;
+    let config = match load(&options.common) {
+        Ok(config) => config,
+        Err(findings) => return refuse(&findings, json),
+    };
+    let colour = !options.no_color && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
+    let shown = match options.watch {
+        Some(every) => watch::watch(&config, Duration::from_secs(every), json, colour).await,
+        None => once(&config, json, colour).await,
+    };
+    shown.unwrap_or_else(|error| state_refused("read the state folder", &error, json))
+}
+
+async fn once(config: &Config, json: bool, colour: bool) -> Result<Exit, StoreError> {
+    let facts = Facts::gather(config).await?;
+    if json {
+        out(&facts.json().to_string());
+    } else {
+        let look = if std::io::stdout().is_terminal() {
+            Look::terminal(colour)
+        } else {
+            Look::pipe()
+        };
+        for line in screen::lines(&blocks(&facts), look) {
+            out(&line);
+        }
+    }
+    Ok(facts.exit())
+}
+
+/// All that is shown, worst first.
+fn blocks(facts: &Facts) -> Vec<Block> {
+    let mut blocks = vec![figures::head(facts)];
+    blocks.extend(figures::held(facts));
+    blocks.extend(figures::sources(facts));
+    blocks.extend(figures::events(facts));
+    blocks.extend(figures::destinations(facts));
+    blocks.extend(figures::disk(facts));
+    blocks
+}
+
+/// Says why the state folder cannot be used.
+pub(crate) fn state_refused(what: &str, error: &StoreError, json: bool) -> Exit {
+    let mut finding = Finding::fail(what, error.to_string());
+    finding.fix = error.hint();
+    refuse(&[finding], json);
+    Exit::State
+}

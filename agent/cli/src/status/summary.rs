@@ -1,0 +1,392 @@
+//! What the facts mean, in plain sentences, worst first. Pure: facts in, sentences out, so that whoever shows
+//! them says the same. They name sources, destinations, tables and event types, and why a mapping holds
+//! something as `lighterman held list` does; no other value of a row, and nothing that an API said.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use contract::look::span;
+use contract::{EventType, Level, clock};
+use jiff::Timestamp;
+use serde::Serialize;
+use state::{
+    Checked, DestinationStatus, Flow, LookStatus, Paused, SourceStatus, TypeFlow, WaitingFlow,
+};
+
+use super::reading::{is_still, reading};
+use crate::operate::meaning;
+
+/// A change that waits for longer is worth a word of warning.
+const SLOW: Duration = Duration::from_mins(1);
+/// Reasons for which something is held that are named one by one.
+const REASONS: usize = 3;
+
+/// A sentence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Sentence {
+    /// How bad it is.
+    pub(crate) level: Level,
+    /// It.
+    pub(crate) text: String,
+    /// What to do, where something is to be done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fix: Option<String>,
+}
+
+impl Sentence {
+    fn new(level: Level, text: impl Into<String>) -> Self {
+        let text = text.into();
+        let fix = None;
+        Self { level, text, fix }
+    }
+
+    pub(super) fn warn(text: impl Into<String>) -> Self {
+        Self::new(Level::Warn, text)
+    }
+
+    fn fix(mut self, fix: impl Into<String>) -> Self {
+        self.fix = Some(fix.into());
+        self
+    }
+}
+
+/// What is held of a kind for one reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HeldGroup {
+    pub(crate) event_type: String,
+    /// The destination's name, or `mapping`.
+    pub(crate) by: String,
+    pub(crate) cause: String,
+    /// In the mapping's words; `None` = the cause says it.
+    pub(crate) reason: Option<String>,
+    /// So many SKUs, orders.
+    pub(crate) things: u64,
+    /// Not all that is held was looked at.
+    pub(crate) or_more: bool,
+}
+
+/// How everything stands.
+pub(crate) struct Given<'a> {
+    pub(crate) now: Timestamp,
+    pub(crate) running: Option<u32>,
+    /// There is a state file.
+    pub(crate) known: bool,
+    /// The disk is low.
+    pub(crate) disk: Option<&'a str>,
+    pub(crate) sources: &'a [SourceStatus],
+    /// How far behind its log each source is, where that is known just now.
+    pub(crate) lags: &'a BTreeMap<String, Duration>,
+    pub(crate) destinations: &'a [DestinationStatus],
+    /// For how long every request has failed.
+    pub(crate) failing: &'a BTreeMap<String, Duration>,
+    pub(crate) flow: &'a Flow,
+    pub(crate) held: &'a [HeldGroup],
+    pub(crate) held_count: u64,
+    pub(crate) checked: Option<&'a Checked>,
+    /// What waits for longer is trouble.
+    pub(crate) late: Duration,
+}
+
+/// The sentences: whether the agent runs, then the others, worst first.
+pub(crate) fn sentences(given: &Given<'_>) -> Vec<Sentence> {
+    let mut all = Vec::new();
+    all.extend(given.disk.map(|disk| Sentence::new(Level::Fail, disk)));
+    for source in given.sources {
+        captured(given, source, &mut all);
+    }
+    for destination in given.destinations {
+        stands(given, destination, &mut all);
+    }
+    flows(given, &mut all);
+    for source in given.sources {
+        if let Some(look) = &source.look {
+            looked(&source.name, look, given.now, &mut all);
+        }
+    }
+    held(given, &mut all);
+    all.extend(given.checked.map(|checked| verdict(checked, given.now)));
+    all.sort_by_key(|sentence| std::cmp::Reverse(sentence.level));
+    all.insert(0, runs(given));
+    all
+}
+
+fn runs(given: &Given<'_>) -> Sentence {
+    match given.running {
+        Some(pid) => Sentence::new(Level::Pass, format!("The agent runs (process {pid}).")),
+        None if given.known => Sentence::new(
+            Level::Fail,
+            "The agent does NOT run. Start it: lighterman run",
+        ),
+        None => Sentence::new(
+            Level::Fail,
+            "The agent has never run here. Start it: lighterman run",
+        ),
+    }
+}
+
+/// Whether a source is captured.
+fn captured(given: &Given<'_>, source: &SourceStatus, all: &mut Vec<Sentence>) {
+    let name = &source.name;
+    let running = given.running.is_some();
+    let mut say = |level, text: String| all.push(Sentence::new(level, text));
+    if let Some(problem) = &source.problem {
+        say(
+            Level::Fail,
+            format!("Source {name} does NOT run: {problem}"),
+        );
+    } else if !source.partly.is_empty() {
+        let runs = if running { "runs" } else { "ran" };
+        let parts = source.partly.join("; ");
+        let text = format!("Source {name} {runs}, but not all of it: {parts}");
+        say(Level::Fail, text);
+    } else if let Some(lag) = given.lags.get(name) {
+        let text = format!("Source {name} is captured, {} behind its log.", span(*lag));
+        say(late(*lag, given.late), text);
+    }
+    for table in source.tables.iter().filter(|table| !table.done) {
+        let level = match &table.problem {
+            Some(_) => Level::Fail,
+            None if is_still(table, given.now, running) => Level::Warn,
+            None => Level::Pass,
+        };
+        say(level, reading(name, table, given.now, running));
+    }
+    for table in &source.tables {
+        if let Some(at) = table.again_at {
+            let text = format!(
+                "Source {name} reads {} again at {at}: the log leaves its rows unclear, and it rests for as \
+                 long as reading it took.",
+                table.table
+            );
+            say(Level::Pass, text);
+        }
+    }
+    for tables in &source.resync_asked {
+        let text = format!(
+            "Source {name}: {tables} is to be read again and compared; the running agent takes it up within \
+             seconds."
+        );
+        say(Level::Pass, text);
+    }
+}
+
+fn late(time: Duration, late: Duration) -> Level {
+    if time >= late {
+        Level::Fail
+    } else if time >= SLOW {
+        Level::Warn
+    } else {
+        Level::Pass
+    }
+}
+
+/// What keeps a destination from being told.
+fn stands(given: &Given<'_>, one: &DestinationStatus, all: &mut Vec<Sentence>) {
+    let name = &one.name;
+    let mut warn = |text: String| all.push(Sentence::new(Level::Warn, text));
+    match &one.paused {
+        Some(Paused { until: Some(until) }) => warn(format!(
+            "{name} is PAUSED until {until}: nothing leaves; events wait in order."
+        )),
+        Some(Paused { until: None }) => warn(format!(
+            "{name} is PAUSED until a person resumes it: nothing leaves; events wait in order."
+        )),
+        None if one.draining => warn(format!(
+            "{name} sends what was there when it was told to drain, and is paused then."
+        )),
+        None => {}
+    }
+    if let Some(until) = one.throttled_until.filter(|until| *until > given.now) {
+        warn(format!("{name} limits us: nothing leaves until {until}."));
+    }
+    if let Some(shadow) = &one.shadow {
+        warn(format!(
+            "{name} is in shadow mode, NOTHING is sent: {} compared are the same there, {} differ, {} cannot \
+             be compared, {} would be held by a guard.",
+            shadow.same, shadow.differs, shadow.unknown, shadow.guarded
+        ));
+    }
+    let failing = given.failing.get(name).filter(|time| !time.is_zero());
+    if let Some(failing) = failing {
+        let text = format!("Every request to {name} has failed for {}.", span(*failing));
+        let level = late(*failing, given.late).max(Level::Warn);
+        let trouble = "the last trouble stands below, each attempt in: lighterman trace --key KEY";
+        all.push(Sentence::new(level, text).fix(trouble));
+    }
+}
+
+/// What flows to whom, by event type.
+fn flows(given: &Given<'_>, all: &mut Vec<Sentence>) {
+    let flow = given.flow;
+    for waiting in &flow.waiting {
+        all.push(waits(given, waiting));
+    }
+    for one in given.destinations {
+        let fresh = flow.waiting.iter();
+        let fresh = fresh.filter(|waiting| waiting.destination == one.name);
+        if fresh.clone().any(|waiting| waiting.or_more) {
+            continue;
+        }
+        let fresh: u64 = fresh.map(|waiting| waiting.count).sum();
+        let rest = one.backlog.saturating_sub(fresh);
+        if rest > 0 {
+            let name = &one.name;
+            let (events, wait) = counted(rest, ("event", "events"), ("waits", "wait"));
+            let text = format!("{events} of a first load or a replay {wait} for {name}.");
+            all.push(Sentence::new(Level::Pass, text));
+        }
+    }
+    let quiet = |one: &&TypeFlow| {
+        let mut waiting = flow.waiting.iter();
+        !waiting.any(|waiting| waiting.event_type == one.event_type)
+    };
+    let still = flow.types.iter().filter(quiet);
+    let titles: Vec<&str> = still.map(|one| title(&one.event_type)).collect();
+    let mut backlogs = given.destinations.iter().map(|one| one.backlog);
+    if !titles.is_empty() {
+        let text = format!(
+            "{}: every change that was captured is delivered.",
+            list(&titles)
+        );
+        all.push(Sentence::new(Level::Pass, text));
+    } else if !given.destinations.is_empty() && backlogs.all(|backlog| backlog == 0) {
+        let text = "Everything that was captured is delivered.";
+        all.push(Sentence::new(Level::Pass, text));
+    }
+}
+
+fn waits(given: &Given<'_>, waiting: &WaitingFlow) -> Sentence {
+    let behind = clock::until(waiting.oldest_at, given.now);
+    let known = waiting.event_type.parse::<EventType>();
+    let plural = known.is_ok_and(EventType::is_plural);
+    let are = if plural { "are" } else { "is" };
+    let (events, wait) = counted(waiting.count, ("event", "events"), ("waits", "wait"));
+    let least = if waiting.or_more { "at least " } else { "" };
+    let text = format!(
+        "{} {are} {} behind at {}: {least}{events} {wait}.",
+        title(&waiting.event_type),
+        span(behind),
+        waiting.destination
+    );
+    Sentence::new(late(behind, given.late), text)
+}
+
+/// An event type as the business calls it.
+pub(super) fn title(event_type: &str) -> &str {
+    let known = event_type.parse::<EventType>();
+    known.map_or(event_type, |known| known.title())
+}
+
+/// "Stock, prices and orders".
+fn list(titles: &[&str]) -> String {
+    let mut text = String::new();
+    for (n, title) in titles.iter().enumerate() {
+        match n {
+            0 => text.push_str(title),
+            n => {
+                let last = n + 1 == titles.len();
+                text.push_str(if last { " and " } else { ", " });
+                text.push_str(&title.to_lowercase());
+            }
+        }
+    }
+    text
+}
+
+/// "1 event" and "waits", or "2 events" and "wait".
+fn counted(
+    count: u64,
+    (one, many): (&str, &str),
+    (does, doing): (&'static str, &'static str),
+) -> (String, &'static str) {
+    if count == 1 {
+        (format!("1 {one}"), does)
+    } else {
+        (format!("{count} {many}"), doing)
+    }
+}
+
+/// What is wrong with a source's log, or not proven.
+fn looked(name: &str, look: &LookStatus, now: Timestamp, all: &mut Vec<Sentence>) {
+    if let Some(alarm) = &look.alarm {
+        let age = span(clock::until(look.looked_at, now));
+        let found = look.sentence.as_deref();
+        let found = found.unwrap_or("its log needs a person.");
+        let text = format!("Source {name}, {age} ago: {found}");
+        let fix = format!("to mend it: {alarm}");
+        all.push(Sentence::new(Level::Warn, text).fix(fix));
+    }
+    if let (Some(sent_at), None) = (look.heartbeat_sent_at, look.heartbeat_took_ms) {
+        let text = format!(
+            "Source {name}: the heartbeat of {sent_at} has NOT come round through its log: that it flows is \
+             not proven."
+        );
+        all.push(Sentence::new(Level::Warn, text));
+    }
+}
+
+/// What waits for a person, and why.
+fn held(given: &Given<'_>, all: &mut Vec<Sentence>) {
+    let mut said = Vec::new();
+    for group in given.held.iter().take(REASONS) {
+        let known = group.event_type.parse::<EventType>();
+        let words = known.map_or(("event", "events"), EventType::things);
+        let (things, are) = counted(group.things, words, ("is", "are"));
+        let least = if group.or_more { "At least " } else { "" };
+        said.push(match &group.reason {
+            Some(reason) => format!("{least}{things} {are} held: {reason}."),
+            None => {
+                let (means, _) = meaning(&group.cause);
+                format!("{least}{things} {are} held for {}: {means}.", group.by)
+            }
+        });
+    }
+    let more = given.held.len().saturating_sub(REASONS) as u64;
+    if more > 0 {
+        let words = ("other reason", "other reasons");
+        let (reasons, _) = counted(more, words, ("", ""));
+        said.push(format!("More is held for {reasons}."));
+    }
+    if said.is_empty() && given.held_count > 0 {
+        let (events, are) = counted(given.held_count, ("event", "events"), ("is", "are"));
+        said.push(format!("{events} {are} held for a person."));
+    }
+    let last = said.pop();
+    all.extend(
+        said.into_iter()
+            .map(|text| Sentence::new(Level::Warn, text)),
+    );
+    all.extend(last.map(|text| {
+        let fix = "which, and what to do: lighterman held list";
+        Sentence::new(Level::Warn, text).fix(fix)
+    }));
+}
+
+/// What the agent's own check found.
+fn verdict(checked: &Checked, now: Timestamp) -> Sentence {
+    let of = |level| {
+        let findings = checked.findings.iter();
+        findings.filter(|one| one.level == level).count() as u64
+    };
+    let age = span(clock::until(checked.at, now));
+    let warnings = of(Level::Warn);
+    let failures = of(Level::Fail);
+    let (warned, _) = counted(warnings, ("warning", "warnings"), ("", ""));
+    let (failed, _) = counted(failures, ("failure", "failures"), ("", ""));
+    let (level, found) = match (failures, warnings) {
+        (0, 0) => (Level::Pass, "all is well".to_owned()),
+        (0, _) => (Level::Warn, warned),
+        (_, 0) => (Level::Fail, failed),
+        (_, _) => (Level::Fail, format!("{failed}, {warned}")),
+    };
+    let sentence = Sentence::new(level, format!("Checked {age} ago: {found}."));
+    if level == Level::Pass {
+        sentence
+    } else {
+        sentence.fix("which, and what to do: lighterman check")
+    }
+}
+
+#[cfg(test)]
+#[path = "summary_tests.rs"]
+mod tests;
