@@ -1,5 +1,6 @@
 //! The whole product through its binary, a file for each part of it. One program, so that it is linked once.
 
+mod alerts;
 mod api;
 mod care;
 mod changed;
@@ -30,6 +31,6 @@ mod schema;
 mod settings;
 mod sqlserver;
 mod state_file;
-mod stopping;
 mod status;
+mod stopping;
 mod taint;

@@ -204,6 +204,17 @@ fn settings(folder: &Path, url: &str) -> String {
          scopes = [\"status:read\"]\n"
     )
     .unwrap();
+    let (port, password) = (free_port(), secret(folder, "letters"));
+    std::fs::write(folder.join("chat.secret"), format!("{url}/{SECRET}-chat")).unwrap();
+    write!(
+        text,
+        "[alerts]\nevery_seconds = 1\ngather_seconds = 0\n[alerts.smtp]\nhost = \"127.0.0.1\"\nport = {port}\n\
+         tls = \"none\"\nuser = \"u\"\npassword = {password}\nfrom = \"{PERSON}@example.com\"\n\
+         to = [\"{PERSON}@example.com\"]\n[[alerts.webhook]]\nname = \"chat\"\nshape = \"slack\"\n\
+         url = {{ file = \"chat.secret\" }}\n[alerts.deadman]\nevery_seconds = 1\n\
+         url = {{ file = \"chat.secret\" }}\n[[alert]]\nname = \"destination-failing\"\nabove = 1\n"
+    )
+    .unwrap();
     text
 }
 
@@ -232,6 +243,8 @@ async fn no_secret_is_said_anywhere_and_no_person_in_the_log() {
                 "delivery.refused",
                 "mapping.held",
                 "capture.disconnected",
+                "alert.began",
+                "alert.not_sent",
             ];
             let refused = ["hook", "echo"].iter().all(|name| {
                 log.lines().any(|line| {
@@ -262,6 +275,10 @@ async fn no_secret_is_said_anywhere_and_no_person_in_the_log() {
         "check --json",
         "source prepare",
         "log level --json",
+        "alert list",
+        "alert list --json",
+        "alert test",
+        "alert test --json",
     ] {
         let words: Vec<&str> = words.split(' ').collect();
         said.push((words.join(" "), site.command(&words).1));

@@ -6,10 +6,12 @@
 //! another ([`Store::turn`]). No SQL stands outside this crate. It knows no source, mapping or
 //! API.
 
+mod alert;
 mod attempt;
 mod audit;
 mod backup;
 mod belongs;
+mod canary;
 mod capture;
 mod checked;
 mod command;
@@ -58,9 +60,11 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
+pub use alert::{AlertStatus, ChannelStatus};
 pub use attempt::Attempt;
 pub use audit::{AuditEntry, note as note_audit};
 pub use backup::{BACKUPS, BackedUp, backup};
+pub use canary::CanaryStatus;
 pub use capture::{
     CaptureCommit, CaptureReport, ChunkDone, GuardEntry, Held, Item, Published, Route, Truncated,
 };

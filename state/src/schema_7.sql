@@ -72,4 +72,28 @@ CREATE TABLE checked (
   id         INTEGER PRIMARY KEY CHECK (id = 1),
   checked_at INTEGER NOT NULL,
   findings   TEXT NOT NULL            -- JSON list, as check --json has it
+-- Alerts: what fires and who was told of it, and when a source's log was last proven to come through.
+CREATE TABLE alert (
+  alert       TEXT NOT NULL,          -- the rule's name
+  series      TEXT NOT NULL,          -- labels of the metric, '' = none
+  level       TEXT NOT NULL,          -- warn | page
+  sentence    TEXT NOT NULL,          -- what is wrong, for people
+  look        TEXT NOT NULL,          -- how to look at it
+  value       REAL NOT NULL,
+  began_at    INTEGER NOT NULL,
+  ended_at    INTEGER,                -- NULL = it fires
+  told        TEXT NOT NULL,          -- JSON: channel to when it was last told that this fires
+  ended_told  TEXT NOT NULL,          -- JSON: channels that were told that it is over
+  PRIMARY KEY (alert, series)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE alert_channel (
+  channel       TEXT PRIMARY KEY,
+  sent          TEXT NOT NULL,        -- JSON: when it took the newest letters
+  failing_since INTEGER,              -- NULL = it took the newest one
+  problem       TEXT                  -- why, in short
+) STRICT, WITHOUT ROWID;
+CREATE TABLE canary (
+  source    INTEGER PRIMARY KEY REFERENCES source(id),
+  proven_at INTEGER NOT NULL,
+  how       TEXT NOT NULL             -- what the proof is
 ) STRICT;

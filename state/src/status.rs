@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use serde::Serialize;
 
+use crate::canary::{self, CanaryStatus};
 use crate::error::StoreError;
 use crate::look::{self, LookStatus};
 use crate::{folder, from_millis, migrate, partial};
@@ -59,6 +60,8 @@ pub struct SourceStatus {
     pub held: u64,
     /// How its log was kept when it was last looked at.
     pub look: Option<LookStatus>,
+    /// When its log was last proven to come through; none = the source has no such proof, or not yet.
+    pub canary: Option<CanaryStatus>,
 }
 
 /// How the reading of one table stands.
@@ -238,6 +241,7 @@ impl StateReader {
                 stale: 0,
                 filtered: 0,
                 look: None,
+                canary: None,
             })
         })?;
         let mut all: Vec<SourceStatus> = rows.collect::<Result<_, _>>()?;
@@ -254,6 +258,7 @@ impl StateReader {
             source.stale = self.counter(&scope, "stale")?;
             source.filtered = self.counter(&scope, "filtered")?;
             source.look = look::of(db, &source.name)?;
+            source.canary = canary::of(db, &source.name)?;
         }
         Ok(all)
     }

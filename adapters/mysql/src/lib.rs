@@ -47,9 +47,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use contract::{
-    BuildSource, ChangeStream, Finding, Login, Look, Position, Preparation, ReadQuery, ReadRows,
-    Resume, Secrets, Section, SnapshotReader, Source, SourceContext, SourceError, TableInfo,
-    TableName,
+    BuildSource, Canary, ChangeStream, Finding, Login, Look, Position, Preparation, ReadQuery,
+    ReadRows, Resume, Secrets, Section, SnapshotReader, Source, SourceContext, SourceError,
+    TableInfo, TableName,
 };
 
 use settings::Settings;
@@ -175,6 +175,11 @@ impl Source for MysqlSource {
     async fn look(&self) -> Result<Option<Look>, SourceError> {
         let look = self.looker.look(&self.settings, &self.reached).await?;
         Ok(Some(look))
+    }
+
+    fn canary(&self) -> Option<Canary> {
+        let how = "the server sent an event of its log, or said that there is none";
+        Some(self.reached.heard.canary(how))
     }
 
     async fn catalogue(&self, tables: &[TableName]) -> Result<Vec<TableInfo>, SourceError> {

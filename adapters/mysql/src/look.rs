@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex as Shared, PoisonError};
 use std::time::{Duration, Instant};
 
-use contract::{LogKept, Look, SourceError};
+use contract::{LogKept, Look, Proof, SourceError};
 use jiff::Timestamp;
 use tokio::sync::Mutex;
 
@@ -24,6 +24,8 @@ const MEASURE_MIN: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Reached {
     place: Arc<Shared<Option<Place>>>,
+    /// The server has sent an event, or said that there is none.
+    pub(crate) heard: Proof,
 }
 
 /// A place in the server's log.

@@ -49,9 +49,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use contract::{
-    BuildSource, ChangeStream, Finding, Login, Look, Position, Preparation, ReadQuery, ReadRows,
-    Resume, Secrets, Section, SnapshotReader, Source, SourceContext, SourceError, TableInfo,
-    TableName,
+    BuildSource, Canary, ChangeStream, Finding, Login, Look, Position, Preparation, ReadQuery,
+    ReadRows, Resume, Secrets, Section, SnapshotReader, Source, SourceContext, SourceError,
+    TableInfo, TableName,
 };
 
 use settings::Settings;
@@ -170,6 +170,10 @@ impl Source for PostgresSource {
             heartbeat: self.pulse.newest(),
             ..look
         }))
+    }
+
+    fn canary(&self) -> Option<Canary> {
+        Some(self.pulse.canary(self.settings.heartbeat))
     }
 
     async fn catalogue(&self, tables: &[TableName]) -> Result<Vec<TableInfo>, SourceError> {

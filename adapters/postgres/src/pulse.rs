@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use contract::clock::after;
-use contract::{Heartbeat, SourceError};
+use contract::{Canary, Heartbeat, Proof, SourceError};
 use jiff::Timestamp;
 use tokio::time::Instant;
 use tokio_postgres::Client;
@@ -24,7 +24,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The heartbeats of a source: what was sent, and whether it came round.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Pulse(Arc<Mutex<State>>);
+pub(crate) struct Pulse {
+    state: Arc<Mutex<State>>,
+    /// A mark or a change came through the log. Outlives a stream.
+    through: Proof,
+    /// The server has said how far its log is read for us.
+    answered: Proof,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -66,7 +72,7 @@ impl Drop for Beating {
 impl Pulse {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing in here is left half done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The newest heartbeat, while the stream is open: the one on its way only when it is the
@@ -85,7 +91,26 @@ impl Pulse {
 
     /// The stream has told of changes: it is alive without us.
     pub(crate) fn told(&self) {
+        self.through.note();
         self.state().told_at = Some(Instant::now());
+    }
+
+    /// The server has said how far its log is read for us: it and the connection live.
+    pub(crate) fn answered(&self) {
+        self.answered.note();
+    }
+
+    /// The last proof that the log comes through, with heartbeats or without.
+    pub(crate) fn canary(&self, heartbeat: bool) -> Canary {
+        if heartbeat {
+            self.through
+                .canary("a heartbeat or a change came through its log")
+        } else {
+            self.answered.canary(
+                "the server answered on the connection that its log comes through; heartbeat = true would prove the \
+                 whole way",
+            )
+        }
     }
 
     /// The stream has met a heartbeat; one from before a restart is not ours.
@@ -103,6 +128,7 @@ impl Pulse {
             took: sent.took,
         });
         state.waits_since = None;
+        self.through.note();
     }
 
     /// One is on its way. Whatever keeps it from being written, nothing proves the log from now on.
@@ -257,11 +283,17 @@ mod tests {
     async fn only_the_newest_heartbeat_counts_and_only_once() {
         let pulse = Pulse::default();
         assert_eq!(pulse.newest(), None);
+        assert_eq!(pulse.canary(true).ago, None);
+        pulse.answered();
+        assert!(pulse.canary(false).ago.is_some());
         sent(&pulse, "s 2");
         pulse.met(b"s 1");
         assert_eq!(pulse.newest().unwrap().took, None);
         assert_eq!(pulse.due(), None);
+        // With heartbeats nothing less is a proof.
+        assert_eq!(pulse.canary(true).ago, None);
         pulse.met(b"s 2");
+        assert!(pulse.canary(true).ago.is_some());
         let first = pulse.newest().unwrap().took;
         assert!(first.is_some());
         pulse.met(b"s 2");

@@ -228,6 +228,7 @@ impl LogStream {
             }
             Event::Commit { end } => self.gather.commit(end),
             Event::Reached { end } => {
+                self.pulse.answered();
                 self.gather.keepalive(end);
                 Ok(())
             }

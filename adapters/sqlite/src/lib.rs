@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use contract::{
-    BuildSource, ChangeStream, Finding, Position, Preparation, ReadQuery, ReadRows, Secrets,
-    Section, SnapshotReader, Source, SourceContext, SourceError, TableInfo, TableName,
+    BuildSource, Canary, ChangeStream, Finding, Position, Preparation, Proof, ReadQuery, ReadRows,
+    Secrets, Section, SnapshotReader, Source, SourceContext, SourceError, TableInfo, TableName,
 };
 
 /// The `type` in the settings.
@@ -59,6 +59,7 @@ pub fn read(section: &mut Section<'_>, _secrets: &dyn Secrets) -> Option<BuildSo
             file: file.clone(),
             poll,
             context,
+            read: Proof::default(),
         }) as Arc<dyn Source>)
     }))
 }
@@ -69,6 +70,8 @@ pub struct SqliteSource {
     file: PathBuf,
     poll: Duration,
     context: SourceContext,
+    /// Its change log was read to the end, and the triggers that fill it were there.
+    read: Proof,
 }
 
 /// All of the catalogue, within the 20 seconds it may take.
@@ -123,6 +126,7 @@ impl Source for SqliteSource {
                 this.poll,
                 epoch,
                 after.as_ref(),
+                this.read,
             )
         };
         Ok(Box::new(blocking(open).await?))
@@ -134,6 +138,11 @@ impl Source for SqliteSource {
             tables: self.context.tables.clone(),
             epoch,
         }))
+    }
+
+    fn canary(&self) -> Option<Canary> {
+        let how = "its change log was read to the end, and the triggers that fill it are there";
+        Some(self.read.canary(how))
     }
 
     async fn catalogue(&self, tables: &[TableName]) -> Result<Vec<TableInfo>, SourceError> {

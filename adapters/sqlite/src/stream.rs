@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use contract::{
-    CapturedTable, ChangeBatch, ChangeStream, LogPos, Op, Position, Row, RowChange, SourceError,
-    TableShape,
+    CapturedTable, ChangeBatch, ChangeStream, LogPos, Op, Position, Proof, Row, RowChange,
+    SourceError, TableShape,
 };
 use notify::{RecursiveMode, Watcher};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -65,6 +65,7 @@ pub(crate) fn open(
     poll: Duration,
     epoch: u32,
     after: Option<&Position>,
+    proof: Proof,
 ) -> Result<LogStream, SourceError> {
     let db = database::open(file, true)?;
     let at = start(&db, after)?;
@@ -80,6 +81,7 @@ pub(crate) fn open(
         trimmed_at: None,
         acknowledged: Arc::clone(&acknowledged),
         shapes: HashMap::new(),
+        proof,
     };
     let (path, file_wake) = (file.to_owned(), wake.clone());
     std::thread::Builder::new()
@@ -141,6 +143,7 @@ struct Reader {
     trimmed_at: Option<Instant>,
     acknowledged: Arc<AtomicU64>,
     shapes: HashMap<(String, i64), Option<Shape>>,
+    proof: Proof,
 }
 
 fn run(
@@ -176,6 +179,7 @@ fn run(
             let _ = sender.blocking_send(Err(error));
             return;
         }
+        reader.proof.note();
         let echo = echoes.next().map(Duration::from_millis);
         match woken.recv_timeout(echo.unwrap_or(poll).min(poll)) {
             Ok(()) => echoes = ECHOES_MS.into_iter(),

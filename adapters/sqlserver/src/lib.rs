@@ -47,9 +47,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use contract::{
-    BuildSource, ChangeStream, Finding, Login, Look, Position, Preparation, ReadQuery, ReadRows,
-    Resume, Secrets, Section, SnapshotReader, Source, SourceContext, SourceError, TableInfo,
-    TableName,
+    BuildSource, Canary, ChangeStream, Finding, Login, Look, Position, Preparation, ReadQuery,
+    ReadRows, Resume, Secrets, Section, SnapshotReader, Source, SourceContext, SourceError,
+    TableInfo, TableName,
 };
 
 use settings::Settings;
@@ -185,6 +185,10 @@ impl Source for SqlServerSource {
     async fn look(&self) -> Result<Option<Look>, SourceError> {
         let look = self.looker.look(&self.settings, &self.shared);
         Ok(Some(look.await?))
+    }
+
+    fn canary(&self) -> Option<Canary> {
+        Some(self.shared.canary())
     }
 
     async fn snapshot(&self, epoch: u32) -> Result<Box<dyn SnapshotReader>, SourceError> {

@@ -17,8 +17,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use contract::finding::worst;
 use contract::{
-    ChangeStream, Finding, Level, Login, Look, Position, Preparation, ReadQuery, ReadRows, Resume,
-    SnapshotReader, Source, SourceError, TableInfo, TableName,
+    Canary, ChangeStream, Finding, Level, Login, Look, Position, Preparation, ReadQuery, ReadRows,
+    Resume, SnapshotReader, Source, SourceError, TableInfo, TableName,
 };
 use engine::SourceSetup;
 use mappings::{Catalogue, Mapping, Which};
@@ -206,6 +206,10 @@ impl Source for Fitted {
 
     async fn look(&self) -> Result<Option<Look>, SourceError> {
         self.source.look().await
+    }
+
+    fn canary(&self) -> Option<Canary> {
+        self.source.canary()
     }
 
     async fn stream(

@@ -65,6 +65,20 @@ listen = "127.0.0.1:8350"        # only this machine reaches it
 # [otlp]                         # traces and metrics for a collector: docs/operating/otlp.md
 # endpoint = "http://127.0.0.1:4318"
 # headers = { Authorization = { env = "OTLP_TOKEN" } }
+
+# Who is told when something is wrong, and what else is watched: docs/operating/alerts.md
+# [alerts.smtp]
+# host = "mail.example.com"
+# tls = "starttls"               # or "tls", "none"
+# user = "lighterman"
+# password = { env = "MAIL_PASSWORD" }
+# from = "lighterman@example.com"
+# to = ["it@example.com"]
+# [[alerts.webhook]]
+# shape = "teams"                # or "slack", "json"
+# url = { env = "TEAMS_URL" }
+# [alerts.deadman]               # told each minute that capture and delivery turn; it says when that stops
+# url = { env = "DEADMAN_URL" }
 "#;
 
 /// The person has gone: the input has ended.

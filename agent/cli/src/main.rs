@@ -3,6 +3,7 @@
 //! Exit codes: 0 done; 1 trouble was found (a check failed, the agent does not run, a demo did not
 //! match, a person left a set-up); 2 the settings or the command line are wrong; 3 the state folder cannot be used.
 
+mod alerts;
 mod care;
 mod check;
 mod config;
@@ -114,6 +115,9 @@ enum Command {
     /// Locations whose stock is stopped where it is told.
     #[command(subcommand)]
     Location(operate::LocationCommand),
+    /// What is told when something is wrong, and to whom.
+    #[command(subcommand)]
+    Alert(alerts::AlertCommand),
     /// What the agent says of itself.
     #[command(subcommand)]
     Log(LogCommand),
@@ -279,6 +283,7 @@ async fn command(command: Command) -> Exit {
         Command::Trace(options) => operate::trace(&options),
         Command::Destination(command) => operate::destination(&command).await,
         Command::Location(command) => operate::location(&command).await,
+        Command::Alert(command) => alerts::alert(&command).await,
         Command::Log(LogCommand::Level(options)) => logs::level(&options).await,
         Command::State(command) => care::care(command).await,
         Command::Source(SourceCommand::Resync {

@@ -7,13 +7,14 @@ use std::time::Duration;
 use contract::{Finding, Level};
 use engine::clock::SystemClock;
 use engine::observe::Meters;
-use engine::{DestinationPlan, Plan, SourcePlan, SourceSetup};
+use engine::{DestinationPlan, Plan, Reserve, SourcePlan, SourceSetup};
 use mappings::MappingSet;
 use notify::{RecursiveMode, Watcher};
 use state::Store;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::alerts::{AlertSettings, Watch};
 use crate::check::{self, Checking};
 use crate::config::{self, Config, Flat, SourceConfig};
 use crate::local::{LocalSettings, Seen, Watched};
@@ -36,12 +37,15 @@ struct Prepared {
     checking: Checking,
 }
 
-/// What the local server shows, and to whom.
+/// What the local server shows, and to whom; and what alerts are told about.
 struct Shown {
     seen: Arc<Seen>,
     meters: Arc<Meters>,
     local: Option<LocalSettings>,
     otlp: Option<OtlpSettings>,
+    alerts: AlertSettings,
+    agent: String,
+    reserve: Reserve,
 }
 
 impl Shown {
@@ -69,6 +73,9 @@ impl Shown {
             meters,
             local,
             otlp: config.otlp.clone(),
+            alerts: config.alerts.clone(),
+            agent: config.alerts.named(&config.tenant),
+            reserve: config.reserve,
         }
     }
 
@@ -82,6 +89,28 @@ impl Shown {
     fn export(&self) -> Option<JoinHandle<()>> {
         let exporting = otlp::export(self.otlp.clone()?, Arc::clone(&self.seen));
         Some(tokio::spawn(exporting))
+    }
+
+    /// Begins to watch it, where somebody wants to be told.
+    fn watch(&self, store: &Arc<Store>) -> Option<JoinHandle<()>> {
+        let watch = Watch {
+            settings: self.alerts.clone(),
+            agent: self.agent.clone(),
+            folder: self.seen.watched.folder.clone(),
+            reserve: self.reserve,
+        };
+        let watching = watch.run(Arc::clone(&self.seen), Arc::clone(store));
+        self.alerts.is_asked().then(|| tokio::spawn(watching))
+    }
+}
+
+/// Ends what runs beside the loops.
+async fn end(beside: [&mut Option<JoinHandle<()>>; 3]) {
+    for one in beside {
+        if let Some(one) = one.take() {
+            one.abort();
+            let _ = one.await;
+        }
     }
 }
 
@@ -125,6 +154,7 @@ pub(crate) async fn run(config: Config, file: PathBuf, logs: &mut Logs) -> Exit 
     // Before the sources, which may have to be waited for: it says so.
     let mut serving = shown.serve();
     let mut exporting = shown.export();
+    let mut watching = shown.watch(&store);
     let Some(mut prepared) = prepare(config, shown, &store).await else {
         return Exit::Settings;
     };
@@ -136,18 +166,16 @@ pub(crate) async fn run(config: Config, file: PathBuf, logs: &mut Logs) -> Exit 
     );
     loop {
         match once(prepared, &store, &file, stop.clone()).await {
-            Ended::Over(exit) => return exit,
+            Ended::Over(exit) => {
+                end([&mut serving, &mut exporting, &mut watching]).await;
+                return exit;
+            }
             Ended::Changed(changed) => {
                 prepared = *changed;
-                if let Some(exporting) = exporting.take() {
-                    exporting.abort();
-                }
-                if let Some(serving) = serving.take() {
-                    serving.abort();
-                    let _ = serving.await;
-                }
+                end([&mut serving, &mut exporting, &mut watching]).await;
                 serving = prepared.shown.serve();
                 exporting = prepared.shown.export();
+                watching = prepared.shown.watch(&store);
             }
         }
     }
@@ -177,6 +205,7 @@ async fn once(
         said,
         Arc::clone(store),
         ending.clone(),
+        Arc::clone(&shown.meters),
     ));
     let mut told = stop.clone();
     let stopping = tokio::spawn(async move {
@@ -394,6 +423,7 @@ async fn reload(
     said: Flat,
     store: Arc<Store>,
     ending: watch::Sender<bool>,
+    meters: Arc<Meters>,
 ) -> Option<Prepared> {
     let (wake, mut woken) = mpsc::channel::<()>(1);
     let _watcher = watch_files(&sources, &file, wake.clone());
@@ -404,7 +434,7 @@ async fn reload(
     while woken.recv().await.is_some() {
         tokio::time::sleep(SETTLE).await;
         while woken.try_recv().is_ok() {}
-        if let Some(config) = changed_settings(&file, &said, &mut refused) {
+        if let Some(config) = changed_settings(&file, &said, &mut refused, &meters) {
             // Whole, before anything of what runs now ends.
             let shown = Shown::of(&config);
             if let Some(prepared) = prepare(config, shown, &store).await {
@@ -421,6 +451,7 @@ async fn reload(
                 let _ = ending.send(true);
                 return Some(prepared);
             }
+            meters.set_settings_refused(true);
             tracing::error!(
                 code = "settings.refused",
                 "the changed settings are refused, the old ones stay in force"
@@ -428,7 +459,9 @@ async fn reload(
         }
         for (source, sender) in &sources {
             let in_force = Arc::clone(&sender.borrow().mapping);
-            match changed(source, &in_force).await {
+            let found = changed(source, &in_force).await;
+            meters.source(&source.name).set_refused(found.is_err());
+            match found {
                 Ok(None) => {}
                 Ok(Some((setup, warnings))) => {
                     warn(&warnings);
@@ -456,12 +489,15 @@ fn changed_settings(
     file: &Path,
     in_force: &Flat,
     refused: &mut Option<Vec<Finding>>,
+    meters: &Meters,
 ) -> Option<Config> {
     let config = match config::load(file) {
         Ok(config) => config,
         Err(findings) => {
             // A mapping that is wrong is said by whoever reads mappings again.
-            if refused.as_ref() != Some(&findings) && config::load_settings(file).is_err() {
+            let bad = config::load_settings(file).is_err();
+            meters.set_settings_refused(bad);
+            if refused.as_ref() != Some(&findings) && bad {
                 let failed = findings.iter().filter(|one| one.level == Level::Fail);
                 for finding in failed {
                     tracing::error!(
@@ -476,12 +512,14 @@ fn changed_settings(
         }
     };
     *refused = None;
+    meters.set_settings_refused(false);
     let changes = in_force.changes(&config.said);
     if changes.is_empty() {
         return None;
     }
     let fixed = |path: &str| FIXED.iter().any(|fixed| path.starts_with(fixed));
     if changes.iter().any(|(path, _, _)| fixed(path)) {
+        meters.set_settings_refused(true);
         tracing::error!(
             code = "settings.refused",
             hint = "stop the agent and start it again",

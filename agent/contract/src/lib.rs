@@ -8,6 +8,7 @@
 
 pub mod behind;
 pub mod body;
+pub mod canary;
 pub mod catalogue;
 pub mod change;
 pub mod clock;
@@ -33,6 +34,7 @@ mod words;
 
 pub use behind::{Behind, KeptFor};
 pub use body::{Body, BodyError, BodySchema, FieldSchema, FieldType, FieldValue};
+pub use canary::{Canary, Proof};
 pub use catalogue::{ColumnInfo, ColumnKind, TableInfo};
 pub use change::{Op, Row, RowChange, RowKey, TableName, TableShape};
 pub use clock::Clock;

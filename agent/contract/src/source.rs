@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+use crate::canary::Canary;
 use crate::catalogue::TableInfo;
 use crate::change::{RowChange, TableName};
 use crate::finding::Finding;
@@ -333,6 +334,12 @@ pub trait Source: Send + Sync {
     /// See [`SourceError`].
     async fn look(&self) -> Result<Option<Look>, SourceError> {
         Ok(None)
+    }
+
+    /// When its log was last proven to come through. Asked each second while the stream is open, so it does no
+    /// I/O. `None` = this source has no such proof.
+    fn canary(&self) -> Option<Canary> {
+        None
     }
 
     /// As [`Source::prepare`], as another user than the settings', who may do more.

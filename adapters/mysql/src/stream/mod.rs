@@ -217,6 +217,7 @@ impl LogStream {
 
     fn heard(&mut self, raw: &Raw) -> Result<(), SourceError> {
         self.heard_at = Instant::now();
+        self.reached.heard.note();
         self.arrived(raw)?;
         self.first = false;
         Ok(())

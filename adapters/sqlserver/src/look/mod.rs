@@ -124,16 +124,19 @@ impl Held {
     async fn both(&mut self, shared: &Shared) -> Result<Look, SourceError> {
         let (needed, place) = (shared.needed(), shared.place());
         let mut behind = None;
+        let mut still = false;
         if needed.cdc {
             let (session, _) = self.line.session().await?;
             if let Some((seen, captured)) = see(session, place).await? {
                 let now = state(&seen);
                 say(&self.said, &now);
+                still = matches!(now, State::Stopped | State::Unknown(_));
                 self.said = now;
                 // Before anything is stored there is nothing to be behind.
                 behind = place.map(|_| captured);
             }
         }
+        shared.stands_still(still);
         if needed.tracking
             && let Some(place) = place
         {

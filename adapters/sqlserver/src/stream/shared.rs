@@ -1,10 +1,11 @@
 //! What the streams of a source share with each other, with its readers and its looks.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use contract::{SourceError, TableName};
+use contract::{Canary, Proof, SourceError, TableName};
 use tokio::time::Instant;
 
 use crate::cycle::Cycles;
@@ -29,6 +30,10 @@ pub(crate) struct Shared {
     compared: Arc<Mutex<BTreeMap<TableName, Instant>>>,
     /// Tables that could not be read, since when and why.
     failed: Arc<Mutex<BTreeMap<TableName, (Instant, Unfit)>>>,
+    /// A cycle came to its end, while what captures for us was not known to stand still.
+    cycled: Proof,
+    /// The look beside the stream found that what captures for us stands still.
+    still: Arc<AtomicBool>,
 }
 
 pub(super) fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -53,6 +58,24 @@ impl Shared {
     /// What the stream that was opened last needs; nothing before the first one.
     pub(crate) fn needed(&self) -> Needed {
         *lock(&self.needed)
+    }
+
+    /// A cycle came to its end: what the database has captured is told.
+    pub(super) fn cycled(&self) {
+        if !self.still.load(Ordering::Relaxed) {
+            self.cycled.note();
+        }
+    }
+
+    /// Whether what captures for us stands still: then there is nothing new to ask for, whatever changes.
+    pub(crate) fn stands_still(&self, still: bool) {
+        self.still.store(still, Ordering::Relaxed);
+    }
+
+    /// The last proof that changes come through.
+    pub(crate) fn canary(&self) -> Canary {
+        let how = "the database was asked for its changes, and its capture job was not seen to stand still";
+        self.cycled.canary(how)
     }
 
     /// How far the log is read and stored.
@@ -88,5 +111,21 @@ impl Shared {
         let failed = lock(&self.failed);
         let (since, unfit) = failed.get(table)?;
         (since.elapsed() < TRY_AGAIN).then(|| unfit.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cycle_proves_nothing_while_what_captures_stands_still() {
+        let shared = Shared::default();
+        shared.stands_still(true);
+        shared.cycled();
+        assert_eq!(shared.canary().ago, None);
+        shared.stands_still(false);
+        shared.cycled();
+        assert!(shared.canary().ago.is_some());
     }
 }

@@ -292,6 +292,7 @@ impl Worker {
     /// The end of a cycle: a batch, where there is something to hand on.
     fn end(&mut self, changes: Vec<RowChange>) -> Option<ChangeBatch> {
         let cycle = self.cycle.take()?;
+        self.shared.cycled();
         for (table, (_, what)) in cycle.unclear {
             self.standing.unclear(&table, what, UNCLEAR_HINT.to_owned());
         }

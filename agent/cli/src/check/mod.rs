@@ -52,8 +52,8 @@ pub(crate) async fn check(loaded: Result<Config, Vec<Finding>>, json: bool) -> E
 }
 
 /// What is to be said of one source.
-pub(crate) async fn of_source(source: &SourceConfig) -> Vec<Finding> {
-    let findings = systems::look(vec![source.clone()], Vec::new()).await;
+pub(crate) async fn of_source(source: SourceConfig) -> Vec<Finding> {
+    let findings = systems::look(vec![source], Vec::new()).await;
     findings.into_iter().map(Finding::undo_apart).collect()
 }
 

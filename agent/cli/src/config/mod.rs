@@ -18,6 +18,7 @@ use engine::{DeliverySettings, Pace, Reserve, RetryPolicy, SourceSetup};
 use mappings::{Catalogue, MappingSet};
 use state::Retention;
 
+use crate::alerts::{self, AlertSettings};
 use crate::check::{self, CheckSettings};
 use crate::fit::SourceFiles;
 use crate::local::{self, LocalSettings};
@@ -43,6 +44,7 @@ pub(crate) struct Config {
     pub(crate) local: Option<LocalSettings>,
     /// Where traces and metrics are sent, where they are.
     pub(crate) otlp: Option<OtlpSettings>,
+    pub(crate) alerts: AlertSettings,
     pub(crate) sources: Vec<SourceConfig>,
     pub(crate) destinations: Vec<DestinationConfig>,
     /// What works but should be known.
@@ -130,12 +132,14 @@ pub(crate) fn load(file: &Path) -> Result<Config, Vec<Finding>> {
     })
 }
 
-/// Reads and checks the sources of a settings file. Destinations are not looked at, nor are their
+/// Reads and checks the sources of a settings file. Destinations and alerts are not looked at, nor are their
 /// secrets: whoever writes mapping files may not have them.
 pub(crate) fn load_sources(file: &Path) -> Result<Vec<SourceConfig>, Vec<Finding>> {
     let config = parse(file, |top| {
         top.get("destination");
-        read(top, |_| Some(Vec::new()))
+        top.get("alerts");
+        top.get("alert");
+        read(top, |_| Some(Vec::new()), |_| AlertSettings::default())
     })?;
     Ok(config.sources)
 }
@@ -167,7 +171,7 @@ fn text_of(file: &Path) -> Result<String, Vec<Finding>> {
 
 /// Reads and checks a settings file, and not the mappings it names.
 pub(crate) fn load_settings(file: &Path) -> Result<Config, Vec<Finding>> {
-    parse(file, |top| read(top, read_destinations))
+    parse(file, |top| read(top, read_destinations, read_alerts))
 }
 
 /// What is to be said of the sources and destinations in a text, with other secrets than those there are: for
@@ -191,7 +195,7 @@ pub(crate) fn head(text: &str) -> Vec<Finding> {
     let problems = Problems::new("lighterman.toml");
     if let Some(root) = toml_node::parse(text, &problems) {
         let mut top = Section::new(&root, "", &problems);
-        let _ = read(&mut top, |_| Some(Vec::new()));
+        let _ = read(&mut top, |_| Some(Vec::new()), read_alerts);
         top.finish();
     }
     problems.take()
@@ -237,6 +241,7 @@ fn open(file: &Path, problems: fn(&str) -> Problems) -> Result<(Node, Problems),
 fn read(
     top: &mut Section<'_>,
     destinations: impl FnOnce(&mut Section<'_>) -> Option<Vec<DestinationConfig>>,
+    alerts: impl FnOnce(&mut Section<'_>) -> AlertSettings,
 ) -> Option<Config> {
     let tenant = top.text_or("tenant", "default").to_owned();
     let state_folder = state_folder(top);
@@ -257,6 +262,7 @@ fn read(
         .section("otlp")
         .and_then(|section| otlp::read(section, &LocalSecrets));
     let check = check::read(top);
+    let alerts = alerts(top);
     if top.get("source").is_none() {
         top.missing("source", "a [[source]] block");
     }
@@ -282,11 +288,16 @@ fn read(
         check,
         local,
         otlp,
+        alerts,
         sources,
         destinations,
         warnings: Vec::new(),
         said: Flat::default(),
     })
+}
+
+fn read_alerts(top: &mut Section<'_>) -> AlertSettings {
+    alerts::read(top, &LocalSecrets)
 }
 
 fn read_destinations(top: &mut Section<'_>) -> Option<Vec<DestinationConfig>> {

@@ -4,8 +4,8 @@ use contract::section::{Asked, Wanted};
 use contract::{Key, Node, NodeKind, Problems, Section};
 use serde_json::{Value as Json, json};
 
-use super::{read, read_destinations};
-use crate::toml_node;
+use super::{read, read_alerts, read_destinations};
+use crate::{alerts, toml_node};
 
 /// Sections within sections are looked into so deep.
 const DEPTH: usize = 4;
@@ -21,7 +21,7 @@ pub(crate) fn schema() -> Json {
     let mut whole = Vec::new();
     let mut blocks = [Vec::new(), Vec::new()];
     for (block, kind, example) in sources.chain(destinations) {
-        let asked = asked(example);
+        let asked = asked(&format!("{example}{}", alerts::EXAMPLE));
         let one = mappings::editor::plain(std::slice::from_ref(&asked));
         if let Some(items) = one.pointer(&format!("/properties/{block}/items")) {
             let mut items = items.clone();
@@ -60,7 +60,7 @@ fn asked(example: &str) -> Asked {
     for _ in 0..DEPTH {
         let problems = Problems::watched("");
         let mut top = Section::new(&root, "", &problems);
-        let _ = read(&mut top, read_destinations);
+        let _ = read(&mut top, read_destinations, read_alerts);
         for (place, wanted) in problems.asked() {
             asked.entry(place).or_default().extend(wanted);
         }

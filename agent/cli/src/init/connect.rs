@@ -28,7 +28,7 @@ pub(super) async fn test(folder: &Path) -> Tested {
     }
     match config::load_sources(Path::new("lighterman.toml")) {
         Ok(sources) => {
-            for source in &sources {
+            for source in sources {
                 tested.source(source).await;
             }
         }
@@ -48,14 +48,14 @@ impl Tested {
         fails && self.prepared.is_empty()
     }
 
-    async fn source(&mut self, source: &config::SourceConfig) {
-        self.findings.extend(check::of_source(source).await);
-        // Where nothing could be done, the look has said why.
+    async fn source(&mut self, source: config::SourceConfig) {
+        // Where nothing can be done, the look says why.
         if let Ok((setup, _)) = source.setup()
             && let Ok(preparation) = setup.source.prepare(false).await
         {
             self.prepared.push((source.name.clone(), preparation));
         }
+        self.findings.extend(check::of_source(source).await);
     }
 
     pub(super) fn show(&self) {

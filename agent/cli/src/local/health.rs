@@ -17,7 +17,10 @@ use super::json;
 use super::seen::{Seen, Standing, State};
 
 /// The capture loop turns each second; a loop that has not for so long is stuck.
-const TURN_MAX: Duration = Duration::from_mins(1);
+pub(crate) const TURN_MAX: Duration = Duration::from_mins(1);
+
+/// A source's log must have been proven to come through within this time.
+pub(crate) const CANARY_MAX: Duration = Duration::from_mins(2);
 
 pub(super) fn routes() -> Router<Arc<Seen>> {
     Router::new()
@@ -135,6 +138,17 @@ fn captured(seen: &Seen, state: &State, question: &mut Question) {
                 format!(
                     "Source {name}: capture has not turned for {}; restart the agent.",
                     span(still)
+                ),
+            );
+        } else if let Some((age, _)) = meter
+            .canary()
+            .filter(|(age, _)| !late && *age >= CANARY_MAX)
+        {
+            question.say(
+                false,
+                format!(
+                    "Source {name}: nothing has proven for {} that its log comes through; lighterman check says more.",
+                    span(age)
                 ),
             );
         } else if late {

@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use contract::{Level, clock};
-use engine::observe::{self, Kind, Labels, Meters, Metric};
+use engine::observe::{self, Kind, Labels, Metric};
 use jiff::Timestamp;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, prometheus_text};
@@ -26,9 +26,17 @@ pub(super) fn routes() -> Router<Arc<Seen>> {
     Router::new().route("/metrics", get(metrics))
 }
 
-async fn metrics(Shared(seen): Shared<Arc<Seen>>) -> Response {
+/// All numbers as `/metrics` writes them, for whoever else looks at them.
+///
+/// # Errors
+/// When they cannot be written, which would be a bug.
+pub(crate) async fn numbers(seen: &Seen) -> Result<String, std::fmt::Error> {
     let standing = seen.look().await;
-    match written(&seen, &standing) {
+    written(seen, &standing)
+}
+
+async fn metrics(Shared(seen): Shared<Arc<Seen>>) -> Response {
+    match numbers(&seen).await {
         Ok(text) => answer(StatusCode::OK, prometheus_text::CONTENT_TYPE, text),
         Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
@@ -117,7 +125,7 @@ fn part(some: u64, all: u64) -> f64 {
 fn sheet(seen: &Seen, standing: &Standing) -> Sheet {
     let mut sheet = Sheet::default();
     agent(&mut sheet, seen);
-    loops(&mut sheet, &seen.watched.meters);
+    loops(&mut sheet, seen);
     let readable = u64::from(standing.state.is_ok());
     sheet.whole(observe::STATE_READABLE, &[], readable);
     let Ok(state) = &standing.state else {
@@ -144,6 +152,15 @@ fn sheet(seen: &Seen, standing: &Standing) -> Sheet {
     for held in held {
         let labels = [("by", held.by.as_str()), ("cause", held.cause.as_str())];
         sheet.whole(observe::HELD_ITEMS, &labels, held.count);
+    }
+    for name in &seen.watched.sources {
+        // One that was never captured, or that the agent still waits for, is not captured either.
+        let up = seen.is_running()
+            && state
+                .sources
+                .iter()
+                .any(|one| one.name == *name && one.problem.is_none());
+        sheet.whole(observe::SOURCE_UP, &[("source", name)], u64::from(up));
     }
     for one in &state.sources {
         source(&mut sheet, one);
@@ -207,10 +224,24 @@ fn agent(sheet: &mut Sheet, seen: &Seen) {
 }
 
 /// What the loops know beyond what they count.
-fn loops(sheet: &mut Sheet, meters: &Meters) {
+fn loops(sheet: &mut Sheet, seen: &Seen) {
+    let meters = &seen.watched.meters;
+    let refused = u64::from(meters.are_settings_refused());
+    sheet.whole(observe::SETTINGS_REFUSED, &[], refused);
+    for (alert, count) in meters.firing() {
+        sheet.whole(observe::ALERTS_FIRING, &[("alert", alert.as_str())], count);
+    }
     for (name, meter) in meters.sources() {
         let source = [("source", name.as_str())];
-        sheet.seconds(observe::SOURCE_ALIVE_AGE, &source, meter.turned_ago());
+        let refused = u64::from(meter.is_refused());
+        sheet.whole(observe::MAPPING_REFUSED, &source, refused);
+        if let Some((age, _)) = meter.canary() {
+            sheet.seconds(observe::CANARY_AGE, &source, age);
+        }
+        // A loop that has not begun is not stuck.
+        if seen.is_running() {
+            sheet.seconds(observe::SOURCE_ALIVE_AGE, &source, meter.turned_ago());
+        }
         let log = meter.log();
         let log = log.as_ref();
         for (metric, value) in [
@@ -239,6 +270,8 @@ fn loops(sheet: &mut Sheet, meters: &Meters) {
     for (name, meter) in meters.destinations() {
         let destination = [("destination", name.as_str())];
         sheet.seconds(observe::FAILING, &destination, meter.failing_for());
+        let turned = meter.turned_ago();
+        sheet.seconds(observe::DESTINATION_TURN_AGE, &destination, turned);
         for (event_type, within) in meter.promised() {
             let labels = [
                 ("destination", name.as_str()),
@@ -252,11 +285,6 @@ fn loops(sheet: &mut Sheet, meters: &Meters) {
 fn source(sheet: &mut Sheet, one: &SourceStatus) {
     let source = [("source", one.name.as_str())];
     let with = |label, value| [("source", one.name.as_str()), (label, value)];
-    sheet.whole(
-        observe::SOURCE_UP,
-        &source,
-        u64::from(one.problem.is_none()),
-    );
     sheet.whole(observe::CHANGES, &source, one.changes);
     sheet.whole(observe::FILTERED, &source, one.filtered);
     sheet.whole(observe::EVENTS, &source, one.events);

@@ -18,6 +18,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use std::sync::Arc;
 
+pub(crate) use health::{CANARY_MAX, TURN_MAX};
+pub(crate) use metrics::numbers;
 pub(crate) use metrics::text as metrics_text;
 pub(crate) use seen::{Seen, Watched};
 pub(crate) use server::serve;

@@ -12,8 +12,8 @@ use engine::clock::SystemClock;
 use engine::observe::Meters;
 use jiff::Timestamp;
 use state::{
-    Checked, DestinationStanding, DestinationStatus, HeldCount, ReconcileStatus, SourceStatus, StateReader,
-    StateSize, StoreError,
+    Checked, DestinationStanding, DestinationStatus, HeldCount, ReconcileStatus, SourceStatus,
+    StateReader, StateSize, StoreError,
 };
 
 use crate::otlp::OtlpCounts;

@@ -29,8 +29,9 @@ const TEXT_CHARS_MAX: usize = 500;
 
 /// Areas of codes, and codes, whose lines all count: a person's doings, the agent's own life, and what
 /// comes in its own time and is news each time.
-const ALWAYS: [&str; 9] = [
+const ALWAYS: [&str; 10] = [
     "agent.",
+    "alert.",
     "command.",
     "destination.paused",
     "destination.resumed",

@@ -8,8 +8,8 @@ use engine::clock::SystemClock;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use state::{
-    Checked, DestinationStatus, Flow, HeldFilter, HeldItem, LocationStop, SnapshotStatus, SourceStatus,
-    StateReader, StateSize, StoreError,
+    Checked, DestinationStatus, Flow, HeldFilter, HeldItem, LocationStop, SnapshotStatus,
+    SourceStatus, StateReader, StateSize, StoreError,
 };
 
 use super::agent::{self, Now};
@@ -153,6 +153,7 @@ impl Facts {
                     || !source.partly.is_empty()
                     || source.tables.iter().any(stuck)
                     || unproven(source)
+                    || self.running.is_some() && summary::is_canary_late(source, self.now)
             });
         if trouble { Exit::Trouble } else { Exit::Ok }
     }

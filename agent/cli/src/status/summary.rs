@@ -14,6 +14,7 @@ use state::{
 };
 
 use super::reading::{is_still, reading};
+use crate::local::CANARY_MAX;
 use crate::operate::meaning;
 
 /// A change that waits for longer is worth a word of warning.
@@ -102,12 +103,41 @@ pub(crate) fn sentences(given: &Given<'_>) -> Vec<Sentence> {
         if let Some(look) = &source.look {
             looked(&source.name, look, given.now, &mut all);
         }
+        all.extend(proven(given, source));
     }
     held(given, &mut all);
     all.extend(given.checked.map(|checked| verdict(checked, given.now)));
     all.sort_by_key(|sentence| std::cmp::Reverse(sentence.level));
     all.insert(0, runs(given));
     all
+}
+
+/// Whether nothing has proven for long that a source's log comes through, although the source is said to run.
+pub(super) fn is_canary_late(source: &SourceStatus, now: Timestamp) -> bool {
+    source.problem.is_none()
+        && source
+            .canary
+            .as_ref()
+            .is_some_and(|canary| clock::until(canary.proven_at, now) >= CANARY_MAX)
+}
+
+/// What tells a source without changes from one that is dead.
+fn proven(given: &Given<'_>, source: &SourceStatus) -> Option<Sentence> {
+    given.running?;
+    let canary = source.canary.as_ref();
+    let canary = canary.filter(|_| source.problem.is_none())?;
+    let (name, how) = (&source.name, &canary.how);
+    let age = span(clock::until(canary.proven_at, given.now));
+    Some(if is_canary_late(source, given.now) {
+        let text = format!(
+            "Source {name}: NOTHING has proven for {age} that its log comes through; that no changes come may mean that \
+             capture is dead. The last proof: {how}."
+        );
+        Sentence::new(Level::Fail, text)
+    } else {
+        let text = format!("Source {name}: its log comes through, proven {age} ago: {how}.");
+        Sentence::new(Level::Pass, text)
+    })
 }
 
 fn runs(given: &Given<'_>) -> Sentence {

@@ -41,6 +41,8 @@ const QUIET_COMMIT_EVERY: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Between two log lines on how far tables are read.
 const PROGRESS_EVERY: Duration = Duration::from_secs(30);
+/// Between two notes in the state file of when a source's log was last proven to come through.
+const CANARY_EVERY: Duration = Duration::from_secs(15);
 /// Between two tries when a person must act.
 const DENIED_WAIT: Duration = Duration::from_secs(30);
 /// Between two tries to write to a full disk.
@@ -375,6 +377,7 @@ async fn session(
     let mut waiting: Option<Chunk> = None;
     let mut stop = common.stop.clone();
     let mut look_at = contract::clock::after(common.clock.now(), LOOK_EVERY);
+    let mut canary_at = Timestamp::MIN;
     loop {
         let batch = {
             // Waited for until it is there: a source that asks its database for a while, and is
@@ -383,9 +386,11 @@ async fn session(
             loop {
                 let now = common.clock.now();
                 session.meter.turned();
+                session.meter.proven(setup.source.canary());
                 // Also when the wall clock was set back.
                 if now >= look_at || contract::clock::until(now, look_at) > LOOK_EVERY {
                     look_at = contract::clock::after(now, LOOK_EVERY);
+                    session.note_canary(now, &mut canary_at).await?;
                     match take_resync(common, session.name, session.source_id).await {
                         Ok(false) | Err(StoreError::Full) => {}
                         Ok(true) => return Ok(Ended::Again),
@@ -503,6 +508,21 @@ impl Session<'_> {
         self.reached
             .as_ref()
             .is_some_and(|reached| reached.seq == 0 && reached >= mark)
+    }
+
+    /// Notes for `status` when the log was last proven to come through.
+    async fn note_canary(&self, now: Timestamp, due: &mut Timestamp) -> Result<(), StoreError> {
+        let Some((age, how)) = self.meter.proof().filter(|_| now >= *due) else {
+            return Ok(());
+        };
+        *due = contract::clock::after(now, CANARY_EVERY);
+        let age = jiff::SignedDuration::try_from(age).unwrap_or(jiff::SignedDuration::MAX);
+        let proven_at = contract::clock::minus(now, age);
+        let noted = self.common.store.set_canary(self.source_id, proven_at, how);
+        match noted.await {
+            Ok(()) | Err(StoreError::Full) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     async fn batch(

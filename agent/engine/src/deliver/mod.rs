@@ -252,6 +252,7 @@ impl Deliver {
         let notes = self.noteworthy(calls);
         let looks = self.looked_at.is_none_or(|at| at.elapsed() >= LOOK_EVERY);
         loop {
+            self.meter.turned();
             let now = self.common.clock.now();
             let timeout = self.traits.request_timeout + self.margin;
             let events = |calls: usize| calls * self.traits.batch_events_max;

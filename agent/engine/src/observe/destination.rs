@@ -47,6 +47,7 @@ pub struct DestinationMeter {
     pub(super) labels: Labels,
     pub(super) began: Instant,
     pub(super) failing_since_ms: AtomicU64,
+    pub(super) turned_ms: AtomicU64,
     pub(super) sla: Vec<Sla>,
     /// By event type; made with the type's first delivery.
     pub(super) latency: [OnceLock<Histogram>; EventType::ALL.len()],
@@ -62,6 +63,18 @@ pub struct DestinationMeter {
 }
 
 impl DestinationMeter {
+    /// The delivery loop turned.
+    pub(crate) fn turned(&self) {
+        self.turned_ms
+            .store(millis_since(self.began), Ordering::Relaxed);
+    }
+
+    /// Since when it has not.
+    pub fn turned_ago(&self) -> Duration {
+        let now = millis_since(self.began);
+        Duration::from_millis(now.saturating_sub(self.turned_ms.load(Ordering::Relaxed)))
+    }
+
     /// These are delivered, which is durable.
     pub(crate) fn delivered(&self, delivered: &[DeliveredNow], now: Timestamp) {
         for one in delivered {

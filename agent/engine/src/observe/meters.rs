@@ -2,7 +2,7 @@
 //! may touch in it, so that counting is one addition.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,8 +16,8 @@ use prometheus_client::registry::{Metric as Registered, Registry};
 use super::destination::{CLASSES, DestinationMeter, NEVER, OUTCOME_WORDS, Sla};
 use super::source::SourceMeter;
 use super::{
-    CAPTURE_LATENCY, HELD_TOTAL, Kind, Metric, OUTCOMES, REFUSED_BY_LIMITS, REQUESTS,
-    RESPONSE_SECONDS, RESPONSES, RETRIES, SLA_DELIVERIES, THROTTLED, UPDATE_LATENCY,
+    ALERT_LETTERS, CAPTURE_LATENCY, HELD_TOTAL, Kind, Metric, OUTCOMES, REFUSED_BY_LIMITS,
+    REQUESTS, RESPONSE_SECONDS, RESPONSES, RETRIES, SLA_DELIVERIES, THROTTLED, UPDATE_LATENCY,
 };
 
 /// Labels of one series.
@@ -52,6 +52,9 @@ pub struct Meters {
     throttled: Counters,
     limited: Counters,
     captured: Histograms,
+    letters: Counters,
+    firing: Mutex<BTreeMap<String, u64>>,
+    settings_refused: AtomicBool,
     sources: Mutex<BTreeMap<String, Arc<SourceMeter>>>,
     destinations: Mutex<BTreeMap<String, Arc<DestinationMeter>>>,
 }
@@ -85,6 +88,9 @@ impl Default for Meters {
                 CAPTURE_LATENCY,
                 Family::new_with_constructor(latency),
             ),
+            letters: register(&mut registry, ALERT_LETTERS, Family::default()),
+            firing: Mutex::default(),
+            settings_refused: AtomicBool::new(false),
             sources: Mutex::default(),
             destinations: Mutex::default(),
             registry,
@@ -147,6 +153,7 @@ impl Meters {
         let meter = Arc::new(DestinationMeter {
             began: self.began,
             failing_since_ms: AtomicU64::new(NEVER),
+            turned_ms: AtomicU64::new(millis_since(self.began)),
             sla: sla.collect(),
             latency: [const { OnceLock::new() }; EventType::ALL.len()],
             family: self.latency.clone(),
@@ -182,6 +189,33 @@ impl Meters {
             .iter()
             .map(|(name, meter)| (name.clone(), Arc::clone(meter)))
             .collect()
+    }
+
+    /// The counter of what came of letters to a channel: `sent` or `failed`.
+    pub fn letters(&self, channel: &str, result: &'static str) -> Counter {
+        let mut labels = labels("channel", channel);
+        labels.push(("result", result.to_owned()));
+        self.letters.get_or_create_owned(&labels)
+    }
+
+    /// How many series of each alert fire.
+    pub fn set_firing(&self, firing: BTreeMap<String, u64>) {
+        *lock(&self.firing) = firing;
+    }
+
+    /// The same, as it was set.
+    pub fn firing(&self) -> BTreeMap<String, u64> {
+        lock(&self.firing).clone()
+    }
+
+    /// Whether changed settings are refused, so that older ones are in force.
+    pub fn set_settings_refused(&self, refused: bool) {
+        self.settings_refused.store(refused, Ordering::Relaxed);
+    }
+
+    /// Whether they are.
+    pub fn are_settings_refused(&self) -> bool {
+        self.settings_refused.load(Ordering::Relaxed)
     }
 
     fn held_by(&self, by: &str, cause: &str) -> Counter {

@@ -149,6 +149,9 @@ metrics! {
         "For how long every request has failed; 0 when the newest one did not");
     PAUSED = gauge("lighterman_destination_paused", DESTINATION,
         "1 while a person has paused it");
+    DESTINATION_TURN_AGE = gauge("lighterman_destination_turn_age_seconds", DESTINATION,
+        "Time since the delivery loop last turned; it does so each second, whether there is something to deliver \
+         or not");
     DELIVERED = counter("lighterman_delivery_delivered_total", State, DESTINATION,
         "Events delivered");
     SUPERSEDED = counter("lighterman_delivery_superseded_total", State, DESTINATION,
@@ -192,6 +195,11 @@ metrics! {
          tell or that are not read on, questions that the database does not answer");
     SOURCE_ALIVE_AGE = gauge("lighterman_source_turn_age_seconds", SOURCE,
         "Time since the capture loop last turned; it does so each second, whether there are changes or not");
+    CANARY_AGE = gauge("lighterman_source_canary_age_seconds", SOURCE,
+        "Time since the source's log was last proven to come through: it stays small while nothing changes, and \
+         grows while capture is dead");
+    MAPPING_REFUSED = gauge("lighterman_mapping_refused", SOURCE,
+        "1 while a changed mapping of the source is refused, so that the one before it is in force");
     CAPTURE_LATENCY = histogram("lighterman_capture_latency_seconds", SOURCE,
         "Time from the commit at the source to the outbox, of the newest change of each batch");
     SOURCE_LAG = gauge("lighterman_source_lag_seconds", SOURCE,
@@ -226,6 +234,12 @@ metrics! {
         "1, with the agent's version");
     CHECK_FINDINGS = gauge("lighterman_check_findings", &["level"],
         "What the agent's own check found last, by how bad it is: pass, warn, fail; absent before the first one");
+    SETTINGS_REFUSED = gauge("lighterman_settings_refused", &[],
+        "1 while changed settings are refused, so that those before them are in force");
+    ALERTS_FIRING = gauge("lighterman_alerts_firing", &["alert"],
+        "Series of an alert that fire; absent without alerts in the settings");
+    ALERT_LETTERS = counter("lighterman_alert_letters_total", Process, &["channel", "result"],
+        "Letters about alerts, and pings of the dead man's switch, that were taken (sent) or not (failed)");
     STATE_READABLE = gauge("lighterman_state_readable", &[],
         "1 when the state file could be read for this answer; else what lives in it is absent");
     STATE_BYTES = gauge("lighterman_state_bytes", &["file"],

@@ -1,10 +1,10 @@
 //! What is known of one source while it runs.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use contract::{Level, clock};
+use contract::{Canary, Level, clock};
 use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
@@ -45,6 +45,17 @@ pub struct SourceMeter {
     captured: Histogram,
     held: Counter,
     looked: Mutex<Option<LogLooked>>,
+    proven: Mutex<Option<Proven>>,
+    refused: AtomicBool,
+}
+
+/// The last proof that a source's log comes through.
+#[derive(Debug, Clone, Copy)]
+struct Proven {
+    at_ms: u64,
+    how: &'static str,
+    /// There was one; else it is awaited since then.
+    is_proven: bool,
 }
 
 impl SourceMeter {
@@ -57,6 +68,8 @@ impl SourceMeter {
             captured,
             held,
             looked: Mutex::default(),
+            proven: Mutex::default(),
+            refused: AtomicBool::new(false),
         }
     }
 
@@ -68,6 +81,12 @@ impl SourceMeter {
 
     /// A batch is in the outbox; its newest change was committed then, or it had none.
     pub(crate) fn stored(&self, committed_at: Option<Timestamp>, changes: u64, now: Timestamp) {
+        if changes > 0
+            && let Some(proven) = lock(&self.proven).as_mut()
+        {
+            proven.at_ms = millis_since(self.began);
+            proven.is_proven = true;
+        }
         let lag = match committed_at {
             Some(committed_at) => {
                 let lag = clock::until(committed_at, now);
@@ -97,6 +116,57 @@ impl SourceMeter {
             self.set_lag(behind);
         }
         *lock(&self.looked) = Some(looked);
+    }
+
+    /// What the source says of its last proof. Before the first one its age counts from when it was first asked; one
+    /// that is built anew does not make forget what was proven before.
+    pub(crate) fn proven(&self, canary: Option<Canary>) {
+        let Some(Canary { ago, how }) = canary else {
+            return;
+        };
+        let now_ms = millis_since(self.began);
+        let mut proven = lock(&self.proven);
+        let before = proven.map(|proven| proven.at_ms);
+        let at_ms = match ago {
+            Some(ago) => {
+                let ago = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
+                now_ms.saturating_sub(ago).max(before.unwrap_or(0))
+            }
+            None => before.unwrap_or(now_ms),
+        };
+        let is_proven = ago.is_some() || proven.is_some_and(|proven| proven.is_proven);
+        *proven = Some(Proven {
+            at_ms,
+            how,
+            is_proven,
+        });
+    }
+
+    /// How old the last proof is that its log comes through, and what the proof was; `None` = the source has none.
+    pub fn canary(&self) -> Option<(Duration, &'static str)> {
+        let proven = (*lock(&self.proven))?;
+        Some((self.age(proven), proven.how))
+    }
+
+    /// The same, where there was a proof.
+    pub(crate) fn proof(&self) -> Option<(Duration, &'static str)> {
+        let proven = lock(&self.proven).filter(|proven| proven.is_proven)?;
+        Some((self.age(proven), proven.how))
+    }
+
+    fn age(&self, proven: Proven) -> Duration {
+        let age = millis_since(self.began).saturating_sub(proven.at_ms);
+        Duration::from_millis(age)
+    }
+
+    /// Whether a changed mapping of it is refused, so that an older one is in force.
+    pub fn set_refused(&self, refused: bool) {
+        self.refused.store(refused, Ordering::Relaxed);
+    }
+
+    /// Whether one is.
+    pub fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// Since when the capture loop has not turned.
@@ -130,6 +200,30 @@ impl SourceMeter {
 mod tests {
     use super::*;
     use crate::observe::Meters;
+
+    #[test]
+    fn a_proof_ages_until_the_next_one_and_changes_are_one() {
+        let meter = Meters::default().source("erp");
+        assert_eq!(meter.canary(), None);
+        meter.stored(None, 3, Timestamp::UNIX_EPOCH);
+        assert_eq!(meter.canary(), None, "a source without a proof has none");
+        let of = |ago| Some(Canary { ago, how: "x" });
+        meter.proven(of(None));
+        assert_eq!(meter.proof(), None);
+        let age = |meter: &SourceMeter| meter.canary().unwrap().0;
+        let day = Duration::from_hours(24);
+        assert!(age(&meter) < day);
+        // An older proof than the one that is known changes nothing.
+        meter.proven(of(Some(day)));
+        assert!(age(&meter) < day);
+        lock(&meter.proven).as_mut().unwrap().at_ms = 0;
+        std::thread::sleep(Duration::from_millis(5));
+        let before = age(&meter);
+        meter.proven(of(None));
+        assert!(age(&meter) >= before);
+        meter.stored(None, 3, Timestamp::UNIX_EPOCH);
+        assert!(age(&meter) < before && meter.proof().is_some());
+    }
 
     #[test]
     fn what_was_late_once_is_not_late_for_ever() {

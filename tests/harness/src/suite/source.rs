@@ -70,6 +70,7 @@ fn told(changes: &[RowChange]) -> Vec<(Op, Option<String>)> {
 pub async fn run(backend: &dyn SourceBackend) {
     let end = changes_come_in_order_and_again_until_acknowledged(backend).await;
     let end = a_dropped_wait_loses_nothing(backend, end).await;
+    a_quiet_source_proves_that_its_log_comes_through(backend, end.clone()).await;
     chunks_equal_the_stream_and_say_what_they_reflect(backend, end).await;
     super::ask::run(backend).await;
     a_position_of_another_life_is_refused(backend).await;
@@ -181,6 +182,34 @@ async fn a_dropped_wait_loses_nothing(backend: &dyn SourceBackend, after: Positi
     assert_eq!(told(&seen), expected, "a dropped wait loses nothing");
     stream.acknowledge(&end).await.unwrap();
     end
+}
+
+/// While nothing changes, one proof comes after another.
+async fn a_quiet_source_proves_that_its_log_comes_through(
+    backend: &dyn SourceBackend,
+    after: Position,
+) {
+    let source = backend.source();
+    let mut stream = source.stream(1, Some(&after)).await.unwrap();
+    let deadline = tokio::time::Instant::now() + SOON;
+    let mut since = tokio::time::Instant::now();
+    let mut proofs = 0;
+    while proofs < 3 {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{proofs} proofs came: {:?}",
+            source.canary()
+        );
+        let wait = tokio::time::timeout(Duration::from_millis(50), stream.next());
+        if let Ok(batch) = wait.await {
+            assert_eq!(batch.unwrap().changes, [], "nothing has changed");
+        }
+        let canary = source.canary().expect("a source says what proves it alive");
+        if canary.ago.is_some_and(|ago| ago < since.elapsed()) {
+            proofs += 1;
+            since = tokio::time::Instant::now();
+        }
+    }
 }
 
 async fn chunks_equal_the_stream_and_say_what_they_reflect(
