@@ -110,6 +110,51 @@ async fn sentences_say_what_flows_what_waits_and_what_is_held() {
     );
 }
 
+/// A mapping's reasons are said, and SKUs are counted where they are known, else rows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_mapping_holds_is_said_with_its_reason() {
+    let receiver = Receiver::start(1, Faults::default()).await;
+    let tables = "CREATE TABLE stock (sku TEXT, loc TEXT, uom TEXT, PRIMARY KEY (sku, loc));
+        INSERT INTO stock VALUES ('A', 'WH7', 'EA'), ('A', 'WH8', 'EA'), ('B', 'WH7', 'EA'),
+          ('A', 'MAIN', 'BOX'), ('C', 'MAIN', 'BOX'), ('C', 'OLD', 'BOX'), ('D', 'MAIN', 'EA');";
+    let mapping = r#"mapping: 1
+pack: site
+pack_version: "1"
+source: sqlite
+company: ACME
+tables:
+  stock: {name: stock, key: [sku, loc]}
+dictionaries:
+  places: {MAIN: WEB-1, OLD: WEB-2}
+  units: {EA: EA}
+events:
+  - id: stock
+    emit: inventory.availability.v1
+    from: stock
+    key: {sku: "stock.sku", location: {column: "stock.loc", dictionary: places}}
+    fields: {uom: {column: "stock.uom", dictionary: units}, on_hand: "1", allocated: "0", active: true}
+"#;
+    let site = Site::new(BINARY, receiver.url(), tables, mapping);
+    let _agent = site.agent();
+    let status = until(&site, |status| status["held_count"] == 6).await;
+    let said = texts(&status);
+    for words in [
+        "3 rows of main.stock, stock, are held: rule stock, field location",
+        "2 SKUs are held: rule stock, field uom",
+    ] {
+        let said = said.iter().any(|text| text.starts_with(words));
+        assert!(said, "{words}: {status:#}");
+    }
+    let (_, shown) = site.command(&["held", "list"]);
+    for text in said.iter().filter(|text| text.contains("held: ")) {
+        let (_, reason) = text.split_once("held: ").unwrap();
+        assert!(
+            shown.contains(reason.trim_end_matches('.')),
+            "{reason}\n{shown}"
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_prints_again_into_a_pipe_until_nobody_reads_or_it_is_told_to_end() {
     let receiver = Receiver::start(1, Faults::default()).await;

@@ -474,7 +474,7 @@ fn run(set: &MappingSet, test: &Given) -> TestResult {
             n => format!("{}, then {n}", test.name),
         };
         let fail = |place: &Place, found: String| Finding {
-            place: Some(place.clone()),
+            place: Some(Box::new(place.clone())),
             ..Finding::fail(what.clone(), found)
         };
         for answers in &step.answers {

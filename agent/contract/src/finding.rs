@@ -40,7 +40,7 @@ pub struct Finding {
     pub level: Level,
     /// Where in a file, for findings about files.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub place: Option<Place>,
+    pub place: Option<Box<Place>>,
     /// What was looked at: `source erp: replication slot`, or a dotted path in a file.
     pub what: String,
     /// What was found, a lower-case sentence without a final stop.

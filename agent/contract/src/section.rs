@@ -168,14 +168,14 @@ impl Problems {
     /// Adds a failure at a place.
     pub fn add(&self, line: usize, column: usize, what: &str, found: String, fix: Option<String>) {
         let mut finding = Finding::fail(what, found);
-        finding.place = Some(self.place(line, column));
+        finding.place = Some(Box::new(self.place(line, column)));
         finding.fix = fix;
         self.findings.borrow_mut().push(finding);
     }
 
     /// Adds any finding about a place.
     pub fn push(&self, mut finding: Finding, line: usize, column: usize) {
-        finding.place = Some(self.place(line, column));
+        finding.place = Some(Box::new(self.place(line, column)));
         self.findings.borrow_mut().push(finding);
     }
 
@@ -187,7 +187,7 @@ impl Problems {
             let file = files.iter().position(|file| *file == place.file);
             (file, place.line, place.column)
         };
-        all.sort_by_key(|finding| finding.place.as_ref().map(at));
+        all.sort_by_key(|finding| finding.place.as_deref().map(at));
         all
     }
 }

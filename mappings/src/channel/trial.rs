@@ -95,7 +95,8 @@ pub fn offline(file: &str, text: &str) -> Result<Vec<Judged>, Vec<Finding>> {
             .and_then(|channel| test.run(&channel));
         let judged = judged.map_err(|found| {
             let mut finding = Finding::fail(format!("test `{}`", test.name), found);
-            finding.place = Some(Problems::new(file).place(test.place.0, test.place.1));
+            let place = Problems::new(file).place(test.place.0, test.place.1);
+            finding.place = Some(Box::new(place));
             finding
         });
         all.push((test.name.clone(), judged));

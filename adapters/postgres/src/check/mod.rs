@@ -435,7 +435,11 @@ impl Looking<'_> {
             None => self.fail(
                 &part,
                 "does not exist",
-                format!("{PREPARE}, or {}", sql.join("; ")),
+                format!(
+                    "{PREPARE}, or {}; undo: DROP PUBLICATION {}",
+                    sql.join("; "),
+                    connect::name(&self.settings.publication)
+                ),
             ),
             Some(_) if sql.is_empty() => self.pass(&part, "has every captured table"),
             Some(_) => self.fail(

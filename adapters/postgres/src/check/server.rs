@@ -219,12 +219,9 @@ impl Looking<'_> {
             self.warn(
                 name,
                 "is unlimited: when the agent is away for long, the log it has yet to read fills \
-                 the server's disk, and the ERP stops",
-                format!(
-                    "{}; beyond that size the slot is lost instead, and the agent reads everything \
-                     again",
-                    set(name, "20GB")
-                ),
+                 the server's disk, and the ERP stops; with a limit the slot is lost instead, and the \
+                 agent reads everything again",
+                set(name, "20GB"),
             );
         } else {
             self.pass(name, format!("is {} MiB", server.keep_mib));

@@ -93,7 +93,7 @@ fn folder(what: &str, path: &Path) -> Vec<Finding> {
         findings.push(Finding::fail(what, found).fix(fix));
     }
     match mode(path) {
-        Some(mode) if mode & 0o007 != 0 => {
+        Some(mode) if is_open(mode) => {
             let found = format!(
                 "{shown} can be looked into by every user of this machine; what the agent keeps there \
                  names customers and orders"
@@ -116,13 +116,19 @@ fn folder(what: &str, path: &Path) -> Vec<Finding> {
 fn secret(path: &Path) -> Option<Finding> {
     let what = format!("secret file {}", path.display());
     let mode = mode(path)?;
-    Some(if mode & 0o007 == 0 {
-        Finding::pass(what, "is closed to other users")
-    } else {
+    Some(if is_open(mode) {
         Finding::warn(what, "can be read or changed by every user of this machine")
             .fix(format!("chmod o-rwx {}", path.display()))
             .undo(format!("chmod {mode:o} {}", path.display()))
+    } else {
+        Finding::pass(what, "is closed to other users")
     })
+}
+
+/// Whether others than the owner and the group may do anything with it.
+#[cfg(unix)]
+fn is_open(mode: u32) -> bool {
+    mode & 0o007 != 0
 }
 
 #[cfg(unix)]

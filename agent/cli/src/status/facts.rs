@@ -181,30 +181,38 @@ pub(super) fn left(source: &SourceStatus) -> Option<(KeptEnd, Duration)> {
 
 /// What is held, by what it is and why.
 fn groups(reader: &StateReader) -> Result<Vec<HeldGroup>, StoreError> {
-    type Place = (String, String, String, Option<String>);
+    type Place = (String, String, String, Option<String>, Option<String>);
     let mut groups: BTreeMap<Place, BTreeSet<String>> = BTreeMap::new();
     let mut looked = 0;
     reader.held_each(&HeldFilter::default(), |item| {
         looked += 1;
         // What an API said may name people; what a mapping says does not.
-        let reason = item.change.is_some().then_some(item.reason);
+        let reason = item.change.as_ref().map(|_| item.reason);
+        // Of a row whose event nobody knows, the row is all that can be counted.
+        let table = item.change.map(|change| change.table);
+        let table = table.filter(|table| item.key.starts_with(&format!("{table} ")));
         let known = item.event_type.parse::<EventType>();
-        let thing = known.map_or(item.key.as_str(), |known| known.thing(&item.key));
-        let thing = thing.to_owned();
-        let place = (item.event_type, item.by, item.cause, reason);
+        let thing = match known {
+            Ok(known) if table.is_none() => known.thing(&item.key).to_owned(),
+            _ => item.key,
+        };
+        let place = (item.event_type, item.by, item.cause, reason, table);
         groups.entry(place).or_default().insert(thing);
         looked < HELD_LOOKED_AT
     })?;
     let mut groups: Vec<HeldGroup> = groups
         .into_iter()
-        .map(|((event_type, by, cause, reason), things)| HeldGroup {
-            event_type,
-            by,
-            cause,
-            reason,
-            things: things.len() as u64,
-            or_more: looked >= HELD_LOOKED_AT,
-        })
+        .map(
+            |((event_type, by, cause, reason, table), things)| HeldGroup {
+                event_type,
+                by,
+                cause,
+                reason,
+                table,
+                things: things.len() as u64,
+                or_more: looked >= HELD_LOOKED_AT,
+            },
+        )
         .collect();
     groups.sort_by_key(|group| std::cmp::Reverse(group.things));
     Ok(groups)

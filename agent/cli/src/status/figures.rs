@@ -91,6 +91,9 @@ fn log(facts: &Facts, one: &SourceStatus, look: &LookStatus, block: &mut Block) 
                 format!("{} until the database drops it", span(time))
             }
             Some((KeptEnd::DiskFull, time)) => format!("{} until its disk is full", span(time)),
+            None if look.left_bytes.is_none() && look.room_bytes.is_none() => {
+                "no limit is known".to_owned()
+            }
             None if look.growth_per_hour.is_none() => "not measured yet".to_owned(),
             None => "as long as it goes on like this".to_owned(),
         };

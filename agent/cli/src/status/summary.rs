@@ -60,7 +60,9 @@ pub(crate) struct HeldGroup {
     pub(crate) cause: String,
     /// In the mapping's words; `None` = the cause says it.
     pub(crate) reason: Option<String>,
-    /// So many SKUs, orders.
+    /// What is counted are rows of this table: which event each of them makes is not known.
+    pub(crate) table: Option<String>,
+    /// So many SKUs, orders, or rows.
     pub(crate) things: u64,
     /// Not all that is held was looked at.
     pub(crate) or_more: bool,
@@ -360,15 +362,22 @@ fn held(given: &Given<'_>, all: &mut Vec<Sentence>) {
     let mut said = Vec::new();
     for group in given.held.iter().take(REASONS) {
         let known = group.event_type.parse::<EventType>();
-        let words = known.map_or(("event", "events"), EventType::things);
-        let (things, are) = counted(group.things, words, ("is", "are"));
+        let words = match (&group.table, known) {
+            (Some(_), _) => ("row", "rows"),
+            (None, Ok(known)) => known.things(),
+            (None, Err(())) => ("event", "events"),
+        };
+        let (mut things, are) = counted(group.things, words, ("is", "are"));
+        if let Some(table) = &group.table {
+            let title = title(&group.event_type).to_lowercase();
+            things = format!("{things} of {table}, {title},");
+        }
         let least = if group.or_more { "At least " } else { "" };
+        let (means, _) = meaning(&group.cause);
+        let by = &group.by;
         said.push(match &group.reason {
             Some(reason) => format!("{least}{things} {are} held: {reason}."),
-            None => {
-                let (means, _) = meaning(&group.cause);
-                format!("{least}{things} {are} held for {}: {means}.", group.by)
-            }
+            None => format!("{least}{things} {are} held for {by}: {means}."),
         });
     }
     let more = given.held.len().saturating_sub(REASONS) as u64;

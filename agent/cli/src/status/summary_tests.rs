@@ -82,6 +82,7 @@ fn held_of(event_type: &str, things: u64, reason: Option<&str>) -> HeldGroup {
         }
         .to_owned(),
         reason: reason.map(str::to_owned),
+        table: None,
         things,
         or_more: false,
     }
@@ -144,6 +145,14 @@ fn a_refused_delivery_is_said_by_its_cause_and_reasons_are_counted() {
     assert_eq!(
         world.texts()[1..],
         ["1 order is held for shop: refused by the destination."]
+    );
+    world.held = vec![HeldGroup {
+        table: Some("dbo.IV00102".to_owned()),
+        ..held_of(STOCK, 3, Some("its code is not in dictionary `places`"))
+    }];
+    assert_eq!(
+        world.texts()[1..],
+        ["3 rows of dbo.IV00102, stock, are held: its code is not in dictionary `places`."]
     );
     let reasons = ["a", "b", "c", "d", "e"];
     world.held = reasons
