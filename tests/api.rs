@@ -25,7 +25,7 @@ const STOCK: &str = "inventory.availability.v1";
 const PERSON: &str = "Zq4PersonMark";
 
 const TABLES: &str = "CREATE TABLE stock (sku TEXT, site TEXT, qty NUMERIC NOT NULL, PRIMARY KEY (sku, site));
-    INSERT INTO stock VALUES ('A', 'MAIN', 5), ('A', 'WEST', 12.50), ('A|B', 'MAIN', 7), ('C', 'MAIN', 9);
+    INSERT INTO stock VALUES ('A', 'MAIN', 5), ('A', 'WEST', 12), ('A|B', 'MAIN', 7), ('C', 'MAIN', 9);
     CREATE TABLE head (id TEXT PRIMARY KEY, who TEXT, mail TEXT, country TEXT);
     INSERT INTO head VALUES ('1', 'Zq4PersonMark Ann', 'Zq4PersonMark@example.com', 'DE'),
       ('2', 'Zq4PersonMark Bob', 'Zq4PersonMark.b@example.com', 'NL');";

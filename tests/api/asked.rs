@@ -128,14 +128,14 @@ async fn what_is_held_is_found_sent_again_and_given_up_and_each_request_is_follo
             "held/retry",
             "{\"type\": \"inventory.availability.v1\"}",
             403,
-            "nothing to do with",
+            "is not for",
         ),
         (
             "orders",
             "replay",
             "{\"types\": [\"inventory.availability.v1\"]}",
             403,
-            "nothing to do with",
+            "is not for",
         ),
     ] {
         let said = as_token(port, name, "POST", &format!("/api/v1/{path}"), body).await;

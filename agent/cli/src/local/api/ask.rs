@@ -8,12 +8,12 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use contract::Clock;
 use contract::finding::nearest;
+use contract::{Clock, Decimal};
 use engine::clock::SystemClock;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 use state::{AuditEntry, Command, StateReader};
 
 use super::super::json as answer;
@@ -130,7 +130,25 @@ pub(super) fn accepted(asked: &[Asked], form: &Value) -> Response {
 #[serde(deny_unknown_fields, default)]
 struct Pause {
     #[serde(deserialize_with = "said")]
-    minutes: Option<u32>,
+    minutes: Option<Number>,
+}
+
+impl Pause {
+    /// How many, written as 60 or, as some languages do, 60.0.
+    fn minutes(&self) -> Result<Option<u32>, Problem> {
+        let Some(number) = &self.minutes else {
+            return Ok(None);
+        };
+        let exact = number.to_string().parse::<Decimal>().ok();
+        let whole = exact.and_then(|exact| exact.to_string().parse().ok());
+        match whole.filter(|minutes| (1..=MINUTES_MAX).contains(minutes)) {
+            Some(minutes) => Ok(Some(minutes)),
+            None => Err(Problem::bad(
+                format!("minutes is no whole number from 1 to {MINUTES_MAX}"),
+                "leave it out to pause until it is resumed",
+            )),
+        }
+    }
 }
 
 /// `POST /api/v1/destinations/{name}/pause`.
@@ -143,13 +161,8 @@ pub(super) async fn pause(
 ) -> Result<Response, Problem> {
     Query::read(query.as_deref(), &[])?;
     let (parts, content) = request.into_parts();
-    let Pause { minutes } = body(&parts.headers, content, true).await?;
-    if minutes.is_some_and(|minutes| !(1..=MINUTES_MAX).contains(&minutes)) {
-        return Err(Problem::bad(
-            format!("minutes is no whole number from 1 to {MINUTES_MAX}"),
-            "leave it out to pause until it is resumed",
-        ));
-    }
+    let asked: Pause = body(&parts.headers, content, true).await?;
+    let minutes = asked.minutes()?;
     let until = minutes.and_then(|minutes| {
         let span = SignedDuration::from_mins(i64::from(minutes));
         SystemClock.now().checked_add(span).ok()

@@ -1,4 +1,8 @@
 //! `/api/v1/openapi.json`: what may be asked, and what is answered, as OpenAPI 3.1.
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "pieces of a document are given away as it is put together"
+)]
 
 use std::sync::LazyLock;
 

@@ -142,10 +142,7 @@ pub(super) fn not_its_own(token: &Token, event_type: &str) -> Problem {
     Problem::new(
         StatusCode::FORBIDDEN,
         "type",
-        format!(
-            "the token {} has nothing to do with {event_type}",
-            token.name
-        ),
+        format!("the token {} is not for {event_type}", token.name),
         "name one of its types, or add this one to types of the token",
     )
 }

@@ -1,4 +1,8 @@
 //! The shapes of answers, for the description. They stay open: later versions add parts.
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "pieces of a document are given away as it is put together"
+)]
 
 use contract::EventType;
 use contract::schema::json_schema;

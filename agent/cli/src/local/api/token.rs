@@ -202,12 +202,11 @@ fn scopes(section: &mut Section<'_>) -> Vec<Scope> {
     let known = Scope::ALL.map(Scope::name);
     let mut scopes = Vec::new();
     for text in texts.unwrap_or_default() {
-        match Scope::ALL.into_iter().find(|scope| scope.name() == text) {
-            Some(scope) => scopes.push(scope),
-            None => {
-                let found = format!("there is no scope `{text}`");
-                section.wrong("scopes", node, found, Some(guess(text, &known)));
-            }
+        if let Some(scope) = Scope::ALL.into_iter().find(|scope| scope.name() == text) {
+            scopes.push(scope);
+        } else {
+            let found = format!("there is no scope `{text}`");
+            section.wrong("scopes", node, found, Some(guess(text, &known)));
         }
     }
     scopes
