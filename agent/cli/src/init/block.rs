@@ -120,9 +120,9 @@ impl Block {
 
     /// Takes the lines of keys away that begin so.
     pub(super) fn drop_keys(&mut self, beginning: &str) {
-        let gone = |key: &Key| key.name.starts_with(beginning);
+        let stays = |key: &Key| !key.name.starts_with(beginning);
         self.lines
-            .retain(|line| !line.key.as_ref().is_some_and(gone));
+            .retain(|line| line.key.as_ref().is_none_or(stays));
     }
 
     /// Takes the `#` off a heading, such as `[log]`.

@@ -133,23 +133,23 @@ impl Person {
             say(text);
         }
     }
+}
 
-    /// A secret, typed without being shown, and twice.
-    ///
-    /// # Errors
-    /// The person has gone.
-    pub(super) fn secret(&self) -> Result<contract::Secret, Stop> {
-        loop {
-            let first = terminal::secret("  type it (it is not shown) > ")?;
-            if first.expose().is_empty() {
-                say("  A secret is needed.");
-                continue;
-            }
-            if terminal::secret("  and once more > ")? == first {
-                return Ok(first);
-            }
-            say("  The two are not the same.");
+/// A secret, typed without being shown, and twice.
+///
+/// # Errors
+/// The person has gone.
+pub(super) fn secret() -> Result<contract::Secret, Stop> {
+    loop {
+        let first = terminal::secret("  type it (it is not shown) > ")?;
+        if first.expose().is_empty() {
+            say("  A secret is needed.");
+            continue;
         }
+        if terminal::secret("  and once more > ")? == first {
+            return Ok(first);
+        }
+        say("  The two are not the same.");
     }
 }
 

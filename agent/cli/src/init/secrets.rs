@@ -148,7 +148,7 @@ pub(super) fn ask(
                 let secret = if place == "made" {
                     made()
                 } else {
-                    person.secret()?
+                    super::person::secret()?
                 };
                 let value = reference("file", &wanted.file);
                 let mut with = known.clone();

@@ -35,7 +35,7 @@ pub(crate) fn read(top: &mut Section<'_>, state_folder: &Path) -> LogSettings {
     };
     let mut section = top.section_or_empty("log");
     settings.files = section.flag_or("files", settings.files);
-    section.here("folder", format_args!("{:?}", settings.folder));
+    section.here("folder", format_args!("\"{}\"", settings.folder.display()));
     if let Some(folder) = section.text("folder") {
         settings.folder = PathBuf::from(folder);
     }
