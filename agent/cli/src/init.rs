@@ -140,16 +140,13 @@ struct Session {
 impl Session {
     fn go(mut self) -> Exit {
         let json = self.options.json;
-        match self.ask() {
-            Ok(exit) => exit,
-            Err(Stop) => {
-                let stage = *self.stage.lock().unwrap_or_else(PoisonError::into_inner);
-                if !json && stage != Stage::Stopped {
-                    stopped(stage == Stage::Written);
-                }
-                Exit::Trouble
+        self.ask().unwrap_or_else(|Stop| {
+            let stage = *self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+            if !json && stage != Stage::Stopped {
+                stopped(stage == Stage::Written);
             }
-        }
+            Exit::Trouble
+        })
     }
 
     fn ask(&mut self) -> Result<Exit, Stop> {

@@ -15,7 +15,7 @@ use rustix::termios::{LocalModes, tcgetattr};
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// What a person waits at most.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A command at a terminal; killed when dropped.
 pub struct Terminal {

@@ -245,28 +245,28 @@ impl Kind {
             Self::Text | Self::Number | Self::Flag | Self::Secret => quoted(answer),
         }
     }
+}
 
-    /// A value of the settings as a person answers it.
-    pub(super) fn answer(self, value: &str) -> String {
-        let Some(kind) = parsed(value) else {
-            return value.to_owned();
-        };
-        match kind {
-            NodeKind::Text(text) | NodeKind::Number(text) => text,
-            NodeKind::Bool(flag) => if flag { "yes" } else { "no" }.to_owned(),
-            NodeKind::List(items) => {
-                let items: Vec<String> = items.iter().map(|item| shown(&item.kind)).collect();
-                items.join(", ")
-            }
-            NodeKind::Map(entries) => {
-                let one = |(key, node): &(contract::Key, contract::Node)| {
-                    format!("{}={}", key.name, shown(&node.kind))
-                };
-                let entries: Vec<String> = entries.iter().map(one).collect();
-                entries.join(", ")
-            }
-            NodeKind::Null => String::new(),
+/// A value of the settings as a person answers it.
+pub(super) fn spoken(value: &str) -> String {
+    let Some(kind) = parsed(value) else {
+        return value.to_owned();
+    };
+    match kind {
+        NodeKind::Text(text) | NodeKind::Number(text) => text,
+        NodeKind::Bool(flag) => if flag { "yes" } else { "no" }.to_owned(),
+        NodeKind::List(items) => {
+            let items: Vec<String> = items.iter().map(|item| shown(&item.kind)).collect();
+            items.join(", ")
         }
+        NodeKind::Map(entries) => {
+            let one = |(key, node): &(contract::Key, contract::Node)| {
+                format!("{}={}", key.name, shown(&node.kind))
+            };
+            let entries: Vec<String> = entries.iter().map(one).collect();
+            entries.join(", ")
+        }
+        NodeKind::Null => String::new(),
     }
 }
 
@@ -357,8 +357,8 @@ mod tests {
         ] {
             assert_eq!(kind.toml(answer), value);
         }
-        assert_eq!(Kind::Texts.answer(r#"["a", "b"]"#), "a, b");
-        assert_eq!(Kind::Map.answer("{ MAIN = \"1\" }"), "MAIN=1");
+        assert_eq!(spoken(r#"["a", "b"]"#), "a, b");
+        assert_eq!(spoken("{ MAIN = \"1\" }"), "MAIN=1");
         assert_eq!(Kind::of("{ env = \"X\" }"), Kind::Secret);
         assert_eq!(Kind::of("{ MAIN = \"1\" }"), Kind::Map);
     }

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use mappings::channel;
 
 use super::Stop;
-use super::block::{Block, Kind, quoted};
+use super::block::{Block, Kind, quoted, spoken};
 use super::channels;
 use super::files::File;
 use super::options::{Given, Options, Sets};
@@ -158,7 +158,7 @@ fn tenant(person: &mut Person, options: &Options, head: &mut Block) -> Result<()
         ask: "What is the company called here?".to_owned(),
         help: "a short name of your own; it stands in the events".to_owned(),
         given: options.tenant.clone(),
-        default: head.said("tenant").map(|value| Kind::Text.answer(value)),
+        default: head.said("tenant").map(spoken),
         ..Ask::default()
     };
     say(person, &ask, head, "tenant", Kind::Text)
@@ -268,10 +268,7 @@ fn copy(
     options: &Options,
     destination: &Side,
 ) -> Result<Option<(String, &'static str)>, Stop> {
-    let shipped = destination
-        .block
-        .said("channel")
-        .map(|value| Kind::Text.answer(value));
+    let shipped = destination.block.said("channel").map(spoken);
     let Some(name) = shipped.filter(|_| destination.kind == CHANNEL) else {
         if options.own_channel {
             person.wrong(

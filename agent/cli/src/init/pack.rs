@@ -6,7 +6,7 @@ use contract::{Node, NodeKind};
 use mappings::{packs, parse_yaml};
 
 use super::Stop;
-use super::block::{Kind, quoted};
+use super::block::{quoted, spoken};
 use super::options::Given;
 use super::person::{Ask, Person};
 use super::sides::{Side, capital, new};
@@ -114,7 +114,7 @@ impl Pack {
         let mut company = self.company.clone();
         if let (Some([_, database, _]), Some(said)) = (&mut company, source.block.said("database"))
         {
-            *database = Kind::Text.answer(said);
+            *database = spoken(said);
         }
         if let Some(company) = &mut company {
             let asks = [
@@ -185,7 +185,8 @@ impl Pack {
         };
         let all = !self.settings.is_empty() && (!person.there || person.is_sure(&more)?);
         for (n, setting) in self.settings.iter().enumerate() {
-            if !all && !(told && given.has(&setting.name)) {
+            let asked = all || told && given.has(&setting.name);
+            if !asked {
                 continue;
             }
             let ask = Ask {

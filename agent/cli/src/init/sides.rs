@@ -4,7 +4,7 @@ use contract::{Finding, Level, Question};
 use mappings::channel::{Declared, SettingKind};
 
 use super::Stop;
-use super::block::{Block, Kind, is_value, quoted};
+use super::block::{Block, Kind, is_value, quoted, spoken};
 use super::channels::{stand_in, toml};
 use super::options::Given;
 use super::person::{Ask, Person};
@@ -86,7 +86,7 @@ impl Side {
 
     /// The block's own name.
     pub(super) fn name(&self) -> String {
-        Kind::Text.answer(self.block.said("name").unwrap_or_default())
+        spoken(self.block.said("name").unwrap_or_default())
     }
 
     /// Asks for all of it.
@@ -171,7 +171,7 @@ impl Side {
             ask: question.ask.to_owned(),
             help: question.help.to_owned(),
             given: given.take(key),
-            default: self.block.said(key).map(|value| kind.answer(value)),
+            default: self.block.said(key).map(spoken),
             optional: question.optional,
             choices: Vec::new(),
         };
@@ -202,10 +202,10 @@ impl Side {
         };
         let made_up = self.made_up.contains(&key);
         let default = match &one.default {
-            Some(_) => self.block.example(&key).map(|value| kind.answer(value)),
+            Some(_) => self.block.example(&key).map(spoken),
             // What is made up is no default for a person.
             None if person.there && made_up => None,
-            None => self.block.said(&key).map(|value| kind.answer(value)),
+            None => self.block.said(&key).map(spoken),
         };
         let help = match kind {
             Kind::Map => "pairs with commas, as in MAIN=1, EAST=2",
