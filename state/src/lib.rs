@@ -48,6 +48,7 @@ mod resync;
 mod room;
 mod rules;
 mod shape;
+mod sizes;
 mod snapshot;
 mod standing;
 mod status;
@@ -62,7 +63,10 @@ use jiff::Timestamp;
 
 pub use alert::{AlertStatus, ChannelStatus};
 pub use attempt::Attempt;
-pub use audit::{AuditEntry, note as note_audit};
+pub use audit::{
+    AuditChain, AuditChange, AuditEntry, AuditFilter, AuditHead, AuditRecord, AuditVerdict,
+    note as note_audit, note_changes as note_audit_changes,
+};
 pub use backup::{BACKUPS, BackedUp, backup};
 pub use canary::CanaryStatus;
 pub use capture::{
@@ -100,6 +104,7 @@ pub use resync::{Resync, ask_resync};
 pub use room::{Room, room};
 pub use rules::{RuleInForce, RuleProgress, Stage, Untold};
 pub use shape::{Shape, Shapes, keep_shapes};
+pub use sizes::TableSize;
 pub use snapshot::{SnapshotProgress, SourceState};
 pub use standing::{DestinationStanding, StateSize};
 pub use status::{HeldItem, SnapshotStatus, SourceStatus, StateReader};

@@ -19,7 +19,7 @@ use crate::error::StoreError;
 use crate::folder::{self, Ownership};
 use crate::pause::{self, Paused};
 use crate::resync::{self, Resync};
-use crate::{from_millis, migrate, verify};
+use crate::{audit, from_millis, migrate, verify};
 
 /// Stands in the folder while a state file takes another's place.
 const MARK: &str = "lighterman.restoring";
@@ -41,6 +41,8 @@ pub struct Restored {
     pub destinations: Vec<RestoredDestination>,
     /// What a person had asked for and was not done yet: given up, for it may have been done since.
     pub requests_given_up: u64,
+    /// Entries of the audit record since the backup, which stay on record.
+    pub noted_since: u64,
 }
 
 /// A source of a restored state.
@@ -86,7 +88,11 @@ pub fn restore(
 ) -> Result<Restored, StoreError> {
     let _ownership = Ownership::take(folder)?;
     let verdict = verify::verify(backup)?;
-    let mut wrong = verdict.findings.iter();
+    // Who did what is no reason to leave everything lost: the record is as it was in the backup.
+    let mut wrong = verdict
+        .findings
+        .iter()
+        .filter(|one| one.what != audit::WHAT);
     if let Some(wrong) = wrong.find(|finding| finding.level == Level::Fail) {
         return Err(StoreError::Refused {
             what: format!("restore {}", backup.display()),
@@ -105,6 +111,7 @@ pub fn restore(
     let before = lives(folder, &file);
     let mut db = folder::read_write(partial.path())?;
     migrate::apply(&mut db, partial.path())?;
+    let noted_since = audit::carry_over(&db, &present(folder, &file))?;
     let restored = adapt(&db, &before, paused)?;
     db.close().map_err(|(_, error)| error)?;
     copy::checked(partial.path())?;
@@ -122,6 +129,7 @@ pub fn restore(
         sources,
         destinations,
         requests_given_up,
+        noted_since,
     })
 }
 
@@ -147,16 +155,18 @@ pub(crate) fn beside(file: &Path, end: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// The epoch of each source in the state file that is replaced, as far as it can be read; of the one
-/// that an earlier restore moved away where that did not come to its end.
-fn lives(folder: &Path, file: &Path) -> Vec<(String, u32)> {
-    let mut file = file.to_owned();
-    if let Ok(moved) = fs::read_to_string(folder.join(MARK))
-        && !file.exists()
-        && let Some(name) = file.file_name()
-    {
-        file = Path::new(&moved).join(name);
+/// The state file that is replaced; the one that an earlier restore moved away where that did not come to
+/// its end.
+fn present(folder: &Path, file: &Path) -> PathBuf {
+    match (fs::read_to_string(folder.join(MARK)), file.file_name()) {
+        (Ok(moved), Some(name)) if !file.exists() => Path::new(&moved).join(name),
+        _ => file.to_owned(),
     }
+}
+
+/// The epoch of each source in the state file that is replaced, as far as it can be read.
+fn lives(folder: &Path, file: &Path) -> Vec<(String, u32)> {
+    let file = present(folder, file);
     let read = || -> Result<Vec<(String, u32)>, StoreError> {
         let db = folder::read_only(&file)?;
         let mut query = db.prepare("SELECT name, epoch FROM source")?;

@@ -97,3 +97,46 @@ CREATE TABLE canary (
   proven_at INTEGER NOT NULL,
   how       TEXT NOT NULL             -- what the proof is
 ) STRICT;
+-- Audit: who changed what. Each entry carries the hash of the one before; docs/operating/audit.md has
+-- the form that is hashed. Triggers refuse what would break the chain by accident.
+CREATE TABLE audit (
+  number   INTEGER PRIMARY KEY,       -- 1, 2, 3; the oldest ones leave
+  at       INTEGER NOT NULL,
+  who      TEXT NOT NULL,
+  what     TEXT NOT NULL,
+  subject  TEXT NOT NULL,
+  details  TEXT NOT NULL,             -- JSON, as it was hashed
+  previous TEXT NOT NULL,             -- the hash of the entry before
+  hash     TEXT NOT NULL
+) STRICT;
+-- What the oldest entry follows: the last one that left.
+CREATE TABLE audit_anchor (
+  id     INTEGER PRIMARY KEY CHECK (id = 1),
+  number INTEGER NOT NULL,
+  hash   TEXT NOT NULL
+) STRICT;
+INSERT INTO audit_anchor VALUES (1, 0, '0000000000000000000000000000000000000000000000000000000000000000');
+-- Settings and rules as they were noted last.
+CREATE TABLE audit_known (
+  name  TEXT PRIMARY KEY,
+  value TEXT NOT NULL                 -- JSON
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER audit_only_added_to BEFORE UPDATE ON audit BEGIN
+  SELECT RAISE(ABORT, 'the audit record is only added to');
+END;
+CREATE TRIGGER audit_only_pruned BEFORE DELETE ON audit
+WHEN OLD.number > (SELECT number FROM audit_anchor) BEGIN
+  SELECT RAISE(ABORT, 'the audit record is only added to');
+END;
+CREATE TRIGGER audit_in_order BEFORE INSERT ON audit
+WHEN NEW.number IS NOT (SELECT coalesce(max(number), (SELECT number FROM audit_anchor)) + 1 FROM audit)
+  OR NEW.previous IS NOT coalesce((SELECT hash FROM audit ORDER BY number DESC LIMIT 1),
+    (SELECT hash FROM audit_anchor)) BEGIN
+  SELECT RAISE(ABORT, 'an audit entry follows the newest one');
+END;
+CREATE TRIGGER audit_anchor_goes_on BEFORE UPDATE ON audit_anchor WHEN NEW.number < OLD.number BEGIN
+  SELECT RAISE(ABORT, 'what left the audit record does not come back');
+END;
+CREATE TRIGGER audit_anchor_stays BEFORE DELETE ON audit_anchor BEGIN
+  SELECT RAISE(ABORT, 'the audit record begins somewhere');
+END;

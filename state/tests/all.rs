@@ -2,6 +2,7 @@
 
 mod again;
 mod asked;
+mod audit;
 mod backup;
 mod capture;
 mod common;

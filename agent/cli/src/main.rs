@@ -4,6 +4,7 @@
 //! match, a person left a set-up); 2 the settings or the command line are wrong; 3 the state folder cannot be used.
 
 mod alerts;
+mod audit;
 mod care;
 mod check;
 mod config;
@@ -124,6 +125,9 @@ enum Command {
     /// The state file: whether it is right, backups of it, and its room.
     #[command(subcommand)]
     State(care::StateCommand),
+    /// Who changed what: the record of it.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -286,6 +290,7 @@ async fn command(command: Command) -> Exit {
         Command::Alert(command) => alerts::alert(&command).await,
         Command::Log(LogCommand::Level(options)) => logs::level(&options).await,
         Command::State(command) => care::care(command).await,
+        Command::Audit(command) => audit::audit(&command),
         Command::Source(SourceCommand::Resync {
             common,
             name,

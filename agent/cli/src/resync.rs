@@ -36,6 +36,7 @@ pub(crate) async fn resync(
     };
     match begin(config, &source.name, &what).await {
         Ok(done) => {
+            note(config, &source.name, &what, &done);
             say(&source.name, &what, &done, json);
             Exit::Ok
         }
@@ -129,6 +130,20 @@ async fn begin(config: &Config, name: &str, what: &Resync) -> Result<Done, Store
         }
         Err(error) => Err(error),
     }
+}
+
+fn note(config: &Config, name: &str, what: &Resync, done: &Done) {
+    let epoch = match done {
+        Done::Begun(epoch) => Some(*epoch),
+        Done::Asked => None,
+        Done::NeverRan => return,
+    };
+    let tables = match what {
+        Resync::All => None,
+        Resync::Tables(tables) => Some(tables),
+    };
+    let details = serde_json::json!({ "tables": tables, "epoch": epoch });
+    crate::audit::did(&config.state_folder, "source.resync", name, details);
 }
 
 fn say(name: &str, what: &Resync, done: &Done, json: bool) {

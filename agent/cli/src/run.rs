@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::alerts::{AlertSettings, Watch};
 use crate::check::{self, Checking};
+use crate::audit::{self, Notes};
 use crate::config::{self, Config, Flat, SourceConfig};
 use crate::local::{LocalSettings, Seen, Watched};
 use crate::logs::Logs;
@@ -124,6 +125,7 @@ enum Ended {
 
 pub(crate) async fn run(config: Config, file: PathBuf, logs: &mut Logs) -> Exit {
     warn(&config.warnings);
+    let notes = audit::Notes::of(&config.state_folder, &file);
     let folder = config.state_folder.clone();
     let store = match tokio::task::spawn_blocking(move || Store::open(&folder)).await {
         Ok(Ok(store)) => Arc::new(store),
@@ -164,9 +166,12 @@ pub(crate) async fn run(config: Config, file: PathBuf, logs: &mut Logs) -> Exit 
         pid = std::process::id(),
         "agent started"
     );
+    notes.started().await;
     loop {
-        match once(prepared, &store, &file, stop.clone()).await {
+        note(&notes, &prepared).await;
+        match once(prepared, &store, &file, &notes, stop.clone()).await {
             Ended::Over(exit) => {
+                notes.ended(exit).await;
                 end([&mut serving, &mut exporting, &mut watching]).await;
                 return exit;
             }
@@ -181,11 +186,23 @@ pub(crate) async fn run(config: Config, file: PathBuf, logs: &mut Logs) -> Exit 
     }
 }
 
+/// Notes what is in force from now on, as far as it was not.
+async fn note(notes: &Notes, prepared: &Prepared) {
+    notes.settings(None, &prepared.said).await;
+    for (source, setup) in &prepared.reloads {
+        let mapping = Arc::clone(&setup.borrow().mapping);
+        notes
+            .mapping(&source.name, &mapping, &source.mappings)
+            .await;
+    }
+}
+
 /// The agent with these settings, until it is told to stop or they change.
 async fn once(
     prepared: Prepared,
     store: &Arc<Store>,
     file: &Path,
+    notes: &Notes,
     stop: watch::Receiver<bool>,
 ) -> Ended {
     let Prepared {
@@ -204,6 +221,7 @@ async fn once(
         file.to_owned(),
         said,
         Arc::clone(store),
+        notes.clone(),
         ending.clone(),
         Arc::clone(&shown.meters),
     ));
@@ -422,6 +440,7 @@ async fn reload(
     file: PathBuf,
     said: Flat,
     store: Arc<Store>,
+    notes: Notes,
     ending: watch::Sender<bool>,
     meters: Arc<Meters>,
 ) -> Option<Prepared> {
@@ -447,6 +466,7 @@ async fn reload(
                         "a setting changed"
                     );
                 }
+                notes.settings(Some(&said), &prepared.said).await;
                 hangups.abort();
                 let _ = ending.send(true);
                 return Some(prepared);
@@ -465,7 +485,11 @@ async fn reload(
                 Ok(None) => {}
                 Ok(Some((setup, warnings))) => {
                     warn(&warnings);
+                    let mapping = Arc::clone(&setup.mapping);
                     let _ = sender.send(setup);
+                    notes
+                        .mapping(&source.name, &mapping, &source.mappings)
+                        .await;
                 }
                 Err(findings) => {
                     for finding in findings {

@@ -10,6 +10,7 @@ use contract::Finding;
 use contract::event::digest;
 use rusqlite::Connection;
 
+use crate::audit;
 use crate::copy;
 use crate::error::StoreError;
 use crate::folder::{self, APPLICATION_ID};
@@ -168,6 +169,7 @@ fn look(db: &Connection, file: &Path, verdict: &mut Verdict) -> Result<(), Faile
         "holds every event as it was written",
         changed(db)?,
     );
+    findings.push(audit::finding(db)?);
     Ok(())
 }
 

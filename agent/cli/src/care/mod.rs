@@ -16,7 +16,7 @@ use serde::Serialize;
 use state::{BackedUp, Compacted, Migrated, StoreError, Verdict};
 
 use crate::status::state_refused;
-use crate::{Common, Exit, beside_settings, config, line, out, refuse};
+use crate::{Common, Exit, audit, beside_settings, config, line, out, refuse};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum StateCommand {
@@ -116,16 +116,38 @@ fn run(command: &StateCommand) -> Exit {
         StateCommand::Restore { paused, .. } => {
             let backup = named.unwrap_or_default();
             let done = state::restore(&folder, &backup, *paused, now);
+            if let Ok(done) = &done {
+                let details = serde_json::json!({
+                    "paused": paused,
+                    "replaced": done.replaced,
+                    "noted_since": done.noted_since,
+                });
+                let backup = done.backup.display().to_string();
+                audit::did(&folder, "state.restore", &backup, details);
+            }
             told("restore the state file", json, done, restored::say)
         }
-        StateCommand::Compact { .. } => told(
-            "compact the state file",
-            json,
-            state::compact(&folder),
-            compacted,
-        ),
+        StateCommand::Compact { .. } => {
+            let done = state::compact(&folder);
+            if let Ok(done) = &done {
+                let details = serde_json::json!({
+                    "before_bytes": done.before_bytes, "after_bytes": done.after_bytes,
+                });
+                audit::did(&folder, "state.compact", "", details);
+            }
+            told("compact the state file", json, done, compacted)
+        }
         StateCommand::Migrate { dry_run, .. } => {
             let done = state::migrate(&folder, *dry_run);
+            if let Ok(done) = done.as_ref()
+                && !dry_run
+                && !done.steps.is_empty()
+            {
+                let details = serde_json::json!({
+                    "from": done.from, "to": done.to, "backup": done.backup,
+                });
+                audit::did(&folder, "state.migrate", "", details);
+            }
             told("migrate the state file", json, done, |done| {
                 migrated(done, *dry_run)
             })

@@ -39,6 +39,15 @@ pub(super) fn say(done: &Restored) -> Told {
             crate::operate::counted(done.requests_given_up, "thing")
         ));
     }
+    if done.noted_since > 0 {
+        lines.push(format!(
+            "  {} of the audit record that were noted since the backup stay on record.",
+            match done.noted_since {
+                1 => "1 entry".to_owned(),
+                more => format!("{more} entries"),
+            }
+        ));
+    }
     lines.push("Next: lighterman check, then lighterman run, then lighterman status.".to_owned());
     if done.destinations.iter().any(|one| one.paused) {
         lines.push(

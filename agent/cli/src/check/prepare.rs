@@ -39,6 +39,14 @@ pub(crate) async fn prepare(
         };
         match prepared {
             Ok(preparation) => {
+                if preparation.applied && !preparation.sql.is_empty() {
+                    let details = serde_json::json!({
+                        "database_user": login.as_ref().map(|login| &login.user),
+                        "sql": preparation.sql,
+                    });
+                    let folder = &config.state_folder;
+                    crate::audit::did(folder, "source.prepare", &source.name, details);
+                }
                 if !json {
                     show(&source.name, &preparation);
                 }

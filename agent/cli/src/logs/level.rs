@@ -38,6 +38,11 @@ const OURS: [&str; 9] = [
     "destination_",
 ];
 
+/// Whether a line is of ours.
+pub(crate) fn is_ours(target: &str) -> bool {
+    OURS.iter().any(|ours| target.starts_with(ours))
+}
+
 /// Replaces the settings' level, in tracing's own notation.
 const ENVIRONMENT: &str = "LIGHTERMAN_LOG";
 
@@ -305,6 +310,8 @@ async fn ask(config: &Config, level: &str, time: SignedDuration, json: bool) -> 
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+    let details = serde_json::json!({ "until": wanted.until });
+    crate::audit::did(&config.state_folder, "log.level", level, details);
     if json {
         let form = serde_json::json!({ "level": level, "until": wanted.until });
         out(&form.to_string());

@@ -22,7 +22,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt, registry};
 
-pub(crate) use level::{LevelOptions, level};
+pub(crate) use level::{LevelOptions, is_ours, level};
 pub(crate) use settings::{LogSettings, read};
 
 use again::Again;

@@ -111,6 +111,9 @@ pub(super) async fn destination(command: &DestinationCommand) -> Exit {
     let what = command.name();
     match done(&config, name, command).await {
         Ok(_) => {
+            let noted = format!("destination.{what}");
+            let details = serde_json::json!({ "until": until });
+            crate::audit::did(&config.state_folder, &noted, name, details);
             if json {
                 let form = serde_json::json!({ "destination": name, "done": what, "until": until });
                 out(&form.to_string());

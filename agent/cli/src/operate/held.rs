@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use contract::Finding;
 use state::{Command, HeldDetail, HeldFilter, StateReader};
 
+use super::held_by::holders;
 use super::held_list::{list, meaning, unknown};
 use super::{Failed, counted, done, done_by_all, person, shown};
 use crate::config::Config;
@@ -260,47 +261,6 @@ fn export(
     Ok(Exit::Ok)
 }
 
-/// Who holds something of it.
-#[derive(Default)]
-struct Holders {
-    destinations: Vec<String>,
-    /// Changes that mappings hold.
-    changes: u64,
-    /// The commands that read their tables again.
-    tables: Vec<String>,
-    /// What was asked for by name and is not held.
-    missing: Vec<Finding>,
-}
-
-fn holders(config: &Config, which: &HeldFilter) -> Result<Holders, Failed> {
-    let reader = StateReader::open(&config.state_folder)?;
-    let mut found = Holders::default();
-    let mut missing = which.ids.clone();
-    reader.held_each(which, |item| {
-        missing.retain(|id| *id != item.id);
-        let (known, name) = match item.change {
-            None => (&mut found.destinations, item.by),
-            Some(change) => {
-                found.changes += 1;
-                let line = format!(
-                    "lighterman source resync --source {} --table {}",
-                    change.source, change.table
-                );
-                (&mut found.tables, line)
-            }
-        };
-        if !known.contains(&name) {
-            known.push(name);
-        }
-        true
-    })?;
-    found.missing = missing
-        .into_iter()
-        .map(|id| Finding::fail(id, "is not held").fix("lighterman held list shows what is"))
-        .collect();
-    Ok(found)
-}
-
 async fn retry(config: &Config, which: &HeldFilter, json: bool) -> Result<Exit, Failed> {
     let found = holders(config, which)?;
     let command = Command::Retry {
@@ -308,6 +268,7 @@ async fn retry(config: &Config, which: &HeldFilter, json: bool) -> Result<Exit, 
         by: person(),
     };
     let (count, mut failed) = done_by_all(config, &found.destinations, &command).await;
+    found.note(config, "held.retry", which, (count, failed.len()), None);
     failed.extend(found.missing);
     if json {
         let form = serde_json::json!({
@@ -354,7 +315,6 @@ async fn drop_held(
         why: why.to_owned(),
     };
     let (mut count, mut failed) = done_by_all(config, &found.destinations, &command).await;
-    failed.extend(found.missing);
     if found.changes > 0 {
         let command = Command::DropChanges {
             which: which.clone(),
@@ -364,6 +324,8 @@ async fn drop_held(
             Err(error) => failed.push(error.finding("changes that mappings hold")),
         }
     }
+    found.note(config, "held.drop", which, (count, failed.len()), Some(why));
+    failed.extend(found.missing);
     if json {
         out(&serde_json::json!({ "dropped": count, "findings": failed }).to_string());
     } else {

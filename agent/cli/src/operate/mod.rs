@@ -5,6 +5,7 @@
 
 mod destination;
 mod held;
+mod held_by;
 mod held_list;
 mod location;
 mod replay;
@@ -243,16 +244,12 @@ fn unknown(name: &str, known: &[&str]) -> Finding {
 
 /// Who asks, for the record.
 pub(crate) fn person() -> String {
-    ["SUDO_USER", "USER", "USERNAME"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok())
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "somebody".to_owned())
+    crate::audit::person()
 }
 
 /// A moment as a person writes it: with a zone, as RFC 3339, a date and time of this machine's zone, or a
 /// date.
-fn moment(text: &str) -> Result<Timestamp, String> {
+pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
     // A zone in brackets first: the other forms take what stands before it, and say nothing of it.
     if text.contains('[') {
         let zoned = text.parse::<jiff::ZonedDateTime>();

@@ -95,6 +95,8 @@ async fn run(
             tenant: config.tenant.clone(),
         };
         let count = done(config, name, command).await?;
+        let noted = serde_json::json!({ "which": which, "count": count });
+        crate::audit::did(&config.state_folder, "replay", name, noted);
         all.push(serde_json::json!({ "destination": name, "replayed": count }));
         if !json {
             out(&format!("{name}: {} told again", counted(count, "event")));
