@@ -34,4 +34,5 @@ mod sqlserver;
 mod state_file;
 mod status;
 mod stopping;
+mod support;
 mod taint;

@@ -24,6 +24,7 @@ mod resync;
 mod run;
 mod statements;
 mod status;
+mod support;
 mod toml_node;
 
 use std::io::Write;
@@ -128,6 +129,7 @@ enum Command {
     /// Who changed what: the record of it.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    SupportBundle(support::BundleOptions),
 }
 
 #[derive(Debug, Subcommand)]
@@ -291,6 +293,7 @@ async fn command(command: Command) -> Exit {
         Command::Log(LogCommand::Level(options)) => logs::level(&options).await,
         Command::State(command) => care::care(command).await,
         Command::Audit(command) => audit::audit(&command),
+        Command::SupportBundle(options) => support::bundle(&options).await,
         Command::Source(SourceCommand::Resync {
             common,
             name,
