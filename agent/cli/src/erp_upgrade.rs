@@ -11,11 +11,11 @@ use contract::finding::worst;
 use contract::{Clock, Finding, Level, TableInfo};
 use engine::clock::SystemClock;
 use mappings::{Catalogue, MappingSet};
-use state::{AuditEntry, Shape, Shapes, StateReader, StoreError, keep_shapes, note_audit};
+use state::{Shape, Shapes, StateReader, StoreError, keep_shapes};
 
+use crate::audit::did;
 use crate::config::{Config, SourceConfig};
 use crate::map::live;
-use crate::operate::person;
 use crate::resync::{again, one_source};
 use crate::status::state_refused;
 use crate::{Exit, out, refuse, say};
@@ -368,14 +368,13 @@ fn changes(was: &Shape, is: &Shape, read: &[String]) -> (Vec<String>, Vec<String
 fn keep(config: &Config, source: &SourceConfig, shapes: &Shapes) -> Result<bool, StoreError> {
     let kept = keep_shapes(&config.state_folder, &source.name, shapes)?;
     if kept {
-        let entry = AuditEntry {
-            at: shapes.taken_at,
-            who: format!("os:{}", person()),
-            what: "source.upgrade".to_owned(),
-            subject: source.name.clone(),
-            details: serde_json::json!({ "tables": shapes.tables.len() }),
-        };
-        note_audit(&config.state_folder, &entry)?;
+        let details = serde_json::json!({ "tables": shapes.tables.len() });
+        did(
+            &config.state_folder,
+            "source.upgrade",
+            &source.name,
+            details,
+        );
     }
     Ok(kept)
 }

@@ -15,8 +15,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::alerts::{AlertSettings, Watch};
-use crate::check::{self, Checking};
 use crate::audit::{self, Notes};
+use crate::check::{self, Checking};
 use crate::config::{self, Config, Flat, SourceConfig};
 use crate::local::{LocalSettings, Seen, Watched};
 use crate::logs::Logs;

@@ -4,9 +4,10 @@ use clap::{Args, Subcommand};
 use contract::{Clock, Finding};
 use engine::clock::SystemClock;
 use jiff::{SignedDuration, Timestamp};
-use state::{AuditEntry, Command, LocationStop, StateReader, Stop, note_audit};
+use state::{Command, LocationStop, StateReader, Stop};
 
 use super::{Failed, counted, done, moment, named, person, understood};
+use crate::audit::did;
 use crate::config::Config;
 use crate::{Common, Exit, load, out, refuse};
 
@@ -231,16 +232,12 @@ async fn all(
     let mut forms = Vec::new();
     for name in names {
         let count = done(config, name, command.clone()).await?;
-        note_audit(
+        did(
             &config.state_folder,
-            &AuditEntry {
-                at: SystemClock.now(),
-                who: format!("os:{}", person()),
-                what: what.to_owned(),
-                subject: format!("{name}/{location}"),
-                details: serde_json::json!({ "until": until, "why": why, "told": count }),
-            },
-        )?;
+            what,
+            &format!("{name}/{location}"),
+            serde_json::json!({ "until": until, "why": why, "told": count }),
+        );
         forms.push(serde_json::json!({
             "destination": name, "location": location, "done": what, "until": until, "told": count,
         }));
