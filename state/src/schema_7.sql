@@ -140,3 +140,10 @@ END;
 CREATE TRIGGER audit_anchor_stays BEFORE DELETE ON audit_anchor BEGIN
   SELECT RAISE(ABORT, 'the audit record begins somewhere');
 END;
+-- How the last day was, for the charts of the status page: the largest value of each minute.
+CREATE TABLE sample (
+  minute INTEGER NOT NULL,             -- since 1970
+  series TEXT NOT NULL,                -- what was measured, of what: 'lag:erp', 'oldest:shop'
+  value  INTEGER NOT NULL,
+  PRIMARY KEY (minute, series)
+) STRICT, WITHOUT ROWID;

@@ -18,6 +18,7 @@ mod pages;
 mod priority;
 mod resync;
 mod rules;
+mod sample;
 mod standing;
 mod verify;
 mod zero;
