@@ -56,6 +56,11 @@ listen = "127.0.0.1:8350"        # only this machine reaches it
 # oldest_delivery_seconds = 900  # a change that waits longer makes /health/ready say no
 # behind_proxy = true            # another address: a reverse proxy with TLS and a login stands in front
 
+# [[local.user]]                 # who may log in at http://127.0.0.1:8350/page: docs/operating/page.md
+# name = "anna"
+# role = "operator"              # or "viewer", who changes nothing
+# secret = { file = "secrets/anna" }   # at least 12 characters
+
 # [[local.token]]                # who may ask the local API for what: docs/operating/api.md
 # name = "reports"
 # secret = { env = "LIGHTERMAN_REPORTS_TOKEN" }

@@ -233,12 +233,20 @@ async fn once(
         std::future::pending::<()>().await;
     });
     let clock = Arc::new(SystemClock);
-    shown.seen.runs();
+    let setups = plan.sources.iter();
+    let setups = setups.map(|source| (source.name.clone(), source.setup.clone()));
+    shown.seen.runs(setups);
+    // For the charts of the status page, where somebody may look at it.
+    let samples = local::keep_samples(Arc::clone(&shown.seen), Arc::clone(store));
+    let samples = shown.local.is_some().then(|| tokio::spawn(samples));
     let reconciling = tokio::spawn(reconcile::serve(reconciling, Arc::clone(store)));
     let ended = engine::run(plan, Arc::clone(store), clock, end.clone(), DRAIN_MAX).await;
     stopping.abort();
     reconciling.abort();
     checking.abort();
+    if let Some(samples) = samples {
+        samples.abort();
+    }
     if let Err(error) = ended {
         reloading.abort();
         tracing::error!(code = "agent.failed", error = %error, "agent stopped by itself");

@@ -132,14 +132,12 @@ pub(crate) fn load(file: &Path) -> Result<Config, Vec<Finding>> {
     })
 }
 
-/// Reads and checks the sources of a settings file. Destinations and alerts are not looked at, nor are their
-/// secrets: whoever writes mapping files may not have them.
+/// Reads and checks the sources of a settings file. Nothing else is looked at, nor are its secrets: whoever
+/// writes mapping files may not have them.
 pub(crate) fn load_sources(file: &Path) -> Result<Vec<SourceConfig>, Vec<Finding>> {
     let config = parse(file, |top| {
         top.get("destination");
-        top.get("alerts");
-        top.get("alert");
-        read(top, |_| Some(Vec::new()), |_| AlertSettings::default())
+        read(top, |_| Some(Vec::new()), false)
     })?;
     Ok(config.sources)
 }
@@ -171,7 +169,7 @@ fn text_of(file: &Path) -> Result<String, Vec<Finding>> {
 
 /// Reads and checks a settings file, and not the mappings it names.
 pub(crate) fn load_settings(file: &Path) -> Result<Config, Vec<Finding>> {
-    parse(file, |top| read(top, read_destinations, read_alerts))
+    parse(file, |top| read(top, read_destinations, true))
 }
 
 /// What is to be said of the sources and destinations in a text, with other secrets than those there are: for
@@ -195,7 +193,7 @@ pub(crate) fn head(text: &str) -> Vec<Finding> {
     let problems = Problems::new("lighterman.toml");
     if let Some(root) = toml_node::parse(text, &problems) {
         let mut top = Section::new(&root, "", &problems);
-        let _ = read(&mut top, |_| Some(Vec::new()), read_alerts);
+        let _ = read(&mut top, |_| Some(Vec::new()), true);
         top.finish();
     }
     problems.take()
@@ -238,11 +236,26 @@ fn open(file: &Path, problems: fn(&str) -> Problems) -> Result<(Node, Problems),
     Ok((root, problems))
 }
 
+/// Reads all of it, or (`whole` = false) not what is for others than the sources.
 fn read(
     top: &mut Section<'_>,
     destinations: impl FnOnce(&mut Section<'_>) -> Option<Vec<DestinationConfig>>,
-    alerts: impl FnOnce(&mut Section<'_>) -> AlertSettings,
+    whole: bool,
 ) -> Option<Config> {
+    let (local, otlp, alerts) = if whole {
+        let local = top.section("local");
+        let otlp = top.section("otlp");
+        (
+            local.and_then(|section| local::read(section, &LocalSecrets)),
+            otlp.and_then(|section| otlp::read(section, &LocalSecrets)),
+            alerts::read(top, &LocalSecrets),
+        )
+    } else {
+        for key in ["local", "otlp", "alerts", "alert"] {
+            top.get(key);
+        }
+        (None, None, AlertSettings::default())
+    };
     let tenant = top.text_or("tenant", "default").to_owned();
     let state_folder = state_folder(top);
     let mut retention = Retention::default();
@@ -255,14 +268,7 @@ fn read(
     section.finish();
     let log = logs::read(top, &state_folder);
     let reserve = disk::read(top);
-    let local = top
-        .section("local")
-        .and_then(|section| local::read(section, &LocalSecrets));
-    let otlp = top
-        .section("otlp")
-        .and_then(|section| otlp::read(section, &LocalSecrets));
     let check = check::read(top);
-    let alerts = alerts(top);
     if top.get("source").is_none() {
         top.missing("source", "a [[source]] block");
     }
@@ -294,10 +300,6 @@ fn read(
         warnings: Vec::new(),
         said: Flat::default(),
     })
-}
-
-fn read_alerts(top: &mut Section<'_>) -> AlertSettings {
-    alerts::read(top, &LocalSecrets)
 }
 
 fn read_destinations(top: &mut Section<'_>) -> Option<Vec<DestinationConfig>> {

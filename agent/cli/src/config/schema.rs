@@ -4,7 +4,7 @@ use contract::section::{Asked, Wanted};
 use contract::{Key, Node, NodeKind, Problems, Section};
 use serde_json::{Value as Json, json};
 
-use super::{read, read_alerts, read_destinations};
+use super::{read, read_destinations};
 use crate::{alerts, toml_node};
 
 /// Sections within sections are looked into so deep.
@@ -60,7 +60,7 @@ fn asked(example: &str) -> Asked {
     for _ in 0..DEPTH {
         let problems = Problems::watched("");
         let mut top = Section::new(&root, "", &problems);
-        let _ = read(&mut top, read_destinations, read_alerts);
+        let _ = read(&mut top, read_destinations, true);
         for (place, wanted) in problems.asked() {
             asked.entry(place).or_default().extend(wanted);
         }

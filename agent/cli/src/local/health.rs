@@ -48,21 +48,21 @@ async fn ready(Shared(seen): Shared<Arc<Seen>>) -> Response {
 /// The answer.
 #[derive(Debug, Serialize)]
 pub(super) struct Ready {
-    ready: bool,
+    pub(super) ready: bool,
     /// What is wrong; empty when nothing is.
-    wrong: Vec<String>,
+    pub(super) wrong: Vec<String>,
     /// Whether every source is captured.
-    capture: Question,
+    pub(super) capture: Question,
     /// Whether what was captured is delivered in time.
-    delivery: Question,
+    pub(super) delivery: Question,
     /// Whether the databases keep their logs long enough.
-    retention: Question,
+    pub(super) retention: Question,
 }
 
 #[derive(Debug, Serialize)]
-struct Question {
-    ok: bool,
-    sentences: Vec<String>,
+pub(super) struct Question {
+    pub(super) ok: bool,
+    pub(super) sentences: Vec<String>,
     #[serde(skip)]
     wrong: Vec<String>,
 }

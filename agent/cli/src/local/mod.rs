@@ -7,13 +7,14 @@
 mod api;
 mod health;
 mod metrics;
+mod page;
 mod process;
 mod seen;
 mod server;
 mod settings;
 
 use axum::Router;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 pub(crate) use health::{CANARY_MAX, TURN_MAX};
 pub(crate) use metrics::numbers;
 pub(crate) use metrics::text as metrics_text;
+pub(crate) use page::keep_samples;
 pub(crate) use seen::{Seen, Watched};
 pub(crate) use server::serve;
 pub(crate) use settings::{LocalSettings, read};
@@ -30,17 +32,30 @@ const PLACES: &str = "Lighterman's local server. Here are:\n\
     /health/live   the process answers\n\
     /health/ready  whether changes flow, and if not, why\n\
     /metrics       numbers for Prometheus\n\
-    /api/v1/       data and commands for programs with a token; /api/v1/openapi.json describes it\n";
+    /api/v1/       data and commands for programs with a token; /api/v1/openapi.json describes it\n\
+    /page          the status page, for people\n";
 
 /// A room's paths go here.
 fn routes(seen: &Arc<Seen>, settings: &LocalSettings) -> Router {
     Router::new()
-        .route("/", get(async || plain(StatusCode::OK, PLACES)))
+        .route("/", get(root))
         .merge(health::routes())
         .merge(metrics::routes())
         .merge(api::routes(seen, settings.tokens.clone()))
+        .merge(page::routes(settings, seen))
         .with_state(Arc::clone(seen))
         .fallback(async || plain(StatusCode::NOT_FOUND, PLACES))
+}
+
+/// People get to their page, programs are told what there is.
+async fn root(headers: HeaderMap) -> Response {
+    let accepts = headers.get(header::ACCEPT);
+    let accepts = accepts.and_then(|kinds| kinds.to_str().ok());
+    if accepts.is_some_and(|kinds| kinds.contains("text/html")) {
+        let place = [(header::LOCATION, HeaderValue::from_static(page::HOME))];
+        return (StatusCode::SEE_OTHER, place).into_response();
+    }
+    plain(StatusCode::OK, PLACES)
 }
 
 fn plain(status: StatusCode, text: impl Into<String>) -> Response {

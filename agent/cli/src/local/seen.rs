@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use contract::{Clock, EventType};
-use engine::DeliverySettings;
 use engine::clock::SystemClock;
 use engine::observe::Meters;
+use engine::{DeliverySettings, SourceSetup};
 use jiff::Timestamp;
+use mappings::RuleInfo;
 use state::{
     Checked, DestinationStanding, DestinationStatus, HeldCount, ReconcileStatus, SourceStatus,
     StateReader, StateSize, StoreError,
 };
+use tokio::sync::watch;
 
 use crate::otlp::OtlpCounts;
 
@@ -51,9 +53,13 @@ pub(crate) struct Seen {
     running: AtomicBool,
     /// What is counted of the sending to a collector.
     pub(crate) otlp: OtlpCounts,
+    setups: OnceLock<Setups>,
     reader: Arc<Mutex<Option<StateReader>>>,
     latest: tokio::sync::Mutex<Option<Latest>>,
 }
+
+/// The sources by name, as they are now.
+type Setups = Vec<(String, watch::Receiver<SourceSetup>)>;
 
 struct Latest {
     standing: Arc<Standing>,
@@ -95,19 +101,40 @@ impl Seen {
             began: SystemClock.now(),
             running: AtomicBool::new(false),
             otlp: OtlpCounts::default(),
+            setups: OnceLock::new(),
             reader: Arc::default(),
             latest: tokio::sync::Mutex::default(),
         })
     }
 
-    /// The loops run from now on.
-    pub(crate) fn runs(&self) {
+    /// The loops run from now on, with these sources.
+    pub(crate) fn runs(
+        &self,
+        sources: impl Iterator<Item = (String, watch::Receiver<SourceSetup>)>,
+    ) {
+        let _ = self.setups.set(sources.collect());
         self.running.store(true, Ordering::Relaxed);
+    }
+
+    /// The rules in force, each with its source's name.
+    pub(crate) fn rules(&self) -> Vec<(String, RuleInfo)> {
+        let setups = self.setups.get().map_or(&[][..], Vec::as_slice);
+        let mut all = Vec::new();
+        for (name, setup) in setups {
+            let mapping = Arc::clone(&setup.borrow().mapping);
+            all.extend(mapping.rules().map(|rule| (name.clone(), rule)));
+        }
+        all
     }
 
     /// Whether the loops run.
     pub(crate) fn is_running(&self) -> bool {
         self.running.load(Ordering::Relaxed)
+    }
+
+    /// Something was done: the next look is a new one.
+    pub(crate) async fn changed(&self) {
+        *self.latest.lock().await = None;
     }
 
     /// How the agent stands now, or did a moment ago.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use contract::{Secrets, Section};
 
 use super::api::{self, Token};
+use super::page::{self, PageSettings};
 
 /// Where it listens unless the settings say otherwise: only this machine reaches it.
 const LISTEN: &str = "127.0.0.1:8350";
@@ -25,6 +26,8 @@ pub(crate) struct LocalSettings {
     pub(crate) oldest_delivery: Duration,
     /// Who may ask the local API.
     pub(crate) tokens: Vec<Token>,
+    /// Who may see the status page.
+    pub(crate) page: PageSettings,
 }
 
 /// Reads them.
@@ -56,12 +59,14 @@ pub(crate) fn read(mut section: Section<'_>, secrets: &dyn Secrets) -> Option<Lo
             Some(_) => {}
         }
     }
+    let page = page::read_settings(&mut section, behind_proxy, secrets);
     section.finish();
     Some(LocalSettings {
         listen: listen?,
         behind_proxy,
         oldest_delivery: Duration::from_secs(oldest),
         tokens,
+        page,
     })
 }
 
