@@ -23,6 +23,8 @@ mod network;
 mod northwind;
 mod operate;
 mod otlp;
+mod page;
+mod page_browser;
 mod read;
 mod reconcile;
 mod reconcile_source;

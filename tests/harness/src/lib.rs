@@ -10,6 +10,7 @@
 pub mod agent;
 pub mod backlog;
 pub mod brokers;
+pub mod browser;
 pub mod certificates;
 pub mod channels;
 pub mod flow;
