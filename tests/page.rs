@@ -80,7 +80,7 @@ impl Door {
     }
 
     /// As our own page sends forms.
-    fn from_here(&self) -> Self {
+    fn of_our_page(&self) -> Self {
         self.with("Origin", &format!("http://127.0.0.1:{}", self.port))
     }
 
@@ -125,7 +125,7 @@ impl Door {
     /// Somebody who logged in.
     async fn login(&self, name: &str, secret: &str) -> Self {
         let fields = [("name", name), ("secret", secret)];
-        let reply = self.from_here().post("/page/login", &fields).await;
+        let reply = self.of_our_page().post("/page/login", &fields).await;
         assert_eq!(reply.status, 303, "{reply:?}");
         self.as_of(&reply.cookie())
     }
@@ -135,7 +135,7 @@ impl Door {
         let token = self.get("/page").await.form_token();
         let mut all = vec![("form", token.as_str())];
         all.extend_from_slice(fields);
-        self.from_here().post(path, &all).await
+        self.of_our_page().post(path, &all).await
     }
 
     /// Until a page holds a text.
@@ -154,7 +154,7 @@ impl Door {
 }
 
 /// A site with the two users, whose receiver refuses these SKUs.
-async fn refusing(receiver: &Receiver, skus: &[&str], more: &str) -> (Site, Door) {
+fn refusing(receiver: &Receiver, skus: &[&str], more: &str) -> (Site, Door) {
     let keys = skus.iter().map(|sku| format!("ACME|{sku}|MAIN"));
     receiver.held().rejected.extend(keys);
     let (site, port) = site(receiver, more);
@@ -185,7 +185,7 @@ async fn without_a_user_the_page_says_how_to_make_one_and_shows_nothing_else() {
         assert!(!reply.body.contains("shop"), "{reply:?}");
     }
     let fields = [("name", ""), ("secret", "")];
-    let reply = door.from_here().post("/page/login", &fields).await;
+    let reply = door.of_our_page().post("/page/login", &fields).await;
     assert_eq!(reply.status, 403, "{reply:?}");
     // Programs are told what there is, people get to their page.
     let reply = door.get("/").await;
@@ -200,7 +200,7 @@ async fn without_a_user_the_page_says_how_to_make_one_and_shows_nothing_else() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_who_logged_in_sees_anything_and_only_an_operator_does_anything() {
     let receiver = Receiver::start(1, Faults::default()).await;
-    let (site, door) = refusing(&receiver, &["BAD"], USERS).await;
+    let (site, door) = refusing(&receiver, &["BAD"], USERS);
     let agent = site.agent();
     ready(&door, &agent).await;
 
@@ -222,7 +222,7 @@ async fn only_who_logged_in_sees_anything_and_only_an_operator_does_anything() {
     }
     let pause = [("destination", "shop"), ("minutes", "0")];
     let reply = door
-        .from_here()
+        .of_our_page()
         .post("/page/destinations/pause", &pause)
         .await;
     assert_eq!(reply.status, 401, "{reply:?}");
@@ -260,7 +260,7 @@ async fn only_who_logged_in_sees_anything_and_only_an_operator_does_anything() {
             "{reply:?}"
         );
     }
-    let reply = door.from_here().post("/page/login", &anna).await;
+    let reply = door.of_our_page().post("/page/login", &anna).await;
     let cookie = reply.header("set-cookie").unwrap();
     for flag in [
         "; HttpOnly",
@@ -273,7 +273,7 @@ async fn only_who_logged_in_sees_anything_and_only_an_operator_does_anything() {
     assert!(!cookie.contains("Secure"), "there is no TLS here: {cookie}");
     // Not out of the page, whatever the form says.
     let fields = [anna[0], anna[1], ("to", "//evil.example/page")];
-    let reply = door.from_here().post("/page/login", &fields).await;
+    let reply = door.of_our_page().post("/page/login", &fields).await;
     assert_eq!(reply.header("location"), Some("/page"));
 
     let operator = door.login("anna", OPERATOR).await;
@@ -318,11 +318,14 @@ async fn only_who_logged_in_sees_anything_and_only_an_operator_does_anything() {
     let with = |token| [("form", token), pause[0], pause[1]];
     let place = "/page/destinations/pause";
     for (why, reply) in [
-        ("no token", operator.from_here().post(place, &pause).await),
-        ("wrong", operator.from_here().post(place, &with("x")).await),
+        ("no token", operator.of_our_page().post(place, &pause).await),
+        (
+            "wrong",
+            operator.of_our_page().post(place, &with("x")).await,
+        ),
         (
             "another's",
-            operator.from_here().post(place, &with(&of_viewer)).await,
+            operator.of_our_page().post(place, &with(&of_viewer)).await,
         ),
         ("no origin", operator.post(place, &with(&token)).await),
         (
@@ -342,7 +345,7 @@ async fn only_who_logged_in_sees_anything_and_only_an_operator_does_anything() {
         (
             "cross-site",
             operator
-                .from_here()
+                .of_our_page()
                 .with("Sec-Fetch-Site", "cross-site")
                 .post(place, &with(&token))
                 .await,
@@ -376,13 +379,13 @@ async fn only_who_logged_in_sees_anything_and_only_an_operator_does_anything() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn guessing_becomes_slow() {
     let receiver = Receiver::start(1, Faults::default()).await;
-    let (site, door) = refusing(&receiver, &[], USERS).await;
+    let (site, door) = refusing(&receiver, &[], USERS);
     let agent = site.agent();
     ready(&door, &agent).await;
-    let from_here = door.from_here();
+    let of_our_page = door.of_our_page();
     let login = async |secret| {
         let fields = [("name", "anna"), ("secret", secret)];
-        from_here.post("/page/login", &fields).await
+        of_our_page.post("/page/login", &fields).await
     };
     for _ in 0..3 {
         let reply = login("not this one").await;
@@ -424,7 +427,7 @@ async fn guessing_becomes_slow() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_retries_drops_pauses_and_resumes() {
     let receiver = Receiver::start(1, Faults::default()).await;
-    let (site, door) = refusing(&receiver, &["BAD", "WORSE", "WORST"], USERS).await;
+    let (site, door) = refusing(&receiver, &["BAD", "WORSE", "WORST"], USERS);
     let agent = site.agent();
     ready(&door, &agent).await;
     let operator = door.login("anna", OPERATOR).await;
@@ -567,7 +570,7 @@ fn id_of(site: &Site, sku: &str) -> String {
 async fn what_comes_from_elsewhere_is_text_and_nothing_else() {
     const HOSTILE: &str = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&";
     let receiver = Receiver::start(1, Faults::default()).await;
-    let (site, door) = refusing(&receiver, &[HOSTILE], USERS).await;
+    let (site, door) = refusing(&receiver, &[HOSTILE], USERS);
     let agent = site.agent();
     ready(&door, &agent).await;
     let operator = door.login("anna", OPERATOR).await;
@@ -646,11 +649,11 @@ async fn behind_a_proxy_its_word_counts_and_only_there() {
 async fn a_cookie_behind_tls_stays_behind_it() {
     let receiver = Receiver::start(1, Faults::default()).await;
     let more = format!("behind_proxy = true\n{USERS}");
-    let (site, door) = refusing(&receiver, &[], &more).await;
+    let (site, door) = refusing(&receiver, &[], &more);
     let agent = site.agent();
     ready(&door, &agent).await;
     let fields = [("name", "anna"), ("secret", OPERATOR)];
-    let secure = door.with("X-Forwarded-Proto", "https").from_here();
+    let secure = door.with("X-Forwarded-Proto", "https").of_our_page();
     let reply = secure.post("/page/login", &fields).await;
     assert!(
         reply.header("set-cookie").unwrap().ends_with("; Secure"),

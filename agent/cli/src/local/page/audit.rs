@@ -18,6 +18,7 @@ const PLACE: &str = "/page/audit";
 const SHOWN: usize = 100;
 
 /// The newest entries, the newest first; `None` = they cannot be listed here yet.
+#[allow(clippy::unnecessary_wraps, reason = "reading them can fail")]
 fn newest(reader: &StateReader, most: usize) -> Result<Option<Vec<AuditEntry>>, StoreError> {
     let _ = (reader, most);
     Ok(None)
