@@ -6,7 +6,7 @@ use contract::section::{Asked, Wanted};
 use contract::{Finding, Level, Problems, Section};
 use serde_json::json;
 
-use super::{Flat, open, read, read_alerts, read_destinations};
+use super::{Flat, open, read, read_destinations};
 use crate::{Exit, out, say};
 
 /// Shows them; `effective` adds what holds where nothing is said.
@@ -16,7 +16,7 @@ pub(crate) fn show(file: &Path, effective: bool, as_json: bool) -> Exit {
         Err(findings) => return crate::refuse(&findings, as_json),
     };
     let mut top = Section::new(&root, "", &problems);
-    let _ = read(&mut top, read_destinations, read_alerts);
+    let _ = read(&mut top, read_destinations, true);
     top.finish();
     let mut lines: Vec<Line> = Flat::of(&root, &problems)
         .iter()
