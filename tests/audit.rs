@@ -358,7 +358,7 @@ async fn an_export_witnesses_what_stood_in_the_state_file() {
     changed[3] = changed[3].replacen("\"who\":\"", "\"who\":\"x", 1);
     check("changed", &changed, "entry 3 was changed");
     let mut later = own.clone();
-    later[2] = later[2].replacen("T", " ", 1);
+    later[2] = later[2].replacen('T', " ", 1);
     check("later", &later, "entry 2 was changed");
     let mut removed = own.clone();
     removed.remove(2);

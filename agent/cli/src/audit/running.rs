@@ -203,11 +203,7 @@ fn first_settings(values: &BTreeMap<String, String>, files: &[Value]) -> Vec<Aud
 
 /// `source.erp` of `source.erp.port`, `log` of `log.level`.
 fn block(path: &str) -> &str {
-    let depth = if path.starts_with("source.") || path.starts_with("destination.") {
-        1
-    } else {
-        0
-    };
+    let depth = usize::from(path.starts_with("source.") || path.starts_with("destination."));
     let end = path.match_indices('.').nth(depth).map(|(at, _)| at);
     end.and_then(|end| path.get(..end)).unwrap_or(path)
 }

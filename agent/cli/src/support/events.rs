@@ -11,7 +11,7 @@ use super::{Had, masked};
 use crate::audit::form;
 
 /// Reading all of the state file may take as long.
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_mins(1);
 /// The newest entries of the audit record.
 const AUDIT_MAX: u32 = 500;
 /// Held items that are named.

@@ -16,9 +16,9 @@ use super::Had;
 /// What reads files only.
 pub(super) const SHORT: Duration = Duration::from_secs(15);
 /// What asks sources and destinations.
-pub(super) const CHECK: Duration = Duration::from_secs(60);
+pub(super) const CHECK: Duration = Duration::from_mins(1);
 /// What reads all of the state file.
-pub(super) const LONG: Duration = Duration::from_secs(60);
+pub(super) const LONG: Duration = Duration::from_mins(1);
 
 /// No answer of ours is larger.
 const ANSWER_MAX: u64 = 8 << 20;
