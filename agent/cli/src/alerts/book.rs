@@ -15,6 +15,8 @@ use super::rule::Urgency;
 const ENDED_KEPT: Duration = Duration::from_hours(24);
 /// and no more of all of them than these.
 const ALERTS_MAX: usize = 1_000;
+/// What an alert says now is noted for lists this often.
+const NOTED_EVERY: Duration = Duration::from_secs(30);
 
 type Key = (String, String);
 
@@ -47,6 +49,8 @@ pub(super) struct Book {
     /// What the state file does not have yet.
     changed: BTreeSet<Key>,
     gone: BTreeSet<Key>,
+    /// When each was noted last.
+    noted: BTreeMap<Key, Timestamp>,
 }
 
 fn key(alert: &AlertStatus) -> Key {
@@ -99,11 +103,23 @@ impl Book {
         self.alerts.insert(key, AlertStatus { told, ..alert });
     }
 
-    /// It says something else now. Kept in memory: the next letter says it.
-    pub(super) fn goes(&mut self, alert: &str, series: &str, sentence: String, value: f64) {
+    /// It says something else now: the next letter says it, and lists do within a while.
+    pub(super) fn goes(
+        &mut self,
+        alert: &str,
+        series: &str,
+        (sentence, value): (String, f64),
+        now: Timestamp,
+    ) {
         let key = (alert.to_owned(), series.to_owned());
-        if let Some(known) = self.alerts.get_mut(&key) {
-            (known.sentence, known.value) = (sentence, value);
+        let Some(known) = self.alerts.get_mut(&key) else {
+            return;
+        };
+        (known.sentence, known.value) = (sentence, value);
+        let noted = *self.noted.entry(key.clone()).or_insert(known.began_at);
+        if clock::until(noted, now) >= NOTED_EVERY {
+            self.noted.insert(key.clone(), now);
+            self.changed.insert(key);
         }
     }
 
@@ -189,6 +205,7 @@ impl Book {
         }
         for key in gone {
             self.alerts.remove(&key);
+            self.noted.remove(&key);
             self.changed.remove(&key);
             self.gone.insert(key);
         }

@@ -81,6 +81,19 @@ fn what_comes_again_goes_on_for_those_who_were_not_told_its_end() {
 }
 
 #[test]
+fn what_an_alert_says_is_noted_now_and_then() {
+    let mut book = book();
+    book.began(alert("a", "page", 0));
+    book.take_changes();
+    for (second, noted) in [(1, 0), (29, 0), (30, 1), (31, 0), (60, 1)] {
+        let says = (format!("{second} s"), 1.0);
+        book.goes("a", SERIES, says, at(second));
+        assert_eq!(book.take_changes().0.len(), noted, "{second}");
+    }
+    assert_eq!(book.firing("a")[0].sentence, "60 s");
+}
+
+#[test]
 fn a_restart_goes_on_where_it_stood_and_forgets_rules_that_are_gone() {
     let mut before = book();
     before.began(alert("a", "page", 0));

@@ -161,7 +161,7 @@ fn note(rule: &Rule, verdict: Verdict, book: &Shared, now: jiff::Timestamp) {
         value,
     } = verdict;
     match change {
-        Change::Goes => lock(book).goes(&rule.name, &series, sentence, value),
+        Change::Goes => lock(book).goes(&rule.name, &series, (sentence, value), now),
         Change::Began { since } => {
             if rule.urgency == Urgency::Page {
                 tracing::error!(
