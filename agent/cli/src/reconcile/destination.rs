@@ -84,15 +84,20 @@ impl Work<'_> {
             })?;
         }
         let repair = self.repair(&run, number, &reader).await?;
-        self.say(&run, &differences, repair);
+        self.say(&run, &differences, repair.as_ref());
         let trouble = words::differing(&run) + words::unknown(&run) > 0;
         Ok(if trouble { Exit::Trouble } else { Exit::Ok })
     }
 
-    fn say(&self, run: &ReconcileRun, differences: &[ReconcileDifference], repair: Option<Repair>) {
+    fn say(
+        &self,
+        run: &ReconcileRun,
+        differences: &[ReconcileDifference],
+        repair: Option<&Repair>,
+    ) {
         if self.options.common.json {
             let mut form = words::json(run, differences);
-            if let (Some(form), Some(repair)) = (form.as_object_mut(), &repair) {
+            if let (Some(form), Some(repair)) = (form.as_object_mut(), repair) {
                 form.insert("would_repair".to_owned(), repair.would.into());
                 form.insert("repaired".to_owned(), repair.done.into());
             }
@@ -122,11 +127,11 @@ impl Work<'_> {
                 done: Some(done),
             }) => out(&format!(
                 "{} told again: run this once more when they are delivered.",
-                counted(done, "key")
+                counted(*done, "key")
             )),
             Some(Repair { would, done: None }) => out(&format!(
                 "{} would be told again. Nothing was done: --last --repair --yes does it.",
-                counted(would, "key")
+                counted(*would, "key")
             )),
         }
     }
