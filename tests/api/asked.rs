@@ -172,7 +172,7 @@ async fn what_is_held_is_found_sent_again_and_given_up_and_each_request_is_follo
     let why = "{\"cause\": \"rejected\", \"why\": \"not sold there\"}";
     let said = as_token(port, "desk", "POST", "/api/v1/held/drop", why).await;
     assert_eq!(done(port, "desk", &agent, &said).await, [1]);
-    let said = get(port, "desk", "/api/v1/trace?key=C").await;
+    let said = get(port, "desk", "/api/v1/trace?key=C%7CMAIN").await;
     assert_eq!(
         said.body["events"][0]["deliveries"][0]["state"], "discarded",
         "{}",

@@ -41,7 +41,7 @@ fn routes(seen: &Arc<Seen>, settings: &LocalSettings) -> Router {
         .route("/", get(root))
         .merge(health::routes())
         .merge(metrics::routes())
-        .merge(api::routes(seen, settings.tokens.clone()))
+        .merge(api::routes(seen, settings))
         .merge(page::routes(settings, seen))
         .with_state(Arc::clone(seen))
         .fallback(async || plain(StatusCode::NOT_FOUND, PLACES))

@@ -14,6 +14,9 @@ const LISTEN: &str = "127.0.0.1:8350";
 /// A change that is not delivered after this long is trouble, unless the settings say otherwise.
 const OLDEST_DELIVERY: Duration = Duration::from_mins(15);
 
+/// Guesses of a token that are answered in a minute, unless the settings say otherwise.
+const UNKNOWN_TOKENS: u32 = 60;
+
 /// The local server's settings. Without a `[local]` block there is no server: nothing listens that
 /// nobody asked for, and two agents on one machine do not fight for a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub(crate) struct LocalSettings {
     pub(crate) tokens: Vec<Token>,
     /// Who may see the status page.
     pub(crate) page: PageSettings,
+    /// Tokens that nobody knows are answered so often in a minute.
+    pub(crate) unknown_tokens: u32,
 }
 
 /// Reads them.
@@ -36,6 +41,9 @@ pub(crate) fn read(mut section: Section<'_>, secrets: &dyn Secrets) -> Option<Lo
     let usual = OLDEST_DELIVERY.as_secs();
     let oldest = section.number_or("oldest_delivery_seconds", 1, 7 * 86_400, usual);
     let tokens = api::read(&mut section, secrets);
+    let unknown = section.number("unknown_tokens_per_minute", 1, 60_000);
+    let unknown = unknown.and_then(|unknown| u32::try_from(unknown).ok());
+    let unknown_tokens = section.or("unknown_tokens_per_minute", unknown, UNKNOWN_TOKENS);
     let text = section.text_or("listen", LISTEN);
     let node = section.get("listen");
     let listen = text.parse::<SocketAddr>().ok();
@@ -67,6 +75,7 @@ pub(crate) fn read(mut section: Section<'_>, secrets: &dyn Secrets) -> Option<Lo
         oldest_delivery: Duration::from_secs(oldest),
         tokens,
         page,
+        unknown_tokens,
     })
 }
 

@@ -9,26 +9,24 @@ use super::problem::Problem;
 use super::rate::Rate;
 use super::token::{Scope, Token};
 
-/// Tokens that nobody knows, in a minute; whoever has a right one comes in all the same.
-const UNKNOWN_PER_MINUTE: u32 = 60;
-
 /// Where a token stands.
 const HOW: &str = "send Authorization: Bearer and the token's secret; [[local.token]] in the settings names tokens";
 
 pub(super) struct Door {
     known: Vec<(Arc<Token>, Rate)>,
+    /// Whoever has a right one comes in all the same.
     unknown: Rate,
 }
 
 impl Door {
-    pub(super) fn new(tokens: Vec<Token>) -> Self {
+    pub(super) fn new(tokens: Vec<Token>, unknown_per_minute: u32) -> Self {
         let known = tokens.into_iter().map(|token| {
             let rate = Rate::per_minute(token.per_minute);
             (Arc::new(token), rate)
         });
         Self {
             known: known.collect(),
-            unknown: Rate::per_minute(UNKNOWN_PER_MINUTE),
+            unknown: Rate::per_minute(unknown_per_minute),
         }
     }
 

@@ -35,7 +35,7 @@ use self::door::Door;
 use self::problem::Problem;
 use self::readers::Readers;
 use self::token::Scope;
-use super::Seen;
+use super::{LocalSettings, Seen};
 
 pub(super) use token::{Token, read};
 
@@ -114,10 +114,10 @@ fn endpoints() -> Vec<Endpoint> {
 }
 
 /// The paths of this room.
-pub(super) fn routes(seen: &Arc<Seen>, tokens: Vec<Token>) -> Router<Arc<Seen>> {
+pub(super) fn routes(seen: &Arc<Seen>, settings: &LocalSettings) -> Router<Arc<Seen>> {
     let api = Arc::new(Api {
         seen: Arc::clone(seen),
-        door: Door::new(tokens),
+        door: Door::new(settings.tokens.clone(), settings.unknown_tokens),
         readers: Readers::new(&seen.watched.folder),
     });
     let mut routes = Router::new();
