@@ -48,7 +48,24 @@ enum Came {
 }
 
 /// Notes what somebody is about to do. What cannot be noted is not done.
-pub(super) async fn note(
+async fn note(
+    page: &Page,
+    name: &str,
+    what: &str,
+    subject: &str,
+    details: serde_json::Value,
+) -> Result<(), String> {
+    let noted = noted(page, name, what, subject, details).await;
+    noted.map_err(|error| {
+        format!("It could not be noted who does this, so nothing was done: {error}.")
+    })
+}
+
+/// Notes what somebody does.
+///
+/// # Errors
+/// Why it cannot be noted.
+pub(super) async fn noted(
     page: &Page,
     name: &str,
     what: &str,
@@ -65,11 +82,8 @@ pub(super) async fn note(
     };
     let noted = tokio::task::spawn_blocking(move || state::note_audit(&folder, &entry)).await;
     match noted {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(format!(
-            "It could not be noted who does this, so nothing was done: {error}."
-        )),
-        Err(_) => Err("Noting who does this ended by a bug, so nothing was done.".to_owned()),
+        Ok(noted) => noted.map_err(|error| error.to_string()),
+        Err(_) => Err("noting it ended by a bug".to_owned()),
     }
 }
 

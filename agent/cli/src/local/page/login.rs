@@ -10,10 +10,10 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use maud::html;
 
-use super::act::note;
+use super::act::noted;
 use super::attempts::Tried;
 use super::gate::{self, Fields};
-use super::session::Visitor;
+use super::session::{Message, Visitor};
 use super::{HOME, Page, view};
 
 /// Where the form stands.
@@ -107,21 +107,19 @@ pub(super) async fn login(
             return form(StatusCode::UNAUTHORIZED, to, Some(wrong));
         }
     };
-    let noted = note(
-        &page,
-        &user.name,
-        "page.login",
-        "status page",
-        serde_json::Value::Null,
-    )
-    .await;
-    let token = match noted {
-        Ok(()) => page.sessions.begin(&user.name, user.role, now),
-        Err(sentence) => return view::refused(StatusCode::SERVICE_UNAVAILABLE, &sentence),
-    };
-    let Ok(token) = token else {
+    let Ok(token) = page.sessions.begin(&user.name, user.role, now) else {
         return view::refused(StatusCode::SERVICE_UNAVAILABLE, view::NO_RANDOM);
     };
+    let details = serde_json::Value::Null;
+    let noted = noted(&page, &user.name, "page.login", "status page", details).await;
+    if let Err(error) = noted
+        && let Some(visitor) = page.sessions.find(&token, false, now)
+    {
+        // Whoever comes to see why nothing can be written must get in.
+        let text = format!("It could not be noted that you logged in: {error}.");
+        let is_good = false;
+        page.sessions.say(&visitor, Message { is_good, text });
+    }
     tracing::info!(
         code = "page.login",
         by = user.name,
