@@ -1,25 +1,90 @@
 -- Version 7: what people did, how the last days were, and what was compared.
 
--- What a person stopped a location for at a destination.
-CREATE TABLE location_stop (
-  destination INTEGER NOT NULL REFERENCES destination(id),
-  location    TEXT NOT NULL,
-  stop        TEXT NOT NULL,          -- freeze: nothing is told of its stock; zero: nothing to sell is
-  until_at    INTEGER,                -- NULL = until a person releases it
-  since_at    INTEGER NOT NULL,
-  asked_by    TEXT NOT NULL,
-  why         TEXT NOT NULL,
-  tenant      TEXT NOT NULL,
-  PRIMARY KEY (destination, location)
+-- Audit: who changed what. Each entry carries the hash of the one before; docs/operating/audit.md has
+-- the form that is hashed. Triggers refuse what would break the chain by accident.
+CREATE TABLE audit (
+  number   INTEGER PRIMARY KEY,       -- 1, 2, 3; the oldest ones leave
+  at       INTEGER NOT NULL,
+  who      TEXT NOT NULL,
+  what     TEXT NOT NULL,
+  subject  TEXT NOT NULL,
+  details  TEXT NOT NULL,             -- JSON, as it was hashed
+  previous TEXT NOT NULL,             -- the hash of the entry before
+  hash     TEXT NOT NULL
+) STRICT;
+-- What the oldest entry follows: the last one that left.
+CREATE TABLE audit_anchor (
+  id     INTEGER PRIMARY KEY CHECK (id = 1),
+  number INTEGER NOT NULL,
+  hash   TEXT NOT NULL
+) STRICT;
+INSERT INTO audit_anchor VALUES (1, 0, '0000000000000000000000000000000000000000000000000000000000000000');
+-- Settings and rules as they were noted last.
+CREATE TABLE audit_known (
+  name  TEXT PRIMARY KEY,
+  value TEXT NOT NULL                 -- JSON
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER audit_only_added_to BEFORE UPDATE ON audit BEGIN
+  SELECT RAISE(ABORT, 'the audit record is only added to');
+END;
+CREATE TRIGGER audit_only_pruned BEFORE DELETE ON audit
+WHEN OLD.number > (SELECT number FROM audit_anchor) BEGIN
+  SELECT RAISE(ABORT, 'the audit record is only added to');
+END;
+CREATE TRIGGER audit_in_order BEFORE INSERT ON audit
+WHEN NEW.number IS NOT (SELECT coalesce(max(number), (SELECT number FROM audit_anchor)) + 1 FROM audit)
+  OR NEW.previous IS NOT coalesce((SELECT hash FROM audit ORDER BY number DESC LIMIT 1),
+    (SELECT hash FROM audit_anchor)) BEGIN
+  SELECT RAISE(ABORT, 'an audit entry follows the newest one');
+END;
+CREATE TRIGGER audit_anchor_goes_on BEFORE UPDATE ON audit_anchor WHEN NEW.number < OLD.number BEGIN
+  SELECT RAISE(ABORT, 'what left the audit record does not come back');
+END;
+CREATE TRIGGER audit_anchor_stays BEFORE DELETE ON audit_anchor BEGIN
+  SELECT RAISE(ABORT, 'the audit record begins somewhere');
+END;
+
+-- What the agent's own check found last, for status and to tell what became worse since. One row.
+CREATE TABLE checked (
+  id         INTEGER PRIMARY KEY CHECK (id = 1),
+  checked_at INTEGER NOT NULL,
+  findings   TEXT NOT NULL            -- JSON list, as check --json has it
+) STRICT;
+
+-- Alerts: what fires and who was told of it, and when a source's log was last proven to come through.
+CREATE TABLE alert (
+  alert       TEXT NOT NULL,          -- the rule's name
+  series      TEXT NOT NULL,          -- labels of the metric, '' = none
+  level       TEXT NOT NULL,          -- warn | page
+  sentence    TEXT NOT NULL,          -- what is wrong, for people
+  look        TEXT NOT NULL,          -- how to look at it
+  value       REAL NOT NULL,
+  began_at    INTEGER NOT NULL,
+  ended_at    INTEGER,                -- NULL = it fires
+  told        TEXT NOT NULL,          -- JSON: channel to when it was last told that this fires
+  ended_told  TEXT NOT NULL,          -- JSON: channels that were told that it is over
+  PRIMARY KEY (alert, series)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE alert_channel (
+  channel       TEXT PRIMARY KEY,
+  sent          TEXT NOT NULL,        -- JSON: when it took the newest letters
+  failing_since INTEGER,              -- NULL = it took the newest one
+  problem       TEXT                  -- why, in short
+) STRICT, WITHOUT ROWID;
+CREATE TABLE canary (
+  source    INTEGER PRIMARY KEY REFERENCES source(id),
+  proven_at INTEGER NOT NULL,
+  how       TEXT NOT NULL             -- what the proof is
+) STRICT;
+
+-- How the last day was, for the charts of the status page: the largest value of each minute.
+CREATE TABLE sample (
+  minute INTEGER NOT NULL,             -- since 1970
+  series TEXT NOT NULL,                -- what was measured, of what: 'lag:erp', 'oldest:shop'
+  value  INTEGER NOT NULL,
+  PRIMARY KEY (minute, series)
 ) STRICT, WITHOUT ROWID;
 
--- What a source's tables looked like before its ERP was upgraded.
-CREATE TABLE shape (
-  source     TEXT NOT NULL,
-  table_name TEXT NOT NULL,
-  taken_at   INTEGER NOT NULL,
-  shape      TEXT NOT NULL,           -- JSON: columns and key
-  PRIMARY KEY (source, table_name)
 -- Reconcile: what a destination holds, compared with what was told.
 
 -- Comparisons that a person asked for beside a running agent, which takes them up.
@@ -67,83 +132,25 @@ CREATE TABLE reconcile_difference (
   since      INTEGER,                 -- when the destination was told of the key last
   PRIMARY KEY (run, lane)
 ) STRICT, WITHOUT ROWID;
--- What the agent's own check found last, for status and to tell what became worse since. One row.
-CREATE TABLE checked (
-  id         INTEGER PRIMARY KEY CHECK (id = 1),
-  checked_at INTEGER NOT NULL,
-  findings   TEXT NOT NULL            -- JSON list, as check --json has it
--- Alerts: what fires and who was told of it, and when a source's log was last proven to come through.
-CREATE TABLE alert (
-  alert       TEXT NOT NULL,          -- the rule's name
-  series      TEXT NOT NULL,          -- labels of the metric, '' = none
-  level       TEXT NOT NULL,          -- warn | page
-  sentence    TEXT NOT NULL,          -- what is wrong, for people
-  look        TEXT NOT NULL,          -- how to look at it
-  value       REAL NOT NULL,
-  began_at    INTEGER NOT NULL,
-  ended_at    INTEGER,                -- NULL = it fires
-  told        TEXT NOT NULL,          -- JSON: channel to when it was last told that this fires
-  ended_told  TEXT NOT NULL,          -- JSON: channels that were told that it is over
-  PRIMARY KEY (alert, series)
+
+-- What a person stopped a location for at a destination.
+CREATE TABLE location_stop (
+  destination INTEGER NOT NULL REFERENCES destination(id),
+  location    TEXT NOT NULL,
+  stop        TEXT NOT NULL,          -- freeze: nothing is told of its stock; zero: nothing to sell is
+  until_at    INTEGER,                -- NULL = until a person releases it
+  since_at    INTEGER NOT NULL,
+  asked_by    TEXT NOT NULL,
+  why         TEXT NOT NULL,
+  tenant      TEXT NOT NULL,
+  PRIMARY KEY (destination, location)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE alert_channel (
-  channel       TEXT PRIMARY KEY,
-  sent          TEXT NOT NULL,        -- JSON: when it took the newest letters
-  failing_since INTEGER,              -- NULL = it took the newest one
-  problem       TEXT                  -- why, in short
-) STRICT, WITHOUT ROWID;
-CREATE TABLE canary (
-  source    INTEGER PRIMARY KEY REFERENCES source(id),
-  proven_at INTEGER NOT NULL,
-  how       TEXT NOT NULL             -- what the proof is
-) STRICT;
--- Audit: who changed what. Each entry carries the hash of the one before; docs/operating/audit.md has
--- the form that is hashed. Triggers refuse what would break the chain by accident.
-CREATE TABLE audit (
-  number   INTEGER PRIMARY KEY,       -- 1, 2, 3; the oldest ones leave
-  at       INTEGER NOT NULL,
-  who      TEXT NOT NULL,
-  what     TEXT NOT NULL,
-  subject  TEXT NOT NULL,
-  details  TEXT NOT NULL,             -- JSON, as it was hashed
-  previous TEXT NOT NULL,             -- the hash of the entry before
-  hash     TEXT NOT NULL
-) STRICT;
--- What the oldest entry follows: the last one that left.
-CREATE TABLE audit_anchor (
-  id     INTEGER PRIMARY KEY CHECK (id = 1),
-  number INTEGER NOT NULL,
-  hash   TEXT NOT NULL
-) STRICT;
-INSERT INTO audit_anchor VALUES (1, 0, '0000000000000000000000000000000000000000000000000000000000000000');
--- Settings and rules as they were noted last.
-CREATE TABLE audit_known (
-  name  TEXT PRIMARY KEY,
-  value TEXT NOT NULL                 -- JSON
-) STRICT, WITHOUT ROWID;
-CREATE TRIGGER audit_only_added_to BEFORE UPDATE ON audit BEGIN
-  SELECT RAISE(ABORT, 'the audit record is only added to');
-END;
-CREATE TRIGGER audit_only_pruned BEFORE DELETE ON audit
-WHEN OLD.number > (SELECT number FROM audit_anchor) BEGIN
-  SELECT RAISE(ABORT, 'the audit record is only added to');
-END;
-CREATE TRIGGER audit_in_order BEFORE INSERT ON audit
-WHEN NEW.number IS NOT (SELECT coalesce(max(number), (SELECT number FROM audit_anchor)) + 1 FROM audit)
-  OR NEW.previous IS NOT coalesce((SELECT hash FROM audit ORDER BY number DESC LIMIT 1),
-    (SELECT hash FROM audit_anchor)) BEGIN
-  SELECT RAISE(ABORT, 'an audit entry follows the newest one');
-END;
-CREATE TRIGGER audit_anchor_goes_on BEFORE UPDATE ON audit_anchor WHEN NEW.number < OLD.number BEGIN
-  SELECT RAISE(ABORT, 'what left the audit record does not come back');
-END;
-CREATE TRIGGER audit_anchor_stays BEFORE DELETE ON audit_anchor BEGIN
-  SELECT RAISE(ABORT, 'the audit record begins somewhere');
-END;
--- How the last day was, for the charts of the status page: the largest value of each minute.
-CREATE TABLE sample (
-  minute INTEGER NOT NULL,             -- since 1970
-  series TEXT NOT NULL,                -- what was measured, of what: 'lag:erp', 'oldest:shop'
-  value  INTEGER NOT NULL,
-  PRIMARY KEY (minute, series)
+
+-- What a source's tables looked like before its ERP was upgraded.
+CREATE TABLE shape (
+  source     TEXT NOT NULL,
+  table_name TEXT NOT NULL,
+  taken_at   INTEGER NOT NULL,
+  shape      TEXT NOT NULL,           -- JSON: columns and key
+  PRIMARY KEY (source, table_name)
 ) STRICT, WITHOUT ROWID;

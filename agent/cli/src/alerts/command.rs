@@ -9,13 +9,13 @@ use contract::{Clock, Finding, clock};
 use engine::clock::SystemClock;
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
-use state::{AlertStatus, AuditEntry, ChannelStatus, StateReader, StoreError};
+use state::{AlertStatus, ChannelStatus, StateReader, StoreError};
 
 use super::channel::Channel;
 use super::letters::Letter;
 use super::{deadman, watch};
+use crate::audit::did;
 use crate::config::{self, Config};
-use crate::operate::person;
 use crate::status::state_refused;
 use crate::{Common, Exit, beside_settings, out, refuse};
 
@@ -242,15 +242,12 @@ async fn test(config: &Config, name: Option<&str>, json: bool) -> Exit {
         said.insert(deadman::NAME, answer);
     }
     let names: Vec<&str> = said.keys().copied().collect();
-    let entry = AuditEntry {
-        at: SystemClock.now(),
-        who: format!("os:{}", person()),
-        what: "alert.test".to_owned(),
-        subject: names.join(", "),
-        details: json!({}),
-    };
-    // A test changes nothing: where the folder cannot be written, that is somebody else's to say.
-    let _ = state::note_audit(&config.state_folder, &entry);
+    did(
+        &config.state_folder,
+        "alert.test",
+        &names.join(", "),
+        json!({}),
+    );
     if json {
         let one = |(channel, (ok, answer)): (&&str, &(bool, String))| json!({ "channel": channel, "ok": ok, "answer": answer });
         let all: Vec<Json> = said.iter().map(one).collect();

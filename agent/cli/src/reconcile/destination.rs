@@ -8,14 +8,15 @@ use contract::{Clock, EventType, Finding, clock};
 use engine::ReadingGate;
 use engine::clock::SystemClock;
 use state::{
-    AuditEntry, Command, ReconcileDifference, ReconcileOrder, ReconcileRun, StateReader, Store,
-    StoreError, ask_reconcile, note_audit,
+    Command, ReconcileDifference, ReconcileOrder, ReconcileRun, StateReader, Store, StoreError,
+    ask_reconcile,
 };
 
 use super::compare::{DIFFERENCES_MAX, Ground, Made, compare};
 use super::{Options, seed, types, words};
+use crate::audit::did;
 use crate::config::{Config, DestinationConfig};
-use crate::operate::{Failed, counted, done, person};
+use crate::operate::{Failed, counted, done};
 use crate::{Exit, out};
 
 /// How long the running agent may take until it begins; it looks each second, and compares one after another.
@@ -155,14 +156,9 @@ impl Work<'_> {
             tenant: self.config.tenant.clone(),
         };
         let done = done(self.config, &run.destination, command).await?;
-        let entry = AuditEntry {
-            at: SystemClock.now(),
-            who: format!("os:{}", person()),
-            what: "reconcile.repair".to_owned(),
-            subject: run.destination.clone(),
-            details: serde_json::json!({ "run": number, "keys": done }),
-        };
-        note_audit(&self.config.state_folder, &entry)?;
+        let details = serde_json::json!({ "run": number, "keys": done });
+        let folder = &self.config.state_folder;
+        did(folder, "reconcile.repair", &run.destination, details);
         Ok(Some(Repair {
             would,
             done: Some(done),

@@ -8,8 +8,8 @@ use engine::clock::SystemClock;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use state::{
-    Checked, DestinationStatus, Flow, HeldFilter, HeldItem, LocationStop, SnapshotStatus,
-    SourceStatus, StateReader, StateSize, StoreError,
+    Checked, DestinationStatus, Flow, HeldFilter, HeldItem, LocationStop, ReconcileStatus,
+    SnapshotStatus, SourceStatus, StateReader, StateSize, StoreError,
 };
 
 use super::agent::{self, Now};
@@ -39,6 +39,8 @@ pub(super) struct Facts {
     groups: Vec<HeldGroup>,
     pub(super) flow: Flow,
     checked: Option<Checked>,
+    /// The newest comparison of each destination and event type.
+    pub(super) reconciled: Vec<ReconcileStatus>,
     /// Locations that a person stopped, and where.
     stops: Vec<(String, LocationStop)>,
     pub(super) agent: Now,
@@ -72,6 +74,7 @@ impl Facts {
             groups: groups(&reader)?,
             flow: reader.flow(now, config.retention)?,
             checked: reader.checked()?,
+            reconciled: reader.reconciled()?,
             stops: reader.location_stops()?,
             sources,
             destinations,
@@ -129,6 +132,7 @@ impl Facts {
             "held": self.held,
             "checked": self.checked,
             "location_stops": self.stops,
+            "reconciled": self.reconciled,
         })
     }
 

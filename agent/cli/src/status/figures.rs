@@ -1,10 +1,11 @@
 //! The numbers below the sentences.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use contract::look::{bytes, span};
-use contract::{KeptEnd, clock};
-use state::{DestinationStatus, LookStatus, SourceStatus};
+use contract::{KeptEnd, Level, clock};
+use state::{DestinationStatus, LookStatus, ReconcileStatus, SourceStatus};
 
 use super::facts::{Facts, left};
 use super::screen::{Block, Line};
@@ -198,7 +199,32 @@ fn destination(facts: &Facts, one: &DestinationStatus) -> Block {
     if let Some(cause) = &one.last_cause {
         block.plain(&format!("  last trouble: {cause}"));
     }
+    let compared = facts.reconciled.iter();
+    for compared in compared.filter(|compared| compared.destination == *name) {
+        block.lines.push(reconciled(facts, compared));
+    }
     block
+}
+
+/// What the newest comparison with a destination came to.
+fn reconciled(facts: &Facts, compared: &ReconcileStatus) -> Line {
+    let (name, count) = (&compared.destination, &compared.count);
+    let age = span(clock::until(compared.began_at, facts.now));
+    let differ = count.missing + count.extra + count.different;
+    let mut text = format!(
+        "  {} compared {age} ago: {} of {} keys agree",
+        title(&count.event_type),
+        count.agree,
+        count.looked_at
+    );
+    if differ == 0 {
+        return Line::cell(&text);
+    }
+    let _ = write!(
+        text,
+        ", {differ} do not: lighterman reconcile --destination {name} --last"
+    );
+    Line::said(Level::Warn, &text)
 }
 
 /// The room that is left.

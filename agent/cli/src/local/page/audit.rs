@@ -6,7 +6,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use maud::html;
-use state::{AuditEntry, StateReader, StoreError};
+use state::{AuditFilter, AuditRecord, StateReader, StoreError};
 
 use super::Page;
 use super::session::Visitor;
@@ -15,13 +15,17 @@ use super::view::{self, time, wide};
 const PLACE: &str = "/page/audit";
 
 /// Entries shown, the newest first.
-const SHOWN: usize = 100;
+const SHOWN: u32 = 100;
 
-/// The newest entries, the newest first; `None` = they cannot be listed here yet.
-#[allow(clippy::unnecessary_wraps, reason = "reading them can fail")]
-fn newest(reader: &StateReader, most: usize) -> Result<Option<Vec<AuditEntry>>, StoreError> {
-    let _ = (reader, most);
-    Ok(None)
+/// The newest entries, the newest first.
+fn newest(reader: &StateReader, most: u32) -> Result<Vec<AuditRecord>, StoreError> {
+    let which = AuditFilter {
+        limit: most,
+        ..AuditFilter::default()
+    };
+    let mut found = reader.audit(&which)?;
+    found.reverse();
+    Ok(found)
 }
 
 pub(super) async fn show(
@@ -33,7 +37,6 @@ pub(super) async fn show(
         Err(sentence) => return view::broken(&page, &visitor, PLACE, &sentence),
     };
     let caption = "What people did, newest first";
-    let rows = entries.as_deref().unwrap_or_default();
     let table = html! {
         table {
             caption { (caption) }
@@ -47,13 +50,13 @@ pub(super) async fn show(
                 }
             }
             tbody {
-                @for entry in rows {
+                @for entry in &entries {
                     tr {
                         td { (time(entry.at)) }
                         td { (entry.who) }
                         td { (entry.what) }
                         td { (entry.subject) }
-                        td .text { @if !entry.details.is_null() { (entry.details.to_string()) } }
+                        td .text { @if entry.details != "null" { (entry.details) } }
                     }
                 }
             }
@@ -62,9 +65,7 @@ pub(super) async fn show(
     let content = html! {
         h1 { "Audit" }
         p { "Who logged in here, and who changed what. Nothing can be taken out of it." }
-        @if entries.is_none() {
-            p { "The entries cannot be listed here yet." }
-        } @else if rows.is_empty() {
+        @if entries.is_empty() {
             p { "Nothing has been noted yet." }
         } @else {
             (wide(caption, &table))
