@@ -153,4 +153,8 @@ async fn a_table_that_is_gone_is_named_with_the_events_that_read_it() {
     // Nothing is done while something fails.
     let (code, said) = site.command(&["source", "after-upgrade", "--apply", "--json"]);
     assert!(code == Some(1) && json(&said)["applied"] == false, "{said}");
+    let left = json(&said)["prepare"].as_array().unwrap().len();
+    let (_, said) = site.command(&["source", "after-upgrade", "--json"]);
+    let still = json(&said)["prepare"].as_array().unwrap().len();
+    assert_eq!(left, still, "the database was touched: {said}");
 }

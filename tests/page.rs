@@ -543,6 +543,13 @@ async fn an_operator_retries_drops_pauses_and_resumes() {
     );
     operator.says("/page/held", held, &agent).await;
     let fields = [fields[0], fields[1], ("why", "nobody sells it")];
+    // More than the confirmation spoke of is not meant.
+    let others = [fields[0], fields[1], fields[2], ("count", "2")];
+    for fields in [&fields[..], &others] {
+        let reply = operator.act("/page/held/drop", fields).await;
+        assert_eq!(reply.status, 422, "{reply:?}");
+    }
+    let fields = [fields[0], fields[1], fields[2], ("count", "1")];
     operator.act("/page/held/drop", &fields).await;
     let shown = operator.get("/page/held").await;
     assert!(shown.body.contains("1 held item given up."), "{shown:?}");

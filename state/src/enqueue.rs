@@ -164,6 +164,7 @@ impl<'a> Enqueue<'a> {
                     ..delivery.clone()
                 };
                 deliver(self.db, route.destination, &zeroed, self.now)?;
+                approve(self.db, route.destination, zeroed.offset)?;
                 continue;
             }
             deliver(self.db, route.destination, &delivery, self.now)?;
@@ -326,6 +327,13 @@ fn supersede(
         counter::add(db, &scope, "superseded", superseded)?;
     }
     Ok(since)
+}
+
+/// No guard stops it: a person asked for it.
+pub(crate) fn approve(db: &Connection, destination: i64, offset: i64) -> Result<(), StoreError> {
+    db.prepare_cached("UPDATE delivery SET approved = 1 WHERE destination = ?1 AND offset = ?2")?
+        .execute([destination, offset])?;
+    Ok(())
 }
 
 /// What the destination was told last of a key's measure.

@@ -199,13 +199,21 @@ impl StateReader {
             return Ok(());
         };
         let mut goes_on = |entry: HeldEntry| !which.takes(&entry) || take(entry);
-        let mut changes = db.prepare_cached(&format!("{CHANGES} ORDER BY h.id"))?;
-        for entry in changes.query_map([], change)? {
-            if !goes_on(entry?) {
-                return Ok(());
+        let of = |name: &str| which.by.as_deref().is_none_or(|by| by == name);
+        if of(MAPPING) {
+            let mut changes = db.prepare_cached(&format!("{CHANGES} ORDER BY h.id"))?;
+            for entry in changes.query_map([], change)? {
+                if !goes_on(entry?) {
+                    return Ok(());
+                }
             }
         }
         for destination in destinations(db)? {
+            let mut name = db.prepare_cached("SELECT name FROM destination WHERE id = ?1")?;
+            let name: String = name.query_row([destination], |row| row.get(0))?;
+            if !of(&name) {
+                continue;
+            }
             let mut held = db.prepare_cached(&format!("{DELIVERIES} ORDER BY d.offset"))?;
             for entry in held.query_map([destination], delivery)? {
                 if !goes_on(entry?) {

@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::command::Step;
 use crate::delivery::{Desk, needs};
+use crate::enqueue;
 use crate::error::StoreError;
 use crate::held::{CHANGES, DELIVERIES, HeldFilter, change, delivery};
 
@@ -55,17 +56,20 @@ pub(crate) fn retry(
     })
 }
 
-/// Lets held deliveries leave again as far as no guard stops them.
+/// Lets held deliveries leave again, `approved` past the guards, else as far as none stops them.
 pub(crate) fn look_again(
     desk: &Desk<'_>,
     which: &HeldFilter,
     by: &str,
-    after: i64,
-    upto: i64,
+    approved: bool,
+    (after, upto): (i64, i64),
 ) -> Result<Step, StoreError> {
     let (offsets, next) = some(desk, which, after, upto)?;
     for offset in &offsets {
         again(desk, *offset, &format!("looked at again for {by}"))?;
+        if approved {
+            approve(desk, *offset)?;
+        }
     }
     Ok(Step {
         next,
@@ -88,8 +92,7 @@ pub(crate) fn again(desk: &Desk<'_>, offset: i64, cause: &str) -> Result<(), Sto
 /// one pass means both.
 fn approve(desk: &Desk<'_>, offset: i64) -> Result<(), StoreError> {
     let (db, destination) = (desk.db, desk.destination);
-    db.prepare_cached("UPDATE delivery SET approved = 1 WHERE destination = ?1 AND offset = ?2")?
-        .execute([destination, offset])?;
+    enqueue::approve(db, destination, offset)?;
     let zero: Option<i64> = db
         .prepare_cached(
             "SELECT d.lane FROM delivery d JOIN outbox o ON o.offset = d.offset

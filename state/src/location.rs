@@ -5,10 +5,12 @@
 //! released, what there really is is told again. A telling that the source knows nothing of gets the
 //! next version of its key, so that receivers that compare versions take it.
 
+use std::path::Path;
+
 use contract::body::availability;
 use contract::{Event, EventKey, EventOp, EventType};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Command, Step};
@@ -16,7 +18,7 @@ use crate::delivery::Desk;
 use crate::error::StoreError;
 use crate::held::HeldFilter;
 use crate::status::StateReader;
-use crate::{from_millis, held_steps, millis, replay_steps};
+use crate::{folder, from_millis, held_steps, millis, replay_steps};
 
 /// How a location is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,16 +87,7 @@ pub(crate) fn stops(db: &Connection, destination: i64) -> Result<Vec<LocationSto
         "SELECT location, stop, until_at, since_at, asked_by, why FROM location_stop
          WHERE destination = ?1 ORDER BY location",
     )?;
-    let rows = query.query_map([destination], |row| {
-        Ok(LocationStop {
-            location: row.get(0)?,
-            stop: Stop::parse(&row.get::<_, String>(1)?),
-            until: row.get::<_, Option<i64>>(2)?.map(from_millis),
-            since: from_millis(row.get(3)?),
-            by: row.get(4)?,
-            why: row.get(5)?,
-        })
-    })?;
+    let rows = query.query_map([destination], stop_in)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -225,7 +218,9 @@ fn go_on(
         key: Some(location.to_owned()),
         ..HeldFilter::default()
     };
-    let step = held_steps::look_again(desk, &which, by, -progress - 1, upto)?;
+    // What is held there as the last of a key is nothing to sell, too.
+    let place = (-progress - 1, upto);
+    let step = held_steps::look_again(desk, &which, by, zero, place)?;
     let next = step.next.map(|place| -place - 1);
     Ok(Step { next, ..step })
 }
@@ -269,6 +264,60 @@ fn tell(
     })
 }
 
+/// A stop by its destination's name, and our customer.
+type Stopped = (String, LocationStop, String);
+
+/// The locations that are stopped in a state file, as far as it can be read.
+pub(crate) fn stopped_in(file: &Path) -> Vec<Stopped> {
+    let read = || -> Result<Vec<Stopped>, StoreError> {
+        let db = folder::read_only(file)?;
+        let mut query = db.prepare(
+            "SELECT l.location, l.stop, l.until_at, l.since_at, l.asked_by, l.why, l.tenant, n.name
+             FROM location_stop l JOIN destination n ON n.id = l.destination",
+        )?;
+        let rows = query.query_map([], |row| Ok((row.get(7)?, stop_in(row)?, row.get(6)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    };
+    if file.exists() {
+        read().unwrap_or_default()
+    } else {
+        Vec::new()
+    }
+}
+
+/// Stops these too, where nothing is said of them.
+pub(crate) fn stop_as_well(db: &Connection, stops: &[Stopped]) -> Result<(), StoreError> {
+    for (destination, stop, tenant) in stops {
+        db.execute(
+            "INSERT OR IGNORE INTO location_stop
+               (destination, location, stop, until_at, since_at, asked_by, why, tenant)
+             SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, ?8 FROM destination WHERE name = ?1",
+            params![
+                destination,
+                stop.location,
+                stop.stop.name(),
+                stop.until.map(millis),
+                millis(stop.since),
+                stop.by,
+                stop.why,
+                tenant
+            ],
+        )?;
+    }
+    Ok(())
+}
+
+fn stop_in(row: &Row<'_>) -> rusqlite::Result<LocationStop> {
+    Ok(LocationStop {
+        location: row.get(0)?,
+        stop: Stop::parse(&row.get::<_, String>(1)?),
+        until: row.get::<_, Option<i64>>(2)?.map(from_millis),
+        since: from_millis(row.get(3)?),
+        by: row.get(4)?,
+        why: row.get(5)?,
+    })
+}
+
 /// Asks for the release of what is stopped until now.
 pub(crate) fn expire(desk: &Desk<'_>) -> Result<(), StoreError> {
     let mut query = desk.db.prepare_cached(
@@ -296,7 +345,7 @@ impl StateReader {
     /// # Errors
     /// See [`StoreError`].
     pub fn location_stops(&self) -> Result<Vec<(String, LocationStop)>, StoreError> {
-        let Some(db) = self.newest()? else {
+        let Some(db) = self.of_format(7)? else {
             return Ok(Vec::new());
         };
         let mut query = db.prepare_cached("SELECT id, name FROM destination ORDER BY name")?;

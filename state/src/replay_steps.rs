@@ -370,12 +370,7 @@ pub(crate) fn tell_next(
     };
     enqueue::deliver(desk.db, desk.destination, &delivery, desk.now)?;
     if zero {
-        // No brake stops what a person asked for.
-        desk.db
-            .prepare_cached(
-                "UPDATE delivery SET approved = 1 WHERE destination = ?1 AND offset = ?2",
-            )?
-            .execute([desk.destination, offset])?;
+        enqueue::approve(desk.db, desk.destination, offset)?;
     }
     Ok(true)
 }

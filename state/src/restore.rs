@@ -19,7 +19,7 @@ use crate::error::StoreError;
 use crate::folder::{self, Ownership};
 use crate::pause::{self, Paused};
 use crate::resync::{self, Resync};
-use crate::{audit, from_millis, migrate, verify};
+use crate::{audit, from_millis, location, migrate, verify};
 
 /// Stands in the folder while a state file takes another's place.
 const MARK: &str = "lighterman.restoring";
@@ -109,10 +109,13 @@ pub fn restore(
         copy::written(&from, &file, Pace::Alone)?
     };
     let before = lives(folder, &file);
+    let stops = location::stopped_in(&present(folder, &file));
     let mut db = folder::read_write(partial.path())?;
     migrate::apply(&mut db, partial.path())?;
     let noted_since = audit::carry_over(&db, &present(folder, &file))?;
     let restored = adapt(&db, &before, paused)?;
+    // A flood that came after the backup is not over because of the restore.
+    location::stop_as_well(&db, &stops)?;
     db.close().map_err(|(_, error)| error)?;
     copy::checked(partial.path())?;
     Belongs::of(&file, folder)?.give(partial.path())?;

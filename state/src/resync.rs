@@ -113,10 +113,13 @@ pub fn ask_resync(
     // One statement: whatever happens to this process, the agent's own writes wait for no more.
     let asked = db.execute(
         "INSERT INTO resync_request (source, tables, asked_at)
-         SELECT name, ?2, ?3 FROM source WHERE name = ?1",
+         SELECT s.name, ?2, ?3 FROM source s WHERE s.name = ?1 AND NOT EXISTS
+           (SELECT 1 FROM resync_request q WHERE q.source = ?1 AND q.tables IS ?2)",
         params![source, tables, millis(now)],
     )?;
-    Ok(asked == 1)
+    // What waits already is not asked for twice: each would begin the reading anew.
+    let known = "SELECT EXISTS (SELECT 1 FROM source WHERE name = ?1)";
+    Ok(asked == 1 || db.query_row(known, [source], |row| row.get(0))?)
 }
 
 pub(crate) fn begin(db: &Connection, source: i64, what: &Resync) -> Result<(), StoreError> {

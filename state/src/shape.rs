@@ -58,7 +58,7 @@ impl StateReader {
     /// # Errors
     /// See [`StoreError`].
     pub fn shapes(&self, source: &str) -> Result<Option<Shapes>, StoreError> {
-        let Some(db) = self.newest()? else {
+        let Some(db) = self.of_format(7)? else {
             return Ok(None);
         };
         let mut query =

@@ -306,6 +306,14 @@ impl StateReader {
         Ok(Some((migrate::format(db)?, migrate::known())))
     }
 
+    /// The file, if it is of this format or a newer one.
+    pub(crate) fn of_format(&self, least: i64) -> Result<Option<&Connection>, StoreError> {
+        match self.newest()? {
+            Some(db) if crate::migrate::format(db)? >= least => Ok(Some(db)),
+            _ => Ok(None),
+        }
+    }
+
     /// The file, if an agent of this version has opened it; `None` = there is none, or an older
     /// one has.
     pub(crate) fn newest(&self) -> Result<Option<&Connection>, StoreError> {

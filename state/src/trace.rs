@@ -176,8 +176,9 @@ impl StateReader {
         };
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut query = db.prepare_cached(
-            "SELECT DISTINCT offset FROM delivery
-             WHERE state NOT IN ('delivered', 'superseded', 'discarded', 'held')
+            "SELECT DISTINCT offset FROM delivery INDEXED BY delivery_open
+             WHERE state IN ('queued', 'sending', 'unknown', 'accepted', 'backoff')
+               AND state IN ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held')
              ORDER BY offset DESC LIMIT ?1",
         )?;
         let rows = query.query_map([limit], |row| row.get(0))?;

@@ -255,3 +255,18 @@ async fn a_comparison_expects_what_the_destination_was_told() {
     world.command(released(), NOW).await;
     expected("5").await;
 }
+
+#[tokio::test]
+async fn no_guard_stops_a_zero_that_takes_the_place_of_one_that_waits() {
+    let mut world = World::new().await;
+    world.commit(vec![stock("A", 1, 100)], 1).await;
+    leaving(&world, NOW).await;
+    world.rules.guards = Guards {
+        jump_percent: Some(10),
+        ..Guards::default()
+    };
+    world.command(stopped(Stop::Zero, None), NOW).await;
+    // Before that has left, the ERP changes the row.
+    world.commit(vec![stock("A", 2, 90)], 2).await;
+    assert_eq!(told(&leaving(&world, NOW).await), [("A", "0", "90")]);
+}

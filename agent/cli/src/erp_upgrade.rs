@@ -177,7 +177,9 @@ pub(crate) async fn after(config: &Config, name: Option<&str>, apply: bool, json
         let found = format!("its tables are as they were at {}", kept.taken_at);
         findings.push(Finding::pass(format!("source {}", source.name), found));
     }
-    let missing = match to_prepare(source, apply).await {
+    // Nothing is done at the database while something fails.
+    let apply = apply && worst(&findings) != Level::Fail;
+    let missing = match to_prepare(config, source, apply, json).await {
         Ok(missing) => missing,
         Err(finding) => {
             findings.push(finding);
@@ -187,10 +189,14 @@ pub(crate) async fn after(config: &Config, name: Option<&str>, apply: bool, json
     let apply = apply && worst(&findings) != Level::Fail;
     if apply && !affected.is_empty() {
         match again(config, &source.name, affected.clone()).await {
-            Ok(_) => findings.push(Finding::pass(
-                format!("source {}", source.name),
-                format!("{} is read again and compared", affected.join(", ")),
-            )),
+            Ok(_) => {
+                let details = serde_json::json!({ "tables": affected });
+                did(&config.state_folder, "source.resync", &source.name, details);
+                findings.push(Finding::pass(
+                    format!("source {}", source.name),
+                    format!("{} is read again and compared", affected.join(", ")),
+                ));
+            }
             Err(error) => return state_refused("open the state folder", &error, json),
         }
         // What is compared next time is what there is now.
@@ -240,7 +246,12 @@ fn to_do(name: &str, missing: &[String], affected: &[String]) {
 }
 
 /// Statements that the database needs still; they are run with `apply`.
-async fn to_prepare(source: &SourceConfig, apply: bool) -> Result<Vec<String>, Finding> {
+async fn to_prepare(
+    config: &Config,
+    source: &SourceConfig,
+    apply: bool,
+    json: bool,
+) -> Result<Vec<String>, Finding> {
     let what = format!("source {}", source.name);
     let setup = match source.setup() {
         Ok((setup, _)) => setup,
@@ -257,11 +268,22 @@ async fn to_prepare(source: &SourceConfig, apply: bool) -> Result<Vec<String>, F
             .to_owned();
         Finding::fail(what, error.to_string()).fix(fix)
     })?;
-    Ok(if prepared.applied {
-        Vec::new()
-    } else {
-        prepared.sql
-    })
+    if !prepared.applied {
+        return Ok(prepared.sql);
+    }
+    if !prepared.sql.is_empty() {
+        let details = serde_json::json!({ "sql": prepared.sql });
+        did(
+            &config.state_folder,
+            "source.prepare",
+            &source.name,
+            details,
+        );
+        if !json {
+            crate::check::show(&source.name, &prepared);
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// A source's mapping, and its tables as they are.

@@ -526,8 +526,9 @@ fn changed_settings(
     let config = match config::load(file) {
         Ok(config) => config,
         Err(findings) => {
-            // A mapping that is wrong is said by whoever reads mappings again.
-            let bad = config::load_settings(file).is_err();
+            // A mapping that is wrong is said by whoever reads mappings again, but for those of changed settings.
+            let bad = config::load_settings(file)
+                .map_or(true, |new| !in_force.changes(&new.said).is_empty());
             meters.set_settings_refused(bad);
             if refused.as_ref() != Some(&findings) && bad {
                 let failed = findings.iter().filter(|one| one.level == Level::Fail);

@@ -147,13 +147,36 @@ impl Letter {
         })
     }
 
-    fn short(&self) -> String {
-        let text = self.text();
-        if text.chars().count() <= TEXT_CHARS_MAX {
-            return text;
+    /// What it is about, whatever the figures in it are by now.
+    pub(super) fn about(&self) -> String {
+        let News {
+            began,
+            ended,
+            still,
+        } = &self.news;
+        let mut about = String::new();
+        for (kind, alerts) in [("+", began), ("-", ended), ("=", still)] {
+            for one in alerts {
+                let (alert, series, at) = (&one.alert, &one.series, one.began_at);
+                let _ = writeln!(about, "{kind}{alert}{series}{at}");
+            }
         }
-        let mut short: String = text.chars().take(TEXT_CHARS_MAX).collect();
-        short.push_str("\n.. and more: lighterman alert list");
+        about
+    }
+
+    /// Cut to what a chat takes; `width` is how many characters one becomes there.
+    fn short(&self, width: impl Fn(char) -> usize) -> String {
+        let text = self.text();
+        let mut left = TEXT_CHARS_MAX;
+        let mut short = String::new();
+        for one in text.chars() {
+            let Some(rest) = left.checked_sub(width(one)) else {
+                short.push_str("\n.. and more: lighterman alert list");
+                break;
+            };
+            left = rest;
+            short.push(one);
+        }
         short
     }
 
@@ -164,12 +187,17 @@ impl Letter {
                 .replace('<', "&lt;")
                 .replace('>', "&gt;")
         };
+        let width = |one| match one {
+            '&' => 5,
+            '<' | '>' => 4,
+            _ => 1,
+        };
         let section = |kind: &str, text: String| json!({ "type": kind, "text": text });
         json!({
             "text": escaped(&self.subject()),
             "blocks": [
                 { "type": "header", "text": section("plain_text", self.subject()) },
-                { "type": "section", "text": section("mrkdwn", escaped(&self.short())) },
+                { "type": "section", "text": section("mrkdwn", escaped(&self.short(width))) },
             ],
         })
     }
@@ -180,7 +208,11 @@ impl Letter {
             "type": "TextBlock", "size": "medium", "weight": "bolder", "wrap": true, "text": self.subject(),
         })];
         // A card's lines are joined where they are not blocks of their own.
-        for line in self.short().lines().filter(|line| !line.trim().is_empty()) {
+        for line in self
+            .short(|_| 1)
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+        {
             blocks.push(json!({
                 "type": "TextBlock", "wrap": true, "spacing": "small",
                 "text": line.trim_start_matches("- ").trim(),

@@ -1,6 +1,8 @@
 //! Letters by SMTP.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use contract::{Secret, Secrets, Section};
@@ -29,6 +31,14 @@ pub(crate) struct Settings {
     login: Option<(String, Secret)>,
     from: Mailbox,
     to: Vec<Mailbox>,
+    under_way: Arc<Mutex<UnderWay>>,
+}
+
+/// A letter that not every address has yet: who has it is not sent it again.
+#[derive(Debug, Default)]
+struct UnderWay {
+    about: String,
+    took: BTreeSet<String>,
 }
 
 /// Reads them.
@@ -93,6 +103,7 @@ pub(super) fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<S
         login: user.zip(password),
         from: from?,
         to: (!to.is_empty()).then_some(to)?,
+        under_way: Arc::default(),
     })
 }
 
@@ -163,15 +174,40 @@ impl Settings {
             .map_err(|error| format!("write the letter: {error}"))
     }
 
-    /// Sends a letter to each address by itself: one that is refused keeps none of the others from it.
+    fn under_way(&self) -> MutexGuard<'_, UnderWay> {
+        self.under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who has this letter already.
+    fn took(&self, letter: &Letter) -> BTreeSet<String> {
+        let mut under_way = self.under_way();
+        let about = letter.about();
+        if under_way.about != about {
+            *under_way = UnderWay {
+                about,
+                took: BTreeSet::new(),
+            };
+        }
+        under_way.took.clone()
+    }
+
+    /// Sends a letter to each address by itself: one that is refused keeps none of the others from it. Where one
+    /// may take it later, the letter is to be sent again, to those that do not have it.
     pub(super) async fn send(&self, letter: &Letter) -> Result<Answered, Refused> {
-        let (mut said, mut refused) = (Vec::new(), None);
+        let (mut said, mut refused, mut later) = (Vec::new(), None, false);
         let transport = self.transport().map_err(Refused::here)?;
+        let took = self.took(letter);
         for (number, to) in (1..).zip(&self.to) {
+            if took.contains(&to.email.to_string()) {
+                continue;
+            }
             let message = self.message(letter, to).map_err(Refused::here)?;
             let sending = tokio::time::timeout(SEND_MAX, transport.send(message)).await;
             match sending {
                 Ok(Ok(response)) => {
+                    self.under_way().took.insert(to.email.to_string());
                     let words: Vec<&str> = response.message().collect();
                     said.push(format!(
                         "{}: {} {}",
@@ -191,6 +227,7 @@ impl Settings {
                         answer: format!("{}: {error}", to.email),
                         after: None,
                     });
+                    later |= !error.is_permanent();
                     if error.status().is_none() {
                         // The server is not there, for nobody.
                         break;
@@ -199,16 +236,20 @@ impl Settings {
                 Err(_) => {
                     let seconds = SEND_MAX.as_secs();
                     refused = Some(Refused::here(format!("no answer within {seconds} s")));
+                    later = true;
                     break;
                 }
             }
         }
         match refused {
-            Some(refused) if said.is_empty() => Err(refused),
-            refused => Ok(Answered {
-                words: said.join("; "),
-                but: refused,
-            }),
+            Some(refused) if later || said.is_empty() && took.is_empty() => Err(refused),
+            refused => {
+                *self.under_way() = UnderWay::default();
+                Ok(Answered {
+                    words: said.join("; "),
+                    but: refused,
+                })
+            }
         }
     }
 }

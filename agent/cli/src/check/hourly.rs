@@ -33,13 +33,14 @@ pub(crate) async fn hourly(file: PathBuf, checking: Checking, store: Arc<Store>)
         let file = file.clone();
         let loaded = tokio::task::spawn_blocking(move || config::load(&file)).await;
         if let Ok(loaded) = loaded {
+            let unread = loaded.is_err();
             let loaded = loaded.map(|config| with_logins(config, &checking.destinations));
             let findings = super::findings(loaded).await;
             let at = SystemClock.now();
             let now = findings.clone();
             // What is wrong with the state file is said by whoever needs it more.
             if let Ok(before) = store.set_checked(Checked { at, findings }).await {
-                tell(before.as_ref(), &now);
+                tell(before.as_ref(), &now, unread);
             }
         }
         tokio::time::sleep(jittered(every)).await;
@@ -105,13 +106,22 @@ fn changes<'f>(
 fn out_of_sight(what: &str, is: &BTreeMap<&str, Level>) -> bool {
     let system = |what: &str| what.split(':').next().unwrap_or(what).to_owned();
     let of = system(what);
+    if !of.starts_with("source ") && !of.starts_with("destination ") {
+        // A mapping is looked at against its source's tables, whichever source that is.
+        let mut all = is.iter();
+        return all.any(|(other, level)| other.starts_with("source ") && *level == Level::Fail);
+    }
     let mut seen = is.iter().filter(|(other, _)| system(other) == of);
     seen.any(|(_, level)| *level == Level::Fail)
 }
 
 /// Says it. What an API answered may name people, so that it stands in the verdict alone.
-fn tell(before: Option<&Checked>, now: &[Finding]) {
-    let (worse, better) = changes(before.map(|one| one.findings.as_slice()), now);
+/// With settings that cannot be read nothing was looked at, so that nothing is known to be mended.
+fn tell(before: Option<&Checked>, now: &[Finding], unread: bool) {
+    let (worse, mut better) = changes(before.map(|one| one.findings.as_slice()), now);
+    if unread {
+        better.clear();
+    }
     for (what, level) in worse.iter().take(SAID_MAX) {
         let found = now
             .iter()

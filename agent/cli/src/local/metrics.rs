@@ -42,12 +42,6 @@ async fn metrics(Shared(seen): Shared<Arc<Seen>>) -> Response {
     }
 }
 
-/// All of it as a text, for whoever sends it elsewhere.
-pub(crate) async fn text(seen: &Seen) -> Result<String, std::fmt::Error> {
-    let standing = seen.look().await;
-    written(seen, &standing)
-}
-
 fn written(seen: &Seen, standing: &Standing) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     prometheus_text::encode(&mut text, seen.watched.meters.registry())?;
@@ -171,7 +165,11 @@ fn sheet(seen: &Seen, standing: &Standing) -> Sheet {
     for one in &state.standings {
         let age = one.oldest_at.map(|at| clock::until(at, standing.at));
         let labels = [("destination", one.name.as_str())];
-        sheet.seconds(observe::OLDEST_AGE, &labels, age.unwrap_or_default());
+        let settings = seen.watched.destinations.get(&one.name);
+        // Waiting for the end of a pause of the settings is no trouble.
+        if settings.is_none_or(|settings| settings.paused_until(standing.at).is_none()) {
+            sheet.seconds(observe::OLDEST_AGE, &labels, age.unwrap_or_default());
+        }
     }
     reconciled(&mut sheet, state, standing.at);
     sheet

@@ -21,7 +21,6 @@ use std::sync::Arc;
 
 pub(crate) use health::{CANARY_MAX, TURN_MAX};
 pub(crate) use metrics::numbers;
-pub(crate) use metrics::text as metrics_text;
 pub(crate) use page::keep_samples;
 pub(crate) use seen::{Seen, Watched};
 pub(crate) use server::serve;

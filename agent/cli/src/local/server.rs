@@ -15,6 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use super::{LocalSettings, Seen, plain, routes};
 
@@ -37,14 +38,17 @@ pub(crate) async fn serve(settings: LocalSettings, seen: Arc<Seen>) {
     let listener = listen(settings.listen).await;
     let routes = guarded(routes(&seen, &settings), settings.behind_proxy);
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    // They end with it: what was open before settings changed knows the old ones.
+    let mut open = JoinSet::new();
     loop {
+        while open.try_join_next().is_some() {}
         let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
             return;
         };
         match listener.accept().await {
             Ok((stream, _)) => {
                 let routes = routes.clone();
-                tokio::spawn(async move {
+                open.spawn(async move {
                     connection(stream, routes).await;
                     drop(permit);
                 });

@@ -9,7 +9,7 @@ use state::{Command, LocationStop, StateReader, Stop};
 use super::{Failed, counted, done, moment, named, person, understood};
 use crate::audit::did;
 use crate::config::Config;
-use crate::{Common, Exit, load, out, refuse};
+use crate::{Common, Exit, load, out, refuse, say};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum LocationCommand {
@@ -229,9 +229,23 @@ async fn all(
         }
         _ => ("location.release", None, String::new()),
     };
-    let mut forms = Vec::new();
+    let (mut forms, mut failed) = (Vec::new(), Vec::new());
     for name in names {
-        let count = done(config, name, command.clone()).await?;
+        let count = match done(config, name, command.clone()).await {
+            Ok(count) => count,
+            // The others are stopped all the same.
+            Err(error) => {
+                failed.push(error.finding(&format!("destination {name}")));
+                let details = serde_json::json!({ "until": until, "why": why, "answered": false });
+                did(
+                    &config.state_folder,
+                    what,
+                    &format!("{name}/{location}"),
+                    details,
+                );
+                continue;
+            }
+        };
         did(
             &config.state_folder,
             what,
@@ -261,9 +275,15 @@ async fn all(
         }
     }
     if json {
-        out(&serde_json::json!({ "location": forms }).to_string());
+        out(&serde_json::json!({ "location": forms, "failed": failed }).to_string());
+    } else {
+        say(&failed);
     }
-    Ok(Exit::Ok)
+    Ok(if failed.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::Trouble
+    })
 }
 
 fn list(config: &Config, json: bool) -> Result<Exit, Failed> {

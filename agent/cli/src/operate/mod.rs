@@ -100,7 +100,10 @@ pub(crate) async fn done(
     let done = match opened {
         Ok(store) => {
             // What is paused before it ever runs must not run then.
-            if matches!(command, Command::Pause { .. } | Command::Drain) {
+            if matches!(
+                command,
+                Command::Pause { .. } | Command::Drain | Command::Stop { .. }
+            ) {
                 store.destination(destination).await?;
             }
             let of = config
@@ -120,7 +123,7 @@ pub(crate) async fn done(
                 Some(request) => Some(answer(config, request).await?),
                 None if matches!(
                     command,
-                    Command::Pause { .. } | Command::Resume | Command::Drain
+                    Command::Pause { .. } | Command::Resume | Command::Drain | Command::Stop { .. }
                 ) =>
                 {
                     return Err(Failed::Said(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use engine::observe::Lives;
 use serde_json::{Value as Json, json};
 
 /// What a metric's series are of.
@@ -147,6 +148,13 @@ fn labels(text: &str) -> Vec<(String, String)> {
 impl Metric {
     fn json(&self, name: &str, began: &str, now: &str) -> Option<Json> {
         let kind = self.kind?;
+        // What lives in the state file began before this process, nobody knows when (0 = unknown).
+        let lives = engine::observe::METRICS.iter();
+        let mut lives = lives.filter(|one| one.lives == Lives::State);
+        let began = match lives.any(|one| one.name.trim_end_matches("_total") == name) {
+            true => "0",
+            false => began,
+        };
         let points: Vec<Json> = self
             .points
             .values()

@@ -102,7 +102,7 @@ impl Exporter {
             self.send_traces().await;
         }
         if self.settings.metrics {
-            let text = local::metrics_text(&self.seen).await;
+            let text = local::numbers(&self.seen).await;
             let now = nanos(SystemClock.now());
             let began = nanos(self.seen.began);
             let metrics = metrics::of(&text.unwrap_or_default(), &began, &now);

@@ -266,9 +266,11 @@ impl Comparison<'_> {
 
     /// Looks at what is on its way until it was delivered, or that takes too long.
     async fn settle(&mut self) -> Result<(), StoreError> {
-        let deadline = Instant::now() + self.wait;
+        let began = Instant::now();
+        let deadline = began + self.wait;
         loop {
             if self.open.is_empty() {
+                self.wait = self.wait.saturating_sub(began.elapsed());
                 return Ok(());
             }
             let last = Instant::now() >= deadline;
@@ -297,6 +299,8 @@ impl Comparison<'_> {
             }
             self.look(ready, last).await?;
             if last {
+                // All of one comparison's waits together are no longer than that.
+                self.wait = Duration::ZERO;
                 return self.lagging().await;
             }
             if !self.open.is_empty() {

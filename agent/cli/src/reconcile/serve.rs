@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{Clock, Destination, EventType};
+use contract::{Clock, Destination, EventType, clock};
 use engine::DeliverySettings;
 use engine::clock::SystemClock;
 use jiff::Timestamp;
@@ -17,6 +17,8 @@ use super::{WAIT_SECONDS, seed, types, words};
 
 /// Between two looks for what is asked or due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// After one of the settings that was due and could not be made yet.
+const REST: Duration = Duration::from_secs(30);
 /// After a comparison that could not be made.
 const AGAIN: Duration = Duration::from_mins(10);
 
@@ -53,6 +55,7 @@ pub(crate) async fn serve(serving: Serving, store: Arc<Store>) {
             schedule: served.schedule,
             store: Arc::clone(&store),
             since: SystemClock.now(),
+            not_before: None,
         };
         tasks.spawn(one.serve());
     }
@@ -65,10 +68,12 @@ struct One {
     schedule: Option<Schedule>,
     store: Arc<Store>,
     since: Timestamp,
+    /// Nothing of the settings is compared before this.
+    not_before: Option<Timestamp>,
 }
 
 impl One {
-    async fn serve(self) {
+    async fn serve(mut self) {
         loop {
             SystemClock.sleep(LOOK_EVERY).await;
             match self.turn().await {
@@ -89,7 +94,7 @@ impl One {
         }
     }
 
-    async fn turn(&self) -> Result<(), StoreError> {
+    async fn turn(&mut self) -> Result<(), StoreError> {
         let name = self.ground.name.clone();
         let asked = self
             .ground
@@ -97,14 +102,23 @@ impl One {
         if let Some(asked) = asked.await? {
             return self.answer(asked).await;
         }
-        if self.is_due().await? {
+        let now = SystemClock.now();
+        if self.not_before.is_some_and(|at| now < at) || !self.is_due().await? {
+            return Ok(());
+        }
+        let mut made = None;
+        if !self.is_paused().await? {
             let order = ReconcileOrder {
                 types: Vec::new(),
                 sample: self.schedule.as_ref().and_then(|one| one.sample),
                 seed: seed(),
                 wait_seconds: WAIT_SECONDS,
             };
-            self.compare(&order, true).await?;
+            made = self.compare(&order, true).await?;
+        }
+        if made.is_none() {
+            // Looking takes its time where much is told.
+            self.not_before = Some(clock::after(SystemClock.now(), REST));
         }
         Ok(())
     }
@@ -128,7 +142,7 @@ impl One {
             .await
     }
 
-    /// Neither within a pause of the settings nor while a person has stopped the destination.
+    /// Not within a pause of the settings.
     async fn is_due(&self) -> Result<bool, StoreError> {
         let Some(schedule) = &self.schedule else {
             return Ok(false);
@@ -141,9 +155,11 @@ impl One {
         let last = self
             .ground
             .read(move |reader| reader.reconciled_by_schedule(&name));
-        if !schedule.is_due(&settings.zone, last.await?, self.since, now) {
-            return Ok(false);
-        }
+        Ok(schedule.is_due(&settings.zone, last.await?, self.since, now))
+    }
+
+    /// Whether a person has stopped the destination.
+    async fn is_paused(&self) -> Result<bool, StoreError> {
         let name = self.ground.name.clone();
         let paused = self.ground.read(move |reader| {
             let all = reader.destinations()?;
@@ -151,7 +167,7 @@ impl One {
                 .iter()
                 .any(|one| one.name == name && one.paused.is_some()))
         });
-        Ok(!paused.await?)
+        paused.await
     }
 
     /// One comparison: its number, where it was made.

@@ -268,9 +268,17 @@ fn flows(given: &Given<'_>, all: &mut Vec<Sentence>) {
             all.push(Sentence::new(Level::Pass, text));
         }
     }
+    // Not all that waits or is held was looked at: it may be of any type.
+    if flow.waiting.iter().any(|waiting| waiting.or_more)
+        || given.held.iter().any(|one| one.or_more)
+    {
+        return;
+    }
     let quiet = |one: &&TypeFlow| {
         let mut waiting = flow.waiting.iter();
+        let mut held = given.held.iter();
         !waiting.any(|waiting| waiting.event_type == one.event_type)
+            && !held.any(|held| held.event_type == one.event_type)
     };
     let still = flow.types.iter().filter(quiet);
     let titles: Vec<&str> = still.map(|one| title(&one.event_type)).collect();
@@ -281,7 +289,10 @@ fn flows(given: &Given<'_>, all: &mut Vec<Sentence>) {
             list(&titles)
         );
         all.push(Sentence::new(Level::Pass, text));
-    } else if !given.destinations.is_empty() && backlogs.all(|backlog| backlog == 0) {
+    } else if !given.destinations.is_empty()
+        && given.held.is_empty()
+        && backlogs.all(|backlog| backlog == 0)
+    {
         let text = "Everything that was captured is delivered.";
         all.push(Sentence::new(Level::Pass, text));
     }

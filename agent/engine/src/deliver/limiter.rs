@@ -55,6 +55,8 @@ pub(crate) struct Day {
     pub(crate) noting: u32,
     /// They have left.
     pub(crate) used: u32,
+    /// Of those, only to read; forgotten at a restart.
+    pub(crate) read: u32,
     /// When it is over; `None` = not known yet.
     pub(crate) ends: Option<Instant>,
 }
@@ -110,6 +112,7 @@ impl Limiter {
                 noted: 0,
                 noting: 0,
                 used: 0,
+                read: 0,
                 ends: None,
             }),
             calls_max: traits.requests_max.max(1),
@@ -356,7 +359,8 @@ impl Day {
     /// It is that day, for so long: with another one another account begins.
     pub(crate) fn is(&mut self, today: i64, ends: Instant) {
         if self.day != today {
-            (self.day, self.noted, self.noting, self.used) = (today, 0, 0, 0);
+            (self.day, self.noted, self.noting) = (today, 0, 0);
+            (self.used, self.read) = (0, 0);
         }
         self.ends = Some(ends);
     }

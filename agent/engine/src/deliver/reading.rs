@@ -42,8 +42,6 @@ struct Pace {
     left_at: Option<Instant>,
     /// The next one does not before this.
     not_before: Option<Instant>,
-    /// So many have left.
-    passed: u32,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -109,7 +107,7 @@ impl ReadingGate {
             return Err(at);
         }
         if let Some(day) = limiter.day()
-            && pace.passed >= day.max / DAY_SHARE
+            && day.read >= day.max / DAY_SHARE
         {
             return Err(now + Duration::from_hours(24));
         }
@@ -121,7 +119,9 @@ impl ReadingGate {
                 return Err(now + LOOK_EVERY);
             }
         }
-        pace.passed += 1;
+        if let Some(day) = limiter.day() {
+            day.read += 1;
+        }
         pace.left_at = Some(now);
         pace.not_before = limiter.spacing().map(|spacing| now + spacing * SHARE);
         drop(limiter);

@@ -115,6 +115,30 @@ pub(super) fn leave(
     })
 }
 
+/// Leaves it for each of these; those that refuse it keep the others from nothing. Where all do, why.
+pub(super) fn leave_each<'n>(
+    reader: &StateReader,
+    folder: &std::path::Path,
+    wish: &Wish,
+    names: impl IntoIterator<Item = &'n String>,
+    command: &Command,
+) -> Result<(Vec<Asked>, Vec<Value>), Problem> {
+    let (mut asked, mut refused, mut first) = (Vec::new(), Vec::new(), None);
+    for name in names {
+        match leave(reader, folder, wish, name, command) {
+            Ok(one) => asked.push(one),
+            Err(problem) => {
+                refused.push(json!({ "destination": name, "detail": problem.detail() }));
+                first.get_or_insert(problem);
+            }
+        }
+    }
+    match first {
+        Some(problem) if asked.is_empty() => Err(problem),
+        _ => Ok((asked, refused)),
+    }
+}
+
 /// 202, with where to look.
 pub(super) fn accepted(asked: &[Asked], form: &Value) -> Response {
     let mut response = answer(StatusCode::ACCEPTED, form);

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use state::{Command, HeldCount, HeldFilter, StateReader};
 
 use super::super::json as answer;
-use super::ask::{Wish, accepted, leave, part};
+use super::ask::{Wish, accepted, leave, leave_each, part};
 use super::problem::Problem;
 use super::query::{Query, body, one_of, said};
 use super::replay::not_its_own;
@@ -309,10 +309,7 @@ async fn settled(
                 .destinations
                 .into_iter()
                 .partition(|name| known.contains(name));
-            let mut asked = Vec::new();
-            for name in &here {
-                asked.push(leave(reader, folder, &wish, name, &command)?);
-            }
+            let (mut asked, refused) = leave_each(reader, folder, &wish, &here, &command)?;
             if drops && !found.tables.is_empty() {
                 let command = Command::DropChanges { which };
                 asked.push(leave(reader, folder, &wish, "", &command)?);
@@ -322,6 +319,7 @@ async fn settled(
             });
             let form = json!({
                 "requests": asked,
+                "refused": refused,
                 "not_held": found.not_held,
                 "not_in_settings": gone,
                 "read_again_by": tables.filter(|_| !drops).collect::<Vec<_>>(),

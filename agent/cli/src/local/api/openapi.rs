@@ -132,7 +132,7 @@ fn operated(paths: &mut Map<String, Value>) {
             })),
         )
         .ok(shapes::counted())
-        .accepted(shapes::accepted());
+        .accepted(shapes::accepted_each());
     put("/api/v1/replay", "post", replay.done());
     let requested = Operation::of("requested", "what became of something that was asked");
     let requested = requested

@@ -19,6 +19,11 @@ pub(super) struct Problem {
 }
 
 impl Problem {
+    /// Why, in words.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     pub(super) fn new(
         status: StatusCode,
         kind: &'static str,

@@ -13,7 +13,7 @@ use state::{Command, ReplayFilter};
 
 use super::super::json as answer;
 use super::Api;
-use super::ask::{Wish, accepted, leave};
+use super::ask::{Wish, accepted, leave_each};
 use super::problem::Problem;
 use super::query::{Query, body, moment, one_of, said};
 use super::token::Token;
@@ -83,16 +83,11 @@ pub(super) async fn replay(
     };
     let asked = api
         .readers
-        .look(move |reader, folder| {
-            let names = names.iter();
-            let asked = names.map(|name| leave(reader, folder, &wish, name, &command));
-            asked.collect::<Result<Vec<_>, _>>()
-        })
+        .look(move |reader, folder| leave_each(reader, folder, &wish, &names, &command))
         .await?;
-    Ok(accepted(
-        &asked,
-        &json!({ "dry_run": false, "requests": asked }),
-    ))
+    let (asked, refused) = asked;
+    let form = json!({ "dry_run": false, "requests": asked, "refused": refused });
+    Ok(accepted(&asked, &form))
 }
 
 fn which(token: &Token, asked: &Replay) -> Result<ReplayFilter, Problem> {

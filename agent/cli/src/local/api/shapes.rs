@@ -156,9 +156,22 @@ pub(super) fn accepted() -> Value {
     named([("requests", array(reference("asked")))])
 }
 
+/// Of several destinations: those that took it, and those that did not.
+pub(super) fn accepted_each() -> Value {
+    named([
+        ("requests", array(reference("asked"))),
+        ("refused", refused()),
+    ])
+}
+
+fn refused() -> Value {
+    array(named([("destination", text()), ("detail", text())]))
+}
+
 pub(super) fn settled() -> Value {
     named([
         ("requests", array(reference("asked"))),
+        ("refused", refused()),
         ("not_held", texts()),
         ("not_in_settings", texts()),
         ("read_again_by", texts()),

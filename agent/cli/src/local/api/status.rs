@@ -6,6 +6,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::json;
+use state::DestinationStatus;
 
 use super::super::health::Ready;
 use super::super::json as answer;
@@ -28,7 +29,7 @@ pub(super) async fn status(
         "version": env!("CARGO_PKG_VERSION"),
         "health": ready,
         "sources": state.sources,
-        "destinations": state.destinations,
+        "destinations": shown(&state.destinations),
         "held": state.held,
         "state": {
             "database_bytes": state.size.database_bytes,
@@ -46,8 +47,17 @@ pub(super) async fn destinations(
     Query::read(query.as_deref(), &[])?;
     let standing = api.seen.look().await;
     let state = standing.state.as_ref().map_err(|error| unreadable(error))?;
-    let form = json!({ "at": standing.at, "destinations": state.destinations });
+    let form = json!({ "at": standing.at, "destinations": shown(&state.destinations) });
     Ok(answer(StatusCode::OK, &form))
+}
+
+/// Without what APIs said last, which may repeat what they were sent.
+fn shown(destinations: &[DestinationStatus]) -> Vec<DestinationStatus> {
+    let without = |one: &DestinationStatus| DestinationStatus {
+        last_cause: None,
+        ..one.clone()
+    };
+    destinations.iter().map(without).collect()
 }
 
 fn unreadable(error: &str) -> Problem {

@@ -198,6 +198,24 @@ async fn read_again(page: &Page, filter: HeldFilter) -> Came {
     if tables.is_empty() {
         return Came::Not("Nothing of it is held any more.".to_owned());
     }
+    let all = tables.len();
+    let tables = match page
+        .read(move |reader| not_being_read(reader, tables))
+        .await
+    {
+        Ok(tables) => tables,
+        Err(sentence) => return Came::Not(sentence),
+    };
+    if tables.is_empty() {
+        let is = if all == 1 {
+            "Its table is"
+        } else {
+            "Its tables are"
+        };
+        return Came::Not(format!(
+            "{is} being read again already; wait until that is done."
+        ));
+    }
     let folder = page.seen.watched.folder.clone();
     let names: Vec<String> = tables.iter().map(|(_, table)| table.clone()).collect();
     let asked = tokio::task::spawn_blocking(move || {
@@ -214,12 +232,28 @@ async fn read_again(page: &Page, filter: HeldFilter) -> Came {
     }
 }
 
+/// Those that are not under way: with each click they would be begun anew.
+fn not_being_read(
+    reader: &StateReader,
+    mut tables: Vec<(String, String)>,
+) -> Result<Vec<(String, String)>, StoreError> {
+    let sources = reader.sources()?;
+    tables.retain(|(source, table)| {
+        let mut of = sources.iter().filter(|one| one.name == *source);
+        !of.any(|one| {
+            one.tables
+                .iter()
+                .any(|one| one.table == *table && !one.done)
+        })
+    });
+    Ok(tables)
+}
+
 fn tables_of(
     reader: &StateReader,
     filter: &HeldFilter,
 ) -> Result<Vec<(String, String)>, StoreError> {
-    let mut tables = Vec::new();
-    let mut looked = 0;
+    let (mut tables, mut looked) = (Vec::new(), 0);
     reader.held_each(filter, |item| {
         if let Some(change) = item.change {
             let place = (change.source, change.table);
@@ -247,7 +281,10 @@ pub(super) async fn drop_held(
         }
     };
     let why = fields.get("why").unwrap_or_default();
-    if why.is_empty() || why.chars().count() > held::WHY_MAX {
+    // What came since the confirmation was shown is not meant.
+    let others = which.filter.ids.is_empty()
+        && fields.get("count").and_then(|count| count.parse().ok()) != Some(which.count);
+    if others || why.is_empty() || why.chars().count() > held::WHY_MAX {
         return held::ask_why(&page, &visitor, &which, true).await;
     }
     let came = dropped(&page, &visitor, which, why).await;

@@ -287,7 +287,8 @@ pub(super) async fn ask_why(
         h1 { "Drop what is held?" }
         @if is_missing {
             p .message.bad role="alert" {
-                "Nothing was dropped: say why, in up to " (WHY_MAX) " characters."
+                "Nothing was dropped. Say why, in up to " (WHY_MAX) " characters, and look whether this is what you \
+                 mean: it may have become more."
             }
         }
         section .card {

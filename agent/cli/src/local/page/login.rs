@@ -19,6 +19,9 @@ use super::{HOME, Page, view};
 /// Where the form stands.
 pub(super) const PLACE: &str = "/page/login";
 
+/// A login waits for its note so long: whoever comes to see why nothing can be written must get in.
+const NOTED_MAX: Duration = Duration::from_secs(3);
+
 /// Browsers forget a cookie after this; the session is over before.
 const COOKIE_SECONDS: u64 = 12 * 3_600;
 
@@ -111,7 +114,9 @@ pub(super) async fn login(
         return view::refused(StatusCode::SERVICE_UNAVAILABLE, view::NO_RANDOM);
     };
     let details = serde_json::Value::Null;
-    let noted = noted(&page, &user.name, "page.login", "status page", details).await;
+    let noted = noted(&page, &user.name, "page.login", "status page", details);
+    let noted = tokio::time::timeout(NOTED_MAX, noted).await;
+    let noted = noted.unwrap_or_else(|_| Err("the state file is busy".to_owned()));
     if let Err(error) = noted
         && let Some(visitor) = page.sessions.find(&token, false, now)
     {

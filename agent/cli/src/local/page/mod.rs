@@ -55,7 +55,7 @@ struct Page {
     cookie: String,
     sessions: Sessions,
     attempts: Mutex<Attempts>,
-    readings: Semaphore,
+    readings: Arc<Semaphore>,
     seen: Arc<Seen>,
 }
 
@@ -65,9 +65,14 @@ impl Page {
         &self,
         work: impl FnOnce(&StateReader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, String> {
-        let _permit = self.readings.acquire().await;
+        // Kept by the reading, which goes on where whoever asked has gone.
+        let permit = Arc::clone(&self.readings).acquire_owned().await;
         let folder = self.seen.watched.folder.clone();
-        let read = tokio::task::spawn_blocking(move || work(&StateReader::open(&folder)?)).await;
+        let read = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            work(&StateReader::open(&folder)?)
+        });
+        let read = read.await;
         match read {
             Ok(Ok(read)) => Ok(read),
             Ok(Err(error)) => Err(format!("The state file cannot be read: {error}.")),
@@ -89,7 +94,7 @@ pub(super) fn routes(settings: &LocalSettings, seen: &Arc<Seen>) -> Router<Arc<S
         cookie: format!("lighterman_{}", settings.listen.port()),
         sessions,
         attempts: Mutex::default(),
-        readings: Semaphore::new(READINGS_MAX),
+        readings: Arc::new(Semaphore::new(READINGS_MAX)),
         seen: Arc::clone(seen),
     });
     let guarded = Router::new()

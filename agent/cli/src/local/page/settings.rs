@@ -144,7 +144,7 @@ fn read_user(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<User> {
         return None;
     }
     let secret = secret?;
-    let length = secret.expose().chars().count();
+    let length = secret.expose().trim().chars().count();
     if let Some(node) = section.get("secret")
         && !(SECRET_MIN..=SECRET_MAX).contains(&length)
     {

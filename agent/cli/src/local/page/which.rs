@@ -51,6 +51,7 @@ impl Which {
                 @if let Some(cause) = &self.filter.cause {
                     input type="hidden" name="cause" value=(cause);
                 }
+                input type="hidden" name="count" value=(self.count);
             }
         }
     }
