@@ -1,5 +1,7 @@
 //! What is held, told again, paused: asked for, and followed.
 
+use std::time::Duration;
+
 use harness::receiver::{Faults, Receiver};
 use serde_json::json;
 
@@ -211,13 +213,17 @@ async fn what_is_held_is_found_sent_again_and_given_up_and_each_request_is_follo
     assert!(there.await, "{}", agent.log());
     let before = receiver.held().arrivals;
     let which = format!("{{\"key\": \"A\", \"types\": [\"{STOCK}\"]}}");
-    let said = as_token(port, "stock", "POST", "/api/v1/replay", &which).await;
-    assert_eq!(said.status, 200, "{}", said.text);
-    assert_eq!(
-        said.body["replay"][0]["would"]["states"], 2,
-        "{}",
-        said.text
-    );
+    // What the receiver has is told of a moment later.
+    let deadline = tokio::time::Instant::now() + SOON;
+    loop {
+        let said = as_token(port, "stock", "POST", "/api/v1/replay", &which).await;
+        assert_eq!(said.status, 200, "{}", said.text);
+        if said.body["replay"][0]["would"]["states"] == 2 {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{}", said.text);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let which = "{\"key\": \"A\", \"dry_run\": false}";
     let said = as_token(port, "stock", "POST", "/api/v1/replay", which).await;
     assert_eq!(done(port, "stock", &agent, &said).await, [2]);

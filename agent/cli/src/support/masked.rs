@@ -134,9 +134,9 @@ impl Scrubber {
         Self(all)
     }
 
-    /// The text without them, and without logins in addresses.
+    /// The text without them, without logins in addresses and without addresses of mail.
     pub(super) fn scrub(&self, text: &str) -> String {
-        let mut text = without_logins(text);
+        let mut text = without_mail(&without_logins(text));
         for (name, instead) in &self.0 {
             text = replaced(&text, name, instead);
         }
@@ -161,6 +161,29 @@ fn replaced(text: &str, name: &str, instead: &str) -> String {
         let ends = after.chars().next().is_none_or(|letter| !is_word(letter));
         made.push_str(if begins && ends { instead } else { found });
         rest = after;
+    }
+    made.push_str(rest);
+    made
+}
+
+/// `anna@example.com` as `<address>`.
+fn without_mail(text: &str) -> String {
+    let of_box = |letter: char| letter.is_alphanumeric() || "._%+-".contains(letter);
+    let of_host = |letter: char| letter.is_alphanumeric() || ".-".contains(letter);
+    let mut made = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('@') {
+        let mailbox = before.trim_end_matches(of_box);
+        let host = after.trim_start_matches(of_host);
+        if mailbox.len() < before.len() && host.len() < after.len() {
+            made.push_str(mailbox);
+            made.push_str("<address>");
+            rest = host;
+        } else {
+            made.push_str(before);
+            made.push('@');
+            rest = after;
+        }
     }
     made.push_str(rest);
     made
@@ -193,6 +216,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn addresses_of_mail_are_nobodys_business() {
+        let check = |text: &str, wanted: &str| assert_eq!(without_mail(text), wanted);
+        check(
+            r#"["Anna <anna.b@example.com>","it@example.com"]"#,
+            r#"["Anna <<address>>","<address>"]"#,
+        );
+        check("@daily, 5 @ 3, a@", "@daily, 5 @ 3, a@");
+        check("x@y@z", "<address>@z");
+    }
 
     #[test]
     fn only_texts_that_are_known_to_be_ours_stay() {
