@@ -61,7 +61,7 @@ async fn sentences_say_what_flows_what_waits_and_what_is_held() {
         said[1],
         "1 SKU is held for shop: refused by the destination."
     );
-    let delivered = "Stock: every change that was captured is delivered.";
+    let delivered = "Stock: every other change that was captured is delivered.";
     assert!(said.contains(&delivered), "{said:#?}");
     assert_eq!(status["sentences"][1]["level"], "warn");
     let flow = &status["flow"]["types"][0];

@@ -151,10 +151,8 @@ impl Metric {
         // What lives in the state file began before this process, nobody knows when (0 = unknown).
         let lives = engine::observe::METRICS.iter();
         let mut lives = lives.filter(|one| one.lives == Lives::State);
-        let began = match lives.any(|one| one.name.trim_end_matches("_total") == name) {
-            true => "0",
-            false => began,
-        };
+        let is_kept = lives.any(|one| one.name.trim_end_matches("_total") == name);
+        let began = if is_kept { "0" } else { began };
         let points: Vec<Json> = self
             .points
             .values()

@@ -276,20 +276,26 @@ fn flows(given: &Given<'_>, all: &mut Vec<Sentence>) {
     }
     let quiet = |one: &&TypeFlow| {
         let mut waiting = flow.waiting.iter();
-        let mut held = given.held.iter();
         !waiting.any(|waiting| waiting.event_type == one.event_type)
-            && !held.any(|held| held.event_type == one.event_type)
     };
-    let still = flow.types.iter().filter(quiet);
-    let titles: Vec<&str> = still.map(|one| title(&one.event_type)).collect();
+    let is_held = |one: &&TypeFlow| {
+        let mut held = given.held.iter();
+        held.any(|held| held.event_type == one.event_type)
+    };
+    let (held, still): (Vec<&TypeFlow>, Vec<_>) =
+        flow.types.iter().filter(quiet).partition(is_held);
     let mut backlogs = given.destinations.iter().map(|one| one.backlog);
-    if !titles.is_empty() {
-        let text = format!(
-            "{}: every change that was captured is delivered.",
-            list(&titles)
-        );
-        all.push(Sentence::new(Level::Pass, text));
-    } else if !given.destinations.is_empty()
+    for (some, every) in [(&still, "every"), (&held, "every other")] {
+        let titles: Vec<&str> = some.iter().map(|one| title(&one.event_type)).collect();
+        if !titles.is_empty() {
+            let titles = list(&titles);
+            let text = format!("{titles}: {every} change that was captured is delivered.");
+            all.push(Sentence::new(Level::Pass, text));
+        }
+    }
+    if still.is_empty()
+        && held.is_empty()
+        && !given.destinations.is_empty()
         && given.held.is_empty()
         && backlogs.all(|backlog| backlog == 0)
     {

@@ -264,7 +264,7 @@ mod tests {
         check("erp-box: erp-box2 os:anna", "<host>: erp-box2 os:<user>");
         check(
             "get https://u:p%40x@shop.example.com/a@b and http://shop.example.com",
-            "get https://********@shop.example.com/a@b and http://shop.example.com",
+            "get https://********@shop.example.com/<address> and http://shop.example.com",
         );
         check("://", "://");
     }
