@@ -288,7 +288,7 @@ async fn ask(config: &Config, level: &str, time: SignedDuration, json: bool) -> 
     let wanted = Wanted {
         level: level.to_owned(),
         until: clock::after(moment, time.unsigned_abs()),
-        by: crate::operate::person(),
+        by: crate::audit::person(),
     };
     let asked = config.state_folder.join(ASKED);
     if let Err(error) = write(&asked, &wanted) {

@@ -8,7 +8,8 @@ use state::{Command, HeldDetail, HeldFilter, StateReader};
 
 use super::held_by::holders;
 use super::held_list::{list, meaning, unknown};
-use super::{Failed, counted, done, done_by_all, person, shown};
+use super::{Failed, counted, done, done_by_all, shown};
+use crate::audit::person;
 use crate::config::Config;
 use crate::{Common, Exit, load, out, refuse, say};
 

@@ -6,8 +6,8 @@ use engine::clock::SystemClock;
 use jiff::{SignedDuration, Timestamp};
 use state::{Command, LocationStop, StateReader, Stop};
 
-use super::{Failed, counted, done, moment, named, person, understood};
-use crate::audit::did;
+use super::{Failed, counted, done, moment, named, understood};
+use crate::audit::{did, person};
 use crate::config::Config;
 use crate::{Common, Exit, load, out, refuse, say};
 
@@ -125,13 +125,6 @@ pub(super) async fn location(command: &LocationCommand) -> Exit {
 type Ordered = Result<Result<Command, Finding>, Failed>;
 
 /// What stops a location, unless it is not to be.
-fn order_of(config: &Config, stop: LocationStop) -> Command {
-    Command::Stop {
-        stop,
-        tenant: config.tenant.clone(),
-    }
-}
-
 fn order(config: &Config, options: &StopOptions, stop: Stop, names: &[&str]) -> Ordered {
     let now = SystemClock.now();
     let fail = |found: String, fix: String| Ok(Err(Finding::fail("location", found).fix(fix)));
@@ -188,17 +181,18 @@ fn order(config: &Config, options: &StopOptions, stop: Stop, names: &[&str]) -> 
             format!("lighterman location release {} first", found.location),
         );
     }
-    Ok(Ok(order_of(
-        config,
-        LocationStop {
-            location: options.location.clone(),
-            stop,
-            until,
-            since: now,
-            by: person(),
-            why: options.why.clone(),
-        },
-    )))
+    let stop = LocationStop {
+        location: options.location.clone(),
+        stop,
+        until,
+        since: now,
+        by: person(),
+        why: options.why.clone(),
+    };
+    Ok(Ok(Command::Stop {
+        stop,
+        tenant: config.tenant.clone(),
+    }))
 }
 
 fn some(names: &[String]) -> String {

@@ -245,11 +245,6 @@ fn unknown(name: &str, known: &[&str]) -> Finding {
     Finding::fail("destination", found).fix(fix)
 }
 
-/// Who asks, for the record.
-pub(crate) fn person() -> String {
-    crate::audit::person()
-}
-
 /// A moment as a person writes it: with a zone, as RFC 3339, a date and time of this machine's zone, or a
 /// date.
 pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
