@@ -31,6 +31,7 @@ mod reconcile_source;
 mod related;
 mod resync;
 mod schema;
+mod secret;
 mod settings;
 mod sqlserver;
 mod state_file;

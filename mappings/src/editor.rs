@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contract::section::{Asked, Wanted};
-use contract::{BodySchema, EventType, FieldType, Finding, Problems};
+use contract::{BodySchema, EventType, FieldType, Finding, Problems, SecretPlace};
 use serde_json::{Map, Value as Json, json};
 
 use crate::load::LoadContext;
@@ -230,7 +230,9 @@ impl Sections {
 /// A secret's text, or where it stands.
 fn secret() -> Json {
     let place = |key: &str| json!({ "type": "object", "properties": { key: { "type": "string" } }, "required": [key], "additionalProperties": false });
-    json!({ "anyOf": [place("env"), place("file"), place("credential"), { "type": "string" }] })
+    let mut ways: Vec<Json> = SecretPlace::KEYS.into_iter().map(place).collect();
+    ways.push(json!({ "type": "string" }));
+    json!({ "anyOf": ways })
 }
 
 /// The key and body fields of an event type, where an event emits it.

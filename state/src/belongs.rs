@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+#[cfg(unix)]
 use crate::copy::io;
 use crate::error::StoreError;
 

@@ -30,7 +30,16 @@ fn at(folder: &Path) -> Option<Room> {
     })
 }
 
-#[cfg(not(unix))]
+#[cfg(windows)]
+fn at(folder: &Path) -> Option<Room> {
+    let disk = fs4::statvfs(folder).ok()?;
+    Some(Room {
+        free_bytes: disk.available_space(),
+        total_bytes: disk.total_space(),
+    })
+}
+
+#[cfg(not(any(unix, windows)))]
 fn at(_folder: &Path) -> Option<Room> {
     None
 }

@@ -41,6 +41,18 @@ pub(crate) fn aside(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Makes a file so long.
+#[cfg(not(windows))]
+pub(crate) fn cut(_: &Path, file: &File, length: u64) -> io::Result<()> {
+    file.set_len(length)
+}
+
+/// A file that is opened to be written at its end cannot be cut there: another handle of it can.
+#[cfg(windows)]
+pub(crate) fn cut(path: &Path, _: &File, length: u64) -> io::Result<()> {
+    OpenOptions::new().write(true).open(path)?.set_len(length)
+}
+
 /// Cuts off what follows the whole lines, after it was put aside. Returns the length that is left.
 pub(crate) fn repair(path: &Path, file: &mut File, quotes: bool) -> io::Result<u64> {
     let length = file.metadata()?.len();
@@ -54,7 +66,7 @@ pub(crate) fn repair(path: &Path, file: &mut File, quotes: bool) -> io::Result<u
         io::copy(file, &mut torn)?;
         torn.flush()?;
         torn.sync_all()?;
-        file.set_len(whole)?;
+        cut(path, file, whole)?;
         file.sync_all()?;
     }
     Ok(whole)

@@ -206,7 +206,10 @@ impl Writer {
 
     /// A file that was there before us.
     fn take_up(&self, path: PathBuf, number: Number) -> Result<Current, String> {
-        let opened = OpenOptions::new().read(true).append(true).open(&path);
+        let opened = alone(&mut OpenOptions::new())
+            .read(true)
+            .append(true)
+            .open(&path);
         let mut file = opened.map_err(|error| said("open", &path, &error))?;
         let is_file = file
             .metadata()
@@ -222,7 +225,7 @@ impl Writer {
 
     fn begin(&self, number: Number) -> Result<Current, String> {
         let path = self.place.path(number);
-        let file = OpenOptions::new()
+        let file = alone(&mut OpenOptions::new())
             .create_new(true)
             .read(true)
             .append(true)
@@ -268,7 +271,7 @@ impl Writer {
         if let Err(error) = written {
             let cause = said("write", &current.path, &error);
             // What got there is taken back: then surely nothing was applied.
-            let back = current.file.set_len(current.length);
+            let back = tail::cut(&current.path, &current.file, current.length);
             let back = back.and_then(|()| current.file.sync_all());
             if back.is_ok() {
                 return vec![Outcome::not_sent(cause); lines.len()];
@@ -314,6 +317,20 @@ impl Current {
     }
 }
 
+/// Opens a file so that it stays the one of its name: on Windows nobody can move or remove it meanwhile.
+#[cfg(windows)]
+fn alone(options: &mut OpenOptions) -> &mut OpenOptions {
+    use std::os::windows::fs::OpenOptionsExt as _;
+    const READ_AND_WRITE: u32 = 1 | 2;
+    options.share_mode(READ_AND_WRITE)
+}
+
+/// Elsewhere [`same`] looks whether it still is.
+#[cfg(not(windows))]
+fn alone(options: &mut OpenOptions) -> &mut OpenOptions {
+    options
+}
+
 #[cfg(unix)]
 fn same(path: &Path, file: &File) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -323,7 +340,7 @@ fn same(path: &Path, file: &File) -> bool {
     }
 }
 
-/// An open file cannot be moved away there.
+/// Nobody can move or remove it while it is open: see [`alone`].
 #[cfg(not(unix))]
 fn same(path: &Path, _: &File) -> bool {
     path.exists()

@@ -139,13 +139,24 @@ async fn in_time<T>(
     })
 }
 
+/// A path is a folder with a Unix socket.
+#[cfg(unix)]
+fn server(config: &mut tokio_postgres::Config, host: &str) {
+    if host.starts_with('/') {
+        config.host_path(host);
+    } else {
+        config.host(host);
+    }
+}
+
+#[cfg(not(unix))]
+fn server(config: &mut tokio_postgres::Config, host: &str) {
+    config.host(host);
+}
+
 async fn open(settings: &Settings, options: &str, place: &str) -> Result<Client, SourceError> {
     let mut config = tokio_postgres::Config::new();
-    if settings.host.starts_with('/') {
-        config.host_path(&settings.host);
-    } else {
-        config.host(&settings.host);
-    }
+    server(&mut config, &settings.host);
     config
         .port(settings.port)
         .dbname(&settings.database)

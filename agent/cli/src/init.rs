@@ -44,6 +44,7 @@ state_folder = "state"           # positions, events on their way, what was publ
 # keep_days = 14
 # file_bytes_max = 16_777_216
 # total_bytes_max = 268_435_456
+# event_log = false              # Windows: warnings and errors in the Event Log too
 
 # [disk]                         # sources are not read while the state folder's disk has less free
 # reserve_mib = 1024             # else 5 % of it, from 64 MiB to 1 GiB
@@ -85,6 +86,16 @@ listen = "127.0.0.1:8350"        # only this machine reaches it
 # [alerts.deadman]               # told each minute that capture and delivery turn; it says when that stops
 # url = { env = "DEADMAN_URL" }
 "#;
+
+/// A secret that a person types, without being shown, and twice; nothing where the person has gone.
+pub(crate) fn typed() -> Option<contract::Secret> {
+    person::secret().ok()
+}
+
+/// Leaves the terminal as it was found: it shows what is typed.
+pub(crate) fn show_typing() {
+    terminal::restore();
+}
 
 /// The person has gone: the input has ended.
 #[derive(Debug)]

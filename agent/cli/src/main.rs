@@ -22,6 +22,7 @@ mod otlp;
 mod reconcile;
 mod resync;
 mod run;
+mod secret;
 mod statements;
 mod status;
 mod support;
@@ -99,6 +100,9 @@ enum Command {
     /// Sources.
     #[command(subcommand)]
     Source(SourceCommand),
+    /// Secrets that the settings name.
+    #[command(subcommand)]
+    Secret(secret::SecretCommand),
     /// Mapping files.
     #[command(subcommand)]
     Map(map::MapCommand),
@@ -232,6 +236,9 @@ fn main() -> ExitCode {
     // One crypto provider for the whole process, before anything can ask for one. A second
     // installation is impossible here: nothing has run yet.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    // Older consoles understand colours when they are told to; one that does not shows no worse without.
+    #[cfg(windows)]
+    let _ = nu_ansi_term::enable_ansi_support();
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -282,6 +289,7 @@ async fn command(command: Command) -> Exit {
             out(&format!("{:#}", config::schema()));
             Exit::Ok
         }
+        Command::Secret(command) => secret::secret(command).await,
         Command::Map(command) => map::map(&command).await,
         Command::Held(command) => operate::held(&command).await,
         Command::Replay(options) => operate::replay(&options).await,

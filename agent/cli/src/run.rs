@@ -433,7 +433,25 @@ async fn told_to_stop() {
     }
 }
 
-#[cfg(not(unix))]
+/// Ctrl-C and Ctrl-Break, a console that is closed, and a machine that is shut down: Windows waits a few seconds for
+/// the last two.
+#[cfg(windows)]
+async fn told_to_stop() {
+    use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown};
+    let (Ok(mut c), Ok(mut pause), Ok(mut close), Ok(mut shutdown)) =
+        (ctrl_c(), ctrl_break(), ctrl_close(), ctrl_shutdown())
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = c.recv() => {}
+        _ = pause.recv() => {}
+        _ = close.recv() => {}
+        _ = shutdown.recv() => {}
+    }
+}
+
+#[cfg(not(any(unix, windows)))]
 async fn told_to_stop() {
     let _ = tokio::signal::ctrl_c().await;
 }

@@ -33,6 +33,45 @@ pub enum SecretPlace {
     File(String),
     /// `{ credential = "name" }`: of systemd's `LoadCredential=`, in the folder that it names to the service.
     Credential(String),
+    /// `{ windows_credential = "name" }`: of Windows' Credential Manager, of the user as whom the agent runs.
+    WindowsCredential(String),
+    /// `{ protected_file = "path" }`: a file that only this machine's Windows can read.
+    ProtectedFile(String),
+}
+
+impl SecretPlace {
+    /// The keys that name a place, the most usual first.
+    pub const KEYS: [&'static str; 5] = [
+        "env",
+        "file",
+        "credential",
+        "windows_credential",
+        "protected_file",
+    ];
+
+    /// The place that a key and a name stand for.
+    pub fn of(key: &str, name: &str) -> Option<Self> {
+        let name = name.to_owned();
+        Some(match key {
+            "env" => Self::Environment(name),
+            "file" => Self::File(name),
+            "credential" => Self::Credential(name),
+            "windows_credential" => Self::WindowsCredential(name),
+            "protected_file" => Self::ProtectedFile(name),
+            _ => return None,
+        })
+    }
+
+    /// Its key and name.
+    pub fn parts(&self) -> (&'static str, &str) {
+        match self {
+            Self::Environment(name) => ("env", name),
+            Self::File(name) => ("file", name),
+            Self::Credential(name) => ("credential", name),
+            Self::WindowsCredential(name) => ("windows_credential", name),
+            Self::ProtectedFile(name) => ("protected_file", name),
+        }
+    }
 }
 
 /// Reads secrets from where the settings say; implemented by the command, not here.

@@ -435,8 +435,7 @@ impl<'a> Section<'a> {
         Some(texts)
     }
 
-    /// A secret: `{ env = "NAME" }`, `{ file = "path" }`, `{ credential = "name" }` (of systemd), or inline text with a
-    /// warning.
+    /// A secret: where it stands (`{ env = "NAME" }`, and the other [`SecretPlace`]s), or inline text with a warning.
     pub fn secret(&mut self, key: &'static str, secrets: &dyn Secrets) -> Option<Secret> {
         self.problems.ask(&self.path, key, Wanted::Secret);
         let node = self.get(key)?;
@@ -449,20 +448,15 @@ impl<'a> Section<'a> {
             return Some(Secret::new(text));
         }
         let mut section = self.section(key)?;
-        let places = (
-            section.text("env"),
-            section.text("file"),
-            section.text("credential"),
-        );
-        let place = match places {
-            (Some(name), None, None) => SecretPlace::Environment(name.to_owned()),
-            (None, Some(path), None) => SecretPlace::File(path.to_owned()),
-            (None, None, Some(name)) => SecretPlace::Credential(name.to_owned()),
-            _ => {
-                let found = "expected exactly one of `env`, `file` and `credential`".to_owned();
-                self.wrong(key, node, found, None);
-                return None;
-            }
+        let mut places = SecretPlace::KEYS
+            .into_iter()
+            .filter_map(|key| SecretPlace::of(key, section.text(key)?));
+        let place = (places.next(), places.next());
+        let (Some(place), None) = place else {
+            let found = "expected exactly one of `env`, `file`, `credential`, `windows_credential` \
+                         and `protected_file`";
+            self.wrong(key, node, found.to_owned(), None);
+            return None;
         };
         section.finish();
         match secrets.read(&place) {

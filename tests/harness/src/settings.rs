@@ -17,9 +17,7 @@ impl Secrets for Named {
     fn read(&self, place: &SecretPlace) -> Result<Secret, String> {
         match place {
             SecretPlace::Environment(name) => Ok(Secret::new(name)),
-            SecretPlace::File(path) | SecretPlace::Credential(path) => {
-                Err(format!("{path} is not there"))
-            }
+            other => Err(format!("{} is not there", other.parts().1)),
         }
     }
 }

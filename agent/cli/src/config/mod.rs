@@ -2,6 +2,7 @@
 
 mod flat;
 mod overrides;
+mod references;
 mod schema;
 mod show;
 
@@ -11,8 +12,8 @@ use std::time::Duration;
 
 use contract::finding::{Level, nearest};
 use contract::{
-    BuildDestination, BuildSource, CapturedTable, EventType, Finding, Node, Problems, Secret,
-    SecretPlace, Secrets, Section, Source, SourceContext,
+    BuildDestination, BuildSource, CapturedTable, EventType, Finding, Node, Problems, Secrets,
+    Section, Source, SourceContext,
 };
 use engine::{DeliverySettings, Pace, Reserve, RetryPolicy, SourceSetup};
 use mappings::{Catalogue, MappingSet};
@@ -24,9 +25,10 @@ use crate::fit::SourceFiles;
 use crate::local::{self, LocalSettings};
 use crate::logs::{self, LogSettings};
 use crate::otlp::{self, OtlpSettings};
-use crate::{delivery, disk, reconcile, toml_node};
+use crate::{delivery, disk, reconcile, secret, toml_node};
 
 pub(crate) use flat::Flat;
+pub(crate) use references::{Reference, references};
 pub(crate) use schema::schema;
 pub(crate) use show::show;
 
@@ -80,39 +82,6 @@ const READS_PER_SECOND: u32 = 100;
 
 /// Tables of a source that may be read at once: each takes a connection of the database.
 const PARALLEL_MAX: u64 = 16;
-
-/// Secrets from the environment and from files.
-struct LocalSecrets;
-
-impl Secrets for LocalSecrets {
-    fn read(&self, place: &SecretPlace) -> Result<Secret, String> {
-        match place {
-            SecretPlace::Environment(name) => std::env::var(name)
-                .map(Secret::new)
-                .map_err(|_| format!("environment variable {name} is not set")),
-            SecretPlace::File(path) => secret_file(Path::new(path)),
-            SecretPlace::Credential(name) => match std::env::var_os("CREDENTIALS_DIRECTORY") {
-                None => Err(format!(
-                    "credential {name}: no service manager gave any (CREDENTIALS_DIRECTORY is not set)"
-                )),
-                Some(_) if name.is_empty() || name.contains(['/', '\\']) => Err(format!(
-                    "credential {name}: a name without a folder is expected"
-                )),
-                Some(folder) => secret_file(&Path::new(&folder).join(name)),
-            },
-        }
-    }
-}
-
-fn secret_file(path: &Path) -> Result<Secret, String> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => {
-            let text = text.strip_suffix('\n').unwrap_or(&text);
-            Ok(Secret::new(text.strip_suffix('\r').unwrap_or(text)))
-        }
-        Err(error) => Err(format!("read secret file {}: {error}", path.display())),
-    }
-}
 
 /// Reads and checks a settings file, mappings included.
 pub(crate) fn load(file: &Path) -> Result<Config, Vec<Finding>> {
@@ -246,9 +215,9 @@ fn read(
         let local = top.section("local");
         let otlp = top.section("otlp");
         (
-            local.and_then(|section| local::read(section, &LocalSecrets)),
-            otlp.and_then(|section| otlp::read(section, &LocalSecrets)),
-            alerts::read(top, &LocalSecrets),
+            local.and_then(|section| local::read(section, &secret::Local)),
+            otlp.and_then(|section| otlp::read(section, &secret::Local)),
+            alerts::read(top, &secret::Local),
         )
     } else {
         for key in ["local", "otlp", "alerts", "alert"] {
@@ -276,7 +245,7 @@ fn read(
     let expected = sections.len();
     let sources: Vec<_> = sections
         .into_iter()
-        .filter_map(|one| read_source(one, &LocalSecrets))
+        .filter_map(|one| read_source(one, &secret::Local))
         .collect();
     let whole = sources.len() == expected;
     twice(
@@ -310,7 +279,7 @@ fn read_destinations(top: &mut Section<'_>) -> Option<Vec<DestinationConfig>> {
     let expected = sections.len();
     let destinations: Vec<_> = sections
         .into_iter()
-        .filter_map(|one| read_destination(one, &LocalSecrets))
+        .filter_map(|one| read_destination(one, &secret::Local))
         .collect();
     twice(
         top.problems(),

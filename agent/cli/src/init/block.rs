@@ -210,7 +210,7 @@ impl Kind {
         match example.chars().next() {
             Some('[') => Self::Texts,
             Some('{')
-                if ["env", "file", "credential"]
+                if contract::SecretPlace::KEYS
                     .iter()
                     .any(|one| example.contains(&format!("{{ {one} ="))) =>
             {

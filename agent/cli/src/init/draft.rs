@@ -146,8 +146,7 @@ impl Draft {
         files.extend(rows.map(|(name, text)| file(name, text, false)));
         files.extend(self.copy.iter().map(|(name, text)| file(name, text, false)));
         let kept = self.known.kept.iter();
-        files
-            .extend(kept.map(|(name, secret)| file(name, &format!("{}\n", secret.expose()), true)));
+        files.extend(kept.map(|(name, secret)| file(name, secret.expose(), true)));
         files
     }
 }

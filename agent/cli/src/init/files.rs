@@ -12,7 +12,7 @@ pub(super) struct File {
     /// In the folder.
     pub(super) name: String,
     pub(super) text: String,
-    /// Only its owner may read it.
+    /// The text is a secret: protected where the system can do that, elsewhere only its owner may read the file.
     pub(super) private: bool,
 }
 
@@ -59,7 +59,11 @@ fn one(path: &Path, file: &File) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     make(folder, file.private)?;
     let mut whole = begin(folder, file.private)?;
-    whole.write_all(file.text.as_bytes())?;
+    if file.private {
+        whole.write_all(crate::secret::sealed(&file.text)?.as_bytes())?;
+    } else {
+        whole.write_all(file.text.as_bytes())?;
+    }
     whole.persist_noclobber(path).map_err(|error| error.error)?;
     Ok(())
 }

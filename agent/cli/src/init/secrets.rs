@@ -10,12 +10,10 @@ use contract::{Secret, SecretPlace, Secrets};
 use super::Stop;
 use super::block::quoted;
 use super::person::{Ask, Person};
+use crate::secret::{self, KEY, file_of};
 
 /// Bytes of a secret that is made here: as many as its signatures have.
 const MADE_BYTES: usize = 32;
-
-/// Where files with secrets are kept.
-pub(super) const FOLDER: &str = "secrets";
 
 /// Secrets as far as they are known while nothing is written yet. Those that are not have a stand-in: whether they are
 /// there is for `check` to say.
@@ -28,13 +26,13 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// The name for a file with a secret: one that is no file's yet.
-    pub(super) fn free(&self, file: &str) -> String {
-        let further = (2..100).map(|n| format!("{file}-{n}"));
-        std::iter::once(file.to_owned())
+    /// A file for a secret of this name: one that is not there yet.
+    pub(super) fn free(&self, name: &str) -> String {
+        let further = (2..100).map(|n| file_of(&format!("{name}-{n}")));
+        std::iter::once(file_of(name))
             .chain(further)
             .find(|file| !self.folder.join(file).exists())
-            .unwrap_or_else(|| file.to_owned())
+            .unwrap_or_else(|| file_of(name))
     }
 
     fn stand_in() -> Secret {
@@ -50,6 +48,11 @@ impl Secrets for Known {
                 let text = std::fs::read_to_string(self.folder.join(path)).ok()?;
                 Some(Secret::new(text.trim_end_matches(['\n', '\r'])))
             }),
+            SecretPlace::ProtectedFile(path) => self.kept.get(path).cloned().or_else(|| {
+                let path = self.folder.join(path).display().to_string();
+                secret::Local.read(&SecretPlace::ProtectedFile(path)).ok()
+            }),
+            SecretPlace::WindowsCredential(_) => secret::Local.read(place).ok(),
             SecretPlace::Credential(_) => None,
         };
         Ok(known.unwrap_or_else(Self::stand_in))
@@ -96,13 +99,13 @@ pub(super) fn ask(
         );
         ask.choices.push(choice("made", what));
     }
-    if cfg!(unix) {
-        let what = format!(
-            "typed now and kept in {}, which only you may read",
-            wanted.file
-        );
-        ask.choices.push(choice("typed", what));
-    }
+    let whose = if cfg!(windows) {
+        "protected by Windows for this machine"
+    } else {
+        "which only you may read"
+    };
+    let what = format!("typed now and kept in {}, {whose}", wanted.file);
+    ask.choices.push(choice("typed", what));
     let variable = &wanted.variable;
     ask.choices.extend([
         choice(
@@ -110,11 +113,14 @@ pub(super) fn ask(
             format!("in an environment variable, such as {variable}"),
         ),
         choice("file", "in a file that is there already".to_owned()),
-        choice(
-            "credential",
-            "among systemd's credentials of the service".to_owned(),
-        ),
     ]);
+    ask.choices.push(if cfg!(windows) {
+        let what = "in Credential Manager of the user as whom the agent runs";
+        choice("windows_credential", what.to_owned())
+    } else {
+        let what = "among systemd's credentials of the service";
+        choice("credential", what.to_owned())
+    });
     ask.optional = false;
     ask.default = if person.there {
         ask.choices.first().map(|(name, _)| name.clone())
@@ -143,14 +149,16 @@ pub(super) fn ask(
         return Ok(Some(match place.as_str() {
             "env" => part(person, "env", &named("  Which variable?", variable))?,
             "file" => part(person, "file", &named("  Which file?", ""))?,
-            "credential" => part(person, "credential", &named("  Which credential?", ""))?,
+            "credential" | "windows_credential" => {
+                part(person, &place, &named("  Which credential?", ""))?
+            }
             place => {
                 let secret = if place == "made" {
                     made()
                 } else {
                     super::person::secret()?
                 };
-                let value = reference("file", &wanted.file);
+                let value = reference(KEY, &wanted.file);
                 let mut with = known.clone();
                 with.kept.insert(wanted.file.clone(), secret);
                 if let Err(found) = (wanted.fits)(&value, &with) {
@@ -164,17 +172,17 @@ pub(super) fn ask(
     }
 }
 
-/// `env:NAME`, `file:PATH`, `credential:NAME` or `made`.
+/// `env:NAME`, `file:PATH` and the like, or `made`.
 fn of_command_line(given: &str, wanted: &Wanted<'_>, known: &mut Known) -> Result<String, String> {
     if given == "made" && wanted.made {
         known.kept.insert(wanted.file.clone(), made());
-        return Ok(reference("file", &wanted.file));
+        return Ok(reference(KEY, &wanted.file));
     }
     match place(given) {
         Some(value) => (wanted.fits)(&value, known).map(|()| value),
         // It is not repeated: it may be the secret itself.
         None => Err(format!(
-            "is not taken from the command line: env:NAME, file:PATH or credential:NAME says where it stands{}",
+            "is not taken from the command line: {PLACES} says where it stands{}",
             if wanted.made {
                 ", and made makes one"
             } else {
@@ -184,10 +192,17 @@ fn of_command_line(given: &str, wanted: &Wanted<'_>, known: &mut Known) -> Resul
     }
 }
 
-/// `env:NAME`, `file:PATH` or `credential:NAME`, as the settings say it.
+/// How a place is told on the command line.
+pub(super) const PLACES: &str = if cfg!(windows) {
+    "env:NAME, file:PATH, protected_file:PATH or windows_credential:NAME"
+} else {
+    "env:NAME, file:PATH or credential:NAME"
+};
+
+/// `env:NAME`, `file:PATH` and the like, as the settings say it.
 pub(super) fn place(text: &str) -> Option<String> {
     let (key, name) = text.split_once(':')?;
-    let known = ["env", "file", "credential"].contains(&key) && !name.is_empty();
+    let known = SecretPlace::KEYS.contains(&key) && !name.is_empty();
     known.then(|| reference(key, name))
 }
 

@@ -8,7 +8,7 @@ use super::block::{Block, Kind, is_value, quoted, spoken};
 use super::channels::{stand_in, toml};
 use super::options::Given;
 use super::person::{Ask, Person};
-use super::secrets::{self, FOLDER, Known, Wanted};
+use super::secrets::{self, Known, Wanted};
 use crate::config;
 
 /// What is said of a secret that stands in the settings.
@@ -136,10 +136,10 @@ impl Side {
                 _ => quoted(&text),
             };
             let found = if self.is_inline(&key, &value, known) {
-                Err(
-                    "is a secret: env:NAME, file:PATH or credential:NAME says where it stands"
-                        .to_owned(),
-                )
+                Err(format!(
+                    "is a secret: {} says where it stands",
+                    secrets::PLACES
+                ))
             } else {
                 self.fits(&key, &value, known)
             };
@@ -254,7 +254,7 @@ impl Side {
         let wanted = Wanted {
             ask,
             variable: secrets::variable(example).unwrap_or_else(|| variable(&self.name(), short)),
-            file: known.free(&format!("{FOLDER}/{}-{short}", plain(&self.name()))),
+            file: known.free(&format!("{}-{short}", plain(&self.name()))),
             made,
             fits: &|value, known| self.fits(key, value, known),
         };

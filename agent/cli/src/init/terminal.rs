@@ -41,6 +41,19 @@ pub(super) fn line(prompt: &str) -> Result<String, Stop> {
 ///
 /// # Errors
 /// The input has ended.
+#[cfg(windows)]
+pub(super) fn secret(prompt: &str) -> Result<Secret, Stop> {
+    // The console shows what is typed as long as nobody asks it by its own means not to.
+    print(prompt);
+    let typed = rpassword::read_password().map_err(|_| Stop)?;
+    Ok(Secret::new(typed))
+}
+
+/// Asks for a line that is not shown while it is typed.
+///
+/// # Errors
+/// The input has ended.
+#[cfg(not(windows))]
 pub(super) fn secret(prompt: &str) -> Result<Secret, Stop> {
     print(prompt);
     if !echo::off() {
@@ -100,6 +113,7 @@ mod echo {
 
 #[cfg(not(unix))]
 mod echo {
+    #[cfg(not(windows))]
     pub(super) fn off() -> bool {
         false
     }

@@ -5,6 +5,12 @@
 
 mod again;
 mod console;
+#[cfg(any(windows, test))]
+#[cfg_attr(
+    not(windows),
+    allow(dead_code, reason = "tried everywhere, used on Windows")
+)]
+pub(crate) mod event_log;
 mod files;
 mod keeper;
 mod level;
@@ -36,6 +42,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct Logs {
     again: Arc<Again>,
     keeper: Arc<Keeper>,
+    #[cfg(windows)]
+    events: Arc<event_log::Keeper>,
     levels: Arc<Levels>,
     watching: Option<(mpsc::SyncSender<()>, JoinHandle<()>)>,
 }
@@ -65,15 +73,17 @@ pub(crate) fn begin(json: bool) -> Logs {
         .log_internal_errors(false)
         .event_format(line::Json)
         .with_writer(Arc::clone(&keeper));
-    registry()
-        .with(filter)
-        .with(console)
-        .with(files)
-        .with(again::Fold(Arc::clone(&again)))
-        .init();
+    let outputs = registry().with(filter).with(console).with(files);
+    #[cfg(windows)]
+    let events = Arc::new(event_log::Keeper::default());
+    #[cfg(windows)]
+    let outputs = outputs.with(event_log::Lines(Arc::clone(&events)));
+    outputs.with(again::Fold(Arc::clone(&again))).init();
     Logs {
         again,
         keeper,
+        #[cfg(windows)]
+        events,
         levels: Arc::new(levels),
         watching: None,
     }
@@ -85,6 +95,10 @@ impl Logs {
         self.levels.usually(settings.level);
         if settings.files {
             self.keeper.keep(&settings.folder, settings.limits);
+        }
+        #[cfg(windows)]
+        if settings.event_log {
+            self.events.keep(event_log::open);
         }
         level::say_environment();
     }
@@ -122,5 +136,7 @@ impl Logs {
         }
         self.again.say(true);
         self.keeper.end();
+        #[cfg(windows)]
+        self.events.end();
     }
 }

@@ -14,6 +14,8 @@ pub(crate) struct LogSettings {
     pub(crate) files: bool,
     /// Where.
     pub(crate) folder: PathBuf,
+    /// Whether warnings and errors go to the Windows Event Log, too.
+    pub(crate) event_log: bool,
     /// Lines below it are left out.
     pub(crate) level: &'static str,
     /// How much is kept.
@@ -30,6 +32,7 @@ pub(crate) fn read(top: &mut Section<'_>, state_folder: &Path) -> LogSettings {
     let mut settings = LogSettings {
         files: true,
         folder: state_folder.join("logs"),
+        event_log: is_known_to_event_log(),
         level: "info",
         limits: Limits::default(),
     };
@@ -38,6 +41,18 @@ pub(crate) fn read(top: &mut Section<'_>, state_folder: &Path) -> LogSettings {
     section.here("folder", format_args!("\"{}\"", settings.folder.display()));
     if let Some(folder) = section.text("folder") {
         settings.folder = PathBuf::from(folder);
+    }
+    section.here("event_log", settings.event_log);
+    if let Some(wanted) = section.flag("event_log") {
+        settings.event_log = wanted;
+        if wanted
+            && !cfg!(windows)
+            && let Some(node) = section.get("event_log")
+        {
+            let found = "only Windows has an Event Log".to_owned();
+            let fix = "leave it out: systemd's journal and the files have all lines".to_owned();
+            section.wrong("event_log", node, found, Some(fix));
+        }
     }
     settings.level = section.word_or("level", &LEVELS, settings.level);
     let limits = &mut settings.limits;
@@ -65,4 +80,15 @@ pub(crate) fn read(top: &mut Section<'_>, state_folder: &Path) -> LogSettings {
     }
     section.finish();
     settings
+}
+
+/// The Event Log is told of us by who installs the service: then it is where an administrator looks.
+#[cfg(windows)]
+fn is_known_to_event_log() -> bool {
+    super::event_log::is_registered()
+}
+
+#[cfg(not(windows))]
+fn is_known_to_event_log() -> bool {
+    false
 }
