@@ -27,6 +27,7 @@ mod page;
 mod page_browser;
 mod read;
 mod reconcile;
+mod reconcile_databases;
 mod reconcile_source;
 mod related;
 mod resync;

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Path as At, State};
+use axum::extract::{Path as At, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -79,6 +79,16 @@ events:
             take: {quantity: quantity}
             missing: missing
       compare: {quantity: {holds: found.quantity, would: "greatest(sellable - 1, 0)"}}
+    list:
+      get: /stock
+      query: {after: after, limit: 2}
+      entries: items
+      take: {sku: sku, quantity: quantity}
+      next: {last: sku}
+      where: found.quantity > 0
+      key: found.sku
+      is: sku
+      holds: {quantity: found.quantity}
 "#;
 
 /// What the shop has, and what was asked of it.
@@ -86,6 +96,10 @@ events:
 struct Has {
     stock: BTreeMap<String, i64>,
     read: Vec<String>,
+    /// Pages of its list that were asked for, and so many that are refused for a moment.
+    listed: usize,
+    busy: usize,
+    broken: bool,
     /// Its writes wait.
     waits: BTreeSet<String>,
     waiting: BTreeSet<String>,
@@ -103,6 +117,7 @@ impl Shop {
     async fn start() -> Self {
         let has: Arc<Mutex<Has>> = Arc::default();
         let app = Router::new()
+            .route("/stock", get(list))
             .route("/stock/{sku}", get(read).put(write).delete(remove))
             .with_state(Arc::clone(&has));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -138,6 +153,30 @@ impl Shop {
 }
 
 type Shared = State<Arc<Mutex<Has>>>;
+
+/// Two items behind the last one, in order.
+async fn list(
+    State(has): Shared,
+    Query(asked): Query<BTreeMap<String, String>>,
+) -> impl IntoResponse {
+    let mut has = has.lock().unwrap();
+    has.listed += 1;
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    if has.broken {
+        return (StatusCode::BAD_REQUEST, json, "{}".to_owned());
+    }
+    if has.busy > 0 {
+        has.busy -= 1;
+        return (StatusCode::SERVICE_UNAVAILABLE, json, "{}".to_owned());
+    }
+    let after = asked.get("after").cloned().unwrap_or_default();
+    let behind = has.stock.iter().filter(|(sku, _)| **sku > after);
+    let items: Vec<Value> = behind
+        .take(2)
+        .map(|(sku, quantity)| json!({ "sku": sku, "quantity": quantity }))
+        .collect();
+    (StatusCode::OK, json, json!({ "items": items }).to_string())
+}
 
 async fn read(State(has): Shared, At(sku): At<String>) -> impl IntoResponse {
     let mut has = has.lock().unwrap();
@@ -273,7 +312,7 @@ async fn what_changed_behind_our_back_is_found_and_told_again_and_the_erp_is_lef
         shown.contains("1 missing there, 1 there though told to be gone, 1 different"),
         "{shown}"
     );
-    assert!(shown.contains("cannot be asked"), "{shown}");
+    assert!(shown.contains("is asked with --full only"), "{shown}");
     let (_, metrics) = harness::local::get(port, "/metrics").await;
     let ratio = format!(
         "lighterman_reconcile_mismatch_ratio{{destination=\"shop\",event_type=\"{STOCK}\"}}"
@@ -363,6 +402,84 @@ async fn what_is_on_its_way_is_no_difference() {
         "{said}"
     );
     assert_eq!(shop.of("S-01"), Some(6));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_never_told_is_found_in_the_shops_list_and_left_alone() {
+    let shop = Shop::start().await;
+    shop.has().stock.insert("OLD-1".to_owned(), 5);
+    shop.has().stock.insert("OLD-2".to_owned(), 0);
+    let site = shop.site(&rows(5), "");
+    let agent = site.agent();
+    until("the first stock", &agent, || {
+        shop.has().stock.len() == 7 && delivered(&site)
+    })
+    .await;
+    // A page that does not come at once is asked for again.
+    shop.has().busy = 1;
+    let (code, said) = compared(&site, &["--full", "--wait", "20"]);
+    let count = &said["types"][0];
+    assert_eq!(code, Some(1), "{said}\n{}", agent.log());
+    assert_eq!(
+        (&count["agree"], &count["extra"], &count["untold"]),
+        (&json!(5), &json!(1), &json!(1)),
+        "{said}"
+    );
+    let found = &said["differences"][0];
+    assert_eq!(
+        (&found["key"], &found["class"], &found["theirs"]),
+        (&json!("OLD-1"), &json!("extra"), &json!("quantity 5")),
+        "{said}"
+    );
+    assert_eq!(said["not_asked"], json!([]), "{said}");
+    assert_eq!(shop.has().listed, 6);
+    let (code, shown) = site.command(&["reconcile", "--destination", "shop", "--last"]);
+    assert!(
+        code == Some(1)
+            && shown.contains("1 there and never told")
+            && shown.contains("only reported"),
+        "{shown}"
+    );
+    assert!(!shown.contains("--repair says"), "{shown}");
+    // One that is told to be gone and came back is told again; the other is left alone.
+    site.run("DELETE FROM stock WHERE sku = 'S-05'");
+    until("it is gone", &agent, || {
+        shop.of("S-05").is_none() && delivered(&site)
+    })
+    .await;
+    shop.has().stock.insert("S-05".to_owned(), 9);
+    let (_, said) = compared(&site, &["--full"]);
+    let count = &said["types"][0];
+    assert_eq!(
+        (&count["extra"], &count["untold"]),
+        (&json!(2), &json!(1)),
+        "{said}"
+    );
+    let (_, said) = compared(&site, &["--last", "--repair", "--yes"]);
+    assert_eq!(said["repaired"], 1, "{said}");
+    until("it is mended", &agent, || shop.of("S-05").is_none()).await;
+    assert_eq!(shop.of("OLD-1"), Some(5));
+    // Whoever does not want it is not asked.
+    shop.has().listed = 0;
+    let (code, said) = compared(&site, &["--full", "--no-list"]);
+    assert_eq!(
+        (code, shop.has().listed),
+        (Some(0), 0),
+        "{said}\n{}",
+        agent.log()
+    );
+    assert!(
+        said["not_asked"][0].as_str().unwrap().contains("left out"),
+        "{said}"
+    );
+    // A list that breaks off is told as such, with what was found before.
+    shop.has().broken = true;
+    let (_, said) = compared(&site, &["--full"]);
+    let why = said["not_asked"][0].as_str().unwrap();
+    assert!(
+        why.contains("not all that it has could be listed: page 1: HTTP 400"),
+        "{said}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -516,6 +633,32 @@ async fn an_odata_service_is_compared_and_mended() {
         "{said}"
     );
 
+    // More than the service gives in one page, of which two are of the agent's location.
+    for batch in 0..12 {
+        let made = |n: u32| {
+            let place = if batch == 11 && n < 2 { "EAST" } else { "WEST" };
+            json!({ "id": n.to_string(), "method": "PUT",
+                "url": format!("/Stock(product='Q-{batch:02}-{n:03}',location='{place}')"),
+                "headers": { "content-type": "application/json", "if-none-match": "*" },
+                "body": { "quantity": 3 } })
+        };
+        let requests: Vec<Value> = (0..100).map(made).collect();
+        let all = json!({ "requests": requests });
+        let (status, body) = erp.ask(Method::POST, "$batch", Some(all)).await;
+        assert!(status.is_success(), "{body}");
+    }
+    let (code, said) = compared(&site, &["--full"]);
+    let count = &said["types"][0];
+    assert_eq!(
+        (code, &count["agree"], &count["untold"]),
+        (Some(1), &json!(12), &json!(2)),
+        "{said}"
+    );
+    assert_eq!(
+        (&said["differences"][0]["key"], &said["not_asked"]),
+        (&json!("Q-11-000 at EAST"), &json!([])),
+        "{said}"
+    );
     let headers = json!({ "content-type": "application/json", "if-match": "*" });
     let change = |n: &str, method: &str, sku: &str| {
         json!({ "id": n, "method": method, "url": format!("/Stock(product='{sku}',location='EAST')"),
@@ -526,7 +669,7 @@ async fn an_odata_service_is_compared_and_mended() {
     let (status, body) = erp.ask(Method::POST, "$batch", Some(both)).await;
     assert!(status.is_success(), "{body}");
     assert_eq!(erp.stock("P-009", "EAST").await["quantity"], 77, "{body}");
-    let (code, said) = compared(&site, &["--repair", "--yes", "--full"]);
+    let (code, said) = compared(&site, &["--repair", "--yes", "--full", "--no-list"]);
     let count = &said["types"][0];
     assert_eq!(
         (code, &count["different"], &said["repaired"]),
@@ -539,7 +682,7 @@ async fn an_odata_service_is_compared_and_mended() {
         assert!(tokio::time::Instant::now() < deadline, "{}", agent.log());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let (code, said) = compared(&site, &["--full"]);
+    let (code, said) = compared(&site, &["--full", "--no-list"]);
     assert_eq!(
         (code, &said["types"][0]["agree"]),
         (Some(0), &json!(12)),

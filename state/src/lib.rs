@@ -93,9 +93,9 @@ pub use prune::Retention;
 pub use published::PublishedBody;
 pub use published_page::{PageLimits, PublishedPage, PublishedPlace, PublishedState};
 pub use reconcile::{
-    ReconcileAnswer, ReconcileAsked, ReconcileClass, ReconcileCount, ReconcileDifference,
-    ReconcileOrder, ReconcileRun, ReconcileStatus, ReplicaTable, ToldBody, ToldByRule, ToldKey,
-    ask_reconcile,
+    Names, ReconcileAnswer, ReconcileAsked, ReconcileClass, ReconcileCount, ReconcileDifference,
+    ReconcileOrder, ReconcileRun, ReconcileStatus, ReconcileSum, ReconcileWith, ReplicaTable,
+    ToldBody, ToldByRule, ToldKey, ask_reconcile,
 };
 pub use relations::{GroupPart, Place, RelationStore, ToldRow};
 pub use replay::{ReplayCount, ReplayFilter, is_replayed};

@@ -85,45 +85,49 @@ CREATE TABLE sample (
   PRIMARY KEY (minute, series)
 ) STRICT, WITHOUT ROWID;
 
--- Reconcile: what a destination holds, compared with what was told.
+-- Reconcile: what a destination holds, or what a source's rows say, compared with what was told.
 
 -- Comparisons that a person asked for beside a running agent, which takes them up.
 CREATE TABLE reconcile_request (
-  id          INTEGER PRIMARY KEY AUTOINCREMENT,
-  destination TEXT NOT NULL,
-  what        TEXT NOT NULL,          -- JSON
-  asked_at    INTEGER NOT NULL,
-  begun_at    INTEGER,
-  done_at     INTEGER,
-  run         INTEGER,                -- what it came to; NULL = to nothing
-  problem     TEXT                    -- why to nothing, in plain words
+  id       INTEGER PRIMARY KEY AUTOINCREMENT,
+  side     TEXT NOT NULL,             -- destination, source
+  name     TEXT NOT NULL,             -- of which one
+  what     TEXT NOT NULL,             -- JSON
+  asked_at INTEGER NOT NULL,
+  begun_at INTEGER,
+  done_at  INTEGER,
+  run      INTEGER,                   -- what it came to; NULL = to nothing
+  problem  TEXT                       -- why to nothing, in plain words
 ) STRICT;
 
--- What a comparison came to, a row for each event type.
+-- What a comparison came to, a row for each event type; of a source, one more for the sums of its tables.
 CREATE TABLE reconcile_run (
-  run         INTEGER NOT NULL,
-  event_type  TEXT NOT NULL,
-  destination TEXT NOT NULL,
-  began_at    INTEGER NOT NULL,
-  took_ms     INTEGER NOT NULL,
-  scheduled   INTEGER NOT NULL,       -- 1 = the settings asked for it, 0 = a person
-  sample      INTEGER,                -- so many keys at most; NULL = every key
-  seed        INTEGER NOT NULL,       -- by which they were chosen
-  looked_at   INTEGER NOT NULL,       -- keys: the sum of those behind
-  agree       INTEGER NOT NULL,
-  missing     INTEGER NOT NULL,
-  extra       INTEGER NOT NULL,
-  different   INTEGER NOT NULL,
-  lagging     INTEGER NOT NULL,       -- what was told is still on its way
-  unknown     INTEGER NOT NULL,       -- could not be compared
+  run        INTEGER NOT NULL,
+  event_type TEXT NOT NULL,           -- or 'sums'
+  side       TEXT NOT NULL,           -- destination, source
+  name       TEXT NOT NULL,           -- of which one
+  began_at   INTEGER NOT NULL,
+  took_ms    INTEGER NOT NULL,
+  scheduled  INTEGER NOT NULL,        -- 1 = the settings asked for it, 0 = a person
+  sample     INTEGER,                 -- so many keys at most; NULL = every key
+  seed       INTEGER NOT NULL,        -- by which they were chosen
+  looked_at  INTEGER NOT NULL,        -- keys, or sums: the sum of the six behind
+  agree      INTEGER NOT NULL,
+  missing    INTEGER NOT NULL,
+  extra      INTEGER NOT NULL,
+  different  INTEGER NOT NULL,
+  lagging    INTEGER NOT NULL,        -- what was told is still on its way
+  unknown    INTEGER NOT NULL,        -- could not be compared
+  untold     INTEGER NOT NULL,        -- among the extra ones: keys that were never told
+  notes      TEXT NOT NULL,           -- what was not looked for, and why: a JSON list of sentences
   PRIMARY KEY (run, event_type)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX reconcile_run_of ON reconcile_run (destination, run);
+CREATE INDEX reconcile_run_of ON reconcile_run (side, name, run);
 
--- Keys of a comparison that do not agree, of the newest comparisons of each destination.
+-- Keys of a comparison that do not agree, of the newest comparisons of each destination and source.
 CREATE TABLE reconcile_difference (
   run        INTEGER NOT NULL,
-  lane       INTEGER NOT NULL,        -- published.id
+  lane       INTEGER NOT NULL,        -- published.id; negative where there is none: nothing tells it again
   event_type TEXT NOT NULL,
   key        TEXT NOT NULL,
   class      TEXT NOT NULL,
@@ -131,6 +135,18 @@ CREATE TABLE reconcile_difference (
   theirs     TEXT NOT NULL,
   since      INTEGER,                 -- when the destination was told of the key last
   PRIMARY KEY (run, lane)
+) STRICT, WITHOUT ROWID;
+
+-- Sums of a source's tables, of the same comparisons.
+CREATE TABLE reconcile_sum (
+  run        INTEGER NOT NULL,
+  table_name TEXT NOT NULL,
+  what       TEXT NOT NULL,           -- 'rows', or a column
+  place      INTEGER NOT NULL,        -- in their order
+  ours       TEXT NOT NULL,
+  theirs     TEXT NOT NULL,
+  class      TEXT,                    -- NULL = they agree
+  PRIMARY KEY (run, place)
 ) STRICT, WITHOUT ROWID;
 
 -- What a person stopped a location for at a destination.

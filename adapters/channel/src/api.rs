@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use contract::gate::Open;
 use contract::{
-    Allowance, Compared, Destination, DestinationTraits, Finding, Gate, Outcome, Outgoing, Report,
-    Taken,
+    Allowance, Compared, Destination, DestinationTraits, EventType, Finding, Gate, ListedPage,
+    NotListed, Outcome, Outgoing, Report, Taken,
 };
 use flate2::read::MultiGzDecoder;
 use mappings::channel::{
@@ -28,10 +28,10 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(15);
 
 pub(crate) struct Api {
     name: String,
-    channel: Arc<Channel>,
+    pub(crate) channel: Arc<Channel>,
     client: Client,
-    session: Session,
-    traits: DestinationTraits,
+    pub(crate) session: Session,
+    pub(crate) traits: DestinationTraits,
     cache: Cache,
     /// The cache's clock.
     began: Instant,
@@ -40,9 +40,9 @@ pub(crate) struct Api {
 }
 
 /// What came of a request, and with which login it went.
-struct Exchanged {
-    came: Came,
-    generation: u64,
+pub(crate) struct Exchanged {
+    pub(crate) came: Came,
+    pub(crate) generation: u64,
 }
 
 impl Api {
@@ -99,7 +99,7 @@ impl Api {
     ///
     /// # Errors
     /// Why nothing can be sent now.
-    async fn exchange(
+    pub(crate) async fn exchange(
         &self,
         request: &Prepared,
         gate: &dyn Gate,
@@ -386,5 +386,23 @@ impl Destination for Api {
             }
         }
         all
+    }
+
+    fn lists(&self, event_type: EventType) -> bool {
+        self.channel.lists(event_type)
+    }
+
+    async fn list(
+        &self,
+        event_type: EventType,
+        after: Option<&str>,
+        gate: &dyn Gate,
+    ) -> Result<ListedPage, NotListed> {
+        self.page(event_type, after, gate).await
+    }
+
+    fn called(&self, batch: &[Outgoing]) -> Vec<Option<String>> {
+        let all = batch.iter();
+        all.map(|event| self.channel.called(event)).collect()
     }
 }

@@ -5,6 +5,7 @@
 
 mod api;
 mod dress;
+mod listing;
 mod refreshed;
 mod session;
 mod settings;

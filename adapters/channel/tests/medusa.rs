@@ -120,6 +120,16 @@ async fn stock_is_what_the_erp_says() {
     );
     let compared = channel.compare(&events[..1], &Open).await;
     assert_eq!(compared, [Compared::Same]);
+    // All that is there, as what was told is called; what has nothing is not in it.
+    let (all, pages) = listed(&channel, EventType::InventoryAvailability).await;
+    let called = channel.called(&events[..2]);
+    let names: Vec<&str> = called.iter().flatten().map(String::as_str).collect();
+    assert_eq!(
+        (all.get(names[0]).map(String::as_str), all.get(names[1])),
+        (Some("quantity 10"), None),
+        "{names:?} {all:?}"
+    );
+    assert!(pages > 1 && all.len() == 2, "{pages} {all:?}");
 
     // Some are there already and some are not; one was sold out and taken from the location since it was seen.
     let all: Vec<Outgoing> = (1..=9)

@@ -61,6 +61,18 @@ async fn counts_prices_and_products_are_what_the_erp_says() {
         .outcomes();
     assert_eq!(words(&outcomes), "applied", "{outcomes:?}");
     assert_eq!((erp.stock("P-001").await, erp.stock("P-002").await), (3, 7));
+    // What somebody counted there is in the list as well.
+    erp.set_stock("P-004", 9).await;
+    let (all, pages) = listed(&channel, EventType::InventoryAvailability).await;
+    let called = channel.called(&events);
+    assert_eq!(called[0].as_deref(), Some("P-001"));
+    for (sku, wanted) in [("P-001", 3), ("P-002", 7), ("P-004", 9)] {
+        let holds = all
+            .get(sku)
+            .map(|holds| holds.trim_end_matches(".0").to_owned());
+        assert_eq!(holds, Some(format!("quantity {wanted}")), "{all:?}");
+    }
+    assert!(pages > 1 && !all.contains_key("P-005"), "{pages} {all:?}");
 
     let one = price(5, "P-003", "19.95");
     let outcomes = channel

@@ -169,6 +169,17 @@ async fn stock_prices_and_products_are_what_the_erp_says() {
             would: "quantity 10".to_owned()
         }]
     );
+    // All that is there, as what was told is called; what has nothing is not in it.
+    let (all, pages) = listed(&channel, EventType::InventoryAvailability).await;
+    let called = channel.called(&events[..3]);
+    let names: Vec<&str> = called.iter().flatten().map(String::as_str).collect();
+    assert_eq!(
+        (all.get(names[0]).map(String::as_str), all.get(names[1])),
+        (Some("quantity 3"), None),
+        "{names:?} {all:?}"
+    );
+    assert!(pages > 1 && all.len() == 2, "{pages} {all:?}");
+
     let outcomes = channel.deliver(&[gone(&events[0])], &Open).await.outcomes();
     assert_eq!(words(&outcomes), "applied");
     assert_eq!(shop.stock("SKU-001", "EAST").await, 0);

@@ -278,6 +278,7 @@ async fn prepare(config: Config, shown: Shown, store: &Arc<Store>) -> Option<Pre
         folder: config.state_folder.clone(),
         tenant: config.tenant.clone(),
         destinations: Vec::new(),
+        sources: Vec::new(),
     };
     for destination in config.destinations {
         match (destination.build)(&destination.name) {
@@ -331,6 +332,12 @@ async fn prepare(config: Config, shown: Shown, store: &Arc<Store>) -> Option<Pre
                 let said = |finding: &Finding| config.warnings.contains(finding);
                 warn(findings.iter().filter(|finding| !said(finding)));
                 let (sender, setup) = watch::channel(setup);
+                reconciling.sources.push(reconcile::ServedSource {
+                    name: source.name.clone(),
+                    kind: source.kind,
+                    setup: setup.clone(),
+                    schedule: source.reconcile.clone(),
+                });
                 sources.push(SourcePlan {
                     name: source.name.clone(),
                     setup,

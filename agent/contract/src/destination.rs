@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::event::{EventKind, EventOp, EventType};
 use crate::finding::Finding;
 use crate::gate::{Gate, Limits};
+use crate::listing::{ListedPage, NotListed};
 
 /// Most bytes of an API's answer that are kept.
 pub const ANSWER_BODY_BYTES_MAX: usize = 2_048;
@@ -308,6 +309,30 @@ pub trait Destination: Send + Sync {
     async fn compare(&self, batch: &[Outgoing], _gate: &dyn Gate) -> Vec<Compared> {
         let cause = "this destination cannot be read".to_owned();
         vec![Compared::CannotTell { cause }; batch.len()]
+    }
+
+    /// Whether it can list all that it has of a type.
+    fn lists(&self, _event_type: EventType) -> bool {
+        false
+    }
+
+    /// Reads a page of all that it has of a type: the first one, or the one behind what the page before called the
+    /// next. Changes nothing; returns within `request_timeout`. Only called where [`Destination::lists`] says so.
+    async fn list(
+        &self,
+        _event_type: EventType,
+        _after: Option<&str>,
+        _gate: &dyn Gate,
+    ) -> Result<ListedPage, NotListed> {
+        Err(NotListed {
+            cause: "this destination does not list what it has".to_owned(),
+            again: None,
+        })
+    }
+
+    /// What each event's key is called in those lists; `None` = it is not in them. Asks nobody.
+    fn called(&self, batch: &[Outgoing]) -> Vec<Option<String>> {
+        vec![None; batch.len()]
     }
 }
 

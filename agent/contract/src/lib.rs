@@ -19,6 +19,7 @@ pub mod destination;
 pub mod event;
 pub mod finding;
 pub mod gate;
+pub mod listing;
 pub mod look;
 pub mod position;
 pub mod question;
@@ -48,6 +49,7 @@ pub use event::{
 };
 pub use finding::{Finding, Level, Place};
 pub use gate::{Allowance, Gate, Limits, Points, Rate};
+pub use listing::{ListedEntry, ListedPage, NotListed};
 pub use look::{Heartbeat, KeptEnd, LogKept, Look};
 pub use position::{LogPos, Position};
 pub use question::Question;

@@ -9,6 +9,7 @@ use contract::{
 };
 
 use super::formula::Allowed;
+use super::load_listing;
 use super::load_steps::Steps;
 use super::load_template::Reader;
 use super::model::{
@@ -326,6 +327,11 @@ fn handling(
     if resend == Some(Resend::Verify) && section.get("read").is_none() {
         section.missing("read", "`read: {steps: [{find: ..}], compare: ..}`: with `resend: verify` an outcome that is not known is read back");
     }
+    let listing = section.section("list").map(|mut one| {
+        let listing = load_listing::read(&mut one, event_type, &steps);
+        one.finish();
+        listing
+    });
     let filter = match filter {
         None => None,
         Some(filter) => Some(filter?),
@@ -337,6 +343,10 @@ fn handling(
         delete: delete?,
         conflict,
         read,
+        listing: match listing {
+            None => None,
+            Some(listing) => Some(listing?),
+        },
     })
 }
 

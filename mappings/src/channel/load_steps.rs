@@ -77,7 +77,11 @@ impl Steps<'_> {
         whole.then_some(all)
     }
 
-    fn take(&self, section: &mut Section<'_>, found: &mut Vec<String>) -> Vec<(String, Path)> {
+    pub(super) fn take(
+        &self,
+        section: &mut Section<'_>,
+        found: &mut Vec<String>,
+    ) -> Vec<(String, Path)> {
         let Some(mut take) = section.section("take") else {
             return Vec::new();
         };

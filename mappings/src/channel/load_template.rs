@@ -5,7 +5,9 @@ use serde_json::Value as Json;
 
 use super::formula::{Allowed, Formula, ItemKind};
 use super::path::Path;
+use super::settings::{Given, SettingKind};
 use super::template::Template;
+use crate::load::did_you_mean;
 
 /// Reads templates, with what their expressions may say.
 #[derive(Clone)]
@@ -117,7 +119,8 @@ impl Reader<'_> {
 
     fn special(&self, node: &Node, path: &str) -> Option<Template> {
         const FORMS: &[&str] = &[
-            "$each", "$items", "$join", "$keys", "$keep", "$member", "$pick", "$text", "$when",
+            "$each", "$items", "$join", "$keys", "$keep", "$member", "$pick", "$text", "$values",
+            "$when",
         ];
         let NodeKind::Map(entries) = &node.kind else {
             return None;
@@ -191,6 +194,7 @@ impl Reader<'_> {
                 })
             }
             "$pick" => self.pick(&mut section, path),
+            "$values" => self.values(&mut section, path),
             other => {
                 let fix = contract::finding::nearest(other, FORMS.iter().copied());
                 let fix = fix.map_or_else(
@@ -279,6 +283,39 @@ impl Reader<'_> {
         Some(Template::Each {
             from: from?,
             filter,
+            body: Box::new(body?),
+        })
+    }
+
+    /// What the codes of a setting lead to.
+    fn values(&self, section: &mut Section<'_>, path: &str) -> Option<Template> {
+        let node = section.get("$values")?;
+        let name = section.text("$values")?;
+        let answers = self.allowed.answers;
+        if answers.kind(name) != Some(SettingKind::Map) {
+            let fix = did_you_mean(name, answers.maps());
+            self.add(
+                node,
+                path,
+                format!("there is no setting `{name}` of type map"),
+                fix,
+            );
+        }
+        let values = match answers.given(name) {
+            Some(Given::Map(map)) => map.into_values().collect(),
+            _ => Vec::new(),
+        };
+        let list = Json::Array(values.into_iter().map(Json::String).collect());
+        let mut inner = self.clone();
+        inner.allowed.item = Some(ItemKind::Text);
+        let body = section.get("as");
+        if body.is_none() {
+            section.missing("as", "`as: item`");
+        }
+        let body = body.and_then(|node| inner.template(node, path));
+        Some(Template::Each {
+            from: Formula::constant(Value::Json(list.to_string())),
+            filter: None,
             body: Box::new(body?),
         })
     }

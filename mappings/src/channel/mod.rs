@@ -10,8 +10,10 @@
 mod answered;
 mod cache;
 mod formula;
+mod listing;
 mod load;
 mod load_auth;
+mod load_listing;
 mod load_request;
 mod load_steps;
 mod load_template;
@@ -32,9 +34,11 @@ mod shipped;
 mod skus;
 mod template;
 mod trial;
+mod trial_listing;
 
 pub use answered::{Answered, Came, hide};
 pub use cache::Cache;
+pub use listing::Turned;
 pub use load::{declared, load};
 pub use login::{Credentials, CsrfFetch, Jwt, LoginCall, NoToken, Sending, Signing, Tokens};
 pub use model::{Channel, Proven};

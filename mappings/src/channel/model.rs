@@ -7,6 +7,7 @@ use contract::destination::Resend;
 use contract::{EventType, Limits};
 
 use super::formula::Formula;
+use super::listing::Listing;
 use super::path::Path;
 use super::rules::{Match, Rule};
 use super::settings::Answers;
@@ -88,6 +89,7 @@ pub(super) struct Handling {
     pub(super) delete: Delete,
     pub(super) conflict: Option<Conflict>,
     pub(super) read: Option<Read>,
+    pub(super) listing: Option<Listing>,
 }
 
 /// What a tombstone does.

@@ -218,6 +218,33 @@ fn elsewhere(text: &str, base: &str, domains: &[String]) -> Result<String, Strin
     Ok(text.to_owned())
 }
 
+/// The address of the next page as an answer gave it: whole, of the same server; or from its root; or as it stands
+/// beside the address of the page before.
+pub(super) fn follow(url: &str, link: &str) -> Result<String, String> {
+    let origin = origin(url);
+    if !link.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err("the address of the next page is none".to_owned());
+    }
+    if link.contains("://") && !link.starts_with('/') && !link.starts_with('?') {
+        let rest = link.strip_prefix(origin);
+        let same = rest.is_some_and(|rest| rest.starts_with(['/', '?']));
+        return if same {
+            Ok(link.to_owned())
+        } else {
+            Err("the next page is at another server".to_owned())
+        };
+    }
+    let path = url.split('?').next().unwrap_or(url);
+    Ok(match link.chars().next() {
+        Some('/') => format!("{origin}{link}"),
+        Some('?') => format!("{path}{link}"),
+        _ => {
+            let end = path.rfind('/').map_or(path.len(), |at| at + 1);
+            format!("{}{link}", path.get(..end).unwrap_or_default())
+        }
+    })
+}
+
 /// Scheme, host and port.
 fn origin(url: &str) -> &str {
     let from = url.find("://").map_or(0, |at| at + 3);

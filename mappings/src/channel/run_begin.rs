@@ -13,7 +13,7 @@ use super::model::{Channel, Delete};
 use super::run::{Member, Purpose, Run, Which, Work};
 
 /// An event as expressions see it; `None` = it is no event.
-fn seen(event: &Outgoing) -> Option<Seen> {
+pub(super) fn seen(event: &Outgoing) -> Option<Seen> {
     let mut json: Json = serde_json::from_slice(&event.json).ok()?;
     let mut part = |name: &str| json.get_mut(name).map(Json::take).unwrap_or_default();
     Some(Seen {

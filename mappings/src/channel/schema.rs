@@ -55,6 +55,11 @@ pub fn schema(asked: &[Asked]) -> Json {
     or_word(root.pointer_mut("/properties/auth"), "none");
     let events = root.pointer_mut("/properties/events/additionalProperties/properties/delete");
     or_word(events, "same");
+    let next =
+        root.pointer_mut("/properties/events/additionalProperties/properties/list/properties/next");
+    if let Some(place) = next {
+        *place = json!({ "anyOf": [{ "enum": ["offset", "page"] }, place.take()] });
+    }
     if let Some(object) = root.as_object_mut() {
         object.insert(
             "$schema".to_owned(),

@@ -16,6 +16,7 @@ use super::model::Channel;
 use super::run::{Heard, Next, Purpose, Run};
 use super::settings::{Answers, Given};
 use super::template::same;
+use super::trial_listing;
 
 /// One test.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,6 +59,7 @@ pub(super) fn read(top: &mut Section<'_>) -> Vec<Test> {
             "compared",
             "taken",
             "purpose",
+            "untold",
         ] {
             one.get(key);
         }
@@ -138,7 +140,7 @@ fn given(test: &Test, settings: &[super::settings::Declared]) -> BTreeMap<String
     entries.iter().filter_map(one).collect()
 }
 
-trait Members {
+pub(super) trait Members {
     fn member(&self, name: &str) -> Option<&Node>;
     fn items(&self) -> &[Node];
 }
@@ -165,6 +167,9 @@ impl Members for Node {
 impl Test {
     fn run(&self, channel: &Channel) -> Result<(), String> {
         let events = self.events()?;
+        if self.node.member("purpose").map(json_of) == Some(Json::from("list")) {
+            return trial_listing::run(&self.node, channel, &events);
+        }
         let cache = Cache::default();
         let start = Duration::ZERO;
         let word = |name: &str| {
@@ -179,7 +184,7 @@ impl Test {
             Some("deliver") | None => Purpose::Deliver,
             Some(other) => {
                 return Err(format!(
-                    "`{other}` is no purpose: deliver, verify or compare"
+                    "`{other}` is no purpose: deliver, verify, compare or list"
                 ));
             }
         };
@@ -301,7 +306,7 @@ fn event(n: usize, node: &Node) -> Result<Outgoing, String> {
     })
 }
 
-fn came(node: &Node) -> Result<Came, String> {
+pub(super) fn came(node: &Node) -> Result<Came, String> {
     if let NodeKind::Text(word) = &node.kind {
         return match word.as_str() {
             "lost" => Ok(Came::Lost("the answer was lost".to_owned())),
@@ -336,7 +341,7 @@ fn came(node: &Node) -> Result<Came, String> {
 }
 
 /// What a node says, as JSON.
-fn json_of(node: &Node) -> Json {
+pub(super) fn json_of(node: &Node) -> Json {
     match &node.kind {
         NodeKind::Null => Json::Null,
         NodeKind::Bool(value) => Json::Bool(*value),
@@ -355,7 +360,7 @@ fn json_of(node: &Node) -> Json {
     }
 }
 
-fn compare_request(
+pub(super) fn compare_request(
     request: &super::prepared::Prepared,
     base: &str,
     wanted: &Node,

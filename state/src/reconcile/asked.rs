@@ -7,6 +7,7 @@ use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
 use super::reading;
+use super::run::ReconcileWith;
 use crate::error::StoreError;
 use crate::status::StateReader;
 use crate::{Store, folder, millis};
@@ -17,7 +18,7 @@ const KEPT: SignedDuration = SignedDuration::from_hours(24);
 /// What is to be compared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReconcileOrder {
-    /// Of these event types; empty = of all that the destination gets.
+    /// Of these event types; empty = of all.
     pub types: Vec<String>,
     /// So many keys; `None` = every one.
     pub sample: Option<u32>,
@@ -25,6 +26,8 @@ pub struct ReconcileOrder {
     pub seed: u32,
     /// How long what is on its way is waited for.
     pub wait_seconds: u64,
+    /// Whether a destination is asked for all that it has, where every key is compared.
+    pub list: bool,
 }
 
 /// A comparison that was asked for and is not done.
@@ -52,7 +55,7 @@ pub struct ReconcileAnswer {
 /// See [`StoreError`].
 pub fn ask_reconcile(
     folder: &Path,
-    destination: &str,
+    with: &ReconcileWith,
     order: &ReconcileOrder,
     now: Timestamp,
 ) -> Result<Option<i64>, StoreError> {
@@ -61,29 +64,34 @@ pub fn ask_reconcile(
     };
     let json = serde_json::to_string(order)
         .map_err(|error| StoreError::Invariant(format!("an order has no JSON: {error}")))?;
+    let (side, name) = with.words();
     // One statement: whatever happens to this process, the agent's own writes wait for no more.
     db.execute(
-        "INSERT INTO reconcile_request (destination, what, asked_at) VALUES (?1, ?2, ?3)",
-        params![destination, json, millis(now)],
+        "INSERT INTO reconcile_request (side, name, what, asked_at) VALUES (?1, ?2, ?3, ?4)",
+        params![side, name, json, millis(now)],
     )?;
     Ok(Some(db.last_insert_rowid()))
 }
 
 impl StateReader {
-    /// The oldest comparison with a destination that was asked for and is not done.
+    /// The oldest comparison that was asked for and is not done.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub fn reconcile_asked(&self, destination: &str) -> Result<Option<ReconcileAsked>, StoreError> {
+    pub fn reconcile_asked(
+        &self,
+        with: &ReconcileWith,
+    ) -> Result<Option<ReconcileAsked>, StoreError> {
         let Some(db) = reading(self)? else {
             return Ok(None);
         };
+        let (side, name) = with.words();
         let found: Option<(i64, String)> = db
             .prepare_cached(
                 "SELECT id, what FROM reconcile_request
-                 WHERE done_at IS NULL AND destination = ?1 ORDER BY id LIMIT 1",
+                 WHERE done_at IS NULL AND side = ?1 AND name = ?2 ORDER BY id LIMIT 1",
             )?
-            .query_row([destination], |row| Ok((row.get(0)?, row.get(1)?)))
+            .query_row([side, name], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         let Some((id, what)) = found else {
             return Ok(None);

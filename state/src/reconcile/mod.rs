@@ -1,7 +1,10 @@
 //! Reconcile: what was told, to be compared with what a destination holds, and what that came to.
 
 mod asked;
+mod keep;
 mod mend;
+mod names;
+mod read;
 mod run;
 mod source;
 mod told;
@@ -13,7 +16,11 @@ use crate::status::StateReader;
 
 pub use asked::{ReconcileAnswer, ReconcileAsked, ReconcileOrder, ask_reconcile};
 pub(crate) use mend::step as mend;
-pub use run::{ReconcileClass, ReconcileCount, ReconcileDifference, ReconcileRun, ReconcileStatus};
+pub use names::Names;
+pub use run::{
+    ReconcileClass, ReconcileCount, ReconcileDifference, ReconcileRun, ReconcileStatus,
+    ReconcileSum, ReconcileWith,
+};
 pub use source::{ReplicaTable, ToldBody, ToldByRule};
 pub use told::ToldKey;
 

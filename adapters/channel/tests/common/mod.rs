@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use contract::gate::Open;
 use contract::section::Problems;
 use contract::{
     Allowance, Destination, EventOp, EventType, Gate, Key, Level, Node, NodeKind, Outcome,
@@ -379,5 +380,24 @@ pub fn cause(outcome: &Outcome) -> &str {
         | Outcome::Missing { cause, .. }
         | Outcome::Unknown { cause, .. } => cause,
         Outcome::Applied(_) | Outcome::Accepted { .. } => "",
+    }
+}
+
+/// All that a channel lists of a type, page by page; and how many pages that were.
+pub async fn listed(
+    channel: &Arc<dyn Destination>,
+    event_type: EventType,
+) -> (std::collections::BTreeMap<String, String>, usize) {
+    let (mut all, mut pages) = (std::collections::BTreeMap::new(), 0);
+    let mut after: Option<String> = None;
+    loop {
+        let page = channel.list(event_type, after.as_deref(), &Open).await;
+        let page = page.unwrap_or_else(|not| panic!("page {pages}: {not:?}"));
+        pages += 1;
+        all.extend(page.entries.into_iter().map(|one| (one.name, one.holds)));
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return (all, pages),
+        }
     }
 }

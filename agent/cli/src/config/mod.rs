@@ -63,6 +63,8 @@ pub(crate) struct SourceConfig {
     pub(crate) mappings: Vec<PathBuf>,
     reads_per_second: u32,
     pace: Pace,
+    /// When the agent compares it by itself.
+    pub(crate) reconcile: Option<reconcile::Schedule>,
     /// Which company its database holds, where a mapping file lists several.
     pub(crate) company: Option<String>,
 }
@@ -334,7 +336,9 @@ fn read_source(mut section: Section<'_>, secrets: &dyn Secrets) -> Option<Source
     let reads_per_second = section.or("reads_per_second", reads, READS_PER_SECOND);
     let mappings: Vec<PathBuf> = mappings.into_iter().map(PathBuf::from).collect();
     let company = section.text("company").map(str::to_owned);
-    let pace = read_pace(section.section_or_empty("snapshot"));
+    let (pace, zone) = read_pace(section.section_or_empty("snapshot"));
+    let schedule = section.section("reconcile");
+    let schedule = schedule.map(|section| reconcile::read(section, reconcile::Of::Source, zone));
     let build = kind.and_then(|kind| (kind.read)(&mut section, secrets));
     if kind.is_some() {
         section.finish();
@@ -346,12 +350,13 @@ fn read_source(mut section: Section<'_>, secrets: &dyn Secrets) -> Option<Source
         mappings,
         reads_per_second,
         pace,
+        reconcile: schedule,
         company,
     })
 }
 
-/// How tables are read: `snapshot = { .. }` in a source's block.
-fn read_pace(mut section: Section<'_>) -> Pace {
+/// How tables are read: `snapshot = { .. }` in a source's block; and whether it says in which zone times are.
+fn read_pace(mut section: Section<'_>) -> (Pace, bool) {
     let mut pace = Pace::default();
     if let Some(rate) = section.number("rows_per_second", 1, 10_000_000) {
         pace.rows_per_second = u32::try_from(rate).ok();
@@ -361,9 +366,10 @@ fn read_pace(mut section: Section<'_>) -> Pace {
     pace.parallel = section.or("parallel", parallel, pace.parallel);
     let zone = delivery::zone(&mut section, "pause");
     pace.pauses = delivery::pauses(&mut section, "pause");
+    let is_said = zone.is_some();
     pace.zone = zone.unwrap_or(pace.zone);
     section.finish();
-    pace
+    (pace, is_said)
 }
 
 fn read_destination(mut section: Section<'_>, secrets: &dyn Secrets) -> Option<DestinationConfig> {
@@ -401,7 +407,8 @@ fn read_destination(mut section: Section<'_>, secrets: &dyn Secrets) -> Option<D
     let settings = delivery::read(&mut section);
     let zone = section.get("zone").is_some();
     let reconcile = section.section("reconcile");
-    let reconcile = reconcile.map(|section| reconcile::read(section, zone));
+    let reconcile =
+        reconcile.map(|section| reconcile::read(section, reconcile::Of::Destination, zone));
     let build = kind.and_then(|kind| (kind.read)(&mut section, secrets));
     if kind.is_some() {
         section.finish();

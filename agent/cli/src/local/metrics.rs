@@ -16,7 +16,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, prometheus_text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
-use state::{DestinationStatus, SourceStatus};
+use state::{DestinationStatus, ReconcileWith, SourceStatus};
 
 use super::process::Process;
 use super::seen::{Seen, Standing, State};
@@ -175,24 +175,29 @@ fn sheet(seen: &Seen, standing: &Standing) -> Sheet {
     sheet
 }
 
-/// What comparisons with destinations came to last.
+/// What comparisons with destinations and sources came to last.
 fn reconciled(sheet: &mut Sheet, state: &State, now: Timestamp) {
-    let mut ended: BTreeMap<&str, Timestamp> = BTreeMap::new();
+    let mut ended: BTreeMap<&ReconcileWith, Timestamp> = BTreeMap::new();
     for one in &state.reconciled {
-        let name = one.destination.as_str();
-        let labels = [
-            ("destination", name),
-            ("event_type", one.count.event_type.as_str()),
-        ];
+        let (side, name) = one.with.words();
+        let metric = match one.with {
+            ReconcileWith::Destination(_) => observe::RECONCILE_MISMATCH,
+            ReconcileWith::Source(_) => observe::RECONCILE_SOURCE_MISMATCH,
+        };
+        let labels = [(side, name), ("event_type", one.count.event_type.as_str())];
         let part = Value::Part(one.count.differing(), one.count.looked_at);
-        sheet.put(observe::RECONCILE_MISMATCH, &labels, part);
+        sheet.put(metric, &labels, part);
         let at = clock::after(one.began_at, Duration::from_millis(one.took_ms));
-        let newest = ended.entry(name).or_insert(at);
+        let newest = ended.entry(&one.with).or_insert(at);
         *newest = at.max(*newest);
     }
-    for (name, at) in ended {
-        let labels = [("destination", name)];
-        sheet.seconds(observe::RECONCILE_AGE, &labels, clock::until(at, now));
+    for (with, at) in ended {
+        let (side, name) = with.words();
+        let metric = match with {
+            ReconcileWith::Destination(_) => observe::RECONCILE_AGE,
+            ReconcileWith::Source(_) => observe::RECONCILE_SOURCE_AGE,
+        };
+        sheet.seconds(metric, &[(side, name)], clock::until(at, now));
     }
 }
 

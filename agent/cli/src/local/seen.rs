@@ -13,8 +13,8 @@ use engine::{DeliverySettings, SourceSetup};
 use jiff::Timestamp;
 use mappings::RuleInfo;
 use state::{
-    Checked, DestinationStanding, DestinationStatus, HeldCount, ReconcileStatus, SourceStatus,
-    StateReader, StateSize, StoreError,
+    Checked, DestinationStanding, DestinationStatus, HeldCount, ReconcileStatus, ReconcileWith,
+    SourceStatus, StateReader, StateSize, StoreError,
 };
 use tokio::sync::watch;
 
@@ -181,7 +181,10 @@ impl Seen {
             .retain(|source| watched.sources.contains(&source.name));
         state.destinations.retain(|one| known(&one.name));
         state.standings.retain(|one| known(&one.name));
-        state.reconciled.retain(|one| known(&one.destination));
+        state.reconciled.retain(|one| match &one.with {
+            ReconcileWith::Destination(name) => known(name),
+            ReconcileWith::Source(name) => watched.sources.contains(name),
+        });
         state
     }
 }

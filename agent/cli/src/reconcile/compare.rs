@@ -13,12 +13,12 @@ use engine::DeliverySettings;
 use engine::clock::SystemClock;
 use jiff::Timestamp;
 use state::{
-    ReconcileClass, ReconcileCount, ReconcileDifference, ReconcileOrder, ReconcileRun, StateReader,
-    StoreError, ToldKey,
+    ReconcileClass, ReconcileCount, ReconcileDifference, ReconcileOrder, ReconcileRun,
+    ReconcileWith, StateReader, StoreError, ToldKey,
 };
 use tokio::time::Instant;
 
-use super::words;
+use super::{reading, words};
 
 /// Keys read from the state file together.
 const PAGE: u32 = 200;
@@ -51,10 +51,7 @@ impl Ground {
         &self,
         what: impl FnOnce(&StateReader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let folder = self.folder.clone();
-        let read = tokio::task::spawn_blocking(move || what(&StateReader::open(&folder)?));
-        read.await
-            .map_err(|error| StoreError::Invariant(error.to_string()))?
+        reading(&self.folder, what).await
     }
 }
 
@@ -75,14 +72,15 @@ struct Difference {
     theirs: String,
 }
 
-struct Comparison<'a> {
-    ground: &'a Ground,
-    gate: &'a dyn Gate,
+/// A comparison under way.
+pub(super) struct Comparison<'a> {
+    pub(super) ground: &'a Ground,
+    pub(super) gate: &'a dyn Gate,
     wait: Duration,
     /// Events in one call.
     batch: usize,
-    counts: BTreeMap<EventType, ReconcileCount>,
-    differences: Vec<ReconcileDifference>,
+    pub(super) counts: BTreeMap<EventType, ReconcileCount>,
+    pub(super) differences: Vec<ReconcileDifference>,
     open: Vec<Open>,
 }
 
@@ -116,14 +114,16 @@ pub(super) async fn compare(
         open: Vec::new(),
     };
     comparison.all(types, order).await?;
+    comparison.untold(types, order).await?;
     let told = |count: &ReconcileCount| count.looked_at > 0;
     let made = ReconcileRun {
-        destination: ground.name.clone(),
+        with: ReconcileWith::Destination(ground.name.clone()),
         began_at,
         took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         scheduled,
         sample: order.sample,
         seed: order.seed,
+        sums: Vec::new(),
         types: if comparison.counts.values().any(told) {
             comparison.counts.into_values().filter(told).collect()
         } else {
@@ -232,7 +232,7 @@ impl Comparison<'_> {
         let time = self.ground.destination.traits().request_timeout;
         let mut n = 0;
         while n < told.len() {
-            self.rest_within_pauses().await;
+            self.ground.rest_within_pauses().await;
             let some = told.iter().skip(n).take(self.batch);
             let batch: Vec<_> = some.map(|told| told.outgoing.clone()).collect();
             let began = Instant::now();
@@ -251,17 +251,6 @@ impl Comparison<'_> {
             all.extend(answers);
         }
         all
-    }
-
-    /// Nothing is asked in the pauses of the settings.
-    async fn rest_within_pauses(&self) {
-        loop {
-            let now = SystemClock.now();
-            let Some(until) = self.ground.settings.paused_until(now) else {
-                return;
-            };
-            SystemClock.sleep(clock::until(now, until)).await;
-        }
     }
 
     /// Looks at what is on its way until it was delivered, or that takes too long.

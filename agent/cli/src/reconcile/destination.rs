@@ -2,26 +2,22 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use contract::{Clock, EventType, Finding, clock};
 use engine::ReadingGate;
 use engine::clock::SystemClock;
 use state::{
-    Command, ReconcileDifference, ReconcileOrder, ReconcileRun, StateReader, Store, StoreError,
-    ask_reconcile,
+    Command, ReconcileDifference, ReconcileOrder, ReconcileRun, ReconcileWith, StateReader, Store,
+    StoreError,
 };
 
+use super::asking::{newest, there};
 use super::compare::{DIFFERENCES_MAX, Ground, Made, compare};
 use super::{Options, seed, types, words};
 use crate::audit::did;
 use crate::config::{Config, DestinationConfig};
 use crate::operate::{Failed, counted, done};
 use crate::{Exit, out};
-
-/// How long the running agent may take until it begins; it looks each second, and compares one after another.
-const BEGIN_MAX: Duration = Duration::from_secs(30);
-const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// The types that are compared.
 pub(super) fn wanted(one: &DestinationConfig, names: &[String]) -> Result<Vec<EventType>, Finding> {
@@ -56,15 +52,13 @@ pub(super) struct Work<'a> {
 }
 
 impl Work<'_> {
+    fn with(&self) -> ReconcileWith {
+        ReconcileWith::Destination(self.one.name.clone())
+    }
+
     pub(super) async fn run(&self, types: &[EventType]) -> Result<Exit, Failed> {
         let number = if self.options.last {
-            let reader = StateReader::open(&self.config.state_folder)?;
-            reader.reconcile_newest(&self.one.name)?.ok_or_else(|| {
-                Failed::Said(
-                    format!("{} was never compared", self.one.name),
-                    "leave --last out",
-                )
-            })?
+            newest(&self.config.state_folder, &self.with())?
         } else {
             self.compared(types).await?
         };
@@ -77,14 +71,14 @@ impl Work<'_> {
         };
         let differences = reader.reconcile_differences(number)?;
         if let Some(file) = &self.csv {
-            words::csv(file, &differences).map_err(|error| {
+            words::csv(file, &differences, &[]).map_err(|error| {
                 Failed::Said(
                     format!("write {}: {error}", file.display()),
                     "name a file that can be written; --last --csv writes what was found without asking again",
                 )
             })?;
         }
-        let repair = self.repair(&run, number, &reader).await?;
+        let repair = self.repair(number, &reader).await?;
         self.say(&run, &differences, repair.as_ref());
         let trouble = words::differing(&run) + words::unknown(&run) > 0;
         Ok(if trouble { Exit::Trouble } else { Exit::Ok })
@@ -118,9 +112,9 @@ impl Work<'_> {
             ));
         }
         match repair {
-            None if words::differing(run) > 0 => out(&format!(
+            None if words::differing(run) > words::untold(run) => out(&format!(
                 "lighterman reconcile --destination {} --last --repair says what telling them again would do.",
-                run.destination
+                run.with.name()
             )),
             None => {}
             Some(Repair {
@@ -137,12 +131,7 @@ impl Work<'_> {
         }
     }
 
-    async fn repair(
-        &self,
-        run: &ReconcileRun,
-        number: i64,
-        reader: &StateReader,
-    ) -> Result<Option<Repair>, Failed> {
+    async fn repair(&self, number: i64, reader: &StateReader) -> Result<Option<Repair>, Failed> {
         if !self.options.repair {
             return Ok(None);
         }
@@ -155,10 +144,10 @@ impl Work<'_> {
             run: number,
             tenant: self.config.tenant.clone(),
         };
-        let done = done(self.config, &run.destination, command).await?;
+        let done = done(self.config, &self.one.name, command).await?;
         let details = serde_json::json!({ "run": number, "keys": done });
         let folder = &self.config.state_folder;
-        did(folder, "reconcile.repair", &run.destination, details);
+        did(folder, "reconcile.repair", &self.one.name, details);
         Ok(Some(Repair {
             would,
             done: Some(done),
@@ -172,6 +161,7 @@ impl Work<'_> {
             sample: self.options.count(),
             seed: self.options.seed.unwrap_or_else(seed),
             wait_seconds: self.options.wait,
+            list: !self.options.no_list,
         };
         let now = SystemClock.now();
         if let Some(until) = self.one.settings.paused_until(now) {
@@ -191,7 +181,9 @@ impl Work<'_> {
                 order.wait_seconds = 0;
                 self.here(Arc::new(store), types, &order).await
             }
-            Err(StoreError::Busy { .. }) => self.there(&order).await,
+            Err(StoreError::Busy { .. }) => {
+                there(&self.config.state_folder, &self.with(), &order).await
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -232,41 +224,6 @@ impl Work<'_> {
         };
         let (run, differences): Made = compare(&ground, &gate, types, order, false).await?;
         Ok(store.reconciled(run, differences).await?)
-    }
-
-    /// By the running agent, whose limits it then shares.
-    async fn there(&self, order: &ReconcileOrder) -> Result<i64, Failed> {
-        let folder = &self.config.state_folder;
-        let nobody = || {
-            Failed::Said(
-                format!("the running agent does not compare with {}", self.one.name),
-                "look into its log why it refused the changed settings, or whether it is busy with \
-                 another comparison; what was asked stands in its state folder",
-            )
-        };
-        let now = SystemClock.now();
-        let request = ask_reconcile(folder, &self.one.name, order, now)?.ok_or_else(nobody)?;
-        let deadline = tokio::time::Instant::now() + BEGIN_MAX;
-        loop {
-            let reader = StateReader::open(folder)?;
-            if let Some(answer) = reader.reconcile_answer(request)? {
-                return answer.run.ok_or_else(|| {
-                    let problem = answer.problem.unwrap_or_default();
-                    Failed::Said(problem, "ask again in a moment")
-                });
-            }
-            let late = tokio::time::Instant::now() >= deadline;
-            if late && !reader.reconcile_begun(request)? {
-                return Err(nobody());
-            }
-            if reader.running().is_none() {
-                return Err(Failed::Said(
-                    "the agent stopped before the comparison was done".to_owned(),
-                    "ask again: without an agent it is done here and now",
-                ));
-            }
-            SystemClock.sleep(LOOK_EVERY).await;
-        }
     }
 }
 

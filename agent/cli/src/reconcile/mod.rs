@@ -4,32 +4,38 @@
 //! Nothing is written to a source, and nothing to a destination but by `--repair --yes`, which tells what
 //! differs again.
 
+mod asking;
 mod compare;
 mod destination;
 mod rows;
 mod serve;
+mod serve_source;
 mod settings;
 mod source;
 mod sums;
+mod untold;
 mod words;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use contract::{EventKind, EventType, Finding};
 use rand::RngExt;
+use state::{StateReader, StoreError};
 
 use crate::operate::named;
 use crate::{Common, Exit, load, refuse};
 
 pub(crate) use serve::{Served, Serving, serve};
-pub(crate) use settings::{Schedule, read};
+pub(crate) use serve_source::ServedSource;
+pub(crate) use settings::{Of, Schedule, read};
 
 /// How long what is on its way is waited for, unless a person says otherwise.
 const WAIT_SECONDS: u64 = 60;
 
 /// Compares what was told with what a destination holds, key by key, or with a source's rows as they are now,
-/// and says where they differ. Changes nothing; --repair tells a destination again what differs there.
+/// and says where they differ. Changes nothing; --repair tells a destination again what differs there, and
+/// leaves alone what was never told.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     #[command(flatten)]
@@ -38,7 +44,7 @@ pub(crate) struct Options {
     #[arg(long, required_unless_present = "source")]
     destination: Option<String>,
     /// With the rows of this source, mapped now, and the sums of the tables that rules join and add up.
-    #[arg(long, conflicts_with_all = ["destination", "seed", "last", "repair"])]
+    #[arg(long, conflicts_with_all = ["destination", "seed", "repair", "no_list"])]
     source: Option<String>,
     /// Of this event type; may be given several times.
     #[arg(long = "type", value_name = "TYPE")]
@@ -48,9 +54,12 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N",
         value_parser = clap::value_parser!(u32).range(1..=i64::from(settings::SAMPLE_MAX)))]
     sample: Option<u32>,
-    /// Every key, or every row.
+    /// Every key, or every row; of a destination that lists what it has, also what it was never told.
     #[arg(long, conflicts_with_all = ["sample", "seed"])]
     full: bool,
+    /// With --full: does not ask the destination for what it was never told.
+    #[arg(long, requires = "full")]
+    no_list: bool,
     /// Chooses the same keys as the comparison that said this number.
     #[arg(long)]
     seed: Option<u32>,
@@ -89,6 +98,17 @@ fn types(event_types: &[EventType]) -> Vec<EventType> {
     all.into_iter().filter(state).collect()
 }
 
+/// Reads from the state file, beside whoever writes it.
+async fn reading<T: Send + 'static>(
+    folder: &Path,
+    what: impl FnOnce(&StateReader) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let folder = folder.to_owned();
+    let read = tokio::task::spawn_blocking(move || what(&StateReader::open(&folder)?));
+    read.await
+        .map_err(|error| StoreError::Invariant(error.to_string()))?
+}
+
 fn seed() -> u32 {
     rand::rng().random()
 }
@@ -105,7 +125,13 @@ pub(crate) async fn reconcile(options: &Options) -> Exit {
         Err(findings) => return refuse(&findings, json),
     };
     if let Some(name) = &options.source {
-        return source::reconcile(&config, name, options, csv).await;
+        let work = source::Work {
+            config: &config,
+            name,
+            options,
+            csv,
+        };
+        return work.run().await;
     }
     let name = options.destination.as_deref();
     if let Err(findings) = named(&config, name) {

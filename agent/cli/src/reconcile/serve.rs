@@ -8,12 +8,16 @@ use contract::{Clock, Destination, EventType, clock};
 use engine::DeliverySettings;
 use engine::clock::SystemClock;
 use jiff::Timestamp;
-use state::{ReconcileAnswer, ReconcileAsked, ReconcileOrder, Store, StoreError};
+use jiff::tz::TimeZone;
+use state::{
+    ReconcileAnswer, ReconcileAsked, ReconcileOrder, ReconcileRun, ReconcileWith, Store, StoreError,
+};
 use tokio::task::JoinSet;
 
 use super::compare::{Ground, Made, compare};
+use super::serve_source::{ServedSource, captured};
 use super::settings::Schedule;
-use super::{WAIT_SECONDS, seed, types, words};
+use super::{WAIT_SECONDS, reading, seed, types, words};
 
 /// Between two looks for what is asked or due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -36,11 +40,13 @@ pub(crate) struct Serving {
     pub(crate) folder: PathBuf,
     pub(crate) tenant: String,
     pub(crate) destinations: Vec<Served>,
+    pub(crate) sources: Vec<ServedSource>,
 }
 
-/// Compares, for as long as it is polled: one comparison of each destination at a time.
+/// Compares, for as long as it is polled: one comparison of each destination and source at a time.
 pub(crate) async fn serve(serving: Serving, store: Arc<Store>) {
     let mut tasks = JoinSet::new();
+    let mut sides = Vec::new();
     for served in serving.destinations {
         let ground = Ground {
             folder: serving.folder.clone(),
@@ -49,10 +55,25 @@ pub(crate) async fn serve(serving: Serving, store: Arc<Store>) {
             destination: served.destination,
             settings: served.settings,
         };
+        let zone = ground.settings.zone.clone();
+        let with = ReconcileWith::Destination(ground.name.clone());
+        let types = types(&served.event_types);
+        let side = Side::Destination(Box::new(ground), types);
+        sides.push((with, side, served.schedule, zone));
+    }
+    for served in serving.sources {
+        let zone = served.setup.borrow().pace.zone.clone();
+        let with = ReconcileWith::Source(served.name.clone());
+        let schedule = served.schedule.clone();
+        sides.push((with, Side::Source(served), schedule, zone));
+    }
+    for (with, side, schedule, zone) in sides {
         let one = One {
-            types: types(&served.event_types),
-            ground,
-            schedule: served.schedule,
+            folder: serving.folder.clone(),
+            with,
+            side,
+            schedule,
+            zone,
             store: Arc::clone(&store),
             since: SystemClock.now(),
             not_before: None,
@@ -62,10 +83,19 @@ pub(crate) async fn serve(serving: Serving, store: Arc<Store>) {
     while tasks.join_next().await.is_some() {}
 }
 
+/// With what is compared, and what that takes.
+enum Side {
+    Destination(Box<Ground>, Vec<EventType>),
+    Source(ServedSource),
+}
+
 struct One {
-    ground: Ground,
-    types: Vec<EventType>,
+    folder: PathBuf,
+    with: ReconcileWith,
+    side: Side,
     schedule: Option<Schedule>,
+    /// The zone of its times.
+    zone: TimeZone,
     store: Arc<Store>,
     since: Timestamp,
     /// Nothing of the settings is compared before this.
@@ -80,9 +110,11 @@ impl One {
                 Ok(()) => {}
                 // Whoever writes for capture and delivery says what is wrong with the state file.
                 Err(error) => {
+                    let (destination, source) = named(&self.with);
                     tracing::warn!(
                         code = "reconcile.failed",
-                        destination = self.ground.name,
+                        destination,
+                        source,
                         stage = "reconcile",
                         error = %error,
                         hint = error.hint(),
@@ -95,10 +127,8 @@ impl One {
     }
 
     async fn turn(&mut self) -> Result<(), StoreError> {
-        let name = self.ground.name.clone();
-        let asked = self
-            .ground
-            .read(move |reader| reader.reconcile_asked(&name));
+        let with = self.with.clone();
+        let asked = reading(&self.folder, move |reader| reader.reconcile_asked(&with));
         if let Some(asked) = asked.await? {
             return self.answer(asked).await;
         }
@@ -106,20 +136,36 @@ impl One {
         if self.not_before.is_some_and(|at| now < at) || !self.is_due().await? {
             return Ok(());
         }
-        let mut made = None;
+        let mut made = Ok(None);
         if !self.is_paused().await? {
             let order = ReconcileOrder {
                 types: Vec::new(),
                 sample: self.schedule.as_ref().and_then(|one| one.sample),
                 seed: seed(),
                 wait_seconds: WAIT_SECONDS,
+                list: self.schedule.as_ref().is_none_or(|one| one.list),
             };
             made = self.compare(&order, true).await?;
         }
-        if made.is_none() {
+        let rest = match made {
+            Ok(Some(_)) => return Ok(()),
             // Looking takes its time where much is told.
-            self.not_before = Some(clock::after(SystemClock.now(), REST));
-        }
+            Ok(None) => REST,
+            Err(problem) => {
+                let (destination, source) = named(&self.with);
+                tracing::warn!(
+                    code = "reconcile.failed",
+                    destination,
+                    source,
+                    stage = "reconcile",
+                    error = problem,
+                    hint = "lighterman status says how things stand",
+                    "a comparison could not be made; it is tried again"
+                );
+                AGAIN
+            }
+        };
+        self.not_before = Some(clock::after(SystemClock.now(), rest));
         Ok(())
     }
 
@@ -128,13 +174,15 @@ impl One {
             .begin_reconcile(asked.id, SystemClock.now())
             .await?;
         let answer = match self.compare(&asked.order, false).await? {
-            Some(run) => ReconcileAnswer {
-                run: Some(run),
-                problem: None,
+            Ok(run) => ReconcileAnswer {
+                problem: run
+                    .is_none()
+                    .then(|| "the agent does not deliver to it yet".to_owned()),
+                run,
             },
-            None => ReconcileAnswer {
+            Err(problem) => ReconcileAnswer {
                 run: None,
-                problem: Some("the agent does not deliver to it yet".to_owned()),
+                problem: Some(problem),
             },
         };
         self.store
@@ -147,21 +195,29 @@ impl One {
         let Some(schedule) = &self.schedule else {
             return Ok(false);
         };
-        let (now, settings) = (SystemClock.now(), &self.ground.settings);
-        if settings.paused_until(now).is_some() {
+        let now = SystemClock.now();
+        let paused = match &self.side {
+            Side::Destination(ground, _) => ground.settings.paused_until(now),
+            Side::Source(served) => served.setup.borrow().pace.paused_until(now),
+        };
+        if paused.is_some() {
             return Ok(false);
         }
-        let name = self.ground.name.clone();
-        let last = self
-            .ground
-            .read(move |reader| reader.reconciled_by_schedule(&name));
-        Ok(schedule.is_due(&settings.zone, last.await?, self.since, now))
+        let with = self.with.clone();
+        let last = reading(&self.folder, move |reader| {
+            reader.reconciled_by_schedule(&with)
+        });
+        Ok(schedule.is_due(&self.zone, last.await?, self.since, now))
     }
 
-    /// Whether a person has stopped the destination.
+    /// Whether a person has stopped the destination, or the source is not captured yet.
     async fn is_paused(&self) -> Result<bool, StoreError> {
-        let name = self.ground.name.clone();
-        let paused = self.ground.read(move |reader| {
+        let name = self.with.name().to_owned();
+        if let Side::Source(_) = self.side {
+            let captured = reading(&self.folder, move |reader| captured(reader, &name));
+            return Ok(captured.await?.is_err());
+        }
+        let paused = reading(&self.folder, move |reader| {
             let all = reader.destinations()?;
             Ok(all
                 .iter()
@@ -170,51 +226,91 @@ impl One {
         paused.await
     }
 
-    /// One comparison: its number, where it was made.
+    /// One comparison: its number, where it was made; or why it cannot be.
     async fn compare(
         &self,
         order: &ReconcileOrder,
         scheduled: bool,
-    ) -> Result<Option<i64>, StoreError> {
-        let Some(gate) = self.ground.settings.reading.gate() else {
-            return Ok(None);
+    ) -> Result<Result<Option<i64>, String>, StoreError> {
+        let (run, differences): Made = match &self.side {
+            Side::Destination(ground, known) => {
+                let Some(gate) = ground.settings.reading.gate() else {
+                    return Ok(Ok(None));
+                };
+                let wanted = |one: &&EventType| {
+                    order.types.is_empty() || order.types.iter().any(|name| name == one.name())
+                };
+                let types: Vec<EventType> = known.iter().filter(wanted).copied().collect();
+                compare(ground, &gate, &types, order, scheduled).await?
+            }
+            Side::Source(served) => match served.compare(&self.folder, order, scheduled).await? {
+                Ok(made) => made,
+                Err(problem) => return Ok(Err(problem)),
+            },
         };
-        let wanted = |one: &&EventType| {
-            order.types.is_empty() || order.types.iter().any(|name| name == one.name())
-        };
-        let types: Vec<EventType> = self.types.iter().filter(wanted).copied().collect();
-        let (run, differences): Made =
-            compare(&self.ground, &gate, &types, order, scheduled).await?;
-        let (destination, count) = (run.destination.clone(), words::looked_at(&run));
-        let (differing, unknown) = (words::differing(&run), words::unknown(&run));
-        if scheduled && count == 0 {
+        if scheduled && words::looked_at(&run) == 0 {
             // The first load has not begun: it is still due.
-            return Ok(None);
+            return Ok(Ok(None));
         }
-        let elapsed_ms = run.took_ms;
+        let said = run.clone();
         let number = self.store.reconciled(run, differences).await?;
-        if differing + unknown > 0 {
-            tracing::warn!(
-                code = "reconcile.differs",
-                destination,
-                stage = "reconcile",
-                count,
-                differing,
-                unknown,
-                elapsed_ms,
-                hint = format!("lighterman reconcile --destination {destination} --last"),
-                "the destination holds something else than it was told"
-            );
-        } else {
-            tracing::info!(
-                code = "reconcile.agrees",
-                destination,
-                stage = "reconcile",
-                count,
-                elapsed_ms,
-                "what was compared with the destination agrees"
-            );
-        }
-        Ok(Some(number))
+        say(&said);
+        Ok(Ok(Some(number)))
+    }
+}
+
+/// The destination's name, or the source's.
+fn named(with: &ReconcileWith) -> (Option<&str>, Option<&str>) {
+    match with {
+        ReconcileWith::Destination(name) => (Some(name), None),
+        ReconcileWith::Source(name) => (None, Some(name)),
+    }
+}
+
+/// Says what a comparison came to.
+fn say(run: &ReconcileRun) {
+    let (count, elapsed_ms) = (words::looked_at(run), run.took_ms);
+    let (differing, unknown) = (words::differing(run), words::unknown(run));
+    let (side, name) = run.with.words();
+    let hint = format!("lighterman reconcile --{side} {name} --last");
+    match (&run.with, differing + unknown > 0) {
+        (ReconcileWith::Destination(destination), true) => tracing::warn!(
+            code = "reconcile.differs",
+            destination,
+            stage = "reconcile",
+            count,
+            differing,
+            unknown,
+            elapsed_ms,
+            hint,
+            "the destination holds something else than it was told"
+        ),
+        (ReconcileWith::Destination(destination), false) => tracing::info!(
+            code = "reconcile.agrees",
+            destination,
+            stage = "reconcile",
+            count,
+            elapsed_ms,
+            "what was compared with the destination agrees"
+        ),
+        (ReconcileWith::Source(source), true) => tracing::warn!(
+            code = "reconcile.source_differs",
+            source,
+            stage = "reconcile",
+            count,
+            differing,
+            unknown,
+            elapsed_ms,
+            hint,
+            "the source's rows say something else than was told"
+        ),
+        (ReconcileWith::Source(source), false) => tracing::info!(
+            code = "reconcile.source_agrees",
+            source,
+            stage = "reconcile",
+            count,
+            elapsed_ms,
+            "what was compared with the source's rows agrees"
+        ),
     }
 }

@@ -26,14 +26,24 @@ pub(crate) struct Schedule {
     pub(super) at: Option<Time>,
     /// So many keys; `None` = every one.
     pub(super) sample: Option<u32>,
+    /// Whether a destination is asked for all that it has, where every key is compared.
+    pub(super) list: bool,
 }
 
-/// Reads it. `zone`: the destination's block says in which zone its times are.
-pub(crate) fn read(mut section: Section<'_>, zone: bool) -> Schedule {
+/// Whose settings they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Of {
+    Destination,
+    Source,
+}
+
+/// Reads it. `zone`: its block says in which zone its times are.
+pub(crate) fn read(mut section: Section<'_>, of: Of, zone: bool) -> Schedule {
     let mut schedule = Schedule {
         every: DAY,
         at: None,
         sample: Some(SAMPLE),
+        list: true,
     };
     if let (Some(text), Some(node)) = (section.text("every"), section.get("every")) {
         match every(text) {
@@ -63,9 +73,17 @@ pub(crate) fn read(mut section: Section<'_>, zone: bool) -> Schedule {
         }
         if !zone {
             // The time is a person's, and nobody knows in which zone this machine's clock is.
-            let found = "the destination's block does not say in which zone".to_owned();
-            let fix = Some("zone = \"Europe/Berlin\" in the destination's block".to_owned());
-            section.wrong("at", node, found, fix);
+            let (found, fix) = match of {
+                Of::Destination => (
+                    "the destination's block does not say in which zone",
+                    "zone = \"Europe/Berlin\" in the destination's block",
+                ),
+                Of::Source => (
+                    "the source's block does not say in which zone",
+                    "snapshot = { zone = \"Europe/Berlin\" } in the source's block",
+                ),
+            };
+            section.wrong("at", node, found.to_owned(), Some(fix.to_owned()));
         }
     }
     let full = section.flag("full");
@@ -82,6 +100,15 @@ pub(crate) fn read(mut section: Section<'_>, zone: bool) -> Schedule {
         }
         (true, None) => schedule.sample = None,
         (false, sample) => schedule.sample = Some(section.or("sample", sample, SAMPLE)),
+    }
+    if of == Of::Destination {
+        let list = section.flag("list");
+        if let (Some(_), false, Some(node)) = (list, full, section.get("list")) {
+            let found = "is only asked where all keys are compared".to_owned();
+            let fix = Some("full = true, or leave `list` out".to_owned());
+            section.wrong("list", node, found, fix);
+        }
+        schedule.list = section.or("list", list, true);
     }
     section.finish();
     schedule
@@ -151,6 +178,7 @@ mod tests {
         let root = crate::toml_node::parse(text, &problems).unwrap();
         let schedule = read(
             Section::new(&root, "destination.reconcile", &problems),
+            Of::Destination,
             zone,
         );
         let found = problems.take().iter().map(ToString::to_string).collect();
@@ -166,6 +194,8 @@ mod tests {
         assert_eq!(schedule.sample, Some(50));
         let (schedule, found) = check("full = true", false);
         assert_eq!((schedule.sample, found.len()), (None, 0));
+        let (schedule, found) = check("full = true\nlist = false", false);
+        assert_eq!((schedule.list, found.len()), (false, 0));
         for (text, zone, wanted) in [
             ("every = \"often\"", true, "no time from 10 min"),
             ("every = \"1m\"", true, "no time from 10 min"),
@@ -174,6 +204,7 @@ mod tests {
             ("at = \"02:30\"\nevery = \"6h\"", true, "whole days"),
             ("full = true\nsample = 5", true, "all keys already"),
             ("sample = 0", true, "from 1 to"),
+            ("list = true", true, "only asked where all keys"),
             ("smaple = 5", true, "unknown key `smaple`"),
         ] {
             let (_, found) = check(text, zone);
@@ -194,6 +225,7 @@ mod tests {
             every: DAY,
             at: Some("02:30".parse().unwrap()),
             sample: None,
+            list: true,
         };
         let began = "2026-11-20T09:00:00Z";
         // The first one waits for its time.
@@ -216,6 +248,7 @@ mod tests {
             every: Duration::from_mins(30),
             at: None,
             sample: None,
+            list: true,
         };
         assert!(due(&often, None, began, began));
         assert!(!due(&often, last, began, "2026-11-21T01:59:59Z"));

@@ -1,168 +1,132 @@
-//! With a source: its rows as they are now, and the sums of its tables.
+//! With a source: asked of the running agent, for what changed since one stopped was not told.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use contract::finding::nearest;
 use contract::{EventKind, EventType, Finding};
-use engine::SourceSetup;
-use serde_json::json;
-use state::{ReconcileClass, ReconcileCount, StateReader};
+use mappings::MappingSet;
+use state::{ReconcileClass, ReconcileOrder, ReconcileRun, ReconcileWith, StateReader};
 
-use super::rows::{Ground, Made, Stopped};
-use super::sums::{self, Sum};
-use super::{Options, rows, words};
+use super::asking::{newest, there};
+use super::serve_source::captured;
+use super::{Options, words};
 use crate::config::Config;
 use crate::operate::Failed;
 use crate::{Exit, out, refuse};
 
-impl From<Stopped> for Failed {
-    fn from(stopped: Stopped) -> Self {
-        match stopped {
-            Stopped::State(error) => error.into(),
-            Stopped::Source(table, error) => {
-                let hint = error.hint().map(|hint| format!("; {hint}"));
-                let hint = hint.unwrap_or_default();
-                Self::Said(
-                    format!("read {table}: {error}{hint}"),
-                    "lighterman check says what the source needs",
-                )
-            }
-        }
-    }
+pub(super) struct Work<'a> {
+    pub(super) config: &'a Config,
+    pub(super) name: &'a str,
+    pub(super) options: &'a Options,
+    pub(super) csv: Option<PathBuf>,
 }
 
-pub(super) async fn reconcile(
-    config: &Config,
-    name: &str,
-    options: &Options,
-    csv: Option<PathBuf>,
-) -> Exit {
-    let json = options.common.json;
-    let known = || config.sources.iter().map(|one| one.name.as_str());
-    let Some(source) = config.sources.iter().find(|one| one.name == name) else {
-        let found = format!("there is no source {name:?}");
-        let fix = nearest(name, known()).map_or_else(
-            || format!("one of {}", known().collect::<Vec<_>>().join(", ")),
-            |near| format!("did you mean {near}?"),
-        );
-        return refuse(&[Finding::fail("source", found).fix(fix)], json);
-    };
-    let setup = match source.setup() {
-        Ok((setup, _)) => setup,
-        Err(findings) => return refuse(&findings, json),
-    };
-    let types = match wanted(name, &setup, &options.types) {
-        Ok(types) => types,
-        Err(finding) => return refuse(&[finding], json),
-    };
-    let compared = async {
-        let ground = Ground {
-            folder: &config.state_folder,
-            name,
-            kind: source.kind,
-            epoch: captured(config, name)?,
-            setup: &setup,
-            types: &types,
-            first: options.count(),
-            wait: Duration::from_secs(options.wait),
-        };
-        let mut made = rows::compare(&ground).await?;
-        // Added up by the database whatever is sampled: that is one statement for each table.
-        let sums = sums::compare(&ground, &mut made.notes).await?;
-        Ok::<_, Failed>((made, sums))
-    };
-    let (made, sums) = match compared.await {
-        Ok(compared) => compared,
-        Err(failed) => return failed.refuse("reconcile", json),
-    };
-    if let Some(file) = &csv
-        && let Err(error) = words::csv(file, &made.differences)
-    {
-        let finding = Finding::fail(format!("write {}", file.display()), error.to_string());
-        let fix = "name a file that can be written";
-        refuse(&[finding.fix(fix)], json);
-        return Exit::Trouble;
-    }
-    if json {
-        let types: Vec<&ReconcileCount> = made.counts.values().collect();
-        let form = json!({ "source": name, "types": types, "sums": sums,
-            "differences": made.differences, "notes": made.notes });
-        out(&json!({ "reconcile": form }).to_string());
-    } else {
-        say(name, options, &made, &sums);
-    }
-    let differs = |count: &ReconcileCount| count.differing() + count.unknown > 0;
-    let wrong = |sum: &Sum| sum.class == Some(ReconcileClass::Different);
-    if made.counts.values().any(differs) || sums.iter().any(wrong) {
-        Exit::Trouble
-    } else {
-        Exit::Ok
-    }
-}
-
-/// The types that are compared; empty = all.
-fn wanted(name: &str, setup: &SourceSetup, names: &[String]) -> Result<Vec<EventType>, Finding> {
-    let known: Vec<EventType> = setup
-        .mapping
-        .rules()
-        .map(|rule| rule.event_type)
-        .filter(|one| one.kind() == EventKind::State)
-        .collect();
-    let mut all = Vec::new();
-    for wanted in names {
-        let Some(found) = known.iter().find(|known| known.name() == wanted) else {
-            let names = known.iter().map(|known| known.name());
-            let fix = nearest(wanted, names.clone()).map_or_else(
-                || format!("one of {}", names.collect::<Vec<_>>().join(", ")),
+impl Work<'_> {
+    pub(super) async fn run(&self) -> Exit {
+        let json = self.options.common.json;
+        let known = || self.config.sources.iter().map(|one| one.name.as_str());
+        let found = self.config.sources.iter();
+        let Some(source) = found.into_iter().find(|one| one.name == self.name) else {
+            let found = format!("there is no source {:?}", self.name);
+            let fix = nearest(self.name, known()).map_or_else(
+                || format!("one of {}", known().collect::<Vec<_>>().join(", ")),
                 |near| format!("did you mean {near}?"),
             );
-            let found = format!("no rule of source {name} tells a state {wanted:?}");
-            return Err(Finding::fail("reconcile", found).fix(fix));
+            return refuse(&[Finding::fail("source", found).fix(fix)], json);
         };
-        all.push(*found);
+        let setup = match source.setup() {
+            Ok((setup, _)) => setup,
+            Err(findings) => return refuse(&findings, json),
+        };
+        let types = match self.wanted(&setup.mapping) {
+            Ok(types) => types,
+            Err(finding) => return refuse(&[finding], json),
+        };
+        let compared = self.compared(&types).await;
+        compared.unwrap_or_else(|failed| failed.refuse("reconcile", json))
     }
-    Ok(all)
+
+    async fn compared(&self, types: &[EventType]) -> Result<Exit, Failed> {
+        let folder = &self.config.state_folder;
+        let with = ReconcileWith::Source(self.name.to_owned());
+        let number = if self.options.last {
+            newest(folder, &with)?
+        } else {
+            let reader = StateReader::open(folder)?;
+            if reader.running().is_none() {
+                return Err(Failed::Said(
+                    "no agent runs: what changed since it stopped was not told".to_owned(),
+                    "start it (lighterman run), and ask again when lighterman status says that the source is captured",
+                ));
+            }
+            captured(&reader, self.name)?
+                .map_err(|problem| Failed::Said(problem, "lighterman status says more"))?;
+            let order = ReconcileOrder {
+                types: types.iter().map(|one| one.name().to_owned()).collect(),
+                sample: self.options.count(),
+                seed: 0,
+                wait_seconds: self.options.wait,
+                list: false,
+            };
+            there(folder, &with, &order).await?
+        };
+        let reader = StateReader::open(folder)?;
+        let Some(run) = reader.reconcile_run(number)? else {
+            return Err(Failed::Said(
+                "no rule of the source tells a state: there is nothing to compare".to_owned(),
+                "lighterman map check says what its rules tell",
+            ));
+        };
+        let differences = reader.reconcile_differences(number)?;
+        if let Some(file) = &self.csv {
+            words::csv(file, &differences, &run.sums).map_err(|error| {
+                Failed::Said(
+                    format!("write {}: {error}", file.display()),
+                    "name a file that can be written; --last --csv writes what was found without asking again",
+                )
+            })?;
+        }
+        if self.options.common.json {
+            let form = words::source_json(&run, &differences);
+            out(&serde_json::json!({ "reconcile": form }).to_string());
+        } else {
+            say(self.name, &run);
+            words::list(&differences);
+            sums(self.name, &run);
+        }
+        let trouble = words::differing(&run) + words::unknown(&run) > 0;
+        Ok(if trouble { Exit::Trouble } else { Exit::Ok })
+    }
+
+    /// The types that are compared; empty = all.
+    fn wanted(&self, mapping: &MappingSet) -> Result<Vec<EventType>, Finding> {
+        let known: Vec<EventType> = mapping
+            .rules()
+            .map(|rule| rule.event_type)
+            .filter(|one| one.kind() == EventKind::State)
+            .collect();
+        let mut all = Vec::new();
+        for wanted in &self.options.types {
+            let Some(found) = known.iter().find(|known| known.name() == wanted) else {
+                let names = known.iter().map(|known| known.name());
+                let fix = nearest(wanted, names.clone()).map_or_else(
+                    || format!("one of {}", names.collect::<Vec<_>>().join(", ")),
+                    |near| format!("did you mean {near}?"),
+                );
+                let found = format!("no rule of source {} tells a state {wanted:?}", self.name);
+                return Err(Finding::fail("reconcile", found).fix(fix));
+            };
+            all.push(*found);
+        }
+        Ok(all)
+    }
 }
 
-/// The life of the source's numbering, where it is captured and its tables have been read: else what was not
-/// told yet would look like a difference.
-fn captured(config: &Config, name: &str) -> Result<u32, Failed> {
-    let reader = StateReader::open(&config.state_folder)?;
-    let said = |found: String, fix| Err(Failed::Said(found, fix));
-    if reader.running().is_none() {
-        return said(
-            "no agent runs: what changed since it stopped was not told".to_owned(),
-            "start it (lighterman run), and ask again when lighterman status says that the source is captured",
-        );
-    }
-    let all = reader.sources()?;
-    let Some(source) = all.iter().find(|one| one.name == name) else {
-        return said(
-            format!("source {name} has never run"),
-            "look into the agent's log why",
-        );
-    };
-    if let Some(problem) = &source.problem {
-        return said(
-            format!("source {name} is not captured now: {problem}"),
-            "lighterman status says what to do about it",
-        );
-    }
-    if source.snapshot_done < source.snapshot_tables {
-        return said(
-            format!("tables of source {name} are still being read"),
-            "ask again when lighterman status says that they are done",
-        );
-    }
-    Ok(source.epoch)
-}
-
-fn say(name: &str, options: &Options, made: &Made, sums: &[Sum]) {
-    let first = options.count().map_or_else(String::new, |first| {
+fn say(name: &str, run: &ReconcileRun) {
+    let first = run.sample.map_or_else(String::new, |first| {
         format!(" of the first {first} rows of each table")
     });
-    for count in made.counts.values() {
+    for count in words::of_types(run) {
         out(&format!(
             "{name}: {} of {} keys of {}{first} were told as their rows say now{}",
             count.agree,
@@ -171,15 +135,17 @@ fn say(name: &str, options: &Options, made: &Made, sums: &[Sum]) {
             words::source_classes(count)
         ));
     }
-    words::list(&made.differences);
-    let mut tables: Vec<&str> = sums.iter().map(|sum| sum.table.as_str()).collect();
+}
+
+fn sums(name: &str, run: &ReconcileRun) {
+    let mut tables: Vec<&str> = run.sums.iter().map(|sum| sum.table.as_str()).collect();
     tables.dedup();
     for table in tables {
-        let of: Vec<&Sum> = sums.iter().filter(|sum| sum.table == table).collect();
-        let wrong = of.iter().filter(|sum| sum.class.is_some());
+        let of = run.sums.iter().filter(|sum| sum.table == table);
+        let wrong = of.clone().filter(|sum| sum.class.is_some());
         if wrong.clone().next().is_none() {
-            let columns: Vec<&str> = of.iter().skip(1).map(|sum| sum.what.as_str()).collect();
-            let rows = of.first().map_or("", |sum| sum.ours.as_str());
+            let columns: Vec<&str> = of.clone().skip(1).map(|sum| sum.what.as_str()).collect();
+            let rows = of.clone().next().map_or("", |sum| sum.ours.as_str());
             let and = if columns.is_empty() {
                 ""
             } else {
@@ -201,14 +167,10 @@ fn say(name: &str, options: &Options, made: &Made, sums: &[Sum]) {
             ));
         }
     }
-    for note in &made.notes {
+    for note in words::notes(run) {
         out(&format!("Not compared: {note}."));
     }
-    let differing = made.counts.values().any(|count| count.differing() > 0);
-    let wrong = sums
-        .iter()
-        .any(|sum| sum.class == Some(ReconcileClass::Different));
-    if differing || wrong {
+    if words::differing(run) > 0 {
         out(&format!(
             "lighterman source resync --source {name} --table TABLE has a table read again and tells what differs."
         ));

@@ -10,8 +10,7 @@ use contract::{
 use engine::SourceSetup;
 use engine::clock::SystemClock;
 use mappings::relate::cells_from_text;
-use serde::Serialize;
-use state::{ReconcileClass, ReplicaTable, StateReader, StoreError};
+use state::{ReconcileClass, ReconcileSum, ReplicaTable, StateReader, StoreError};
 use tokio::time::Instant;
 
 use super::rows::{Ground, Stopped};
@@ -21,19 +20,11 @@ const TIME_MAX: Duration = Duration::from_mins(5);
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// A number of a table, ours and theirs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Sum {
-    /// The table.
-    pub(super) table: String,
-    /// `rows`, or the column that is added up.
-    pub(super) what: String,
-    /// What is kept.
-    pub(super) ours: String,
-    /// What the database says.
-    pub(super) theirs: String,
-    /// How they compare; none = they agree.
-    pub(super) class: Option<ReconcileClass>,
+/// A column that is added up.
+#[derive(Debug, Clone)]
+struct Number {
+    name: String,
+    is_whole: bool,
 }
 
 /// What is kept of a table, or what the database says: how many rows, and the sums in the order of the columns.
@@ -50,7 +41,7 @@ struct Added {
 pub(super) async fn compare(
     ground: &Ground<'_>,
     notes: &mut Vec<String>,
-) -> Result<Vec<Sum>, Stopped> {
+) -> Result<Vec<ReconcileSum>, Stopped> {
     let name = ground.name.to_owned();
     let kept = ground.state(move |reader| reader.replica_tables(&name));
     let mut all = Vec::new();
@@ -79,28 +70,31 @@ pub(super) async fn compare(
 }
 
 /// Columns whose values are exact numbers.
-fn numbers(replica: &ReplicaTable, known: Option<&TableInfo>, source: &str) -> Vec<String> {
-    let exact = |column: &&String| {
-        let kind = known
-            .and_then(|known| known.column(column))
-            .map(|column| column.kind);
+fn numbers(replica: &ReplicaTable, known: Option<&TableInfo>, source: &str) -> Vec<Number> {
+    let exact = |column: &String| {
+        let kind = known?.column(column)?.kind;
+        let is_whole = kind == ColumnKind::Int;
         // SQLite adds up all but whole numbers as floating point.
-        kind == Some(ColumnKind::Int) || (kind == Some(ColumnKind::Decimal) && source != "sqlite")
+        let exact = is_whole || (kind == ColumnKind::Decimal && source != "sqlite");
+        exact.then(|| Number {
+            name: column.clone(),
+            is_whole,
+        })
     };
-    replica.columns.iter().filter(exact).cloned().collect()
+    replica.columns.iter().filter_map(exact).collect()
 }
 
 async fn one(
     ground: &Ground<'_>,
     replica: &ReplicaTable,
     table: &TableName,
-    columns: &[String],
-) -> Result<Vec<Sum>, Stopped> {
+    columns: &[Number],
+) -> Result<Vec<ReconcileSum>, Stopped> {
     let failed = |error| Stopped::Source(table.clone(), error);
     let deadline = Instant::now() + ground.wait;
     let mut before = None;
     loop {
-        let theirs = asked(ground.setup, table, columns).await.map_err(failed)?;
+        let theirs = asked(ground, table, columns).await.map_err(failed)?;
         // Whatever the database saw stands before the end of its log as it is now.
         let mark = end(ground.setup, ground.epoch, table)
             .await
@@ -127,12 +121,12 @@ async fn one(
 
 fn sums(
     table: &TableName,
-    columns: &[String],
+    columns: &[Number],
     ours: &Added,
     theirs: &Added,
     class: Option<ReconcileClass>,
-) -> Vec<Sum> {
-    let one = |what: &str, same: bool, ours: String, theirs: String| Sum {
+) -> Vec<ReconcileSum> {
+    let one = |what: &str, same: bool, ours: String, theirs: String| ReconcileSum {
         table: table.to_string(),
         what: what.to_owned(),
         class: class.filter(|_| !same),
@@ -143,20 +137,31 @@ fn sums(
     let rows = one("rows", same, ours.rows.to_string(), theirs.rows.to_string());
     let both = columns.iter().zip(ours.sums.iter().zip(&theirs.sums));
     let sums = both.map(|(column, (ours, theirs))| {
-        one(column, ours == theirs, ours.to_string(), theirs.to_string())
+        let same = ours == theirs;
+        one(&column.name, same, ours.to_string(), theirs.to_string())
     });
     std::iter::once(rows).chain(sums).collect()
 }
 
-/// In SQL that every source takes: one statement, which sees one moment.
-fn statement(table: &TableName, columns: &[String]) -> String {
-    let name = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-    let mut what = vec!["count(*)".to_owned()];
-    what.extend(
-        columns
-            .iter()
-            .map(|column| format!("sum({})", name(column))),
-    );
+/// One statement, which sees one moment, as the kind of source takes it.
+fn statement(source: &str, table: &TableName, columns: &[Number]) -> String {
+    // Ours to MySQL and MariaDB are sessions in which a text stands in double quotes.
+    let quote = if source == "mysql" { '`' } else { '"' };
+    let name = |name: &str| {
+        let inner = name.replace(quote, &format!("{quote}{quote}"));
+        format!("{quote}{inner}{quote}")
+    };
+    // SQL Server counts and adds whole numbers up in the type that they have, and fails beyond it.
+    let wide = source == "sqlserver";
+    let mut what = vec![if wide { "count_big(*)" } else { "count(*)" }.to_owned()];
+    what.extend(columns.iter().map(|column| {
+        let of = name(&column.name);
+        if wide && column.is_whole {
+            format!("sum(cast({of} as decimal(38, 0)))")
+        } else {
+            format!("sum({of})")
+        }
+    }));
     format!(
         "select {} from {}.{}",
         what.join(", "),
@@ -166,30 +171,30 @@ fn statement(table: &TableName, columns: &[String]) -> String {
 }
 
 async fn asked(
-    setup: &SourceSetup,
+    ground: &Ground<'_>,
     table: &TableName,
-    columns: &[String],
+    columns: &[Number],
 ) -> Result<Added, SourceError> {
     let query = ReadQuery {
-        sql: statement(table, columns),
+        sql: statement(ground.kind, table, columns),
         parameters: Vec::new(),
         more: Vec::new(),
         rows_max: 1,
         time_max: TIME_MAX,
     };
-    let answer = setup.source.query(&query).await?;
+    let answer = ground.setup.source.query(&query).await?;
     let strange = |what: &str| SourceError::Malformed(format!("sums: {what} is no number"));
     let row = answer.rows.first().ok_or_else(|| strange("nothing"))?;
     let mut cells = row.iter();
     let rows = cells.next().and_then(Value::text);
     let rows = rows.and_then(|text| text.parse().ok());
-    let number = |(column, cell): (&String, &Value)| match cell {
+    let number = |(column, cell): (&Number, &Value)| match cell {
         // Of no value at all.
         Value::Null => Ok(Decimal::ZERO),
         cell => cell
             .text()
             .and_then(|text| text.parse::<Decimal>().ok())
-            .ok_or_else(|| strange(column)),
+            .ok_or_else(|| strange(&column.name)),
     };
     Ok(Added {
         rows: rows.ok_or_else(|| strange("the count"))?,
@@ -216,11 +221,11 @@ fn added(
     reader: &StateReader,
     replica: i64,
     names: &[String],
-    columns: &[String],
+    columns: &[Number],
 ) -> Result<Added, StoreError> {
     let places: Vec<Option<usize>> = columns
         .iter()
-        .map(|column| names.iter().position(|name| name == column))
+        .map(|column| names.iter().position(|name| *name == column.name))
         .collect();
     let mut added = Added {
         rows: 0,
@@ -246,4 +251,39 @@ fn added(
         return Err(StoreError::Invariant(what));
     }
     Ok(added)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_source_is_asked_in_its_own_words() {
+        let table = TableName {
+            schema: "erp".to_owned(),
+            name: "need\"s`".to_owned(),
+        };
+        let number = |name: &str, is_whole| Number {
+            name: name.to_owned(),
+            is_whole,
+        };
+        let columns = [number("qty", true), number("price", false)];
+        for (source, wanted) in [
+            (
+                "postgres",
+                "select count(*), sum(\"qty\"), sum(\"price\") from \"erp\".\"need\"\"s`\"",
+            ),
+            (
+                "mysql",
+                "select count(*), sum(`qty`), sum(`price`) from `erp`.`need\"s```",
+            ),
+            (
+                "sqlserver",
+                "select count_big(*), sum(cast(\"qty\" as decimal(38, 0))), sum(\"price\") \
+                 from \"erp\".\"need\"\"s`\"",
+            ),
+        ] {
+            assert_eq!(statement(source, &table, &columns), wanted);
+        }
+    }
 }

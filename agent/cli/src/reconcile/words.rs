@@ -5,7 +5,7 @@ use std::path::Path;
 
 use contract::{EventOp, EventType, Outgoing};
 use serde_json::{Value as Json, json};
-use state::{ReconcileClass, ReconcileCount, ReconcileDifference, ReconcileRun};
+use state::{ReconcileClass, ReconcileCount, ReconcileDifference, ReconcileRun, ReconcileSum};
 
 use crate::operate::counted;
 use crate::out;
@@ -74,13 +74,31 @@ pub(super) fn looked_at(run: &ReconcileRun) -> u64 {
     sum(run, |count| count.looked_at)
 }
 
-/// What cannot be known of a destination that does not list what it has.
-const NOT_ASKED: &str =
-    "what it has of keys that were never told cannot be asked, for it is only read key by key";
+/// Keys that a destination has and was never told.
+pub(super) fn untold(run: &ReconcileRun) -> u64 {
+    sum(run, |count| count.untold)
+}
+
+/// What was not looked for, and why; each once.
+pub(super) fn notes(run: &ReconcileRun) -> Vec<&str> {
+    let mut all: Vec<&str> = Vec::new();
+    for note in run.types.iter().flat_map(|count| &count.notes) {
+        if !all.contains(&note.as_str()) {
+            all.push(note);
+        }
+    }
+    all
+}
+
+/// The counts of keys; sums of tables stand by themselves.
+pub(super) fn of_types(run: &ReconcileRun) -> impl Iterator<Item = &ReconcileCount> {
+    let types = run.types.iter();
+    types.filter(|count| count.event_type != ReconcileCount::SUMS)
+}
 
 /// Says it to a person.
 pub(super) fn say(run: &ReconcileRun, differences: &[ReconcileDifference]) {
-    let name = &run.destination;
+    let name = run.with.name();
     let looked_at = looked_at(run);
     let sampled = if run.sample.is_some() { "sampled " } else { "" };
     if looked_at == 0 {
@@ -110,7 +128,16 @@ pub(super) fn say(run: &ReconcileRun, differences: &[ReconcileDifference]) {
             "{keys} could not be judged: what was told of them has not been delivered. Not counted as different."
         ));
     }
-    out(&format!("At {name}, {NOT_ASKED}."));
+    let untold = untold(run);
+    if untold > 0 {
+        let keys = counted(untold, "key");
+        out(&format!(
+            "{name} has {keys} that it was never told. They are only reported: nothing takes them away."
+        ));
+    }
+    for note in notes(run) {
+        out(&format!("At {name}, {note}."));
+    }
     if run.sample.is_some() {
         out(&format!(
             "--seed {} looks at the same keys again.",
@@ -146,7 +173,11 @@ pub(super) fn list(differences: &[ReconcileDifference]) {
 fn classes(count: &ReconcileCount) -> String {
     parts(&[
         (count.missing, "missing there"),
-        (count.extra, "there though told to be gone"),
+        (
+            count.extra.saturating_sub(count.untold),
+            "there though told to be gone",
+        ),
+        (count.untold, "there and never told"),
         (count.different, "different"),
         (count.lagging, "on their way"),
         (count.unknown, "could not be compared"),
@@ -207,7 +238,19 @@ pub(super) fn json(run: &ReconcileRun, differences: &[ReconcileDifference]) -> J
     if let Some(form) = form.as_object_mut() {
         form.insert("differing".to_owned(), json!(differing(run)));
         form.insert("differences".to_owned(), json!(differences));
-        form.insert("not_asked".to_owned(), json!([NOT_ASKED]));
+        form.insert("not_asked".to_owned(), json!(notes(run)));
+    }
+    form
+}
+
+/// The same of a source.
+pub(super) fn source_json(run: &ReconcileRun, differences: &[ReconcileDifference]) -> Json {
+    let mut form = json(run, differences);
+    if let Some(form) = form.as_object_mut() {
+        let notes = form.remove("not_asked").unwrap_or_default();
+        form.insert("notes".to_owned(), notes);
+        form.insert("types".to_owned(), json!(of_types(run).collect::<Vec<_>>()));
+        form.insert("sums".to_owned(), json!(run.sums));
     }
     form
 }
@@ -216,7 +259,11 @@ pub(super) fn json(run: &ReconcileRun, differences: &[ReconcileDifference]) -> J
 ///
 /// # Errors
 /// Why the file cannot be written.
-pub(super) fn csv(file: &Path, differences: &[ReconcileDifference]) -> std::io::Result<()> {
+pub(super) fn csv(
+    file: &Path,
+    differences: &[ReconcileDifference],
+    sums: &[ReconcileSum],
+) -> std::io::Result<()> {
     let mut text = std::io::BufWriter::new(std::fs::File::create(file)?);
     writeln!(text, "key,type,class,ours,theirs,since")?;
     for one in differences {
@@ -231,6 +278,19 @@ pub(super) fn csv(file: &Path, differences: &[ReconcileDifference]) -> std::io::
         ];
         let cells = cells.map(cell);
         writeln!(text, "{}", cells.join(","))?;
+    }
+    for sum in sums {
+        let Some(class) = sum.class else { continue };
+        let key = format!("{} {}", sum.table, sum.what);
+        let cells = [
+            key.as_str(),
+            ReconcileCount::SUMS,
+            class.name(),
+            &sum.ours,
+            &sum.theirs,
+            "",
+        ];
+        writeln!(text, "{}", cells.map(cell).join(","))?;
     }
     text.flush()
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use contract::look::{bytes, span};
 use contract::{KeptEnd, Level, clock};
-use state::{DestinationStatus, LookStatus, ReconcileStatus, SourceStatus};
+use state::{
+    DestinationStatus, LookStatus, ReconcileCount, ReconcileStatus, ReconcileWith, SourceStatus,
+};
 
 use super::facts::{Facts, left};
 use super::screen::{Block, Line};
@@ -76,6 +78,8 @@ fn source(facts: &Facts, one: &SourceStatus) -> Block {
     if let Some(look) = &one.look {
         log(facts, one, look, &mut block);
     }
+    let with = ReconcileWith::Source(one.name.clone());
+    block.lines.extend(reconciled_with(facts, &with));
     block
 }
 
@@ -199,30 +203,41 @@ fn destination(facts: &Facts, one: &DestinationStatus) -> Block {
     if let Some(cause) = &one.last_cause {
         block.plain(&format!("  last trouble: {cause}"));
     }
-    let compared = facts.reconciled.iter();
-    for compared in compared.filter(|compared| compared.destination == *name) {
-        block.lines.push(reconciled(facts, compared));
-    }
+    let with = ReconcileWith::Destination(name.clone());
+    block.lines.extend(reconciled_with(facts, &with));
     block
 }
 
-/// What the newest comparison with a destination came to.
+/// What the newest comparisons came to.
+fn reconciled_with(facts: &Facts, with: &ReconcileWith) -> Vec<Line> {
+    let compared = facts.reconciled.iter();
+    compared
+        .filter(|compared| compared.with == *with)
+        .map(|compared| reconciled(facts, compared))
+        .collect()
+}
+
+/// What the newest comparison of a type came to.
 fn reconciled(facts: &Facts, compared: &ReconcileStatus) -> Line {
-    let (name, count) = (&compared.destination, &compared.count);
+    let ((side, name), count) = (compared.with.words(), &compared.count);
+    let is_sums = count.event_type == ReconcileCount::SUMS;
+    let (what, of) = if is_sums {
+        ("sums of tables", "sums")
+    } else {
+        (title(&count.event_type), "keys")
+    };
     let age = span(clock::until(compared.began_at, facts.now));
     let differ = count.missing + count.extra + count.different;
     let mut text = format!(
-        "  {} compared {age} ago: {} of {} keys agree",
-        title(&count.event_type),
-        count.agree,
-        count.looked_at
+        "  {what} compared {age} ago: {} of {} {of} agree",
+        count.agree, count.looked_at
     );
     if differ == 0 {
         return Line::cell(&text);
     }
     let _ = write!(
         text,
-        ", {differ} do not: lighterman reconcile --destination {name} --last"
+        ", {differ} do not: lighterman reconcile --{side} {name} --last"
     );
     Line::said(Level::Warn, &text)
 }

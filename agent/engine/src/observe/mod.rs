@@ -115,6 +115,7 @@ use Lives::{Process, State};
 
 const SOURCE: &[&str] = &["source"];
 const DESTINATION: &[&str] = &["destination"];
+const SOURCE_TYPE: &[&str] = &["source", "event_type"];
 const DESTINATION_TYPE: &[&str] = &["destination", "event_type"];
 const HELD: &[&str] = &["by", "cause"];
 
@@ -173,6 +174,11 @@ metrics! {
          extra or different, from 0 to 1; absent before the first comparison");
     RECONCILE_AGE = gauge("lighterman_reconcile_last_seconds", DESTINATION,
         "Time since the newest comparison ended; absent before the first one");
+    RECONCILE_SOURCE_MISMATCH = gauge("lighterman_reconcile_source_mismatch_ratio", SOURCE_TYPE,
+        "Of what was compared last with the source's rows, the part that was told otherwise: keys by their event \
+         type, sums of tables as sums, from 0 to 1; absent before the first comparison");
+    RECONCILE_SOURCE_AGE = gauge("lighterman_reconcile_source_last_seconds", SOURCE,
+        "Time since the newest comparison with the source's rows ended; absent before the first one");
 
     // The API.
     REQUESTS = counter("lighterman_api_requests_total", Process, DESTINATION,

@@ -8,7 +8,8 @@ use mappings::RuleInfo;
 use state::ReconcileClass;
 use tokio::time::Instant;
 
-use super::{Comparison, LOOK_EVERY, Mapped, Place, ROWS, Stopped, Suspect, agrees, hashed};
+use super::judge::agrees;
+use super::{Comparison, LOOK_EVERY, Mapped, Place, ROWS, Stopped, Suspect, hashed};
 
 /// Keys read from the state file together.
 const PAGE: u32 = 500;
@@ -67,14 +68,6 @@ impl Comparison<'_> {
         keys: &HashSet<u64>,
         (first, last): (&Position, &Position),
     ) -> Result<(), Stopped> {
-        if self.ground.kind == "sqlserver" {
-            let note =
-                "of this kind of source, keys that no row tells any more cannot be looked for";
-            self.made
-                .notes
-                .push(format!("table {}: {note}", self.table));
-            return Ok(());
-        }
         let deadline = Instant::now() + self.ground.wait;
         // A row may have gone before the reader came to it.
         let stored = self.ground.stored(last, deadline).await?;

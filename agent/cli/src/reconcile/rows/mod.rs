@@ -5,6 +5,8 @@
 //! that the row reflects.
 
 mod again;
+mod ground;
+mod judge;
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,19 +15,14 @@ use std::time::Duration;
 
 use contract::{
     ChunkLimits, Clock, EventKind, EventType, LogPos, Op, Position, RowChange, SnapshotReader,
-    SourceError, TableName, clock,
+    TableName, clock,
 };
-use engine::SourceSetup;
 use engine::clock::SystemClock;
 use mappings::trial::Trial;
 use mappings::{MappingSet, RuleInfo};
-use state::{
-    ReconcileClass, ReconcileCount, ReconcileDifference, StateReader, StoreError, ToldBody,
-};
 use tokio::time::Instant;
 
-use super::compare::DIFFERENCES_MAX;
-use super::words;
+pub(super) use ground::{Ground, Made, Stopped};
 
 /// Rows of one chunk, and their bytes.
 const ROWS: usize = 500;
@@ -38,42 +35,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const REST_MAX: Duration = Duration::from_secs(1);
 /// Keys of one rule that are remembered, to find those that no row tells any more.
 const KEYS_MAX: usize = 4_000_000;
-/// Why rows could not be compared.
-pub(super) enum Stopped {
-    State(StoreError),
-    Source(TableName, SourceError),
-}
-
-impl From<StoreError> for Stopped {
-    fn from(error: StoreError) -> Self {
-        Self::State(error)
-    }
-}
-
-/// What a comparison of rows is about.
-pub(super) struct Ground<'a> {
-    pub(super) folder: &'a std::path::Path,
-    pub(super) name: &'a str,
-    /// The kind of source.
-    pub(super) kind: &'a str,
-    pub(super) epoch: u32,
-    pub(super) setup: &'a SourceSetup,
-    /// Only of these types; empty = of all.
-    pub(super) types: &'a [EventType],
-    /// Only the first rows of each table; `None` = all.
-    pub(super) first: Option<u32>,
-    pub(super) wait: Duration,
-}
-
-/// What it came to.
-#[derive(Default)]
-pub(super) struct Made {
-    pub(super) counts: BTreeMap<EventType, ReconcileCount>,
-    pub(super) differences: Vec<ReconcileDifference>,
-    /// What could not be looked at, and why.
-    pub(super) notes: Vec<String>,
-}
-
 type Place = (EventType, String);
 
 /// What a row makes now: its body, `None` where no row makes the key.
@@ -104,50 +65,6 @@ struct Comparison<'a> {
     set: Arc<MappingSet>,
     suspects: Vec<Suspect>,
     made: &'a mut Made,
-}
-
-impl Ground<'_> {
-    pub(super) async fn state<T: Send + 'static>(
-        &self,
-        what: impl FnOnce(&StateReader) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let folder = self.folder.to_owned();
-        let read = tokio::task::spawn_blocking(move || what(&StateReader::open(&folder)?));
-        read.await
-            .map_err(|error| StoreError::Invariant(error.to_string()))?
-    }
-
-    /// Waits until the agent has stored all up to a position; false where it does not in time.
-    pub(super) async fn stored(
-        &self,
-        mark: &Position,
-        deadline: Instant,
-    ) -> Result<bool, StoreError> {
-        // Its positions count the looks of one process: ours say nothing of the agent's.
-        if self.kind == "sqlserver" {
-            SystemClock.sleep(2 * REST_MAX).await;
-            return Ok(Instant::now() < deadline);
-        }
-        let wanted = mark.to_string();
-        loop {
-            let name = self.name.to_owned();
-            let checkpoint = self.state(move |reader| {
-                let all = reader.sources()?;
-                Ok(all
-                    .into_iter()
-                    .find(|one| one.name == name)
-                    .and_then(|one| one.checkpoint))
-            });
-            // Positions are texts in the order of the log.
-            if checkpoint.await?.is_some_and(|at| at >= wanted) {
-                return Ok(true);
-            }
-            if Instant::now() >= deadline {
-                return Ok(false);
-            }
-            SystemClock.sleep(LOOK_EVERY).await;
-        }
-    }
 }
 
 /// Compares the rows of a source with what was told of them.
@@ -290,91 +207,7 @@ impl Comparison<'_> {
         })
     }
 
-    /// The first look at the keys of a chunk.
-    async fn judge(
-        &mut self,
-        cursor: Option<String>,
-        mapped: Mapped,
-        deadline: Instant,
-    ) -> Result<(), Stopped> {
-        for (event_type, key, reason) in mapped.held {
-            let place = (event_type, key.unwrap_or_default());
-            let theirs = format!("the mapping holds the row: {reason}");
-            self.count(&place, Some((ReconcileClass::Unknown, "", &theirs)));
-        }
-        let places: Vec<Place> = mapped.bodies.keys().cloned().collect();
-        let told = self.told(&places).await?;
-        let fits = |told: &Option<ToldBody>, now: &Now| agrees(told.as_ref(), now);
-        let all = mapped.bodies.iter().zip(&told);
-        let first: Vec<bool> = all.map(|((_, now), told)| fits(told, now)).collect();
-        let told = if first.iter().all(|fits| *fits) {
-            told
-        } else {
-            // What the rows reflect may not have been stored yet.
-            self.ground.stored(&mapped.mark, deadline).await?;
-            self.told(&places).await?
-        };
-        for ((place, now), told) in mapped.bodies.into_iter().zip(told) {
-            if agrees(told.as_ref(), &now) {
-                self.count(&place, None);
-            } else {
-                let version = told.map(|told| told.version);
-                self.suspects.push(Suspect {
-                    place,
-                    cursor: cursor.clone(),
-                    seen: (now, version),
-                });
-            }
-        }
-        Ok(())
-    }
-
-    async fn told(&self, places: &[Place]) -> Result<Vec<Option<ToldBody>>, StoreError> {
-        let (name, places) = (self.ground.name.to_owned(), places.to_vec());
-        self.ground
-            .state(move |reader| reader.told_bodies(&name, &places))
-            .await
-    }
-
-    fn differs(&mut self, place: &Place, now: Option<&str>, told: Option<&str>) {
-        let (class, ours, theirs) = match (now, told) {
-            (Some(now), Some(told)) => {
-                let (ours, theirs) = words::fields(told, now);
-                (ReconcileClass::Different, ours, theirs)
-            }
-            (Some(_), None) => {
-                let theirs = "a row says it".to_owned();
-                (ReconcileClass::Missing, "not told".to_owned(), theirs)
-            }
-            (None, _) => {
-                let theirs = "no row says it".to_owned();
-                (ReconcileClass::Extra, "told".to_owned(), theirs)
-            }
-        };
-        self.count(place, Some((class, &ours, &theirs)));
-    }
-
-    fn count(&mut self, place: &Place, found: Option<(ReconcileClass, &str, &str)>) {
-        let (event_type, key) = place;
-        let count = self.made.counts.entry(*event_type).or_default();
-        count.add(found.map(|(class, _, _)| class));
-        let Some((class, ours, theirs)) = found else {
-            return;
-        };
-        if self.made.differences.len() < DIFFERENCES_MAX {
-            self.made.differences.push(ReconcileDifference {
-                lane: 0,
-                event_type: event_type.name().to_owned(),
-                key: key.clone(),
-                class,
-                ours: words::short(ours),
-                theirs: words::short(theirs),
-                since: None,
-            });
-        }
-    }
-
-    async fn rest_within_pauses(&self) {
+    async fn rest_within_pauses(&mut self) {
         loop {
             let now = SystemClock.now();
             let Some(until) = self.ground.setup.pace.paused_until(now) else {
@@ -385,7 +218,7 @@ impl Comparison<'_> {
     }
 
     /// As a first load rests.
-    async fn rest(&self, rows: usize, began: Instant) {
+    async fn rest(&mut self, rows: usize, began: Instant) {
         let took = began.elapsed();
         let rest = match self.ground.setup.pace.rows_per_second {
             None => took.min(REST_MAX),
@@ -395,19 +228,6 @@ impl Comparison<'_> {
             }
         };
         SystemClock.sleep(rest).await;
-    }
-}
-
-/// Whether what was told is what a row makes.
-fn agrees(told: Option<&ToldBody>, now: &Now) -> bool {
-    let told = told.and_then(|told| told.body.as_deref());
-    match (told, now) {
-        (None, None) => true,
-        (Some(told), Some(now)) => {
-            let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
-            told == now || json(told) == json(now)
-        }
-        _ => false,
     }
 }
 
