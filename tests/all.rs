@@ -40,3 +40,4 @@ mod status;
 mod stopping;
 mod support;
 mod taint;
+mod terminal_pictures;

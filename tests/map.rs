@@ -84,6 +84,53 @@ fn json_of(folder: &Path, words: &[&str]) -> (Option<i32>, Value) {
     )
 }
 
+/// From a table to a mapping that loads: what a draft leaves open is filled in by taking a `#` away.
+#[test]
+fn a_draft_needs_only_what_the_table_does_not_say() {
+    let site = site();
+    let words = ["new", "--from", "stock", "--company", "01"];
+    let (code, draft) = map(site.path(), &words);
+    assert_eq!(code, Some(0), "{draft}");
+    for part in [
+        "company: \"01\"   # first part of every key",
+        "      sku: \"stock.item\"\n      location: \"stock.site\"\n",
+        "      on_hand: \"stock.qty\"   # please check; may be null",
+        "map check <this file> --source erp",
+    ] {
+        assert!(draft.contains(part), "{part}: {draft}");
+    }
+    let filled = draft
+        .replace("# uom: ", "uom: ")
+        .replace("# active: ", "active: ")
+        .replace("# allocated: \"stock.??\"", "allocated: \"0\"");
+    std::fs::write(site.path().join("mapping.yaml"), filled).unwrap();
+    // Without files, those that the settings name.
+    let (code, shown) = map(site.path(), &["check", "--source", "erp"]);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.contains("fits the source's tables"), "{shown}");
+    let (code, shown) = map(site.path(), &["test"]);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.contains("mapping.yaml: has no tests"), "{shown}");
+    let sample = ["try", "mapping.yaml", "--sample", "10"];
+    let (code, shown) = map(site.path(), &sample);
+    assert_eq!(code, Some(0), "{shown}");
+
+    // What is reserved counts as nothing where it is null.
+    let db = Connection::open(site.path().join("erp.db")).unwrap();
+    db.execute_batch("CREATE TABLE whs_stock (artikel TEXT NOT NULL, lager TEXT NOT NULL, menge INTEGER NOT NULL,
+        reserviert INTEGER, PRIMARY KEY (artikel, lager))")
+        .unwrap();
+    let (code, draft) = map(site.path(), &["new", "--from", "whs_stock"]);
+    assert_eq!(code, Some(0), "{draft}");
+    for part in [
+        "company: \"MY-COMPANY\"",
+        "      on_hand: \"whs_stock.menge\"   # please check\n",
+        "      allocated: {column: \"whs_stock.reserviert\", default: 0}   # please check; null counts as 0",
+    ] {
+        assert!(draft.contains(part), "{part}: {draft}");
+    }
+}
+
 #[test]
 fn one_row_is_shown_step_by_step() {
     let site = site();

@@ -249,7 +249,9 @@ impl Question<'_> {
             "25006" => refused("the statement would write"),
             "42501" => SourceError::Denied {
                 what: format!("{DOING}: {}", self.missing_right(db)),
-                hint: "grant the role SELECT on what the statement reads".to_owned(),
+                hint: "grant the role SELECT on what is read, and USAGE on its schema; for a table of a mapping, \
+                       lighterman check prints that SQL"
+                    .to_owned(),
             },
             code if passes(code) => {
                 SourceError::Disconnected(format!("{DOING}: the server stops it (SQLSTATE {code})"))

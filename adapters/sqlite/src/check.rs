@@ -40,7 +40,8 @@ fn look(
         Finding::warn(
             what("journal mode"),
             format!(
-                "is {mode}: the agent's reads and the application's writes wait for each other"
+                "is {mode}: a write of the application that meets a read of the agent waits for it, and fails with \
+                 `database is locked` where the application does not wait (it has no busy timeout)"
             ),
         )
         .fix("PRAGMA journal_mode = WAL; undo: PRAGMA journal_mode = DELETE")

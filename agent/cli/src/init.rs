@@ -349,6 +349,14 @@ impl Session {
             ));
         }
         out(&format!("Next, in {}:", folder.display()));
+        if let Some(company) = draft.own_company() {
+            out(
+                "  mapping.yaml is about a table `stock` (sku, warehouse, on_hand, allocated). For another:",
+            );
+            out(&format!(
+                "  lighterman map new --from TABLE --company {company} > mapping.yaml   # docs/mapping.md"
+            ));
+        }
         for (command, what) in NEXT {
             out(&format!("  {command:<26}  # {what}"));
         }

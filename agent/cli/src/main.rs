@@ -7,6 +7,7 @@ mod alerts;
 mod audit;
 mod care;
 mod check;
+mod colour;
 mod config;
 mod delivery;
 mod demo;
@@ -217,8 +218,13 @@ pub(crate) fn out(line: &str) {
 
 /// Prints findings for people.
 pub(crate) fn say(findings: &[Finding]) {
+    let coloured = colour::wanted();
     for finding in findings {
-        out(&line(finding));
+        out(&if coloured {
+            colour::line(finding)
+        } else {
+            line(finding)
+        });
     }
 }
 

@@ -203,6 +203,7 @@ impl Answers {
         };
         Some(Codes {
             name: name.to_owned(),
+            of: " of the destination's settings",
             values,
             otherwise: None,
         })

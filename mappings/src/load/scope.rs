@@ -533,6 +533,7 @@ impl Names for Scope<'_> {
         let words = dictionary.words.iter();
         Ok(Codes {
             name: name.to_owned(),
+            of: "",
             values: words
                 .map(|word| (code(word), word.meaning.clone()))
                 .collect(),

@@ -559,6 +559,9 @@ fn look_up<'r>(codes: &Codes, parts: &'r [Expr], cells: &Cells<'r>) -> Got<'r> {
     }
     match codes.values.get(&code).or(codes.otherwise.as_ref()) {
         Some(meaning) => owned(Value::Text(meaning.clone())),
-        None => stop(format!("its code is not in dictionary `{}`", codes.name)),
+        None => stop(format!(
+            "its code is not in dictionary `{}`{}",
+            codes.name, codes.of
+        )),
     }
 }

@@ -128,6 +128,8 @@ pub(crate) enum Piece {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Codes {
     pub(crate) name: String,
+    /// Where a person finds it, behind its name, where that is not the file itself.
+    pub(crate) of: &'static str,
     pub(crate) values: BTreeMap<String, String>,
     /// What unknown codes mean; `None` = hold.
     pub(crate) otherwise: Option<String>,

@@ -58,6 +58,7 @@ impl Names for Known {
         match name {
             "codes" => Ok(Codes {
                 name: name.to_owned(),
+                of: "",
                 values: [entry("N/O", "open"), entry("1", "one")].into(),
                 otherwise: None,
             }),

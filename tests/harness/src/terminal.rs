@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, tcgetattr};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 /// Between two looks while waiting.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -29,9 +29,33 @@ pub struct Terminal {
 impl Terminal {
     /// Starts a command in `folder`, with a terminal that knows nothing but lines.
     pub fn start(binary: &str, folder: &Path, words: &[&str]) -> Self {
+        Self::begin(binary, folder, words, "dumb", None)
+    }
+
+    /// Starts a command in `folder`, with a terminal of colours and so many columns and rows.
+    pub fn coloured(binary: &str, folder: &Path, words: &[&str], size: (u16, u16)) -> Self {
+        Self::begin(binary, folder, words, "xterm-256color", Some(size))
+    }
+
+    fn begin(
+        binary: &str,
+        folder: &Path,
+        words: &[&str],
+        kind: &str,
+        size: Option<(u16, u16)>,
+    ) -> Self {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&ours).unwrap();
         unlockpt(&ours).unwrap();
+        if let Some((columns, rows)) = size {
+            let size = Winsize {
+                ws_row: rows,
+                ws_col: columns,
+                ws_xpixel: 0,
+                ws_ypixel: 0,
+            };
+            tcsetwinsize(&ours, size).unwrap();
+        }
         let name = ptsname(&ours, Vec::new()).unwrap();
         let theirs = || {
             let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -43,7 +67,8 @@ impl Terminal {
             .arg(binary)
             .args(words)
             .current_dir(folder)
-            .env("TERM", "dumb")
+            .env("TERM", kind)
+            .env_remove("NO_COLOR")
             .stdin(theirs())
             .stdout(theirs())
             .stderr(theirs())

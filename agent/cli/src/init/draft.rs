@@ -94,6 +94,17 @@ impl Draft {
         findings
     }
 
+    /// Whose rows they are, where the mapping is one to begin with.
+    pub(super) fn own_company(&self) -> Option<&str> {
+        let [(name, text)] = self.rows.as_slice() else {
+            return None;
+        };
+        let own = name == site::OWN_FILE;
+        let said = text.lines().find_map(|line| line.strip_prefix("company: "));
+        let company = said?.split(" #").next().unwrap_or_default().trim();
+        own.then_some(company)
+    }
+
     /// What must be changed before it can be used.
     pub(super) fn made_up(&self) -> Vec<String> {
         let name = self.destination.name();

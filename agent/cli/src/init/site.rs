@@ -16,6 +16,9 @@ const STARTER: &str = include_str!("../../../../mappings/packs/starter/starter.y
 /// No pack: a mapping of one's own.
 const OWN: &str = "own";
 
+/// Its file.
+pub(super) const OWN_FILE: &str = "mapping.yaml";
+
 /// The files that say what rows mean.
 ///
 /// # Errors
@@ -140,7 +143,7 @@ fn own(
         let answer = person.answer(&ask, |answer| check(&mapping, &with(&mapping, answer)))?;
         mapping = with(&mapping, answer.as_deref().unwrap_or("erp"));
     }
-    Ok(vec![("mapping.yaml".to_owned(), mapping)])
+    Ok(vec![(OWN_FILE.to_owned(), mapping)])
 }
 
 /// What is wrong with a mapping file.

@@ -13,7 +13,7 @@ use crate::{Exit, out, refuse, say, statements};
 
 /// Says what is wrong with mapping files: by themselves, or against a live source's catalogue.
 pub(crate) async fn check(paths: &[PathBuf], ask: &Ask, json: bool) -> Exit {
-    let files = match files::read(paths) {
+    let files = match files::read_or_named(paths, &ask.config, ask.source.as_deref()) {
         Ok(files) => files,
         Err(findings) => return refuse(&findings, json),
     };

@@ -8,6 +8,8 @@ use contract::Finding;
 use mappings::trial::{self, TestResult};
 use mappings::{Catalogue, Given, LoadContext, Mapping, Which, packs};
 
+use crate::config;
+
 /// Folders in folders, this deep.
 const DEPTH_MAX: usize = 8;
 
@@ -107,6 +109,30 @@ impl MappingFile {
         let read = || pack(&self.path, wanted);
         known.entry(wanted.to_owned()).or_insert_with(read).clone()
     }
+}
+
+/// As [`read`]; without any path, the files that the settings name for their sources, or for one of them.
+///
+/// # Errors
+/// What is wrong with the settings, and what cannot be read.
+pub(crate) fn read_or_named(
+    paths: &[PathBuf],
+    config: &Path,
+    source: Option<&str>,
+) -> Result<Vec<MappingFile>, Vec<Finding>> {
+    if !paths.is_empty() {
+        return read(paths);
+    }
+    let folder = config.parent().unwrap_or(Path::new(""));
+    let mut named: Vec<PathBuf> = Vec::new();
+    for one in config::load_sources(config)? {
+        if source.is_none_or(|name| name == one.name) {
+            named.extend(one.mappings.iter().map(|file| folder.join(file)));
+        }
+    }
+    named.sort();
+    named.dedup();
+    read(&named)
 }
 
 /// The YAML files that paths mean: files themselves, folders with all files in them.

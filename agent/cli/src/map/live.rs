@@ -57,7 +57,8 @@ pub(crate) async fn tables(source: &SourceConfig) -> Result<Vec<TableInfo>, Vec<
     })?;
     if tables.is_empty() {
         let found = "says nothing about its tables: there are none, or its login may see none";
-        return Err(vec![Finding::fail(what, found)]);
+        let fix = "as the database's administrator, GRANT SELECT on the table to the user in the settings";
+        return Err(vec![Finding::fail(what, found).fix(fix)]);
     }
     Ok(tables)
 }

@@ -7,6 +7,7 @@ mod explain;
 pub(crate) mod files;
 mod functions;
 pub(crate) mod live;
+mod names;
 mod new;
 mod rows;
 mod test;
@@ -23,8 +24,7 @@ use live::Ask;
 pub(crate) enum MapCommand {
     /// Says what is wrong with mapping files, with `--source` also against its tables.
     Check {
-        /// Mapping files, or folders with some.
-        #[arg(required = true)]
+        /// Mapping files, or folders with some; without any, those that the settings name.
         files: Vec<PathBuf>,
         #[command(flatten)]
         ask: Ask,
@@ -40,6 +40,9 @@ pub(crate) enum MapCommand {
         /// What it should emit.
         #[arg(long, default_value = "inventory.availability.v1", value_parser = event_type)]
         emit: EventType,
+        /// The code of the company whose rows they are: the first part of every key.
+        #[arg(long, default_value = "MY-COMPANY")]
+        company: String,
         #[command(flatten)]
         ask: Ask,
         /// Print JSON for programs.
@@ -76,9 +79,11 @@ pub(crate) enum MapCommand {
     },
     /// Runs the tests that stand in mapping files.
     Test {
-        /// Mapping files, or folders with some.
-        #[arg(required = true)]
+        /// Mapping files, or folders with some; without any, those that the settings name.
         files: Vec<PathBuf>,
+        /// The settings file.
+        #[arg(long, default_value = "lighterman.toml", env = "LIGHTERMAN_CONFIG")]
+        config: PathBuf,
         /// Print JSON for programs.
         #[arg(long)]
         json: bool,
@@ -118,9 +123,10 @@ pub(crate) async fn map(command: &MapCommand) -> Exit {
         MapCommand::New {
             from,
             emit,
+            company,
             ask,
             json,
-        } => new::new(ask, from, *emit, *json).await,
+        } => new::new(ask, from, *emit, company, *json).await,
         MapCommand::Try {
             file,
             on,
@@ -134,7 +140,11 @@ pub(crate) async fn map(command: &MapCommand) -> Exit {
             ask,
             json,
         } => diff::diff(old, new, ask, *sample, *json).await,
-        MapCommand::Test { files, json } => test::test(files, *json),
+        MapCommand::Test {
+            files,
+            config,
+            json,
+        } => test::test(files, config, *json),
         MapCommand::Explain { files, ask, json } => explain::explain(files, ask, *json).await,
         MapCommand::Schema => {
             out(mappings::editor::SCHEMA.trim_end());

@@ -3,113 +3,14 @@
 use std::fmt::Write as _;
 
 use contract::finding::nearest;
-use contract::{EventType, FieldSchema, FieldType, Finding, TableInfo};
+use contract::{ColumnInfo, EventType, FieldSchema, FieldType, Finding, TableInfo};
 
 use super::live::{self, Ask};
+use super::names::column_for;
 use crate::{Exit, out, refuse};
 
-/// Columns that commonly mean a field, beside the field's own name.
-const SYNONYMS: &[(&str, &[&str])] = &[
-    (
-        "sku",
-        &[
-            "item",
-            "itemcode",
-            "item_code",
-            "itemno",
-            "item_no",
-            "itemnmbr",
-            "article",
-            "product_code",
-            "part_no",
-            "partnum",
-            "item_id",
-        ],
-    ),
-    (
-        "location",
-        &[
-            "warehouse",
-            "warehouse_code",
-            "whscode",
-            "whse",
-            "loc",
-            "locncode",
-            "site",
-            "location_id",
-        ],
-    ),
-    (
-        "on_hand",
-        &[
-            "onhand",
-            "qty_on_hand",
-            "qtyonhnd",
-            "quantity_on_hand",
-            "actual_qty",
-            "in_stock",
-            "units_in_stock",
-            "qty",
-            "quantity",
-        ],
-    ),
-    (
-        "allocated",
-        &[
-            "atyalloc",
-            "qty_allocated",
-            "iscommited",
-            "reserved",
-            "reserved_qty",
-            "reserved_quantity",
-            "committed",
-        ],
-    ),
-    ("safety_stock", &["safety", "minstock", "sftystckqty"]),
-    (
-        "on_order",
-        &["onorder", "qtyonord", "ordered_qty", "units_on_order"],
-    ),
-    (
-        "uom",
-        &["unit", "base_unit", "stock_uom", "unit_of_measure"],
-    ),
-    ("stock_uom", &["unit", "base_unit", "uom"]),
-    (
-        "name",
-        &[
-            "item_name",
-            "itemname",
-            "description",
-            "itemdesc",
-            "product_name",
-            "custname",
-        ],
-    ),
-    ("order_id", &["id", "docentry", "order_no", "sopnumbe"]),
-    (
-        "order_number",
-        &["number", "docnum", "order_no", "sopnumbe"],
-    ),
-    (
-        "customer_id",
-        &[
-            "customer",
-            "cardcode",
-            "custnmbr",
-            "customer_no",
-            "partner_id",
-        ],
-    ),
-    (
-        "ordered_on",
-        &["order_date", "docdate", "transaction_date", "date_order"],
-    ),
-    ("movement_id", &["id", "name", "entry_no"]),
-];
-
 /// Writes a first draft of a mapping file from what the database says about a table.
-pub(crate) async fn new(ask: &Ask, from: &str, emit: EventType, json: bool) -> Exit {
+pub(crate) async fn new(ask: &Ask, from: &str, emit: EventType, company: &str, json: bool) -> Exit {
     let source = match live::source(ask) {
         Ok(source) => source,
         Err(findings) => return refuse(&findings, json),
@@ -129,10 +30,12 @@ pub(crate) async fn new(ask: &Ask, from: &str, emit: EventType, json: bool) -> E
             || format!("one of {}", names.join(", ")),
             |name| format!("did you mean `{name}`?"),
         );
-        let finding = Finding::fail("--from", format!("there is no table `{from}`")).fix(fix);
+        // Some databases do not name what a login may not read.
+        let found = format!("there is no table `{from}`, or the login may not see it");
+        let finding = Finding::fail("--from", found).fix(fix);
         return refuse(&[finding], json);
     };
-    let text = draft(info, emit, source.kind);
+    let text = draft(info, emit, source.kind, &source.name, company);
     if json {
         out(&serde_json::json!({ "mapping": text }).to_string());
     } else {
@@ -141,7 +44,7 @@ pub(crate) async fn new(ask: &Ask, from: &str, emit: EventType, json: bool) -> E
     Exit::Ok
 }
 
-fn draft(info: &TableInfo, emit: EventType, source: &str) -> String {
+fn draft(info: &TableInfo, emit: EventType, kind: &str, source: &str, company: &str) -> String {
     let schema = emit.schema();
     let alias: String = info
         .table
@@ -164,13 +67,18 @@ fn draft(info: &TableInfo, emit: EventType, source: &str) -> String {
         info.table
     ));
     line("# fill in what is required, delete the rest, then".to_owned());
-    line("#   lighterman map check <this file> --source <name>".to_owned());
-    line("#   lighterman map test <this file>".to_owned());
+    line(format!(
+        "#   lighterman map check <this file> --source {source}"
+    ));
+    line("#   lighterman map try <this file> --sample 200".to_owned());
     line("mapping: 1".to_owned());
     line(format!("pack: my-{}", alias.replace('_', "-")));
     line("pack_version: \"0.1.0\"".to_owned());
-    line(format!("source: {source}"));
-    line("company: MY-COMPANY".to_owned());
+    line(format!("source: {kind}"));
+    line(format!(
+        "company: {}   # first part of every key",
+        quoted(company)
+    ));
     line(String::new());
     line("clean:".to_owned());
     line("  text: {trim: right, blank_is_null: true}".to_owned());
@@ -201,8 +109,10 @@ fn draft(info: &TableInfo, emit: EventType, source: &str) -> String {
     line("    key:".to_owned());
     for part in schema.key.iter().filter(|part| **part != "company") {
         line(match column_for(info, part) {
-            Some(column) => format!("      {part}: {}", expression(&alias, column)),
-            None => format!("      # {part}: \"{alias}.??\"   # required"),
+            Some(column) => format!("      {part}: {}", expression(&alias, &column.name)),
+            None => format!(
+                "      # {part}: \"{alias}.??\"   # required: a column, or a constant: \"'MAIN'\""
+            ),
         });
     }
     line("    fields:".to_owned());
@@ -211,17 +121,13 @@ fn draft(info: &TableInfo, emit: EventType, source: &str) -> String {
         let derived = emit == EventType::InventoryAvailability
             && contract::body::availability::DERIVED.contains(&field.name);
         match found {
-            Some(column) => {
-                line(format!(
-                    "      {}: {}   # please check",
-                    field.name,
-                    expression(&alias, column)
-                ));
-            }
+            Some(column) => line(mapped(&alias, field, column)),
             None if field.required && !derived => {
                 let meaning = words(field);
+                let value =
+                    constant(field.name).map_or_else(|| format!("\"{alias}.??\""), str::to_owned);
                 line(format!(
-                    "      # {}: \"{alias}.??\"   # required: {meaning}",
+                    "      # {}: {value}   # required: {meaning}",
                     field.name
                 ));
             }
@@ -229,20 +135,45 @@ fn draft(info: &TableInfo, emit: EventType, source: &str) -> String {
         }
     }
     line(String::new());
-    line("tests:".to_owned());
-    line("  - name: \"one row\"".to_owned());
-    line("    given:".to_owned());
+    // As comments: what is to come out of a row is not known before the fields are filled in.
+    line("# What must come out of rows of yours, for lighterman map test:".to_owned());
+    line("# tests:".to_owned());
+    line("#   - name: \"one row\"".to_owned());
+    line("#     given:".to_owned());
     let cells: Vec<String> = info
         .columns
         .iter()
         .map(|column| format!("{}: \"\"", quoted(&column.name)))
         .collect();
-    line(format!(
-        "      {alias}: [{{{}}}]   # a row of yours",
-        cells.join(", ")
-    ));
-    line("    expect: []   # what it must become".to_owned());
+    line(format!("#       {alias}: [{{{}}}]", cells.join(", ")));
+    line("#     expect: []".to_owned());
     text
+}
+
+/// A field whose column is known by its name. What null means in it is said, not guessed: but for what is
+/// reserved, where nothing is reserved.
+fn mapped(alias: &str, field: &FieldSchema, column: &ColumnInfo) -> String {
+    let (name, value) = (field.name, expression(alias, &column.name));
+    match (field.required && column.nullable, name) {
+        (true, "allocated") => {
+            format!(
+                "      {name}: {{column: {value}, default: 0}}   # please check; null counts as 0"
+            )
+        }
+        (true, _) => format!(
+            "      {name}: {value}   # please check; may be null, and is held then: {{column: {value}, default: ..}}"
+        ),
+        (false, _) => format!("      {name}: {value}   # please check"),
+    }
+}
+
+/// What many ERPs have no column for, as it is written without one.
+fn constant(field: &str) -> Option<&'static str> {
+    match field {
+        "uom" | "stock_uom" => Some("\"'EA'\""),
+        "active" => Some("true"),
+        _ => None,
+    }
 }
 
 fn plain(field: &FieldSchema) -> bool {
@@ -262,30 +193,6 @@ fn words(field: &FieldSchema) -> String {
         FieldType::Word(words) => format!("one of {}", words.join(", ")),
         _ => field.meaning.to_owned(),
     }
-}
-
-/// A column whose name says that it is the field: the same letters, or a name commonly used.
-fn column_for<'i>(info: &'i TableInfo, field: &str) -> Option<&'i str> {
-    let letters = |name: &str| -> String {
-        name.chars()
-            .filter(char::is_ascii_alphanumeric)
-            .map(|c| c.to_ascii_lowercase())
-            .collect()
-    };
-    let synonyms = SYNONYMS.iter().find(|(known, _)| *known == field);
-    let wanted = [field]
-        .into_iter()
-        .chain(synonyms.map_or(&[][..], |(_, names)| names).iter().copied());
-    for name in wanted {
-        let same = info
-            .columns
-            .iter()
-            .find(|column| letters(&column.name) == letters(name));
-        if let Some(column) = same {
-            return Some(&column.name);
-        }
-    }
-    None
 }
 
 fn is_plain_name(name: &str) -> bool {

@@ -1,6 +1,6 @@
 //! `lighterman map test`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use contract::Finding;
 use mappings::trial::TestResult;
@@ -12,8 +12,8 @@ use crate::{Exit, out, refuse, say};
 type Tested = (MappingFile, Result<Vec<TestResult>, Vec<Finding>>);
 
 /// Runs the tests of files; says what was not as expected.
-pub(crate) fn test(paths: &[PathBuf], json: bool) -> Exit {
-    let files = match files::read(paths) {
+pub(crate) fn test(paths: &[PathBuf], config: &Path, json: bool) -> Exit {
+    let files = match files::read_or_named(paths, config, None) {
         Ok(files) => files,
         Err(findings) => return refuse(&findings, json),
     };

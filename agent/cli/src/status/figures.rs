@@ -31,7 +31,11 @@ pub(super) fn held(facts: &Facts) -> Option<Block> {
     if facts.held_count == 0 {
         return None;
     }
-    let mut block = Block::titled(&format!("{} are held for a person:", facts.held_count));
+    let (count, be) = (
+        facts.held_count,
+        if facts.held_count == 1 { "is" } else { "are" },
+    );
+    let mut block = Block::titled(&format!("{count} {be} held for a person:"));
     for item in &facts.held {
         let (what, key, by, reason) = (&item.what, &item.key, &item.by, &item.reason);
         block
