@@ -71,9 +71,8 @@ async fn settled(site: &Site) {
         let said = status["sentences"].as_array().unwrap().iter();
         let said: Vec<&str> = said.map(|one| one["text"].as_str().unwrap()).collect();
         let has = |words: &str| said.iter().any(|text| text.contains(words));
-        let told = &status["flow"]["types"][0];
         if status["held_count"] == 4
-            && told["waiting"] == 0
+            && status["destinations"][0]["backlog"] == 0
             && has("is captured")
             && has("comes through")
         {
@@ -148,8 +147,8 @@ fn skeleton(text: &str) -> String {
     all
 }
 
-/// The terminal's text as a page of its own.
-fn page(text: &str) -> String {
+/// The terminal's text as a page of its own, with the terminal's edge: lines go on below as they do there.
+fn page(text: &str, columns: u16) -> String {
     let mut body = String::new();
     for piece in text.split_inclusive('\n') {
         let piece = piece
@@ -164,7 +163,8 @@ fn page(text: &str) -> String {
     }
     format!(
         "<!doctype html><meta charset=\"utf-8\"><body style=\"margin:0\"><pre style=\"margin:0;padding:16px 20px;\
-         display:inline-block;background:#0d1117;color:#e6edf3;font:14px/1.4 'Liberation Mono',monospace\">{}</pre>",
+         width:{columns}ch;white-space:pre-wrap;word-break:break-all;background:#0d1117;color:#e6edf3;\
+         font:14px/1.4 'Liberation Mono',monospace\">{}</pre>",
         body.trim_end()
     )
 }
@@ -174,14 +174,14 @@ fn folder() -> PathBuf {
 }
 
 /// The text that a picture was made of is what is printed now.
-async fn compare(name: &str, shown: &str) {
+async fn compare(name: &str, columns: u16, shown: &str) {
     let (text, picture) = (
         folder().join(format!("{name}.ansi")),
         folder().join(format!("{name}.png")),
     );
     if std::env::var_os("SHOTS").is_some() {
         std::fs::write(&text, shown).unwrap();
-        let words: Value = json!({ "html": page(shown), "file": picture });
+        let words: Value = json!({ "html": page(shown, columns), "file": picture });
         let browser = Browser::installed(name).unwrap();
         browser.walk("terminal", words).await;
     }
@@ -233,7 +233,7 @@ async fn the_pictures_of_status_are_of_this_status() {
     }
     settled(&site).await;
     let shown = screen(&site, &["status"], (100, 60), "the state file has ", None);
-    compare("status-terminal", &shown).await;
+    compare("status-terminal", 100, &shown).await;
     is_shown_in(
         "status-terminal",
         &["docs/operating/status.md", "README.md"],
@@ -241,7 +241,7 @@ async fn the_pictures_of_status_are_of_this_status() {
 
     let words = ["status", "--watch"];
     let shown = screen(&site, &words, (80, 22), "q ends it", Some("q"));
-    compare("watch-terminal", &shown).await;
+    compare("watch-terminal", 80, &shown).await;
     is_shown_in("watch-terminal", &["docs/operating/status.md"]);
 }
 
@@ -256,7 +256,7 @@ async fn the_picture_of_check_is_of_this_check() {
         &site,
         "[[destination]]\nname = \"warehouse\"\ntype = \"webhook\"\nurl = \"http://127.0.0.1:9/\"\n",
     );
-    let shown = screen(&site, &["check"], (110, 60), " in 0.", None);
-    compare("check-terminal", &shown).await;
+    let shown = screen(&site, &["check"], (110, 60), " failures in ", None);
+    compare("check-terminal", 110, &shown).await;
     is_shown_in("check-terminal", &["docs/operating/check.md", "README.md"]);
 }

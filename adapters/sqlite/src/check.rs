@@ -40,8 +40,8 @@ fn look(
         Finding::warn(
             what("journal mode"),
             format!(
-                "is {mode}: a write of the application that meets a read of the agent waits for it, and fails with \
-                 `database is locked` where the application does not wait (it has no busy timeout)"
+                "is {mode}: a write of the application that meets a read of the agent waits, or fails with \
+                 `database is locked` where the application has no busy timeout"
             ),
         )
         .fix("PRAGMA journal_mode = WAL; undo: PRAGMA journal_mode = DELETE")

@@ -149,15 +149,13 @@ fn letters(name: &str) -> String {
 /// A column whose name says that it is the field: the field's own name, or one commonly used.
 pub(super) fn column_for<'i>(info: &'i TableInfo, field: &str) -> Option<&'i ColumnInfo> {
     let synonyms = SYNONYMS.iter().find(|(known, _)| *known == field);
-    let wanted = [field]
+    let mut wanted = [field]
         .into_iter()
-        .chain(synonyms.map_or(&[][..], |(_, names)| names).iter().copied())
-        .map(letters);
-    let mut columns = wanted.map(|name| {
+        .chain(synonyms.map_or(&[][..], |(_, names)| names).iter().copied());
+    wanted.find_map(|name| {
         let mut columns = info.columns.iter();
-        columns.find(|column| letters(&column.name) == name)
-    });
-    columns.find_map(|column| column)
+        columns.find(|column| letters(&column.name) == letters(name))
+    })
 }
 
 #[cfg(test)]
