@@ -31,8 +31,8 @@ pub(super) fn look(what: &str, mapping: &MappingSet, tables: &[TableInfo]) -> Op
         })
         .collect();
     let found = format!(
-        "differs from what the mappings need, as after an upgrade of the application. These events are \
-         affected, and rows that need what is missing are held: {}",
+        "differs from what the mappings need, as after an upgrade of the application, or where a mapping is not \
+         finished. These events are affected, and rows that need what is missing are held: {}",
         events.join("; ")
     );
     let fix = "give the rules the new names, see lighterman map check --source NAME; then \
