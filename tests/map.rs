@@ -115,6 +115,32 @@ fn a_draft_needs_only_what_the_table_does_not_say() {
     let (code, shown) = map(site.path(), &sample);
     assert_eq!(code, Some(0), "{shown}");
 
+    // Nobody's work is written over; what `init` wrote is.
+    let to = ["new", "--from", "stock", "--to", "mapping.yaml"];
+    let (code, shown) = map(site.path(), &to);
+    assert_eq!(code, Some(2), "{shown}");
+    assert!(shown.contains("somebody has written into it"), "{shown}");
+    let words = [
+        "init",
+        "--non-interactive",
+        "--folder",
+        "new",
+        "--source",
+        "mysql",
+        "--schema",
+        "wms",
+        "--company",
+        "ACME",
+    ];
+    let (code, shown) = command(BINARY, site.path(), &words);
+    assert_eq!(code, Some(0), "{shown}");
+    let to = ["new", "--from", "stock", "--to", "new/mapping.yaml"];
+    let (code, shown) = map(site.path(), &to);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.starts_with("wrote new/mapping.yaml\n"), "{shown}");
+    let written = std::fs::read_to_string(site.path().join("new/mapping.yaml")).unwrap();
+    assert!(written.contains("pack: my-stock"), "{written}");
+
     // What is reserved counts as nothing where it is null.
     let db = Connection::open(site.path().join("erp.db")).unwrap();
     db.execute_batch("CREATE TABLE whs_stock (artikel TEXT NOT NULL, lager TEXT NOT NULL, menge INTEGER NOT NULL,

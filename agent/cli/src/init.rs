@@ -28,6 +28,7 @@ use draft::Draft;
 use files::Written;
 pub(crate) use options::Options;
 use person::{Ask, Person};
+pub(crate) use site::is_untouched;
 
 const HEAD: &str = r#"# Settings of the Lighterman agent. Paths are relative to this file.
 tenant = "my-company"
@@ -354,7 +355,7 @@ impl Session {
                 "  mapping.yaml is about a table `stock` (sku, warehouse, on_hand, allocated). For another:",
             );
             out(&format!(
-                "  lighterman map new --from TABLE --company {company} > mapping.yaml   # docs/mapping.md"
+                "  lighterman map new --from TABLE --company {company} --to mapping.yaml   # docs/mapping.md"
             ));
         }
         for (command, what) in NEXT {

@@ -19,6 +19,18 @@ const OWN: &str = "own";
 /// Its file.
 pub(super) const OWN_FILE: &str = "mapping.yaml";
 
+/// Whether a text is the mapping to begin with, as it was written here for whatever source and company.
+pub(crate) fn is_untouched(text: &str) -> bool {
+    fn same(text: &str) -> impl Iterator<Item = &str> {
+        let asked = |line: &&str| {
+            let begins = |key: &&str| line.starts_with(*key);
+            line.trim().is_empty() || ["source:", "schema:", "company:"].iter().any(begins)
+        };
+        text.lines().filter(move |line| !asked(line))
+    }
+    same(text).eq(same(STARTER))
+}
+
 /// The files that say what rows mean.
 ///
 /// # Errors

@@ -43,6 +43,9 @@ pub(crate) enum MapCommand {
         /// The code of the company whose rows they are: the first part of every key.
         #[arg(long, default_value = "MY-COMPANY")]
         company: String,
+        /// Write it into this file, where there is none yet or the one that `init` wrote; else it is printed.
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
         #[command(flatten)]
         ask: Ask,
         /// Print JSON for programs.
@@ -124,9 +127,18 @@ pub(crate) async fn map(command: &MapCommand) -> Exit {
             from,
             emit,
             company,
+            to,
             ask,
             json,
-        } => new::new(ask, from, *emit, company, *json).await,
+        } => {
+            let wanted = new::Wanted {
+                from,
+                emit: *emit,
+                company,
+                to: to.as_deref(),
+            };
+            new::new(ask, &wanted, *json).await
+        }
         MapCommand::Try {
             file,
             on,

@@ -1,16 +1,30 @@
 //! `lighterman map new`
 
 use std::fmt::Write as _;
+use std::io::ErrorKind;
+use std::path::Path;
 
 use contract::finding::nearest;
 use contract::{ColumnInfo, EventType, FieldSchema, FieldType, Finding, TableInfo};
+use serde_json::json;
 
 use super::live::{self, Ask};
 use super::names::column_for;
-use crate::{Exit, out, refuse};
+use crate::{Exit, init, out, refuse};
+
+/// What draft is wanted.
+pub(crate) struct Wanted<'a> {
+    /// The table.
+    pub(crate) from: &'a str,
+    pub(crate) emit: EventType,
+    /// Whose rows they are.
+    pub(crate) company: &'a str,
+    /// `None` = it is printed.
+    pub(crate) to: Option<&'a Path>,
+}
 
 /// Writes a first draft of a mapping file from what the database says about a table.
-pub(crate) async fn new(ask: &Ask, from: &str, emit: EventType, company: &str, json: bool) -> Exit {
+pub(crate) async fn new(ask: &Ask, wanted: &Wanted<'_>, json: bool) -> Exit {
     let source = match live::source(ask) {
         Ok(source) => source,
         Err(findings) => return refuse(&findings, json),
@@ -19,11 +33,35 @@ pub(crate) async fn new(ask: &Ask, from: &str, emit: EventType, company: &str, j
         Ok(tables) => tables,
         Err(findings) => return refuse(&findings, json),
     };
+    let text = match named(&tables, wanted.from) {
+        Ok(info) => draft(info, wanted, source.kind, &source.name),
+        Err(finding) => return refuse(&[finding], json),
+    };
+    if let Some(file) = wanted.to
+        && let Err(finding) = write(file, &text)
+    {
+        return refuse(&[finding], json);
+    }
+    match wanted.to {
+        _ if json => out(&json!({ "mapping": text, "written": wanted.to }).to_string()),
+        None => out(text.trim_end()),
+        Some(file) => {
+            out(&format!("wrote {}", file.display()));
+            let name = &source.name;
+            out(&format!(
+                "fill in what is required, then: lighterman map check --source {name}"
+            ));
+        }
+    }
+    Exit::Ok
+}
+
+fn named<'t>(tables: &'t [TableInfo], from: &str) -> Result<&'t TableInfo, Finding> {
     let same = |info: &&TableInfo| {
         info.table.to_string().eq_ignore_ascii_case(from)
             || info.table.name.eq_ignore_ascii_case(from)
     };
-    let Some(info) = tables.iter().find(same) else {
+    tables.iter().find(same).ok_or_else(|| {
         let names: Vec<String> = tables.iter().map(|info| info.table.to_string()).collect();
         let near = nearest(from, tables.iter().map(|info| info.table.name.as_str()));
         let fix = near.map_or_else(
@@ -32,19 +70,27 @@ pub(crate) async fn new(ask: &Ask, from: &str, emit: EventType, company: &str, j
         );
         // Some databases do not name what a login may not read.
         let found = format!("there is no table `{from}`, or the login may not see it");
-        let finding = Finding::fail("--from", found).fix(fix);
-        return refuse(&[finding], json);
-    };
-    let text = draft(info, emit, source.kind, &source.name, company);
-    if json {
-        out(&serde_json::json!({ "mapping": text }).to_string());
-    } else {
-        out(text.trim_end());
-    }
-    Exit::Ok
+        Finding::fail("--from", found).fix(fix)
+    })
 }
 
-fn draft(info: &TableInfo, emit: EventType, kind: &str, source: &str, company: &str) -> String {
+/// Nobody's work is written over.
+fn write(file: &Path, text: &str) -> Result<(), Finding> {
+    let what = || format!("write {}", file.display());
+    match std::fs::read_to_string(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Ok(there) if init::is_untouched(&there) => {}
+        Ok(_) => {
+            let fix = "another name after --to, or take the file away first";
+            return Err(Finding::fail(what(), "somebody has written into it").fix(fix));
+        }
+        Err(error) => return Err(Finding::fail(what(), error.to_string())),
+    }
+    std::fs::write(file, text).map_err(|error| Finding::fail(what(), error.to_string()))
+}
+
+fn draft(info: &TableInfo, wanted: &Wanted<'_>, kind: &str, source: &str) -> String {
+    let (emit, company) = (wanted.emit, wanted.company);
     let schema = emit.schema();
     let alias: String = info
         .table
