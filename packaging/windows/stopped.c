@@ -1,6 +1,6 @@
 /*
- * Runs a command in a console of its own and presses a key of it when a file appears, as a person at the console would:
- *     stopped.exe c|break FILE PROGRAM ARGUMENTS..
+ * Runs a command, and presses Ctrl-C at its console when a file appears, as a person would:
+ *     stopped.exe FILE PROGRAM ARGUMENTS..
  * Ends as the program does. For tests: it is part of no package.
  */
 #include <stdio.h>
@@ -16,11 +16,10 @@ int main(int argc, char **argv) {
     char line[8192] = "";
     PROCESS_INFORMATION process;
     STARTUPINFOA start = {.cb = sizeof start};
-    DWORD code = 125, key;
+    DWORD code = 125;
     int n;
-    if (argc < 4) return 126;
-    key = strcmp(argv[1], "break") == 0 ? CTRL_BREAK_EVENT : CTRL_C_EVENT;
-    for (n = 3; n < argc; n++) {
+    if (argc < 3) return 126;
+    for (n = 2; n < argc; n++) {
         if (strlen(line) + strlen(argv[n]) + 4 > sizeof line) return 126;
         strcat(strcat(strcat(line, "\""), argv[n]), "\" ");
     }
@@ -33,10 +32,10 @@ int main(int argc, char **argv) {
         fprintf(stderr, "start %s: error %lu\n", line, GetLastError());
         return 126;
     }
-    while (GetFileAttributesA(argv[2]) == INVALID_FILE_ATTRIBUTES) {
+    while (GetFileAttributesA(argv[1]) == INVALID_FILE_ATTRIBUTES) {
         if (WaitForSingleObject(process.hProcess, 50) == WAIT_OBJECT_0) break;
     }
-    if (!GenerateConsoleCtrlEvent(key, 0)) fprintf(stderr, "press the key: error %lu\n", GetLastError());
+    if (!GenerateConsoleCtrlEvent(CTRL_C_EVENT, 0)) fprintf(stderr, "press Ctrl-C: error %lu\n", GetLastError());
     if (WaitForSingleObject(process.hProcess, 30000) != WAIT_OBJECT_0) TerminateProcess(process.hProcess, 124);
     GetExitCodeProcess(process.hProcess, &code);
     return (int)code;
