@@ -33,6 +33,7 @@ mod related;
 mod resync;
 mod schema;
 mod secret;
+mod service;
 mod settings;
 mod sqlserver;
 mod state_file;

@@ -7,6 +7,7 @@
 //! API.
 
 mod alert;
+mod answers;
 mod attempt;
 mod audit;
 mod backup;

@@ -23,7 +23,8 @@ use contract::Finding;
 use serde_json::json;
 use tokio::runtime::Handle;
 
-use crate::{Exit, out, refuse, say};
+use crate::{Exit, out, refuse, say, service};
+use block::Block;
 use draft::Draft;
 use files::Written;
 pub(crate) use options::Options;
@@ -96,6 +97,24 @@ pub(crate) fn typed() -> Option<contract::Secret> {
 /// Leaves the terminal as it was found: it shows what is typed.
 pub(crate) fn show_typing() {
     terminal::restore();
+}
+
+/// The settings' beginning: that of a service in its folder keeps its state and log where services do.
+fn head(folder: &Path) -> String {
+    let Some(name) = service_of(folder) else {
+        return HEAD.to_owned();
+    };
+    let mut head = Block::of(HEAD);
+    head.say("state_folder", &format!("\"/var/lib/{name}\""));
+    head.open("[log]");
+    head.say("folder", &format!("\"/var/log/{name}\""));
+    head.text()
+}
+
+/// The service whose settings stand there.
+fn service_of(folder: &Path) -> Option<String> {
+    let folder = std::path::absolute(folder).ok()?;
+    service::of_folder(&folder).map(str::to_owned)
 }
 
 /// The person has gone: the input has ended.
@@ -185,7 +204,8 @@ impl Session {
                 "Enter takes what stands in brackets. Nothing is written before the end; Ctrl-C leaves.",
             );
         }
-        let draft = Draft::ask(&mut self.person, &self.options, &mut sets, HEAD)?;
+        let head = head(&folder);
+        let draft = Draft::ask(&mut self.person, &self.options, &mut sets, &head)?;
         if !self.person.problems.is_empty() {
             return Ok(refuse(&self.person.problems, json));
         }
@@ -322,7 +342,7 @@ impl Session {
         if self.options.json {
             let mut all = json!({
                 "written": new, "kept": kept, "to_change": made_up, "variables": variables,
-                "next": NEXT.map(|(command, _)| command),
+                "next": next(folder).map(|(command, _)| command),
             });
             if let (Some(tested), Some(all)) = (tested, all.as_object_mut()) {
                 all.insert("test".to_owned(), tested.json());
@@ -358,7 +378,7 @@ impl Session {
                 "  lighterman map new --from TABLE --company {company} --to mapping.yaml   # docs/mapping.md"
             ));
         }
-        for (command, what) in NEXT {
+        for (command, what) in next(folder) {
             out(&format!("  {command:<26}  # {what}"));
         }
     }
@@ -395,11 +415,17 @@ impl Session {
 }
 
 /// What a person does next.
-const NEXT: [(&str, &str); 3] = [
-    (
-        "lighterman source prepare",
-        "prints the SQL that an administrator must run, and the undo",
-    ),
-    ("lighterman check", "what is missing, and what mends it"),
-    ("lighterman run", "until Ctrl-C"),
-];
+fn next(folder: &Path) -> [(&'static str, &'static str); 3] {
+    [
+        (
+            "lighterman source prepare",
+            "prints the SQL that an administrator must run, and the undo",
+        ),
+        ("lighterman check", "what is missing, and what mends it"),
+        if service_of(folder).is_some() {
+            ("lighterman service start", "as a service of this machine")
+        } else {
+            ("lighterman run", "until Ctrl-C")
+        },
+    ]
+}

@@ -20,10 +20,12 @@ mod logs;
 mod map;
 mod operate;
 mod otlp;
+mod pages;
 mod reconcile;
 mod resync;
 mod run;
 mod secret;
+mod service;
 mod statements;
 mod status;
 mod support;
@@ -135,6 +137,12 @@ enum Command {
     #[command(subcommand)]
     Audit(audit::AuditCommand),
     SupportBundle(support::BundleOptions),
+    /// The agent as a service of this machine.
+    #[command(subcommand)]
+    Service(service::ServiceCommand),
+    /// Writes manual pages and shell completions, for packages.
+    #[command(hide = true)]
+    Pages(pages::Options),
 }
 
 #[derive(Debug, Subcommand)]
@@ -308,6 +316,8 @@ async fn command(command: Command) -> Exit {
         Command::State(command) => care::care(command).await,
         Command::Audit(command) => audit::audit(&command),
         Command::SupportBundle(options) => support::bundle(&options).await,
+        Command::Service(command) => service::service(command).await,
+        Command::Pages(options) => pages::pages(&options),
         Command::Source(SourceCommand::Resync {
             common,
             name,

@@ -21,7 +21,8 @@ use crate::config::{self, Config, Flat, SourceConfig};
 use crate::local::{LocalSettings, Seen, Watched};
 use crate::logs::Logs;
 use crate::otlp::OtlpSettings;
-use crate::{Exit, disk, fit, local, otlp, reconcile};
+use crate::status::Place;
+use crate::{Exit, disk, fit, local, otlp, reconcile, service};
 
 /// Requests that are out get this long to end.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
@@ -47,6 +48,7 @@ struct Shown {
     alerts: AlertSettings,
     agent: String,
     reserve: Reserve,
+    place: Place,
 }
 
 impl Shown {
@@ -77,6 +79,7 @@ impl Shown {
             alerts: config.alerts.clone(),
             agent: config.alerts.named(&config.tenant),
             reserve: config.reserve,
+            place: Place::of(config),
         }
     }
 
@@ -103,10 +106,15 @@ impl Shown {
         let watching = watch.run(Arc::clone(&self.seen), Arc::clone(store));
         self.alerts.is_asked().then(|| tokio::spawn(watching))
     }
+
+    /// Begins to tell the service manager how it stands, where that wants to know.
+    fn tell(&self, store: &Arc<Store>) -> Option<JoinHandle<()>> {
+        service::notify::watch(&self.seen, self.place.clone(), store)
+    }
 }
 
 /// Ends what runs beside the loops.
-async fn end(beside: [&mut Option<JoinHandle<()>>; 3]) {
+async fn end(beside: [&mut Option<JoinHandle<()>>; 4]) {
     for one in beside {
         if let Some(one) = one.take() {
             one.abort();
@@ -127,6 +135,7 @@ pub(crate) async fn run(config: Config, file: PathBuf, logs: &mut Logs) -> Exit 
     warn(&config.warnings);
     let notes = audit::Notes::of(&config.state_folder, &file);
     let folder = config.state_folder.clone();
+    service::notify::opening();
     let store = match tokio::task::spawn_blocking(move || Store::open(&folder)).await {
         Ok(Ok(store)) => Arc::new(store),
         Ok(Err(error)) => {
@@ -148,6 +157,7 @@ pub(crate) async fn run(config: Config, file: PathBuf, logs: &mut Logs) -> Exit 
             code = "agent.stopping",
             "stopping: requests that are out may end"
         );
+        service::notify::stopping();
         let _ = stop_sender.send(true);
         // The sender lives as long as the process.
         std::future::pending::<()>().await;
@@ -157,6 +167,7 @@ pub(crate) async fn run(config: Config, file: PathBuf, logs: &mut Logs) -> Exit 
     let mut serving = shown.serve();
     let mut exporting = shown.export();
     let mut watching = shown.watch(&store);
+    let mut telling = shown.tell(&store);
     let Some(mut prepared) = prepare(config, shown, &store).await else {
         return Exit::Settings;
     };
@@ -167,20 +178,22 @@ pub(crate) async fn run(config: Config, file: PathBuf, logs: &mut Logs) -> Exit 
         "agent started"
     );
     notes.started().await;
+    service::notify::ready();
     loop {
         note(&notes, &prepared).await;
         match once(prepared, &store, &file, &notes, stop.clone()).await {
             Ended::Over(exit) => {
                 notes.ended(exit).await;
-                end([&mut serving, &mut exporting, &mut watching]).await;
+                end([&mut serving, &mut exporting, &mut watching, &mut telling]).await;
                 return exit;
             }
             Ended::Changed(changed) => {
                 prepared = *changed;
-                end([&mut serving, &mut exporting, &mut watching]).await;
+                end([&mut serving, &mut exporting, &mut watching, &mut telling]).await;
                 serving = prepared.shown.serve();
                 exporting = prepared.shown.export();
                 watching = prepared.shown.watch(&store);
+                telling = prepared.shown.tell(&store);
             }
         }
     }
@@ -483,9 +496,13 @@ async fn reload(
     let _ = wake.try_send(());
     let hangups = tokio::spawn(hangups(wake));
     let mut refused = None;
+    let mut again = false;
     while woken.recv().await.is_some() {
         tokio::time::sleep(SETTLE).await;
         while woken.try_recv().is_ok() {}
+        // The first turn is a part of the start.
+        let _reloading = again.then(service::notify::Reloading::begin);
+        again = true;
         if let Some(config) = changed_settings(&file, &said, &mut refused, &meters) {
             // Whole, before anything of what runs now ends.
             let shown = Shown::of(&config);

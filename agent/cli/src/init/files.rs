@@ -64,18 +64,48 @@ fn one(path: &Path, file: &File) -> std::io::Result<()> {
     } else {
         whole.write_all(file.text.as_bytes())?;
     }
+    let_group_read(folder, whole.as_file())?;
     whole.persist_noclobber(path).map_err(|error| error.error)?;
     Ok(())
 }
 
 #[cfg(unix)]
 fn make(folder: &Path, private: bool) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+    if folder.exists() {
+        return Ok(());
+    }
     let mode = if private { 0o700 } else { 0o777 };
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(mode)
-        .create(folder)
+        .create(folder)?;
+    if is_of_group(folder) {
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o2750))?;
+    }
+    Ok(())
+}
+
+/// Whether a folder hands its group to what is made in it and is closed to others, as a service's is: the group may
+/// read that, secrets included, whatever this user's umask says.
+#[cfg(unix)]
+fn is_of_group(folder: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata(folder).is_ok_and(|found| found.mode() & 0o2007 == 0o2000)
+}
+
+#[cfg(unix)]
+fn let_group_read(folder: &Path, file: &std::fs::File) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    if is_of_group(folder) {
+        file.set_permissions(std::fs::Permissions::from_mode(0o640))?;
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn let_group_read(_: &Path, _: &std::fs::File) -> std::io::Result<()> {
+    Ok(())
 }
 
 #[cfg(not(unix))]

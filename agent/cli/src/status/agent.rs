@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use engine::observe::Meters;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -20,6 +21,22 @@ pub(super) struct Now {
     pub(super) lags: BTreeMap<String, Duration>,
     /// For how long every request to each destination has failed.
     pub(super) failing: BTreeMap<String, Duration>,
+}
+
+impl Now {
+    /// The same within the agent, which need not ask.
+    pub(super) fn of(meters: &Meters) -> Self {
+        let lags = meters.sources().into_iter();
+        let failing = meters.destinations().into_iter();
+        Self {
+            lags: lags
+                .filter_map(|(name, meter)| Some((name, meter.lag()?)))
+                .collect(),
+            failing: failing
+                .map(|(name, meter)| (name, meter.failing_for()))
+                .collect(),
+        }
+    }
 }
 
 /// Asks; nothing where it does not answer.

@@ -1,15 +1,17 @@
 //! What is looked up for one screen of status.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use contract::{Clock, EventType, KeptEnd, Level, LogKept};
+use engine::Reserve;
 use engine::clock::SystemClock;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use state::{
     Checked, DestinationStatus, Flow, HeldFilter, HeldItem, LocationStop, ReconcileStatus,
-    SnapshotStatus, SourceStatus, StateReader, StateSize, StoreError,
+    Retention, SnapshotStatus, SourceStatus, StateReader, StateSize, StoreError,
 };
 
 use super::agent::{self, Now};
@@ -23,6 +25,28 @@ use crate::operate::location_sentence;
 const HELD_LOOKED_AT: usize = 2_000;
 /// What a change may wait before it is trouble, where the settings do not say.
 const LATE: Duration = Duration::from_mins(15);
+
+/// Where the state is, and what of the settings says how it is meant.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    state_folder: PathBuf,
+    reserve: Reserve,
+    retention: Retention,
+    late: Duration,
+}
+
+impl Place {
+    /// Of these settings.
+    pub(crate) fn of(config: &Config) -> Self {
+        let local = config.local.as_ref();
+        Self {
+            state_folder: config.state_folder.clone(),
+            reserve: config.reserve,
+            retention: config.retention,
+            late: local.map_or(LATE, |local| local.oldest_delivery),
+        }
+    }
+}
 
 /// How everything stands.
 pub(super) struct Facts {
@@ -56,30 +80,41 @@ impl Facts {
         let running = StateReader::open(&config.state_folder)?.running();
         let local = config.local.as_ref().filter(|_| running.is_some());
         let agent = agent::ask(local).await;
-        let reader = StateReader::open(&config.state_folder)?;
+        Self::read(&Place::of(config), running, agent)
+    }
+
+    /// Reads the state file, for whoever knows how the agent itself stands.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub(super) fn read(
+        place: &Place,
+        running: Option<u32>,
+        agent: Now,
+    ) -> Result<Self, StoreError> {
+        let reader = StateReader::open(&place.state_folder)?;
         let now = SystemClock.now();
         let sources = reader.sources()?;
         let destinations = reader.destinations()?;
         let held_count = sources.iter().map(|one| one.held).sum::<u64>()
             + destinations.iter().map(|one| one.held).sum::<u64>();
-        let local = config.local.as_ref();
         Ok(Self {
             now,
             running,
             known: reader.exists(),
-            disk: Stands::of(&config.state_folder, config.reserve),
-            size: StateSize::of(&config.state_folder),
+            disk: Stands::of(&place.state_folder, place.reserve),
+            size: StateSize::of(&place.state_folder),
             held: reader.held(super::HELD_SHOWN)?,
             held_count,
             groups: groups(&reader)?,
-            flow: reader.flow(now, config.retention)?,
+            flow: reader.flow(now, place.retention)?,
             checked: reader.checked()?,
             reconciled: reader.reconciled()?,
             stops: reader.location_stops()?,
             sources,
             destinations,
             agent,
-            late: local.map_or(LATE, |local| local.oldest_delivery),
+            late: place.late,
         })
     }
 

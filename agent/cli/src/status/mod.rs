@@ -16,12 +16,14 @@ use std::time::Duration;
 
 use clap::Args;
 use contract::Finding;
+use engine::observe::Meters;
 use state::StoreError;
 
 use crate::config::Config;
 use crate::{Common, Exit, load, out, refuse};
 
 use facts::Facts;
+pub(crate) use facts::Place;
 use screen::{Block, Look};
 
 /// Held items named in full.
@@ -69,6 +71,23 @@ async fn once(config: &Config, json: bool, colour: bool) -> Result<Exit, StoreEr
         }
     }
     Ok(facts.exit())
+}
+
+/// The first sentence of all that `status` says of a running agent, by the agent itself: that it runs is no news to it.
+///
+/// # Errors
+/// Why the state file cannot be read.
+pub(crate) async fn headline(place: &Place, meters: &Meters) -> Result<String, StoreError> {
+    let (place, now) = (place.clone(), agent::Now::of(meters));
+    let looked = tokio::task::spawn_blocking(move || {
+        let facts = Facts::read(&place, Some(std::process::id()), now)?;
+        let sentences = facts.sentences();
+        let first = sentences.get(1).or_else(|| sentences.first());
+        Ok(first.map_or_else(String::new, |sentence| sentence.text.clone()))
+    });
+    looked
+        .await
+        .unwrap_or_else(|error| Err(StoreError::Invariant(error.to_string())))
 }
 
 /// All that is shown, worst first.
