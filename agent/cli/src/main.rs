@@ -253,7 +253,17 @@ fn main() -> ExitCode {
     // Older consoles understand colours when they are told to; one that does not shows no worse without.
     #[cfg(windows)]
     let _ = nu_ansi_term::enable_ansi_support();
-    let cli = Cli::parse();
+    let exit = match Cli::parse().command {
+        // On this thread: the service manager takes it for as long as the service lives.
+        #[cfg(windows)]
+        Command::Service(service::ServiceCommand::Run(options)) => service::run(options),
+        command => in_runtime(command),
+    };
+    exit.into()
+}
+
+/// Does what a command says, in a runtime of its own.
+fn in_runtime(asked: Command) -> Exit {
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -261,13 +271,13 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => {
             out(&format!("start the runtime: {error}"));
-            return Exit::State.into();
+            return Exit::State;
         }
     };
-    let exit = runtime.block_on(command(cli.command));
+    let exit = runtime.block_on(command(asked));
     // A blocked thread (a lock held by the application, say) must not hold up the exit.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-    exit.into()
+    exit
 }
 
 async fn command(command: Command) -> Exit {
@@ -283,6 +293,9 @@ async fn command(command: Command) -> Exit {
                     run::run(config, common.settings(), &mut logs).await
                 }
                 Err(findings) => {
+                    if let Some(state) = service::lines_folder() {
+                        logs.follow(&logs::LogSettings::usual(&state));
+                    }
                     for finding in &findings {
                         tracing::error!(code = "settings.refused", hint = finding.fix, "{finding}");
                     }

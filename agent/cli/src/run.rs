@@ -152,7 +152,10 @@ pub(crate) async fn run(config: Config, file: PathBuf, logs: &mut Logs) -> Exit 
     logs.watch(&config.state_folder);
     let (stop_sender, stop) = watch::channel(false);
     tokio::spawn(async move {
-        told_to_stop().await;
+        tokio::select! {
+            () = told_to_stop() => {}
+            () = service::asked_to_stop() => {}
+        }
         tracing::info!(
             code = "agent.stopping",
             "stopping: requests that are out may end"
@@ -178,7 +181,7 @@ pub(crate) async fn run(config: Config, file: PathBuf, logs: &mut Logs) -> Exit 
         "agent started"
     );
     notes.started().await;
-    service::notify::ready();
+    service::running();
     loop {
         note(&notes, &prepared).await;
         match once(prepared, &store, &file, &notes, stop.clone()).await {

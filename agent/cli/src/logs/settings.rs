@@ -22,20 +22,27 @@ pub(crate) struct LogSettings {
     pub(crate) limits: Limits,
 }
 
+impl LogSettings {
+    /// What holds where nothing is said. The folder stands in the state folder, which the agent's user may write
+    /// and no other agent uses.
+    pub(crate) fn usual(state_folder: &Path) -> Self {
+        Self {
+            files: true,
+            folder: state_folder.join("logs"),
+            event_log: is_known_to_event_log(),
+            level: "info",
+            limits: Limits::default(),
+        }
+    }
+}
+
 /// Smallest file: a few hundred lines.
 const FILE_BYTES_MIN: u64 = 64 << 10;
 const TOTAL_BYTES_MAX: u64 = 1 << 40;
 
-/// Reads the block; what it leaves out is as usual. The folder stands in the state folder, which the
-/// agent's user may write and no other agent uses.
+/// Reads the block; what it leaves out is as usual.
 pub(crate) fn read(top: &mut Section<'_>, state_folder: &Path) -> LogSettings {
-    let mut settings = LogSettings {
-        files: true,
-        folder: state_folder.join("logs"),
-        event_log: is_known_to_event_log(),
-        level: "info",
-        limits: Limits::default(),
-    };
+    let mut settings = LogSettings::usual(state_folder);
     let mut section = top.section_or_empty("log");
     settings.files = section.flag_or("files", settings.files);
     section.here("folder", format_args!("\"{}\"", settings.folder.display()));

@@ -1,83 +1,42 @@
-//! The user that the agent runs as, and what it may read.
+//! As whom a service runs on Windows: accounts that have no password, for nobody would change it.
 
-use std::fs::Permissions;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
-
-use contract::Finding;
-
-use super::Refused;
-use super::systemctl::run;
-
-/// Whoever made a folder with so many files did not mean it for settings.
-const FILES_MAX: usize = 10_000;
-/// What is made in the settings' folder belongs to its group, which may read it; nobody else may.
-const FOLDER_MODE: u32 = 0o2750;
-
-/// Whether this process is root.
-pub(super) fn is_root() -> bool {
-    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+/// The account that is the service's own: it exists as long as the service, and has no password and no rights.
+pub(super) fn own(service: &str) -> String {
+    format!("NT SERVICE\\{service}")
 }
 
-/// What makes the user, for systemd-sysusers.
-pub(super) fn sysusers(name: &str) -> String {
-    format!("u {name} - \"Lighterman agent\" /var/lib/{name}\n")
-}
-
-/// Where that stands.
-pub(super) fn sysusers_path(name: &str) -> PathBuf {
-    PathBuf::from(format!("/etc/sysusers.d/{name}.conf"))
-}
-
-/// The number of a user's group; nothing where there is no such user.
-pub(super) fn group(name: &str) -> Option<u32> {
-    run("id", &["-g", name]).ok()?.parse().ok()
-}
-
-/// Makes the settings' folder as the service needs it: whether it was made or changed.
+/// An account as Windows names it.
 ///
 /// # Errors
-/// Why that cannot be.
-pub(super) fn folder(folder: &Path, group: u32) -> Result<bool, Refused> {
-    let failed = |error: std::io::Error| {
-        Refused::trouble(Finding::fail(
-            format!("make folder {}", folder.display()),
-            error.to_string(),
-        ))
-    };
-    std::fs::create_dir_all(folder).map_err(failed)?;
-    let found = std::fs::metadata(folder).map_err(failed)?;
-    if found.gid() == group && found.mode() & 0o7777 == FOLDER_MODE {
-        return Ok(false);
-    }
-    std::os::unix::fs::chown(folder, None, Some(group)).map_err(failed)?;
-    std::fs::set_permissions(folder, Permissions::from_mode(FOLDER_MODE)).map_err(failed)?;
-    Ok(true)
-}
-
-/// The first file or folder of the settings that the group may not read.
-pub(super) fn unreadable(folder: &Path, group: u32) -> Option<PathBuf> {
-    let mut open = vec![folder.to_owned()];
-    let mut looked_at = 0;
-    while let Some(path) = open.pop() {
-        looked_at += 1;
-        // A link's file is elsewhere, and is said by whoever reads it.
-        let found = std::fs::symlink_metadata(&path).ok()?;
-        if found.is_symlink() || looked_at > FILES_MAX {
-            continue;
-        }
-        let mode = found.mode();
-        let need = if found.is_dir() { 0o5 } else { 0o4 };
-        let may = (found.gid() == group && mode >> 3 & need == need) || mode & need == need;
-        if !may {
-            return Some(path);
-        }
-        if found.is_dir() {
-            let entries = std::fs::read_dir(&path).ok()?;
-            open.extend(entries.flatten().map(|entry| entry.path()));
+/// One that needs a password, or none at all.
+pub(super) fn read(text: &str, service: &str) -> Result<String, String> {
+    let said = text.trim();
+    let bare = ["NT AUTHORITY\\", ".\\"].into_iter().find_map(|before| {
+        let (start, rest) = said.split_at_checked(before.len())?;
+        start.eq_ignore_ascii_case(before).then_some(rest)
+    });
+    let word = bare.unwrap_or(said).replace(' ', "");
+    for (known, name) in [
+        ("LocalService", "NT AUTHORITY\\LocalService"),
+        ("NetworkService", "NT AUTHORITY\\NetworkService"),
+        ("LocalSystem", "LocalSystem"),
+    ] {
+        if word.eq_ignore_ascii_case(known) {
+            return Ok(name.to_owned());
         }
     }
-    None
+    if said.eq_ignore_ascii_case(&own(service)) {
+        return Ok(own(service));
+    }
+    let managed = said
+        .split_once('\\')
+        .is_some_and(|(domain, name)| !domain.is_empty() && name.len() > 1 && name.ends_with('$'));
+    let plain =
+        !said.contains(|letter: char| letter.is_control() || "\"/[]:;|=,+*?<>".contains(letter));
+    if managed && plain {
+        return Ok(said.to_owned());
+    }
+    Err(format!("{said} is no account without a password"))
 }
 
 #[cfg(test)]
@@ -85,28 +44,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_group_may_not_read_is_found() {
-        let folder = tempfile::tempdir().unwrap();
-        let own = std::fs::metadata(folder.path()).unwrap().gid();
-        let set = |path: &Path, mode| {
-            std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
-        };
-        set(folder.path(), 0o750);
-        let secrets = folder.path().join("secrets");
-        std::fs::create_dir(&secrets).unwrap();
-        set(&secrets, 0o750);
-        let secret = secrets.join("erp");
-        std::fs::write(&secret, "x").unwrap();
-        set(&secret, 0o600);
-        assert_eq!(unreadable(folder.path(), own), Some(secret.clone()));
-        set(&secret, 0o640);
-        assert_eq!(unreadable(folder.path(), own), None);
-        // Of another group.
-        assert_eq!(
-            unreadable(folder.path(), own + 1),
-            Some(folder.path().to_owned())
-        );
-        set(&secrets, 0o700);
-        assert_eq!(unreadable(folder.path(), own), Some(secrets));
+    fn accounts_without_a_password_are_known() {
+        for (said, named) in [
+            ("localservice", "NT AUTHORITY\\LocalService"),
+            ("NT Authority\\Local Service", "NT AUTHORITY\\LocalService"),
+            ("NetworkService", "NT AUTHORITY\\NetworkService"),
+            (".\\LocalSystem", "LocalSystem"),
+            ("nt service\\lighterman", "NT SERVICE\\Lighterman"),
+            ("SHOP\\agent$", "SHOP\\agent$"),
+        ] {
+            assert_eq!(read(said, "Lighterman").as_deref(), Ok(named), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_would_need_a_password_is_refused() {
+        for said in [
+            "SHOP\\agent",
+            "agent",
+            "",
+            "\\$",
+            "SHOP\\a\"$",
+            "NT SERVICE\\Other",
+        ] {
+            assert!(read(said, "Lighterman").is_err(), "{said}");
+        }
     }
 }

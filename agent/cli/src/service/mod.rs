@@ -1,58 +1,88 @@
 //! `lighterman service`: the agent as a service of this machine, and what its manager is told while it runs.
 //!
-//! `linux.rs` is the one of systemd, `notify.rs` what systemd is told, and `progress.rs` whether the agent gets on.
+//! `linux` is the one of systemd, `notify.rs` what systemd is told, and `progress.rs` whether the agent gets on;
+//! `windows` is the one of the service control manager.
 
-#[cfg(target_os = "linux")]
+#[cfg(any(windows, test))]
 mod account;
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(windows))]
+mod done;
+#[cfg(not(any(target_os = "linux", windows)))]
 mod elsewhere;
+#[cfg(any(windows, test))]
+mod image;
 #[cfg(target_os = "linux")]
 mod linux;
 pub(crate) mod notify;
 mod progress;
-#[cfg(target_os = "linux")]
-mod systemctl;
-#[cfg(target_os = "linux")]
-mod unit;
+#[cfg(windows)]
+mod windows;
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+#[cfg(not(windows))]
 use contract::Finding;
-use serde_json::{Value, json};
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(windows))]
+use done::{Done, Refused};
+#[cfg(not(any(target_os = "linux", windows)))]
 use elsewhere as system;
 #[cfg(target_os = "linux")]
 use linux as system;
+#[cfg(windows)]
+pub(crate) use windows::{asked_to_stop, lines_folder, run};
 
-use crate::{Exit, out, refuse};
+use crate::Exit;
+#[cfg(not(windows))]
+use crate::refuse;
 
-/// What the service and its user are called, unless a person says otherwise.
-const NAME: &str = "lighterman";
+/// What the service is called, and its user or folder, unless a person says otherwise.
+const NAME: &str = if cfg!(windows) {
+    "Lighterman"
+} else {
+    "lighterman"
+};
 /// Where a machine keeps settings of services.
 const ETC: &str = "/etc";
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct InstallOptions {
-    /// The folder of the settings.
-    #[arg(long, value_name = "DIR", default_value = "/etc/lighterman")]
-    folder: PathBuf,
+    /// The folder of lighterman.toml; by default the one that the service has already on Windows, else a folder of
+    /// its name in C:\ProgramData or in /etc.
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
     #[command(flatten)]
     service: ServiceOptions,
     /// Only shows what would be done, and the unit.
+    #[cfg(not(windows))]
     #[arg(long)]
     dry_run: bool,
+    /// Run as this account, one without a password: LocalService, NetworkService, LocalSystem or a group
+    /// managed account, DOMAIN\name$. By default the service's own, NT SERVICE\NAME, which may do nothing
+    /// but what it was given.
+    #[cfg(windows)]
+    #[arg(long, value_name = "ACCOUNT")]
+    account: Option<String>,
 }
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ServiceOptions {
     /// What the service is called; its user, too.
-    #[arg(long, default_value = NAME)]
+    #[arg(long, default_value = NAME, value_parser = name)]
     name: String,
     /// Print JSON for programs.
     #[arg(long)]
     json: bool,
+}
+
+#[cfg(windows)]
+#[derive(Debug, Args)]
+pub(crate) struct RunOptions {
+    #[arg(long, value_parser = name)]
+    name: String,
+    #[arg(long, value_name = "DIR")]
+    folder: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]
@@ -67,135 +97,104 @@ pub(crate) enum ServiceCommand {
     Stop(ServiceOptions),
     /// Says whether it runs.
     Status(ServiceOptions),
+    /// What the service manager starts.
+    #[cfg(windows)]
+    #[command(hide = true)]
+    Run(RunOptions),
 }
 
 pub(crate) async fn service(command: ServiceCommand) -> Exit {
     // All of it waits for other programs.
-    match tokio::task::spawn_blocking(move || run(&command)).await {
+    match tokio::task::spawn_blocking(move || does(command)).await {
         Ok(exit) => exit,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
 
-fn run(command: &ServiceCommand) -> Exit {
+#[cfg(windows)]
+fn does(command: ServiceCommand) -> Exit {
+    windows::service(command)
+}
+
+#[cfg(not(windows))]
+fn does(command: ServiceCommand) -> Exit {
     let (ServiceCommand::Install(InstallOptions { service, .. })
     | ServiceCommand::Uninstall(service)
     | ServiceCommand::Start(service)
     | ServiceCommand::Stop(service)
-    | ServiceCommand::Status(service)) = command;
-    let name = &service.name;
-    let done = check_name(name).and_then(|()| match command {
-        ServiceCommand::Install(options) => system::install(name, &options.folder, options.dry_run),
-        ServiceCommand::Uninstall(_) => system::uninstall(name),
-        ServiceCommand::Start(_) => system::start(name),
-        ServiceCommand::Stop(_) => system::stop(name),
-        ServiceCommand::Status(_) => system::status(name),
-    });
+    | ServiceCommand::Status(service)) = &command;
+    let ServiceOptions { name, json } = service.clone();
+    let done = match command {
+        ServiceCommand::Install(options) => {
+            let usual = || Path::new(ETC).join(&name);
+            let folder = options.folder.unwrap_or_else(usual);
+            system::install(&name, &folder, options.dry_run)
+        }
+        ServiceCommand::Uninstall(_) => system::uninstall(&name),
+        ServiceCommand::Start(_) => system::start(&name),
+        ServiceCommand::Stop(_) => system::stop(&name),
+        ServiceCommand::Status(_) => system::status(&name),
+    };
     match done {
-        Ok(done) => done.tell(service.json),
+        Ok(done) => done.tell(json),
         Err(refused) => {
-            refuse(&[refused.finding], service.json);
+            refuse(&[refused.finding], json);
             refused.exit
         }
     }
 }
 
-/// Names go into files' names and units.
-fn check_name(name: &str) -> Result<(), Refused> {
-    let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let first = name.bytes().next();
-    if name.len() <= 31
-        && first.is_some_and(|byte| byte.is_ascii_lowercase())
-        && name.bytes().all(letter)
-    {
-        return Ok(());
+/// A name that is the same as a file's and a folder's, in a command line or a unit, and as a user's or an account's.
+fn name(text: &str) -> Result<String, String> {
+    let (longest, expected) = if cfg!(windows) {
+        let expected =
+            "1 to 64 letters, digits, dots, dashes or underscores, a letter or digit first";
+        (64, expected)
+    } else {
+        let expected = "small letters, digits and hyphens, a letter first, 31 at most";
+        (31, expected)
+    };
+    let first =
+        |byte: u8| byte.is_ascii_lowercase() || (cfg!(windows) && byte.is_ascii_alphanumeric());
+    let plain = |byte: u8| {
+        byte.is_ascii_lowercase()
+            || byte.is_ascii_digit()
+            || byte == b'-'
+            || (cfg!(windows) && (byte.is_ascii_uppercase() || b"._".contains(&byte)))
+    };
+    let begins = text.bytes().next().is_some_and(first);
+    if begins && text.len() <= longest && text.bytes().all(plain) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("expected {expected}"))
     }
-    Err(Refused::settings(
-        Finding::fail("--name", "is no name for a service and its user")
-            .fix("small letters, digits and hyphens, a letter first, 31 at most"),
-    ))
 }
 
 /// The service whose settings stand in a folder, where the folder says so: `/etc/NAME`.
 pub(crate) fn of_folder(folder: &Path) -> Option<&str> {
-    let name = folder.file_name()?.to_str()?;
+    let known = folder.file_name()?.to_str()?;
     let is_home = cfg!(target_os = "linux") && folder.parent() == Some(Path::new(ETC));
-    (is_home && check_name(name).is_ok()).then_some(name)
+    (is_home && name(known).is_ok()).then_some(known)
 }
 
-/// Why a command is not done.
-struct Refused {
-    finding: Finding,
-    exit: Exit,
+/// Says to the system's service manager that the agent runs.
+pub(crate) fn running() {
+    #[cfg(windows)]
+    windows::running();
+    notify::ready();
 }
 
-impl Refused {
-    fn trouble(finding: Finding) -> Self {
-        let exit = Exit::Trouble;
-        Self { finding, exit }
-    }
-
-    fn settings(finding: Finding) -> Self {
-        let exit = Exit::Settings;
-        Self { finding, exit }
-    }
+/// Ends when the system's service manager tells the agent to stop, by another way than a signal.
+#[cfg(not(windows))]
+pub(crate) async fn asked_to_stop() {
+    std::future::pending().await
 }
 
-/// What was done.
-#[derive(Default)]
-struct Done {
-    /// In words, a line each.
-    lines: Vec<String>,
-    /// What works but should be known.
-    warnings: Vec<Finding>,
-    /// Commands that come next.
-    next: Vec<String>,
-    /// Commands that take it back.
-    undo: Vec<String>,
-    /// More for programs.
-    more: Vec<(&'static str, Value)>,
-    /// It is not as it should be.
-    trouble: bool,
-}
-
-impl Done {
-    fn tell(self, json: bool) -> Exit {
-        let exit = if self.trouble {
-            Exit::Trouble
-        } else {
-            Exit::Ok
-        };
-        if json {
-            let mut form = json!({ "done": self.lines });
-            if let Some(form) = form.as_object_mut() {
-                let lists = [("next", &self.next), ("undo", &self.undo)];
-                for (key, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
-                    form.insert(key.to_owned(), json!(list));
-                }
-                if !self.warnings.is_empty() {
-                    form.insert("findings".to_owned(), json!(self.warnings));
-                }
-                for (key, value) in self.more {
-                    form.insert(key.to_owned(), value);
-                }
-            }
-            out(&form.to_string());
-            return exit;
-        }
-        for line in &self.lines {
-            out(line);
-        }
-        crate::say(&self.warnings);
-        for (head, commands) in [("Next:", &self.next), ("Undo:", &self.undo)] {
-            if !commands.is_empty() {
-                out(head);
-            }
-            for command in commands {
-                out(&format!("  {command}"));
-            }
-        }
-        exit
-    }
+/// The state folder in which lines of the log are kept although the settings could not be read: a service has
+/// nobody who looks at its console.
+#[cfg(not(windows))]
+pub(crate) fn lines_folder() -> Option<PathBuf> {
+    None
 }
 
 #[cfg(test)]
@@ -204,14 +203,17 @@ mod tests {
 
     #[test]
     fn a_name_is_one_for_a_unit_a_user_and_a_folder() {
-        for name in ["lighterman", "a", "lighterman-2"] {
-            assert!(check_name(name).is_ok(), "{name}");
+        for name in [super::NAME, "a", "lighterman-2"] {
+            assert!(super::name(name).is_ok(), "{name}");
         }
-        let long = "a".repeat(32);
+        let long = "a".repeat(65);
         for name in [
-            "", "-a", "2a", "A", "a b", "a/b", "../a", "a.b", "a%i", "ä", &long,
+            "", "-a", "a b", "a/b", "../a", "a\\b", "a\"b", "a%i", "ä", &long,
         ] {
-            assert!(check_name(name).is_err(), "{name}");
+            assert!(super::name(name).is_err(), "{name}");
+        }
+        for name in ["2a", "A", "a.b"] {
+            assert_eq!(super::name(name).is_ok(), cfg!(windows), "{name}");
         }
     }
 

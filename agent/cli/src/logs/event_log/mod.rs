@@ -27,7 +27,6 @@ pub(super) use windows::{is_registered, open};
 /// # Errors
 /// What the system says.
 #[cfg(windows)]
-#[allow(dead_code, reason = "called by who installs the service")]
 pub(crate) fn register() -> Result<(), String> {
     windows::register()
 }
@@ -37,7 +36,6 @@ pub(crate) fn register() -> Result<(), String> {
 /// # Errors
 /// What the system says.
 #[cfg(windows)]
-#[allow(dead_code, reason = "called by who uninstalls the service")]
 pub(crate) fn unregister() -> Result<(), String> {
     windows::unregister()
 }

@@ -1,13 +1,17 @@
 //! The agent as a service of systemd.
 
+mod account;
+mod systemctl;
+mod unit;
+
 use std::path::{Path, PathBuf};
 
 use contract::Finding;
 use serde_json::json;
 
-use super::systemctl::{Standing, is_there, run};
-use super::{Done, Refused, account, unit};
+use super::{Done, Refused};
 use crate::{audit, config};
+use systemctl::{Standing, is_there, run};
 
 /// A service does not see what is below these: it has no homes, and a folder for temporary files of its own.
 const UNSEEN: [&str; 5] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];

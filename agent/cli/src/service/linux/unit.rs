@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::{NAME, of_folder};
+use super::super::{NAME, of_folder};
 
 /// What packages ship.
-const SHIPPED: &str = include_str!("../../../../packaging/linux/lighterman.service");
+const SHIPPED: &str = include_str!("../../../../../packaging/linux/lighterman.service");
 const PROGRAM: &str = "/usr/bin/lighterman";
 const FOLDER: &str = "/etc/lighterman";
 /// The first line of a unit that is ours to change and to remove.

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use contract::Finding;
 
-use super::Refused;
+use super::super::Refused;
 
 /// Whether systemd runs this machine.
 pub(super) fn is_there() -> bool {
