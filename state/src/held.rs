@@ -3,13 +3,13 @@
 
 use contract::delivery::HeldCause;
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row};
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::{self, Attempt};
 use crate::error::StoreError;
 use crate::status::StateReader;
-use crate::{from_millis, kind};
+use crate::{from_millis, held_pages, kind};
 
 /// Which held items are meant: all that fit everything given.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,7 +90,7 @@ pub struct HeldDetail {
 }
 
 /// What `by` and `cause` are for changes that a mapping held.
-const MAPPING: &str = "mapping";
+pub(crate) const MAPPING: &str = "mapping";
 
 impl HeldFilter {
     pub(crate) fn takes(&self, entry: &HeldEntry) -> bool {
@@ -108,18 +108,27 @@ impl HeldFilter {
     }
 }
 
-pub(crate) const DELIVERIES: &str =
+/// What [`delivery`] reads, up to where it is said through which index.
+pub(crate) const DELIVERY: &str =
     "SELECT n.name, d.offset, o.event_type, o.key, d.held_cause, d.cause,
-    d.updated_at, d.attempt, d.answer_status, d.answer_body
-  FROM delivery d INDEXED BY delivery_waiting CROSS JOIN outbox o ON o.offset = d.offset
-    JOIN destination n ON n.id = d.destination
-  WHERE d.destination = ?1 AND d.state = 'held'
-    AND d.state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')";
+    d.updated_at, d.attempt, d.answer_status, d.answer_body FROM delivery d INDEXED BY";
+/// What comes behind that.
+pub(crate) const IS_HELD: &str = "CROSS JOIN outbox o ON o.offset = d.offset
+    CROSS JOIN destination n ON n.id = d.destination
+  WHERE d.destination = ?1 AND d.state = 'held'";
 
+/// How many deliveries a destination holds for which cause.
+pub(crate) const COUNTS: &str =
+    "SELECT (SELECT name FROM destination WHERE id = ?1), held_cause, count(*)
+  FROM delivery INDEXED BY delivery_held_cause
+  WHERE destination = ?1 AND state = 'held'
+  GROUP BY held_cause ORDER BY held_cause";
+
+/// What [`change`] reads.
 pub(crate) const CHANGES: &str =
     "SELECT h.id, h.event_type, h.event_key, h.table_name, h.row_key, h.reason,
     h.held_at, h.rule, h.position, s.name
-  FROM held h JOIN source s ON s.id = h.source";
+  FROM held h CROSS JOIN source s ON s.id = h.source";
 
 pub(crate) fn delivery(row: &Row<'_>) -> rusqlite::Result<HeldEntry> {
     let by: String = row.get(0)?;
@@ -186,42 +195,33 @@ impl StateReader {
     }
 
     /// Goes through the held items that fit, oldest first within each holder, until `take` says
-    /// that it is enough. However many there are, one is in memory.
+    /// that it is enough. However many there are, a page of them is in memory.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub fn held_each(
         &self,
         which: &HeldFilter,
-        mut take: impl FnMut(HeldEntry) -> bool,
+        take: impl FnMut(HeldEntry) -> bool,
     ) -> Result<(), StoreError> {
-        let Some(db) = self.newest()? else {
-            return Ok(());
-        };
-        let mut goes_on = |entry: HeldEntry| !which.takes(&entry) || take(entry);
-        let of = |name: &str| which.by.as_deref().is_none_or(|by| by == name);
-        if of(MAPPING) {
-            let mut changes = db.prepare_cached(&format!("{CHANGES} ORDER BY h.id"))?;
-            for entry in changes.query_map([], change)? {
-                if !goes_on(entry?) {
-                    return Ok(());
-                }
-            }
+        self.held_within(which, usize::MAX, take).map(|_| ())
+    }
+
+    /// The same, where no more than `most` items are looked at, whether they fit or not; false = there are more, and
+    /// it was not enough.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn held_within(
+        &self,
+        which: &HeldFilter,
+        most: usize,
+        take: impl FnMut(HeldEntry) -> bool,
+    ) -> Result<bool, StoreError> {
+        match self.newest()? {
+            Some(db) => held_pages::walk(db, which, most, take),
+            None => Ok(true),
         }
-        for destination in destinations(db)? {
-            let mut name = db.prepare_cached("SELECT name FROM destination WHERE id = ?1")?;
-            let name: String = name.query_row([destination], |row| row.get(0))?;
-            if !of(&name) {
-                continue;
-            }
-            let mut held = db.prepare_cached(&format!("{DELIVERIES} ORDER BY d.offset"))?;
-            for entry in held.query_map([destination], delivery)? {
-                if !goes_on(entry?) {
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
     }
 
     /// How many items are held by whom for what.
@@ -242,13 +242,7 @@ impl StateReader {
             });
         }
         for destination in destinations(db)? {
-            let mut query = db.prepare_cached(
-                "SELECT (SELECT name FROM destination WHERE id = ?1), held_cause, count(*)
-                 FROM delivery INDEXED BY delivery_waiting
-                 WHERE destination = ?1 AND state = 'held'
-                   AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')
-                 GROUP BY held_cause ORDER BY held_cause",
-            )?;
+            let mut query = db.prepare_cached(COUNTS)?;
             let rows = query.query_map([destination], |row| {
                 let cause: Option<String> = row.get(1)?;
                 Ok(HeldCount {
@@ -270,24 +264,10 @@ impl StateReader {
         let Some(db) = self.newest()? else {
             return Ok(None);
         };
-        let Some((name, offset)) = id.rsplit_once('/') else {
+        let Some((destination, offset)) = held_pages::place(db, id)? else {
             return show_change(db, id.parse().unwrap_or(-1));
         };
-        let destination: Option<i64> = db
-            .query_row(
-                "SELECT id FROM destination WHERE name = ?1",
-                [name],
-                |row| row.get(0),
-            )
-            .optional()?;
-        let (Some(destination), Ok(offset)) = (destination, offset.parse::<i64>()) else {
-            return Ok(None);
-        };
-        let entry = db
-            .prepare_cached(&format!("{DELIVERIES} AND d.offset = ?2"))?
-            .query_row(params![destination, offset], delivery)
-            .optional()?;
-        let Some(entry) = entry else {
+        let Some(entry) = held_pages::one(db, destination, offset)? else {
             return Ok(None);
         };
         let data = db.query_row(
@@ -304,11 +284,7 @@ impl StateReader {
 }
 
 fn show_change(db: &Connection, id: i64) -> Result<Option<HeldDetail>, StoreError> {
-    let entry = db
-        .prepare_cached(&format!("{CHANGES} WHERE h.id = ?1"))?
-        .query_row([id], change)
-        .optional()?;
-    let Some(entry) = entry else {
+    let Some(entry) = held_pages::one_change(db, id)? else {
         return Ok(None);
     };
     let sql = "SELECT row_json FROM held WHERE id = ?1";

@@ -1,16 +1,17 @@
 //! What a person does about held items, in steps: sends them again, or gives them up.
 
 use contract::delivery::DeliveryEvent;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension};
 
 use crate::command::Step;
 use crate::delivery::{Desk, needs};
 use crate::enqueue;
 use crate::error::StoreError;
-use crate::held::{CHANGES, DELIVERIES, HeldFilter, change, delivery};
+use crate::held::HeldFilter;
+use crate::held_pages;
 
 /// Deliveries retried or given up in one step.
-const STEP: i64 = 500;
+const STEP: usize = 500;
 
 /// Held deliveries of a destination behind an offset that fit, and where to go on.
 fn some(
@@ -19,22 +20,45 @@ fn some(
     after: i64,
     upto: i64,
 ) -> Result<(Vec<i64>, Option<i64>), StoreError> {
-    let mut query = desk.db.prepare_cached(&format!(
-        "{DELIVERIES} AND d.offset > ?2 AND d.offset <= ?3 ORDER BY d.offset LIMIT ?4"
-    ))?;
-    let rows = query.query_map(params![desk.destination, after, upto, STEP], |row| {
-        Ok((row.get::<_, i64>(1)?, delivery(row)?))
-    })?;
+    if !which.ids.is_empty() {
+        return named(desk, which, after, upto);
+    }
+    let span = (after, upto);
+    let items = held_pages::deliveries(desk.db, desk.destination, which, span, STEP)?;
+    let next = (items.len() == STEP).then(|| items.last().map_or(after, |(offset, _)| *offset));
+    let fit = items.into_iter().filter(|(_, entry)| which.takes(entry));
+    Ok((fit.map(|(offset, _)| offset).collect(), next))
+}
+
+/// The same of those that are named: however many are held, these alone are looked at.
+fn named(
+    desk: &Desk<'_>,
+    which: &HeldFilter,
+    after: i64,
+    upto: i64,
+) -> Result<(Vec<i64>, Option<i64>), StoreError> {
+    let mut all = Vec::new();
+    for id in &which.ids {
+        match held_pages::place(desk.db, id)? {
+            Some((of, offset)) if of == desk.destination && offset > after && offset <= upto => {
+                all.push(offset);
+            }
+            _ => {}
+        }
+    }
+    all.sort_unstable();
+    all.dedup();
+    let more = all.len() > STEP;
+    all.truncate(STEP);
+    let next = all.last().copied().filter(|_| more);
     let mut offsets = Vec::new();
-    let (mut seen, mut last) = (0, after);
-    for row in rows {
-        let (offset, entry) = row?;
-        (seen, last) = (seen + 1, offset);
-        if which.takes(&entry) {
+    for offset in all {
+        let entry = held_pages::one(desk.db, desk.destination, offset)?;
+        if entry.is_some_and(|entry| which.takes(&entry)) {
             offsets.push(offset);
         }
     }
-    Ok((offsets, (seen == STEP).then_some(last)))
+    Ok((offsets, next))
 }
 
 /// Sends held deliveries again; guards let them pass.
@@ -145,27 +169,16 @@ pub(crate) fn drop_changes(
     after: i64,
     upto: i64,
 ) -> Result<Step, StoreError> {
-    let mut query = db.prepare_cached(&format!(
-        "{CHANGES} WHERE h.id > ?1 AND h.id <= ?2 ORDER BY h.id LIMIT ?3"
-    ))?;
-    let rows = query.query_map([after, upto, STEP], |row| {
-        Ok((row.get::<_, i64>(0)?, change(row)?))
-    })?;
-    let mut ids = Vec::new();
-    let (mut seen, mut last) = (0, after);
-    for row in rows {
-        let (id, entry) = row?;
-        (seen, last) = (seen + 1, id);
-        if which.takes(&entry) {
-            ids.push(id);
-        }
-    }
+    let items = held_pages::changes(db, after, upto, STEP)?;
+    let next = (items.len() == STEP).then(|| items.last().map_or(after, |(id, _)| *id));
+    let fit = items.into_iter().filter(|(_, entry)| which.takes(entry));
+    let ids: Vec<i64> = fit.map(|(id, _)| id).collect();
     let mut delete = db.prepare_cached("DELETE FROM held WHERE id = ?1")?;
     for id in &ids {
         delete.execute([id])?;
     }
     Ok(Step {
-        next: (seen == STEP).then_some(last),
+        next,
         done: ids.len() as u64,
     })
 }

@@ -27,6 +27,7 @@ mod flow;
 mod folder;
 mod guards;
 mod held;
+mod held_pages;
 mod held_steps;
 mod kind;
 mod location;
@@ -112,7 +113,7 @@ pub use snapshot::{SnapshotProgress, SourceState};
 pub use standing::{DestinationStanding, StateSize};
 pub use status::{HeldItem, SnapshotStatus, SourceStatus, StateReader};
 pub use status_destination::{DestinationStatus, ShadowStatus};
-pub use trace::{Trace, TraceDelivery, TraceEvent};
+pub use trace::{Rests, Trace, TraceDelivery, TraceEvent};
 pub use verify::{Verdict, verify};
 
 /// An open state folder; the only writer of its file. Dropping it finishes the last commit and

@@ -170,3 +170,8 @@ CREATE TABLE shape (
   shape      TEXT NOT NULL,           -- JSON: columns and key
   PRIMARY KEY (source, table_name)
 ) STRICT, WITHOUT ROWID;
+
+-- What is held, in the order in which it is listed and settled, of all causes and of one: a page costs what it shows,
+-- however much is held.
+CREATE INDEX delivery_held ON delivery (destination, offset) WHERE state = 'held';
+CREATE INDEX delivery_held_cause ON delivery (destination, held_cause, offset) WHERE state = 'held';

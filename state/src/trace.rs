@@ -1,7 +1,7 @@
 //! The story of a key: what the source told, the event it became, each attempt and each answer.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 
 use crate::attempt::{self, Attempt};
@@ -146,11 +146,33 @@ fn event(db: &Connection, row: &Row<'_>) -> Result<TraceEvent, StoreError> {
     })
 }
 
+/// Where a delivery stands, and since when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rests {
+    /// The destination's name.
+    pub destination: String,
+    /// The delivery's state.
+    pub state: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
 impl TraceDelivery {
     /// Nothing more happens to it by itself.
     pub fn is_at_rest(&self) -> bool {
-        ["delivered", "superseded", "discarded", "held"].contains(&self.state.as_str())
+        is_at_rest(&self.state)
     }
+}
+
+impl Rests {
+    /// Nothing more happens to it by itself.
+    pub fn is_at_rest(&self) -> bool {
+        is_at_rest(&self.state)
+    }
+}
+
+fn is_at_rest(state: &str) -> bool {
+    ["delivered", "superseded", "discarded", "held"].contains(&state)
 }
 
 impl StateReader {
@@ -199,6 +221,72 @@ impl StateReader {
         )?;
         let rows = query.query_map([offset, limit], |row| row.get(0))?;
         Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The offsets of events with a held delivery, the newest `limit` of each destination.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn held_offsets(&self, limit: usize) -> Result<Vec<i64>, StoreError> {
+        let Some(db) = self.newest()? else {
+            return Ok(Vec::new());
+        };
+        let limit_rows = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut offsets = Vec::new();
+        for destination in crate::held::destinations(db)? {
+            let mut query = db.prepare_cached(
+                "SELECT offset FROM delivery INDEXED BY delivery_held
+                 WHERE destination = ?1 AND state = 'held' ORDER BY offset DESC LIMIT ?2",
+            )?;
+            let rows = query.query_map([destination, limit_rows], |row| row.get(0))?;
+            offsets.extend(rows.collect::<Result<Vec<i64>, _>>()?);
+        }
+        offsets.sort_unstable_by(|a, b| b.cmp(a));
+        offsets.dedup();
+        offsets.truncate(limit);
+        Ok(offsets)
+    }
+
+    /// Where the deliveries of an event stand.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn rests(&self, offset: i64) -> Result<Vec<Rests>, StoreError> {
+        let Some(db) = self.newest()? else {
+            return Ok(Vec::new());
+        };
+        let mut query = db.prepare_cached(
+            "SELECT n.name, d.state, d.updated_at FROM destination n CROSS JOIN delivery d
+             WHERE d.destination = n.id AND d.offset = ?1",
+        )?;
+        let rows = query.query_map([offset], |row| {
+            Ok(Rests {
+                destination: row.get(0)?,
+                state: row.get(1)?,
+                since: from_millis(row.get(2)?),
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The ids of those events that changes made: neither a first load nor a replay.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn changes_among(&self, offsets: &[i64]) -> Result<Vec<String>, StoreError> {
+        let Some(db) = self.newest()? else {
+            return Ok(Vec::new());
+        };
+        let mut query = db.prepare_cached(
+            "SELECT event_id FROM outbox WHERE offset = ?1 AND copy_of IS NULL
+               AND json_extract(json, '$.origin') IS NOT 'snapshot'",
+        )?;
+        let mut ids = Vec::new();
+        for offset in offsets {
+            let found: Option<String> = query.query_row([offset], |row| row.get(0)).optional()?;
+            ids.extend(found);
+        }
+        Ok(ids)
     }
 
     /// The story of one event; nothing where it has left the outbox.
