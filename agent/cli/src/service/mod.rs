@@ -21,8 +21,6 @@ mod windows;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-#[cfg(not(windows))]
-use contract::Finding;
 
 #[cfg(not(windows))]
 use done::{Done, Refused};
