@@ -1,6 +1,8 @@
 //! Change data capture: what is told of transactions, in which order, and what is lost where.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use std::time::Duration;
+
 use crate::common::world::{World, int, ops, truth};
 use crate::common::{denied, number};
 use contract::{KeptFor, Level, Op, SourceError, Value as Cell};
@@ -337,6 +339,41 @@ async fn a_job_that_stands_still_is_no_error_and_is_gone_on_with() {
     world.database.run_job(true);
     world.database.capture_all();
     assert_eq!(ops(&reader.catch_up().await.unwrap()), ["insert a 2"]);
+}
+
+/// Trap 21: SQL Server Agent runs, and only the job does not. What a job at work leaves every five minutes tells it
+/// from a database in which nothing happens.
+#[tokio::test]
+async fn a_cycle_proves_nothing_while_only_the_job_stands_still() {
+    let world = World::new().table("a").cdc();
+    let mut reader = world.open();
+    insert(&world, "a", 1, "x");
+    world.database.capture_all();
+    reader.catch_up().await.unwrap();
+    let eleven_minutes = Duration::from_mins(11);
+    let proven_since = async |reader: &mut crate::common::world::Reader| {
+        reader.source.look().await.unwrap();
+        let looked = std::time::Instant::now();
+        reader.try_catch_up().await.unwrap();
+        reader.try_catch_up().await.unwrap();
+        let ago = reader.source.canary().and_then(|canary| canary.ago);
+        ago.unwrap() < looked.elapsed()
+    };
+    // Nothing happens, and the job says so.
+    world.database.pass(eleven_minutes);
+    world.database.capture_all();
+    assert!(proven_since(&mut reader).await, "a quiet database");
+    // It stands still, whether something happens or not.
+    world.database.run_job(false);
+    world.database.pass(eleven_minutes);
+    world.database.capture_all();
+    assert!(!proven_since(&mut reader).await, "the job stands still");
+    insert(&world, "a", 2, "x");
+    assert!(!proven_since(&mut reader).await, "it is not captured");
+    // It runs again.
+    world.database.run_job(true);
+    world.database.capture_all();
+    assert!(proven_since(&mut reader).await, "it goes on");
 }
 
 /// Scenario 15: error 313 is a gap, and no fault of the statement.

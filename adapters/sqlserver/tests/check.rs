@@ -106,6 +106,23 @@ async fn what_may_not_be_asked_is_a_named_warning() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_off_is_said_whatever_its_zone() {
+    let database = world(&cdc());
+    database.clock_offset(-330);
+    // When the model begins.
+    let begins: jiff::Timestamp = "2026-03-02T10:00:00Z".parse().unwrap();
+    let behind = jiff::Timestamp::now().duration_since(begins);
+    database.pass(behind.unsigned_abs());
+    let findings = check(&database, &[], reading(&["id"])).await;
+    let finding = about(&findings, "clock");
+    is(finding, Level::Pass, "agrees with this machine's", "");
+    database.pass(std::time::Duration::from_mins(10));
+    let findings = check(&database, &[], reading(&["id"])).await;
+    let finding = about(&findings, "clock");
+    is(finding, Level::Warn, "s off this machine's", "time servers");
+}
+
+#[tokio::test]
 async fn an_agent_that_is_stopped_fails() {
     let database = world(&cdc());
     database.run("GRANT VIEW SERVER STATE TO agent").unwrap();

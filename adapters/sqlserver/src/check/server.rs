@@ -14,6 +14,9 @@ const RETENTION_MIN_MINUTES: i64 = 4 * 24 * 60;
 /// What is proposed in its place.
 const RETENTION_MINUTES: i64 = 7 * 24 * 60;
 
+/// A clock that is off by more makes lags meaningless.
+const CLOCK_MAX_SECONDS: u64 = 30;
+
 impl Looking<'_> {
     /// What the server and the database are.
     pub(super) async fn server(&mut self, session: &mut Session) -> Result<Asked, SourceError> {
@@ -72,7 +75,27 @@ impl Looking<'_> {
                 ),
             );
         }
+        self.clock(session).await?;
         Ok(asked)
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how far the two clocks are apart is the question itself"
+    )]
+    async fn clock(&mut self, session: &mut Session) -> Result<(), SourceError> {
+        let theirs = probe::clock(session).await?;
+        let apart = theirs.abs_diff(jiff::Timestamp::now().as_second());
+        if apart > CLOCK_MAX_SECONDS {
+            self.warn(
+                "clock",
+                format!("is {apart} s off this machine's: lags are wrong by as much"),
+                "set both clocks by the same time servers",
+            );
+        } else {
+            self.pass("clock", "agrees with this machine's");
+        }
+        Ok(())
     }
 
     fn snapshots(&mut self, asked: &Asked) {

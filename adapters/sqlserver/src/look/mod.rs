@@ -1,8 +1,10 @@
 //! A look beside the stream: whether the capture job runs, how far it is behind, and how far behind the changes
 //! that the server keeps we are.
 //!
-//! A capture job that does not run looks like a database in which nothing happens. The server tells the two
-//! apart only to who may see its state; where that is not us, it is said that nobody knows.
+//! A capture job that does not run looks like a database in which nothing happens. That SQL Server Agent runs says
+//! little of the job: somebody may have stopped or disabled it, or it ended by an error. But a job at work leaves an
+//! entry every five minutes, whatever happens in the database; where none comes it stands still, and where we may
+//! not see whether the agent runs, it is said that nobody knows why.
 
 mod tracked;
 
@@ -25,8 +27,8 @@ const LOOK_MAX: Duration = Duration::from_secs(18);
 const POLLING: i64 = 5;
 /// Azure SQL Database looks this often, whatever stands among its jobs.
 const POLLING_OF_AZURE: i64 = 20;
-/// Without the right to know, so many seconds without a new entry may be silence or a job that stands still:
-/// a job that runs writes one at least each five minutes.
+/// So many seconds without a new entry are no silence: a job at work writes one at least each five minutes, with no
+/// change in it where there is none.
 const SILENT_SECONDS: i64 = 600;
 
 const CAPTURED_HINT: &str = "see that the agent reads (lighterman status), or keep changes for longer: EXEC \
@@ -38,6 +40,8 @@ pub(crate) enum State {
     Well,
     /// Nothing is captured: the agent does not run.
     Stopped,
+    /// So many seconds without anything, although the agent runs: the job does not.
+    Still(i64),
     /// The newest captured transaction is so many seconds old, and the job is at work.
     Behind(i64),
     /// So many seconds without anything, and we may not know why.
@@ -51,7 +55,8 @@ pub(crate) struct Seen {
     pub(crate) agent: Option<bool>,
     /// Between two looks of the job at the log.
     pub(crate) polling_seconds: i64,
-    /// Since the newest captured transaction; `None` = there is none.
+    /// Since the newest captured transaction, or the newest entry that says that there was none; `None` = there is
+    /// neither, or nothing says that one must come.
     pub(crate) silent_seconds: Option<i64>,
     /// The delay of the newest scan of the log; `None` = it cannot be known.
     pub(crate) latency_seconds: Option<i64>,
@@ -65,9 +70,10 @@ pub(crate) fn state(seen: &Seen) -> State {
     let slow = seen.polling_seconds.max(1).saturating_mul(2);
     match (seen.latency_seconds, seen.silent_seconds) {
         (Some(latency), _) if latency > slow => State::Behind(latency),
-        (None, Some(silent)) if seen.agent.is_none() && silent > SILENT_SECONDS => {
-            State::Unknown(silent)
-        }
+        (_, Some(silent)) if silent > SILENT_SECONDS => match seen.agent {
+            Some(_) => State::Still(silent),
+            None => State::Unknown(silent),
+        },
         _ => State::Well,
     }
 }
@@ -130,7 +136,7 @@ impl Held {
             if let Some((seen, captured)) = see(session, place).await? {
                 let now = state(&seen);
                 say(&self.said, &now);
-                still = matches!(now, State::Stopped | State::Unknown(_));
+                still = matches!(now, State::Stopped | State::Still(_) | State::Unknown(_));
                 self.said = now;
                 // Before anything is stored there is nothing to be behind.
                 behind = place.map(|_| captured);
@@ -195,6 +201,13 @@ fn say(before: &State, now: &State) {
             hint = "start SQL Server Agent",
             "SQL Server Agent does not run: nothing is captured until it does, and nothing is lost"
         ),
+        State::Still(seconds) => tracing::warn!(
+            code = "capture.job_still",
+            stage = "capture",
+            silent_seconds = seconds,
+            hint = "EXEC sys.sp_cdc_start_job @job_type = N'capture'",
+            "SQL Server Agent runs, and the capture job does not: nothing is captured until it does, and nothing is lost"
+        ),
         State::Behind(seconds) => tracing::warn!(
             code = "capture.job_behind",
             stage = "capture",
@@ -248,8 +261,9 @@ async fn see(
         Err(error) => return Err(error),
     };
     let silent = match newest {
-        Some(newest) => age_seconds(session, newest).await?,
-        None => None,
+        // Whether the scheduler of Azure SQL Database leaves entries of nothing is not known.
+        Some(newest) if engine.needs_agent() => age_seconds(session, newest).await?,
+        _ => None,
     };
     let by = match (place, newest) {
         (None, _) => None,
@@ -323,11 +337,23 @@ mod tests {
     #[test]
     fn trap_21_a_job_that_stands_still_is_told_from_a_quiet_database() {
         assert_eq!(state(&WELL), State::Well);
+        // Nothing happens, of which a job at work leaves a mark.
+        let marked = Seen {
+            silent_seconds: Some(320),
+            ..WELL
+        };
+        assert_eq!(state(&marked), State::Well);
         let quiet = Seen {
             silent_seconds: Some(86_400),
             ..WELL
         };
-        assert_eq!(state(&quiet), State::Well);
+        assert_eq!(state(&quiet), State::Still(86_400));
+        // It may be at work on what it has not told yet.
+        let large = Seen {
+            latency_seconds: Some(900),
+            ..quiet.clone()
+        };
+        assert_eq!(state(&large), State::Behind(900));
         assert_eq!(
             state(&Seen {
                 agent: Some(false),

@@ -151,3 +151,15 @@ pub(crate) async fn offset_minutes(session: &mut Session) -> Result<i64, SourceE
     let row = session.one(doing, sql, &[]).await?;
     row.int_there(doing, 1)
 }
+
+/// The beginning of 2020, in seconds since 1970.
+const YEAR_2020: i64 = 1_577_836_800;
+
+/// The server's clock, in seconds since 1970.
+pub(crate) async fn clock(session: &mut Session) -> Result<i64, SourceError> {
+    let doing = "read the server's clock";
+    // What all servers have counts to an int, which is enough from there until 2088.
+    let sql = "SELECT DATEDIFF(SECOND, CAST('2020-01-01T00:00:00' AS datetime), GETUTCDATE())";
+    let row = session.one(doing, sql, &[]).await?;
+    Ok(row.int_there(doing, 0)?.saturating_add(YEAR_2020))
+}

@@ -96,6 +96,9 @@ pub(crate) struct CapturedRow {
     pub(crate) until: u64,
 }
 
+/// A job at work leaves a mark at least this often, whatever happens.
+const MARKED_EVERY: i64 = 5 * 60 * 10_000_000;
+
 /// What of a transaction becomes visible when the job is stopped in the midst of it. Whether a server can
 /// show such a state is unknown [§5 of the notes]: its own text says that both come with one commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,7 +215,8 @@ impl State {
         Ok(name)
     }
 
-    /// Runs the capture job over at most so many transactions. Gives back how many it read.
+    /// Runs the capture job over at most so many transactions. Gives back how many it read. Where it found nothing
+    /// to tell for long, it says so.
     pub(crate) fn run_capture(&mut self, most: usize, half: Option<Half>) -> usize {
         let Some(mut capture) = self.capture.take() else {
             return 0;
@@ -242,8 +246,16 @@ impl State {
                 last_commit: last,
             });
         }
+        let newest = capture.times.iter().map(|time| time.end).max();
+        let is_quiet = newest.is_some_and(|end| self.now - end >= MARKED_EVERY);
+        let is_through = half.is_none() && capture.scanned == log.len();
+        let marks = capture.job.running && is_quiet && is_through;
         self.log = log;
         self.capture = Some(capture);
+        if marks {
+            // Only where nothing is captured there is nowhere to leave it.
+            let _ = self.idle_marker();
+        }
         read
     }
 
