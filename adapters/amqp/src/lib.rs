@@ -39,11 +39,7 @@ password = { env = "RABBIT_PASSWORD" }
 
 /// What a guided set-up asks of it.
 pub const QUESTIONS: &[contract::Question] = &[
-    contract::Question::new(
-        "servers",
-        "Where are the broker's servers?",
-        "host:port, several with commas; all but those on this machine are spoken to over TLS",
-    ),
+    broker::SERVERS,
     contract::Question::new(
         "exchange",
         "To which exchange are events sent?",
@@ -150,7 +146,8 @@ impl Waiting {
 impl Amqp {
     /// A message's frames; `None` = it cannot be said in AMQP.
     fn message(&self, event: &Outgoing, key: &str, frame_max: usize) -> Option<Vec<u8>> {
-        let headers = self.content.headers(event, "cloudEvents_");
+        let mut headers = self.content.headers(event, "cloudEvents_");
+        headers.push(broker::trace(event));
         let payload = self.content.payload(event);
         let properties = Properties {
             content_type: self.content.content_type(),

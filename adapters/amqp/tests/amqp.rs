@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use contract::gate::Open;
+use contract::trace_context::traceparent;
 use contract::{Destination, Level, Outcome, Outgoing};
 use harness::brokers::Rabbit;
 use harness::settings;
@@ -100,6 +101,10 @@ async fn exchanges_queues_and_logins() {
     assert_eq!(properties["message_id"], event(1).idempotency_key);
     assert_eq!(properties["headers"]["cloudEvents_subject"], "ACME|S1");
     assert_eq!(properties["headers"]["cloudEvents_type"], "product.v1");
+    assert_eq!(
+        properties["headers"]["traceparent"],
+        traceparent(&event(1).id)
+    );
 
     // A queue that is full refuses: waited for.
     let full = json!({ "durable": true, "arguments": { "x-max-length": 1, "x-overflow": "reject-publish" } });

@@ -7,13 +7,17 @@ mod address;
 mod content;
 mod fates;
 mod link;
+mod questions;
 mod stream;
 mod template;
+mod trace;
 
 pub use address::{Address, Login};
 pub use content::Content;
 pub use fates::Fates;
 pub use link::{Broker, Protocol, Times, build};
+pub use questions::{PASSWORD, SERVERS, USER};
 pub use rustls::ClientConfig;
 pub use stream::{Stream, dial, dial_plain, encrypt, tls, unique};
 pub use template::Template;
+pub use trace::trace;

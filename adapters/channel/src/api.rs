@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use contract::gate::Open;
+use contract::gate::{Open, Together};
+use contract::trace_context::Context;
 use contract::{
     Allowance, Compared, Destination, DestinationTraits, EventType, Finding, Gate, ListedPage,
     NotListed, Outcome, Outgoing, Report, Taken,
@@ -16,7 +17,7 @@ use mappings::channel::{
 };
 use reqwest::Client;
 
-use crate::dress::{add_cookies, dress};
+use crate::dress::{add_cookies, dress, trace};
 use crate::refreshed::Refreshed;
 use crate::session::{Csrf, NoCsrf, Pass, Session};
 
@@ -66,13 +67,13 @@ impl Api {
         }
     }
 
-    /// Sends what a run says until all is known or there is no time left.
-    async fn go(&self, run: &mut Run<'_>, gate: &dyn Gate) {
+    /// Sends what a run of these events says until all is known or there is no time left.
+    async fn go(&self, run: &mut Run<'_>, events: &[&Outgoing], gate: &dyn Gate) {
         let deadline = Instant::now() + self.traits.request_timeout;
         // A login that the API does not know any more.
         let mut stale = None;
         loop {
-            let request = match run.request() {
+            let mut request = match run.request() {
                 Next::Done => return,
                 Next::Send(request) => request.clone(),
             };
@@ -81,6 +82,13 @@ impl Api {
                 run.stop("no time was left for this part of the batch");
                 return;
             }
+            let about = run.about().iter().filter_map(|n| events.get(*n).copied());
+            let about: Vec<&Outgoing> = about.collect();
+            let context = Context::of_request(&about);
+            if let Some(context) = &context {
+                trace(&mut request, context);
+            }
+            let began = http_client::now();
             let exchanged = match self.exchange(&request, gate, deadline, stale).await {
                 Ok(exchanged) => exchanged,
                 Err(cause) => {
@@ -88,6 +96,18 @@ impl Api {
                     return;
                 }
             };
+            if let (Some(context), true) = (&context, about.len() > 1) {
+                gate.together(&Together {
+                    events: &about,
+                    context,
+                    began,
+                    ended: http_client::now(),
+                    status: match &exchanged.came {
+                        Came::Answer(answered) => Some(answered.status),
+                        Came::NotSent(_) | Came::Lost(_) => None,
+                    },
+                });
+            }
             stale = match run.came(&exchanged.came) {
                 Heard::Login => Some(exchanged.generation),
                 Heard::Understood => None,
@@ -354,25 +374,29 @@ impl Destination for Api {
 
     async fn deliver(&self, batch: &[Outgoing], gate: &dyn Gate) -> Report {
         let mut run = self.run(Purpose::Deliver, batch);
-        self.go(&mut run, gate).await;
+        let events: Vec<&Outgoing> = batch.iter().collect();
+        self.go(&mut run, &events, gate).await;
         self.report(run, batch.len())
     }
 
     async fn follow_up(&self, taken: &[Taken], gate: &dyn Gate) -> Report {
         let mut run = Run::follow(&self.channel, &self.cache, taken, self.began.elapsed());
-        self.go(&mut run, gate).await;
+        let events: Vec<&Outgoing> = taken.iter().map(|one| &one.outgoing).collect();
+        self.go(&mut run, &events, gate).await;
         self.report(run, taken.len())
     }
 
     async fn verify(&self, batch: &[Outgoing], gate: &dyn Gate) -> Report {
         let mut run = self.run(Purpose::Verify, batch);
-        self.go(&mut run, gate).await;
+        let events: Vec<&Outgoing> = batch.iter().collect();
+        self.go(&mut run, &events, gate).await;
         self.report(run, batch.len())
     }
 
     async fn compare(&self, batch: &[Outgoing], gate: &dyn Gate) -> Vec<Compared> {
         let mut run = self.run(Purpose::Compare, batch);
-        self.go(&mut run, gate).await;
+        let events: Vec<&Outgoing> = batch.iter().collect();
+        self.go(&mut run, &events, gate).await;
         let secrets = self.session.secrets();
         let mut all = run.compared();
         for one in &mut all {

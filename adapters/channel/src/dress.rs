@@ -1,5 +1,6 @@
-//! What says who we are, put on a request: parts of its address, headers, a signature.
+//! What says who we are and whose trace it is, put on a request: parts of its address, headers, a signature.
 
+use contract::trace_context::{self, Context};
 use mappings::channel::{Prepared, percent};
 
 use crate::session::{Pass, nonce};
@@ -38,5 +39,14 @@ pub(crate) fn add_cookies(request: &mut Prepared, cookies: &str) {
         None => request
             .headers
             .push(("cookie".to_owned(), cookies.to_owned())),
+    }
+}
+
+/// The trace context, unless the channel's file says another or the request goes to another server.
+pub(crate) fn trace(request: &mut Prepared, context: &Context) {
+    let mut headers = request.headers.iter();
+    if !request.away && !headers.any(|(name, _)| name == trace_context::NAME) {
+        let header = (trace_context::NAME.to_owned(), context.traceparent());
+        request.headers.push(header);
     }
 }

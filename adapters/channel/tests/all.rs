@@ -17,6 +17,7 @@ mod odoo;
 mod reports;
 mod shopify;
 mod suite;
+mod traces;
 mod tryton;
 mod vendure;
 mod vendure_products;

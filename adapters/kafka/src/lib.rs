@@ -49,28 +49,14 @@ password = { env = "KAFKA_PASSWORD" }
 
 /// What a guided set-up asks of it.
 pub const QUESTIONS: &[contract::Question] = &[
-    contract::Question::new(
-        "servers",
-        "Where are the broker's servers?",
-        "host:port, several with commas; all but those on this machine are spoken to over TLS",
-    ),
+    broker::SERVERS,
     contract::Question::new(
         "topic",
         "Into which topic do events go?",
         "{type} is the event's; topics must be there",
     ),
-    contract::Question::new(
-        "user",
-        "Which user name does the agent log in with?",
-        "- = without a login",
-    )
-    .optional(),
-    contract::Question::new(
-        "password",
-        "And its password?",
-        "the settings only say where it stands",
-    )
-    .with("user"),
+    broker::USER,
+    broker::PASSWORD,
 ];
 
 #[derive(Clone)]
@@ -150,6 +136,7 @@ impl Kafka {
         );
         let mut headers = vec![kind];
         headers.extend(self.content.headers(event, "ce_"));
+        headers.push(broker::trace(event));
         Record {
             key: event.key.clone().into_bytes(),
             value: self.content.payload(event),

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use contract::gate::Open;
+use contract::trace_context::traceparent;
 use contract::{Destination, Level, Outcome, Outgoing};
 use harness::brokers::Tansu;
 use harness::proxy::Proxy;
@@ -50,6 +51,7 @@ async fn records_are_as_the_binding_says_and_keys_are_where_other_producers_put_
         assert_eq!(message["value"].as_str().unwrap().as_bytes(), event.json);
         assert_eq!(headers["content-type"], "application/json");
         assert_eq!(headers["ce_type"], "product.v1");
+        assert_eq!(headers["traceparent"], traceparent(id));
         let (partition, offset) = (&message["partition"], &message["offset"]);
         assert_eq!(
             said[place],
@@ -68,9 +70,14 @@ async fn records_are_as_the_binding_says_and_keys_are_where_other_producers_put_
     let structured = messages
         .iter()
         .find(|message| message["headers"]["content-type"] == "application/cloudevents+json");
-    let value: Value =
-        serde_json::from_str(structured.unwrap()["value"].as_str().unwrap()).unwrap();
+    let structured = structured.unwrap();
+    let value: Value = serde_json::from_str(structured["value"].as_str().unwrap()).unwrap();
     assert_eq!(value["id"], event(100).id);
+    assert_eq!(
+        structured["headers"]["traceparent"],
+        traceparent(&event(100).id)
+    );
+    assert_eq!(value.get("traceparent"), None);
 }
 
 #[tokio::test]

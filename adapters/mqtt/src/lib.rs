@@ -39,28 +39,14 @@ password = { env = "MQTT_PASSWORD" }
 
 /// What a guided set-up asks of it.
 pub const QUESTIONS: &[contract::Question] = &[
-    contract::Question::new(
-        "servers",
-        "Where are the broker's servers?",
-        "host:port, several with commas; all but those on this machine are spoken to over TLS",
-    ),
+    broker::SERVERS,
     contract::Question::new(
         "topic",
         "To which topic are events sent?",
         "{type}, {op} and {key} are the event's",
     ),
-    contract::Question::new(
-        "user",
-        "Which user name does the agent log in with?",
-        "- = without a login",
-    )
-    .optional(),
-    contract::Question::new(
-        "password",
-        "And its password?",
-        "the settings only say where it stands",
-    )
-    .with("user"),
+    broker::USER,
+    broker::PASSWORD,
 ];
 
 /// Largest packet that is read: servers say little to those who only publish.
@@ -205,7 +191,8 @@ impl Mqtt {
     }
 
     fn message(&self, event: &Outgoing, topic: &str, id: u16) -> Option<Vec<u8>> {
-        let properties = self.content.headers(event, "");
+        let mut properties = self.content.headers(event, "");
+        properties.push(broker::trace(event));
         let fits = packet::fits(topic) && properties.iter().all(|(_, value)| packet::fits(value));
         fits.then(|| {
             let message = Publish {

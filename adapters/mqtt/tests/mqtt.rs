@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::reader::Reader;
 use bytes::Bytes;
 use contract::gate::Open;
+use contract::trace_context::traceparent;
 use contract::{Destination, Level, Outcome, Outgoing};
 use harness::brokers::Mosquitto;
 use harness::certificates::Certificates;
@@ -22,6 +23,11 @@ fn destination(broker: &Mosquitto, more: Value) -> Arc<dyn Destination> {
 async fn one(destination: &Arc<dyn Destination>, event: &Outgoing) -> Outcome {
     let batch = std::slice::from_ref(event);
     destination.deliver(batch, &Open).await.outcomes().remove(0)
+}
+
+/// As it stands among user properties: two texts with their lengths.
+fn trace(event: &Outgoing) -> String {
+    format!("&\0\u{b}traceparent\07{}", traceparent(&event.id))
 }
 
 #[tokio::test]
@@ -46,6 +52,7 @@ async fn attributes_stand_in_user_properties_as_the_binding_says() {
         "specversion\0\u{3}1.0",
         "type\0\nproduct.v1",
         "ACME|a/b+ü",
+        &trace(&odd),
     ] {
         assert!(properties.contains(part), "{part}: {properties:?}");
     }
@@ -56,9 +63,10 @@ async fn attributes_stand_in_user_properties_as_the_binding_says() {
     assert_eq!(message.topic, "lighterman/product.v1");
     let properties = String::from_utf8_lossy(&message.properties).into_owned();
     assert!(
-        properties.ends_with("application/cloudevents+json"),
+        properties.contains("application/cloudevents+json"),
         "{properties:?}"
     );
+    assert!(properties.ends_with(&trace(&event(2))), "{properties:?}");
     let payload: Value = serde_json::from_str(&message.payload).unwrap();
     assert_eq!(payload["id"], event(2).id);
 }

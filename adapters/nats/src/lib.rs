@@ -39,28 +39,14 @@ password = { env = "NATS_PASSWORD" }
 
 /// What a guided set-up asks of it.
 pub const QUESTIONS: &[contract::Question] = &[
-    contract::Question::new(
-        "servers",
-        "Where are the broker's servers?",
-        "host:port, several with commas; all but those on this machine are spoken to over TLS",
-    ),
+    broker::SERVERS,
     contract::Question::new(
         "subject",
         "To which subject are events sent?",
         "{type}, {op} and {key} are the event's; a stream must take it",
     ),
-    contract::Question::new(
-        "user",
-        "Which user name does the agent log in with?",
-        "- = without a login",
-    )
-    .optional(),
-    contract::Question::new(
-        "password",
-        "And its password?",
-        "the settings only say where it stands",
-    )
-    .with("user"),
+    broker::USER,
+    broker::PASSWORD,
 ];
 
 /// Printable ASCII but what the CloudEvents binding wants encoded, letters and digits apart.
@@ -134,6 +120,7 @@ impl Nats {
         for (name, value) in self.content.headers(event, "ce-") {
             headers.push((name, text(&value)));
         }
+        headers.push(broker::trace(event));
         headers
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use contract::gate::Open;
+use contract::trace_context::traceparent;
 use contract::{Destination, EventType, Level, Outcome, Outgoing};
 use harness::brokers::Nats;
 use harness::certificates::Certificates;
@@ -47,7 +48,24 @@ async fn attributes_stand_in_headers_as_the_binding_says() {
          ce-specversion: 1.0\r\nce-id: evt_00000000000000000000000000000001\r\n\
          ce-source: /lighterman/acme/erp\r\nce-type: product.v1\r\n\
          ce-subject: ACME|a%20b.%C3%BC%25\r\nce-time: 1970-01-01T00:00:00Z\r\nce-op: upsert\r\n\
-         ce-idempotencykey: evt_1/r2\r\n\r\n"
+         ce-idempotencykey: evt_1/r2\r\n"
+            .to_owned()
+            + &format!("traceparent: {}\r\n\r\n", traceparent(&odd.id))
+    );
+
+    // Attributes stand in the JSON then; the trace is none of them.
+    one(
+        &destination(&nats, json!({ "subject": "shop.{op}" })),
+        &event(2),
+    )
+    .await;
+    let message = nats.messages("S").remove(1);
+    let expected = format!("traceparent: {}\r\n", traceparent(&event(2).id));
+    assert!(message.headers.contains(&expected), "{}", message.headers);
+    assert!(
+        !message.payload.contains("traceparent"),
+        "{}",
+        message.payload
     );
 }
 

@@ -38,28 +38,14 @@ password = { env = "REDIS_PASSWORD" }
 
 /// What a guided set-up asks of it.
 pub const QUESTIONS: &[contract::Question] = &[
-    contract::Question::new(
-        "servers",
-        "Where are the broker's servers?",
-        "host:port, several with commas; all but those on this machine are spoken to over TLS",
-    ),
+    broker::SERVERS,
     contract::Question::new(
         "stream",
         "Into which stream do events go?",
         "{type}, {op} and {key} are the event's",
     ),
-    contract::Question::new(
-        "user",
-        "Which user name does the agent log in with?",
-        "- = without a login",
-    )
-    .optional(),
-    contract::Question::new(
-        "password",
-        "And its password?",
-        "the settings only say where it stands",
-    )
-    .with("user"),
+    broker::USER,
+    broker::PASSWORD,
 ];
 
 /// `KEYS`: the stream, the key that remembers. `ARGV`: seconds to remember, most entries (0 = any
@@ -158,6 +144,7 @@ impl Redis {
         let known = format!("{{{stream}}}:known:{}", event.repetition_key());
         let numbers = (self.known_seconds.to_string(), self.entries_max.to_string());
         let attributes = cloudevent::attributes(event);
+        let (trace, context) = broker::trace(event);
         let mut words: Vec<&[u8]> = vec![
             b"EVALSHA",
             script.as_bytes(),
@@ -171,6 +158,7 @@ impl Redis {
             words.extend([name.as_bytes(), value.as_bytes()]);
         }
         words.extend([b"datacontenttype", cloudevent::DATA.as_bytes()]);
+        words.extend([trace.as_bytes(), context.as_bytes()]);
         words.extend([b"data".as_slice(), &event.json]);
         wire::command(out, &words);
     }

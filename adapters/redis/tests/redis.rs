@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use contract::gate::Open;
+use contract::trace_context::traceparent;
 use contract::{Destination, Level, Outcome, Outgoing};
 use harness::brokers::Redis;
 use harness::settings;
@@ -57,10 +58,12 @@ async fn an_entry_has_the_attributes_and_the_event_and_a_repetition_has_none() {
             "op",
             "idempotencykey",
             "datacontenttype",
+            "traceparent",
             "data"
         ]
     );
-    assert_eq!(entries[0][9].1.as_bytes(), event(1).json);
+    assert_eq!(entries[0][9].1, traceparent(&event(1).id));
+    assert_eq!(entries[0][10].1.as_bytes(), event(1).json);
     let key = format!("{{{STREAM}}}:known:{}", event(1).idempotency_key);
     let left = redis.command(&["TTL", &key]).as_i64().unwrap();
     assert!(

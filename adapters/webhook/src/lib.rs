@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use contract::destination::ANSWER_BODY_BYTES_MAX;
+use contract::gate::Together;
+use contract::trace_context::{self, Context};
 use contract::{
     Answer, BuildDestination, Destination, DestinationTraits, Finding, Gate, Outcome, Outgoing,
     Report, Resend, Secret, Secrets, Section,
@@ -204,6 +206,7 @@ impl Webhook {
         key: &str,
         content_type: &'static str,
         body: Vec<u8>,
+        trace: Option<&str>,
         limit: Duration,
     ) -> Sent {
         let timestamp = http_client::now().as_second();
@@ -215,16 +218,13 @@ impl Webhook {
         let key = format!("\"{}\"", if printable { key } else { id });
         let signature = (!self.settings.keys.is_empty())
             .then(|| signature::header(&self.settings.keys, id, timestamp, &body));
-        // A batch is of several traces.
-        let trace = (content_type == cloudevent::STRUCTURED)
-            .then(|| contract::trace_context::traceparent(id));
         let mut headers = vec![
             ("content-type", content_type),
             ("webhook-id", id),
             ("webhook-timestamp", &sent_at),
             ("idempotency-key", &key),
         ];
-        headers.extend(trace.as_deref().map(|text| ("traceparent", text)));
+        headers.extend(trace.map(|text| (trace_context::NAME, text)));
         headers.extend(signature.as_deref().map(|text| ("webhook-signature", text)));
         let request = Request {
             method: "POST",
@@ -325,20 +325,39 @@ impl Destination for Webhook {
                 .traits
                 .request_timeout
                 .saturating_sub(began.elapsed());
+            let about: Vec<&Outgoing> = events.iter().collect();
+            let context = Context::of_request(&about);
+            let trace = context.as_ref().map(Context::traceparent);
+            let trace = trace.as_deref();
+            let left = http_client::now();
             let sent = match events {
                 [event] if !self.settings.batch => {
                     let body = cloudevent::structured(event);
                     let key = event.repetition_key();
-                    self.post(&event.id, key, cloudevent::STRUCTURED, body, limit)
+                    self.post(&event.id, key, cloudevent::STRUCTURED, body, trace, limit)
                         .await
                 }
                 events => {
                     let keys: Vec<&str> = events.iter().map(Outgoing::repetition_key).collect();
                     let id = format!("batch_{}", contract::event::digest(&keys));
                     let body = cloudevent::batch(events);
-                    self.post(&id, &id, cloudevent::BATCH, body, limit).await
+                    self.post(&id, &id, cloudevent::BATCH, body, trace, limit)
+                        .await
                 }
             };
+            if let (Some(context), true) = (&context, about.len() > 1) {
+                let status = match &sent {
+                    Sent::Answered(answered, _) => Some(answered.status),
+                    Sent::Refused(_) | Sent::Lost(_) => None,
+                };
+                gate.together(&Together {
+                    events: &about,
+                    context,
+                    began: left,
+                    ended: http_client::now(),
+                    status,
+                });
+            }
             let (answered, answer) = match sent {
                 Sent::Answered(answered, answer) => (answered, answer),
                 Sent::Refused(cause) => {

@@ -10,11 +10,12 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use contract::gate::Open;
+use contract::gate::{Open, Together};
 use contract::section::Problems;
+use contract::trace_context::{Context, traceparent};
 use contract::{
-    Destination, EventOp, EventType, Key, Level, Node, NodeKind, Outcome, Outgoing, Secret,
-    SecretPlace, Secrets, Section,
+    Allowance, Destination, EventOp, EventType, Gate, Key, Level, Node, NodeKind, Outcome,
+    Outgoing, Secret, SecretPlace, Secrets, Section,
 };
 use harness::certificates::Certificates;
 use rustls::pki_types::pem::PemObject;
@@ -268,6 +269,59 @@ async fn a_refused_batch_is_halved_until_the_event_at_fault_is_found() {
         "application/cloudevents-batch+json"
     );
     assert!(seen[0].1.starts_with('[') && seen[0].1.ends_with(']'));
+}
+
+/// What a call told its gate: offsets, the context, the status.
+#[derive(Default)]
+struct Told(Mutex<Vec<(Vec<i64>, String, Option<u16>)>>);
+
+#[async_trait::async_trait]
+impl Gate for Told {
+    async fn pass(&self, _: u32, _: std::time::Duration) -> bool {
+        true
+    }
+
+    fn heard(&self, _: &Allowance) {}
+
+    fn together(&self, request: &Together<'_>) {
+        assert!(request.began <= request.ended);
+        let offsets = request.events.iter().map(|event| event.offset).collect();
+        let context = request.context.traceparent();
+        let told = (offsets, context, request.status);
+        self.0.lock().unwrap().push(told);
+    }
+}
+
+#[tokio::test]
+async fn a_batch_has_a_trace_context_of_its_own_and_says_of_whom() {
+    let (url, seen) = serve(|body| status(if body.contains("evt_2") { 422 } else { 200 })).await;
+    let shop = destination(&url, vec![("mode", text("batch"))]);
+    let told = Told::default();
+    let events: Vec<_> = (0..3).map(event).collect();
+    shop.deliver(&events, &told).await;
+    let headers: Vec<String> = seen
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|(headers, _)| headers["traceparent"].to_str().unwrap().to_owned())
+        .collect();
+    // All three; the first alone; the other two; each of these.
+    let of = |ids: &[usize]| {
+        let about: Vec<&Outgoing> = ids.iter().map(|n| &events[*n]).collect();
+        Context::of_request(&about).unwrap().traceparent()
+    };
+    assert_eq!(
+        headers,
+        [of(&[0, 1, 2]), of(&[0]), of(&[1, 2]), of(&[1]), of(&[2])]
+    );
+    // One that is alone in its request is in its own trace.
+    assert_eq!(headers[1], traceparent("evt_0"));
+    let told = told.0.into_inner().unwrap();
+    let expected = [
+        (vec![0, 1, 2], headers[0].clone(), Some(422)),
+        (vec![1, 2], headers[2].clone(), Some(422)),
+    ];
+    assert_eq!(told, expected);
 }
 
 #[tokio::test]

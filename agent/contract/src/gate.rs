@@ -4,6 +4,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::destination::Outgoing;
+use crate::trace_context::Context;
 
 /// So many requests in so much time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +66,24 @@ pub trait Gate: Send + Sync {
 
     /// Tells what an answer said.
     fn heard(&self, said: &Allowance);
+
+    /// Tells of a request that was about several events, and so had a trace context of its own.
+    fn together(&self, _: &Together<'_>) {}
+}
+
+/// A request that was about several events.
+#[derive(Debug, Clone, Copy)]
+pub struct Together<'r> {
+    /// These.
+    pub events: &'r [&'r Outgoing],
+    /// What it told the receiver.
+    pub context: &'r Context,
+    /// When it left.
+    pub began: Timestamp,
+    /// When its answer was there, or none was waited for any more.
+    pub ended: Timestamp,
+    /// HTTP's status, where an answer came.
+    pub status: Option<u16>,
 }
 
 /// A gate that is always open: for checks by hand, and for tests of adapters.

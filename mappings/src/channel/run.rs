@@ -225,6 +225,13 @@ impl Run<'_> {
         self.work.push(work);
     }
 
+    /// The events that the newest request is about, by their places in the batch.
+    pub fn about(&self) -> &[usize] {
+        self.waiting
+            .as_ref()
+            .map_or(&[][..], |waiting| &waiting.asked)
+    }
+
     /// What came of that request.
     pub fn came(&mut self, came: &Came) -> Heard {
         let Some(mut waiting) = self.waiting.take() else {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use contract::gate::Together;
 use contract::{Allowance, Clock, Gate};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -194,5 +195,9 @@ impl Gate for CallGate {
 
     fn heard(&self, said: &Allowance) {
         self.door.heard(said);
+    }
+
+    fn together(&self, request: &Together<'_>) {
+        self.door.meter.together(request);
     }
 }

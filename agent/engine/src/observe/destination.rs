@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use contract::delivery::HeldCause;
+use contract::gate::Together;
 use contract::{Answer, EventType, clock};
 use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
@@ -12,6 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use state::{DeliveredNow, HeldNow, Said};
 
 use super::meters::{Histograms, Labels, millis_since};
+use super::together::{Batch, Batches};
 
 /// Words of outcomes, see [`Said::name`]; what shadow mode says is not an outcome of an attempt.
 pub(super) const OUTCOME_WORDS: [&str; 11] = [
@@ -60,6 +62,7 @@ pub struct DestinationMeter {
     pub(super) response_seconds: Histogram,
     pub(super) throttled: Counter,
     pub(super) limited: Counter,
+    pub(super) batches: Batches,
 }
 
 impl DestinationMeter {
@@ -151,6 +154,16 @@ impl DestinationMeter {
 
     pub(crate) fn limited(&self) {
         self.limited.inc();
+    }
+
+    /// A request about several events has left.
+    pub(crate) fn together(&self, request: &Together<'_>) {
+        self.batches.add(request);
+    }
+
+    /// The requests about several events since this was asked last, and how many more there were than are kept.
+    pub fn take_batches(&self) -> (Vec<Batch>, u64) {
+        self.batches.take()
     }
 
     /// Its requests fail, or do not.

@@ -167,6 +167,7 @@ impl Meters {
             response_seconds: self.response_seconds.get_or_create_owned(&own),
             throttled: self.throttled.get_or_create_owned(&own),
             limited: self.limited.get_or_create_owned(&own),
+            batches: super::together::Batches::default(),
             labels: own,
         });
         lock(&self.destinations).insert(name.to_owned(), Arc::clone(&meter));

@@ -8,10 +8,12 @@
 mod destination;
 mod meters;
 mod source;
+mod together;
 
 pub use destination::DestinationMeter;
 pub use meters::{Labels, Meters};
 pub use source::{LogLooked, SourceMeter};
+pub use together::Batch;
 
 /// What kind of number it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
