@@ -82,11 +82,20 @@ impl StoreError {
                  one move the state folder away and let the agent snapshot again"
                     .to_owned(),
             ),
-            Self::TooNew { .. } => Some(
-                "run the newer agent, or lighterman state restore with the backup made before the \
-                 upgrade: it is in the state folder's `backups`"
-                    .to_owned(),
-            ),
+            Self::TooNew { file, known, .. } => {
+                let folder = crate::copy::folder_of(file);
+                let back = crate::backups::fitting(folder, *known).map_or_else(
+                    || "no backup of an older format is in the state folder's `backups`".to_owned(),
+                    |backup| {
+                        format!(
+                            "lighterman rollback goes back to what was before the upgrade: {}, format {}",
+                            backup.file.display(),
+                            backup.format
+                        )
+                    },
+                );
+                Some(format!("run the newer agent; or {back}"))
+            }
             Self::Missing { .. } => Some(
                 "check state_folder in the settings; lighterman run makes it, and lighterman state \
                  restore <backup> brings one back"

@@ -11,6 +11,7 @@ mod answers;
 mod attempt;
 mod audit;
 mod backup;
+mod backups;
 mod belongs;
 mod canary;
 mod capture;
@@ -47,6 +48,7 @@ mod replay_steps;
 mod requested;
 mod restore;
 mod resync;
+mod rollback;
 mod room;
 mod rules;
 mod sample;
@@ -71,6 +73,7 @@ pub use audit::{
     note as note_audit, note_changes as note_audit_changes,
 };
 pub use backup::{BACKUPS, BackedUp, backup};
+pub use backups::{FoundBackup, backups, before_upgrade};
 pub use canary::CanaryStatus;
 pub use capture::{
     CaptureCommit, CaptureReport, ChunkDone, GuardEntry, Held, Item, Published, Route, Truncated,
@@ -88,7 +91,7 @@ pub use guards::{Guards, MassDrop};
 pub use held::{HeldChange, HeldCount, HeldDetail, HeldEntry, HeldFilter};
 pub use location::{LocationStop, Stop};
 pub use look::LookStatus;
-pub use migrate::{Migrated, Migration, migrate};
+pub use migrate::{Migrated, Migration, migrate, newest_format};
 pub use partial::Part;
 pub use pause::{Notes, Paused};
 pub use prune::Retention;
@@ -104,8 +107,9 @@ pub use replay::{ReplayCount, ReplayFilter, is_replayed};
 pub use requested::Requested;
 pub use restore::{Restored, RestoredDestination, RestoredSource, restore};
 pub use resync::{Resync, ask_resync};
+pub use rollback::{RolledBack, RolledBackDestination, RolledBackSource, look_back, roll_back};
 pub use room::{Room, room};
-pub use rules::{RuleInForce, RuleProgress, Stage, Untold};
+pub use rules::{KnownRule, RuleInForce, RuleProgress, Stage, Untold};
 pub use sample::{Sample, Samples};
 pub use shape::{Shape, Shapes, keep_shapes};
 pub use sizes::TableSize;

@@ -285,6 +285,14 @@ pub(crate) fn stopped_in(file: &Path) -> Vec<Stopped> {
     }
 }
 
+/// The locations that are stopped in a state file, in words.
+pub(crate) fn stopped_names(file: &Path) -> Vec<String> {
+    let stops = stopped_in(file).into_iter();
+    stops
+        .map(|(destination, stop, _)| format!("{} at {destination}", stop.location))
+        .collect()
+}
+
 /// Stops these too, where nothing is said of them.
 pub(crate) fn stop_as_well(db: &Connection, stops: &[Stopped]) -> Result<(), StoreError> {
     for (destination, stop, tenant) in stops {

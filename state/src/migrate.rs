@@ -6,6 +6,7 @@ use contract::look::bytes;
 use rusqlite::Connection;
 
 use crate::backup::BACKUPS;
+use crate::backups;
 use crate::copy::{self, Pace};
 use crate::error::StoreError;
 
@@ -41,6 +42,11 @@ pub struct Migrated {
     pub steps: Vec<Migration>,
     /// The copy that was made of it before.
     pub backup: Option<PathBuf>,
+}
+
+/// The newest format of a state file that is known here.
+pub fn newest_format() -> i64 {
+    known()
 }
 
 /// The newest format that is known here.
@@ -120,13 +126,16 @@ pub(crate) fn with_backup(db: &mut Connection, folder: &Path) -> Result<Migrated
     }
     apply(db, &file)?;
     if let Some(backup) = &migrated.backup {
+        // Only now: copies of a migration that does not end are what there is to go back to.
+        backups::prune(folder);
         let size = std::fs::metadata(backup).map_or(0, |found| found.len());
         tracing::info!(
             code = "state.migrated",
             from = migrated.from,
             to = migrated.to,
             backup = %backup.display(),
-            "the state file was brought to this version's format; the copy made before has {}",
+            "the state file was brought to this version's format; the copy made before has {}, and \
+             lighterman rollback goes back to it",
             bytes(size)
         );
     }
@@ -137,14 +146,8 @@ pub(crate) fn with_backup(db: &mut Connection, folder: &Path) -> Result<Migrated
 const ASIDE_MAX: u32 = 9;
 
 fn copy_aside(db: &Connection, folder: &Path, format: i64) -> Result<PathBuf, StoreError> {
-    let backups = folder.join(BACKUPS);
     for n in 1..=ASIDE_MAX {
-        let again = if n > 1 {
-            format!("-{n}")
-        } else {
-            String::new()
-        };
-        let to = backups.join(format!("before-migration-of-format-{format}{again}.db"));
+        let to = backups::before_migration(folder, format, n);
         if !to.exists() {
             copy::copy(db, &to, Pace::Alone)?;
             return Ok(to);
@@ -154,7 +157,7 @@ fn copy_aside(db: &Connection, folder: &Path, format: i64) -> Result<PathBuf, St
         what: "back up the state file before its migration".to_owned(),
         why: format!(
             "{} has {ASIDE_MAX} copies of format {format} already",
-            backups.display()
+            folder.join(BACKUPS).display()
         ),
         hint: "move them away, and find out why earlier migrations did not end: they said so in \
                the log"

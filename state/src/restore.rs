@@ -22,7 +22,7 @@ use crate::resync::{self, Resync};
 use crate::{audit, from_millis, location, migrate, verify};
 
 /// Stands in the folder while a state file takes another's place.
-const MARK: &str = "lighterman.restoring";
+pub(crate) const MARK: &str = "lighterman.restoring";
 
 /// What was restored, and what that means.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -143,7 +143,7 @@ pub(crate) fn is_whole(folder: &Path) -> Result<(), StoreError> {
             what: format!("open state folder {}", folder.display()),
             why: "a restore did not come to its end: the state file may lack what stood beside it"
                 .to_owned(),
-            hint: "lighterman state restore <backup> once more; what was there before lies in a \
+            hint: "lighterman state restore <backup>, or lighterman rollback, once more; what was there before lies in a \
                    folder replaced-<time> beside the state file"
                 .to_owned(),
         });
@@ -160,7 +160,7 @@ pub(crate) fn beside(file: &Path, end: &str) -> PathBuf {
 
 /// The state file that is replaced; the one that an earlier restore moved away where that did not come to
 /// its end.
-fn present(folder: &Path, file: &Path) -> PathBuf {
+pub(crate) fn present(folder: &Path, file: &Path) -> PathBuf {
     match (fs::read_to_string(folder.join(MARK)), file.file_name()) {
         (Ok(moved), Some(name)) if !file.exists() => Path::new(&moved).join(name),
         _ => file.to_owned(),
@@ -248,7 +248,7 @@ fn sources(db: &Connection) -> Result<Vec<(i64, RestoredSource)>, StoreError> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-fn destinations(db: &Connection) -> Result<Vec<RestoredDestination>, StoreError> {
+pub(crate) fn destinations(db: &Connection) -> Result<Vec<RestoredDestination>, StoreError> {
     let mut query = db.prepare(
         "SELECT n.name, n.paused = 1,
            (SELECT count(*) FROM delivery d WHERE d.destination = n.id
@@ -273,7 +273,11 @@ fn destinations(db: &Connection) -> Result<Vec<RestoredDestination>, StoreError>
 
 /// Moves the state file, and what stands beside it, into a folder of its own. A mark stands in the
 /// state folder until the other file is in its place: what a crash leaves in between is no state.
-fn aside(folder: &Path, file: &Path, now: Timestamp) -> Result<Option<PathBuf>, StoreError> {
+pub(crate) fn aside(
+    folder: &Path,
+    file: &Path,
+    now: Timestamp,
+) -> Result<Option<PathBuf>, StoreError> {
     let names = ["", "-wal", "-shm"].map(|end| beside(file, end));
     if !names.iter().any(|name| name.exists()) {
         return Ok(None);
@@ -310,7 +314,7 @@ fn replaced(folder: &Path, now: Timestamp) -> Result<PathBuf, StoreError> {
     Ok(to)
 }
 
-fn remove(mark: &Path) -> Result<(), StoreError> {
+pub(crate) fn remove(mark: &Path) -> Result<(), StoreError> {
     match fs::remove_file(mark) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),

@@ -17,6 +17,7 @@ mod operator;
 mod pages;
 mod priority;
 mod resync;
+mod rollback;
 mod rules;
 mod sample;
 mod standing;

@@ -96,7 +96,13 @@ fn whatever_opens_an_older_file_keeps_a_copy_of_it() {
     older(folder.path());
     drop(Store::open(folder.path()).unwrap());
     let kept = files(&folder.path().join("backups"));
-    assert_eq!(kept, ["before-migration-of-format-4.db"]);
+    assert_eq!(
+        kept,
+        [format!(
+            "before-{}-of-format-4.db",
+            env!("CARGO_PKG_VERSION")
+        )]
+    );
     drop(Store::open(folder.path()).unwrap());
     assert_eq!(files(&folder.path().join("backups")).len(), 1);
     // Of a new file there is nothing to keep.

@@ -6,6 +6,7 @@
 //! its row is held, or another rule has still to say something.
 
 mod end;
+mod in_force;
 mod open;
 
 use contract::{EventKind, EventType, Position};
@@ -15,6 +16,7 @@ use crate::Store;
 use crate::error::StoreError;
 use crate::snapshot::parse;
 pub use end::Untold;
+pub use in_force::KnownRule;
 use open::Opening;
 
 /// A rule that stands in the mappings.
