@@ -93,8 +93,8 @@ events:
 
 /// What the shop has, and what was asked of it.
 #[derive(Default)]
-struct Has {
-    stock: BTreeMap<String, i64>,
+pub(crate) struct Has {
+    pub(crate) stock: BTreeMap<String, i64>,
     read: Vec<String>,
     /// Pages of its list that were asked for, and so many that are refused for a moment.
     listed: usize,
@@ -106,7 +106,7 @@ struct Has {
 }
 
 /// A shop that can be read.
-struct Shop {
+pub(crate) struct Shop {
     url: String,
     /// Where its channel's file is.
     folder: tempfile::TempDir,
@@ -114,7 +114,7 @@ struct Shop {
 }
 
 impl Shop {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let has: Arc<Mutex<Has>> = Arc::default();
         let app = Router::new()
             .route("/stock", get(list))
@@ -128,16 +128,16 @@ impl Shop {
         Self { url, folder, has }
     }
 
-    fn has(&self) -> MutexGuard<'_, Has> {
+    pub(crate) fn has(&self) -> MutexGuard<'_, Has> {
         self.has.lock().unwrap()
     }
 
-    fn of(&self, sku: &str) -> Option<i64> {
+    pub(crate) fn of(&self, sku: &str) -> Option<i64> {
         self.has().stock.get(sku).copied()
     }
 
     /// A site that sells there, with these rows.
-    fn site(&self, rows: &[(String, i64)], more: &str) -> Site {
+    pub(crate) fn site(&self, rows: &[(String, i64)], more: &str) -> Site {
         let mut sql = "CREATE TABLE stock (sku TEXT PRIMARY KEY, qty NUMERIC NOT NULL);".to_owned();
         for (sku, quantity) in rows {
             write!(sql, "INSERT INTO stock VALUES ('{sku}', {quantity});").unwrap();
@@ -214,7 +214,7 @@ async fn remove(State(has): Shared, At(sku): At<String>) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-fn rows(count: i64) -> Vec<(String, i64)> {
+pub(crate) fn rows(count: i64) -> Vec<(String, i64)> {
     (1..=count).map(|n| (format!("S-{n:02}"), n * 10)).collect()
 }
 

@@ -143,7 +143,12 @@ fn no_file_of_tests_is_left_out() {
 fn what_the_documents_name_exists() {
     let root = root();
     let mut wrong = Vec::new();
-    for document in ["ARCHITECTURE.md", "README.md", "adapters/README.md"] {
+    for document in [
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "README.md",
+        "adapters/README.md",
+    ] {
         let text = std::fs::read_to_string(root.join(document)).unwrap();
         let mut file = String::new();
         for word in text.split('`').skip(1).step_by(2) {
@@ -175,4 +180,29 @@ fn what_the_documents_name_exists() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Each workflow of the users' page is walked by some test.
+#[test]
+fn every_workflow_has_a_test() {
+    let rows = |document: &str| -> BTreeMap<u32, String> {
+        let text = std::fs::read_to_string(root().join(document)).unwrap();
+        let rows = text.lines().filter_map(|line| {
+            let (number, rest) = line.strip_prefix("| ")?.split_once(" | ")?;
+            Some((number.parse().ok()?, rest.to_owned()))
+        });
+        rows.collect()
+    };
+    let workflows = rows("docs/operating/workflows.md");
+    let walked = rows("CONTRIBUTING.md");
+    assert!((1..=12).all(|number| workflows.contains_key(&number)));
+    let missing: Vec<_> = workflows
+        .keys()
+        .filter(|number| {
+            walked
+                .get(number)
+                .is_none_or(|row| !row.contains("`tests/"))
+        })
+        .collect();
+    assert!(missing.is_empty(), "{missing:?} is walked by no test");
 }

@@ -307,7 +307,25 @@ fn settle(db: &Connection, source: i64, rule: &str, row_key: &str) -> Result<boo
     Ok(settled > 0)
 }
 
+/// Since when a rule's row is held for the same reason already.
+fn first_held(db: &Connection, source: i64, held: &Held) -> Result<Option<i64>, StoreError> {
+    if held.row_key.is_empty() {
+        return Ok(None);
+    }
+    let found = db
+        .prepare_cached(
+            "SELECT min(coalesce(first_at, held_at)) FROM held
+             WHERE source = ?1 AND rule = ?2 AND row_key = ?3 AND reason = ?4",
+        )?
+        .query_row(
+            params![source, held.rule, held.row_key, held.reason],
+            |row| row.get(0),
+        )?;
+    Ok(found)
+}
+
 fn hold(db: &Connection, source: i64, held: &Held, now: Timestamp) -> Result<(), StoreError> {
+    let first_at = first_held(db, source, held)?.unwrap_or(millis(now));
     // One open item per rule and row: a newer state of the row replaces the older. Facts each keep
     // their own item; so do rows without a key, as long as no two of them are alike: one that is
     // read again must not pile up.
@@ -322,9 +340,9 @@ fn hold(db: &Connection, source: i64, held: &Held, now: Timestamp) -> Result<(),
     }
     db.prepare_cached(
         "INSERT INTO held (source, rule, event_type, table_name, row_key, event_key, position,
-           reason, row_json, held_at, generation)
+           reason, row_json, held_at, generation, first_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, coalesce((SELECT generation FROM rule
-           WHERE source = ?1 AND name = ?2), 0))",
+           WHERE source = ?1 AND name = ?2), 0), ?11)",
     )?
     .execute(params![
         source,
@@ -336,7 +354,8 @@ fn hold(db: &Connection, source: i64, held: &Held, now: Timestamp) -> Result<(),
         held.position.to_string(),
         held.reason,
         held.row_json,
-        millis(now)
+        millis(now),
+        first_at
     ])?;
     Ok(())
 }

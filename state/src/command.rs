@@ -121,6 +121,9 @@ const REQUESTS_MAX: usize = 16;
 /// Answers stay readable for so long.
 const ANSWERS_KEPT: SignedDuration = SignedDuration::from_hours(24);
 
+/// A request that waits longer was put off by a clock that is set back: its turn has come.
+const WAIT_MAX: SignedDuration = SignedDuration::from_mins(1);
+
 /// A request that is not done yet.
 struct Open {
     id: i64,
@@ -160,16 +163,20 @@ pub(crate) fn steps(desk: &Desk<'_>) -> Result<(Vec<Done>, bool), StoreError> {
     Ok((all, true))
 }
 
+/// The first whose turn it is: one that waits for its next step holds up none behind it.
 fn first(desk: &Desk<'_>) -> Result<Option<Open>, StoreError> {
+    let now = millis(desk.now);
+    let late = millis(contract::clock::minus(desk.now, -WAIT_MAX));
     Ok(desk
         .db
         .prepare_cached(
             "SELECT id, command, progress, upto, done FROM request INDEXED BY request_open
              WHERE done_at IS NULL AND destination IN
                ('', (SELECT name FROM destination WHERE id = ?1))
+               AND (due_at IS NULL OR due_at <= ?2 OR due_at > ?3)
              ORDER BY id LIMIT 1",
         )?
-        .query_row([desk.destination], |row| {
+        .query_row(params![desk.destination, now, late], |row| {
             Ok(Open {
                 id: row.get(0)?,
                 command: row.get(1)?,
@@ -229,13 +236,23 @@ fn step(desk: &Desk<'_>, open: &Open) -> Result<Option<Done>, StoreError> {
     };
     let done = open.done + i64::try_from(made.done).unwrap_or(i64::MAX);
     if let Some(next) = made.next {
+        let due_at = rest(&command, made.done).map(|rest| millis(desk.now).saturating_add(rest));
         db.execute(
-            "UPDATE request SET progress = ?2, upto = ?3, done = ?4 WHERE id = ?1",
-            params![open.id, next, upto, done],
+            "UPDATE request SET progress = ?2, upto = ?3, done = ?4, due_at = ?5 WHERE id = ?1",
+            params![open.id, next, upto, done, due_at],
         )?;
         return Ok(None);
     }
     Ok(Some(finish(desk, open, command.name(), done, None)?))
+}
+
+/// How many milliseconds the next step waits behind one that did so many, where a rate is asked for.
+fn rest(command: &Command, done: u64) -> Option<i64> {
+    let Command::Replay { which, .. } = command else {
+        return None;
+    };
+    let rate = u64::from(which.per_second?.max(1));
+    i64::try_from(done.saturating_mul(1_000).div_ceil(rate)).ok()
 }
 
 fn finish(

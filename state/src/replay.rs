@@ -27,6 +27,8 @@ pub struct ReplayFilter {
     pub to: Option<Timestamp>,
     /// Of these event types; empty = any.
     pub types: Vec<String>,
+    /// At most so many of them in a second; `None` = as fast as the state file takes them.
+    pub per_second: Option<u32>,
 }
 
 /// What a replay would do.
@@ -93,8 +95,8 @@ impl ReplayFilter {
     }
 }
 
-/// States behind a place in `published`, or facts behind one in the outbox, that are meant; and how
-/// many rows were looked at, up to which.
+/// States behind a place in `published`, or facts behind one in the outbox, that are meant, `most` at
+/// most; and behind which place the next ones are looked for, where there may be more.
 pub(crate) fn candidates(
     db: &Connection,
     facts: bool,
@@ -102,6 +104,7 @@ pub(crate) fn candidates(
     types: &[EventType],
     after: i64,
     upto: i64,
+    most: usize,
 ) -> Result<(Vec<Candidate>, Option<i64>), StoreError> {
     let sql = if facts {
         "SELECT offset, source, event_type, key, offset, occurred_at FROM outbox
@@ -115,6 +118,9 @@ pub(crate) fn candidates(
     let mut rows = query.query(params![after, upto, which.part(), STEP])?;
     let (mut all, mut seen, mut last) = (Vec::new(), 0, after);
     while let Some(row) = rows.next()? {
+        if all.len() >= most {
+            return Ok((all, Some(last)));
+        }
         seen += 1;
         last = row.get(0)?;
         let name: String = row.get(2)?;
@@ -209,7 +215,7 @@ impl StateReader {
         for facts in [false, true] {
             let mut after = Some(0);
             while let Some(from) = after {
-                let (all, next) = candidates(db, facts, which, types, from, i64::MAX)?;
+                let (all, next) = candidates(db, facts, which, types, from, i64::MAX, usize::MAX)?;
                 for one in &all {
                     match ready(db, id, facts, one, i64::MAX)? {
                         Ready::OnItsWay => count.on_their_way += 1,

@@ -26,7 +26,11 @@ pub(crate) fn step(
     let facts = progress < 0;
     let after = if facts { -progress - 1 } else { progress };
     let types = &desk.rules.event_types;
-    let (all, next) = candidates(desk.db, facts, which, types, after, upto)?;
+    // One second's worth: the next step waits for as long as this one's take.
+    let most = which
+        .per_second
+        .map_or(usize::MAX, |rate| rate.max(1) as usize);
+    let (all, next) = candidates(desk.db, facts, which, types, after, upto, most)?;
     let mut done = 0;
     for one in &all {
         match ready(desk.db, desk.destination, facts, one, upto)? {

@@ -56,6 +56,29 @@ impl Store {
             .await
     }
 
+    /// As [`Store::resync`] of everything, under an epoch that is no smaller than `least`, also of a source
+    /// that this file does not know yet: after a state file was lost, what is told must be newer than what
+    /// was told before. The epoch.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn begin_epoch(&self, name: &str, least: u32) -> Result<u32, StoreError> {
+        let known = self.resync(name, Resync::All).await?;
+        if let Some(epoch) = known.filter(|epoch| *epoch >= least) {
+            return Ok(epoch);
+        }
+        let id = self.source(name).await?.id;
+        self.writer
+            .run(move |db| {
+                db.execute(
+                    "UPDATE source SET epoch = ?2 WHERE id = ?1",
+                    params![id, least],
+                )?;
+                Ok(least)
+            })
+            .await
+    }
+
     /// Does what was asked for beside the running agent, and says what it was; nothing where
     /// nothing was asked. As for [`Store::resync`], whoever captures must start anew.
     ///

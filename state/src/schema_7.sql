@@ -175,3 +175,36 @@ CREATE TABLE shape (
 -- however much is held.
 CREATE INDEX delivery_held ON delivery (destination, offset) WHERE state = 'held';
 CREATE INDEX delivery_held_cause ON delivery (destination, held_cause, offset) WHERE state = 'held';
+
+-- A replay at a rate: its next step is not done before this.
+ALTER TABLE request ADD COLUMN due_at INTEGER;
+-- When a row began to be held for the reason it is held for now.
+ALTER TABLE held ADD COLUMN first_at INTEGER;
+
+-- Another mapping beside the one in force, on live changes: what it would tell otherwise. Nothing of it is sent.
+CREATE TABLE shadow (
+  source     TEXT PRIMARY KEY,
+  digest     TEXT NOT NULL,           -- of both mappings: others begin anew
+  files      TEXT NOT NULL,           -- the new mapping's, as the settings name them
+  since_at   INTEGER NOT NULL,
+  looked_at  INTEGER NOT NULL,
+  rows       INTEGER NOT NULL,        -- changed rows that both mappings were tried on
+  left_out   INTEGER NOT NULL,        -- changed rows that there was no time or way for
+  same       INTEGER NOT NULL,        -- events that both tell alike
+  changed    INTEGER NOT NULL,
+  added      INTEGER NOT NULL,
+  removed    INTEGER NOT NULL,
+  held       INTEGER NOT NULL,        -- held by the new one alone, or for another reason
+  freed      INTEGER NOT NULL,        -- held by the old one alone
+  problem    TEXT                     -- why nothing is compared now
+) STRICT, WITHOUT ROWID;
+-- The newest differences, one of each key.
+CREATE TABLE shadow_difference (
+  id      INTEGER PRIMARY KEY AUTOINCREMENT,
+  source  TEXT NOT NULL,
+  class   TEXT NOT NULL,              -- changed | added | removed | held | freed
+  what    TEXT NOT NULL,              -- event type and key, or rule and row
+  details TEXT NOT NULL,              -- JSON: fields with both values, or the reason
+  seen_at INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX shadow_difference_of ON shadow_difference (source, class, what);

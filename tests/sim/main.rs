@@ -138,6 +138,7 @@ fn start(
         sources: vec![SourcePlan {
             name: "erp".to_owned(),
             setup,
+            tap: None,
         }],
         destinations: vec![DestinationPlan {
             name: "shop".to_owned(),

@@ -13,6 +13,7 @@ mod delivery;
 mod demo;
 mod disk;
 mod erp_upgrade;
+mod first_load;
 mod fit;
 mod init;
 mod local;
@@ -94,7 +95,14 @@ enum Command {
     /// Looks at settings, mappings, sources and destinations, and says what to do.
     Check(Common),
     /// Runs the agent until it is told to stop.
-    Run(Common),
+    Run {
+        #[command(flatten)]
+        common: Common,
+        /// Only says what a first load would read and tell, how much of it and for how long. Nothing is
+        /// written and nothing is sent.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Says whether stock is flowing, and if not, why.
     Status(status::StatusOptions),
     /// The settings themselves.
@@ -216,6 +224,12 @@ enum SourceCommand {
         /// Only this table, while the log goes on where it stands; may be given several times.
         #[arg(long, value_name = "TABLE")]
         table: Vec<String>,
+        /// Says that every table is meant, and a new epoch begins, as without --table. With =N it is no smaller than
+        /// N, also where this state folder knows nothing of the source: for after a lost disk, a number larger
+        /// than any epoch that was told (--new-epoch=10).
+        #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "0",
+            conflicts_with = "table", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+        new_epoch: Option<u32>,
     },
 }
 
@@ -285,7 +299,14 @@ async fn command(command: Command) -> Exit {
         Command::Demo(options) => demo::demo(options).await,
         Command::Init(options) => init::init(*options).await,
         Command::Check(common) => check::check(load(&common), common.json).await,
-        Command::Run(common) => {
+        Command::Run {
+            common,
+            dry_run: true,
+        } => match load(&common) {
+            Ok(config) => first_load::dry_run(&config, common.json).await,
+            Err(findings) => refuse(&findings, common.json),
+        },
+        Command::Run { common, .. } => {
             let mut logs = logs::begin(common.json);
             let exit = match load(&common) {
                 Ok(config) => {
@@ -336,8 +357,12 @@ async fn command(command: Command) -> Exit {
             name,
             source,
             table,
+            new_epoch,
         }) => match load(&common) {
-            Ok(config) => resync::resync(&config, name.or(source), &table, common.json).await,
+            Ok(config) => {
+                let name = name.or(source);
+                resync::resync(&config, name, &table, new_epoch, common.json).await
+            }
             Err(findings) => refuse(&findings, common.json),
         },
         Command::Source(SourceCommand::PrepareUpgrade { common, name, wait }) => {

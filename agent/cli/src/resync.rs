@@ -18,12 +18,15 @@ enum Done {
     Asked,
     /// There is no such source in the state file.
     NeverRan,
+    /// An epoch by its number can be begun only where no agent runs.
+    TooLate,
 }
 
 pub(crate) async fn resync(
     config: &Config,
     name: Option<String>,
     tables: &[String],
+    epoch: Option<u32>,
     json: bool,
 ) -> Exit {
     let source = match one_source(config, name.as_deref()) {
@@ -34,7 +37,17 @@ pub(crate) async fn resync(
         Ok(what) => what,
         Err(findings) => return refuse(&findings, json),
     };
-    match begin(config, &source.name, &what).await {
+    let done = match epoch.filter(|least| *least > 0) {
+        Some(least) => numbered(config, &source.name, least).await,
+        None => begin(config, &source.name, &what).await,
+    };
+    match done {
+        Ok(Done::TooLate) => {
+            let found = "an agent runs, which goes on with the epoch it has";
+            let fix = "stop it, and ask again; or leave the number out, for the next epoch";
+            refuse(&[Finding::fail("resync --new-epoch", found).fix(fix)], json);
+            Exit::Trouble
+        }
         Ok(done) => {
             note(config, &source.name, &what, &done);
             say(&source.name, &what, &done, json);
@@ -132,11 +145,22 @@ async fn begin(config: &Config, name: &str, what: &Resync) -> Result<Done, Store
     }
 }
 
+/// Begins an epoch by its number, where no agent runs.
+async fn numbered(config: &Config, name: &str, least: u32) -> Result<Done, StoreError> {
+    let folder = config.state_folder.clone();
+    let opened = tokio::task::spawn_blocking(move || Store::open(&folder)).await;
+    match opened.map_err(|error| StoreError::Invariant(error.to_string()))? {
+        Ok(store) => Ok(Done::Begun(store.begin_epoch(name, least).await?)),
+        Err(StoreError::Busy { .. }) => Ok(Done::TooLate),
+        Err(error) => Err(error),
+    }
+}
+
 fn note(config: &Config, name: &str, what: &Resync, done: &Done) {
     let epoch = match done {
         Done::Begun(epoch) => Some(*epoch),
         Done::Asked => None,
-        Done::NeverRan => return,
+        Done::NeverRan | Done::TooLate => return,
     };
     let tables = match what {
         Resync::All => None,
@@ -155,7 +179,7 @@ fn say(name: &str, what: &Resync, done: &Done, json: bool) {
         let (epoch, asked) = match done {
             Done::Begun(epoch) => (Some(*epoch), false),
             Done::Asked => (None, true),
-            Done::NeverRan => (None, false),
+            Done::NeverRan | Done::TooLate => (None, false),
         };
         let form = serde_json::json!({
             "source": name, "tables": tables, "epoch": epoch, "asked": asked
@@ -163,7 +187,7 @@ fn say(name: &str, what: &Resync, done: &Done, json: bool) {
         return out(&form.to_string());
     }
     out(&match done {
-        Done::NeverRan => format!("source {name} has never run: nothing to do"),
+        Done::NeverRan | Done::TooLate => format!("source {name} has never run: nothing to do"),
         Done::Asked => format!(
             "source {name}: the running agent is asked to read {shown} again and compare; \
              lighterman status shows how far it is"

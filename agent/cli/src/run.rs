@@ -20,6 +20,7 @@ use crate::check::{self, Checking};
 use crate::config::{self, Config, Flat, SourceConfig};
 use crate::local::{LocalSettings, Seen, Watched};
 use crate::logs::Logs;
+use crate::map::{self, Shadow};
 use crate::otlp::OtlpSettings;
 use crate::status::Place;
 use crate::{Exit, disk, fit, local, otlp, reconcile, service};
@@ -36,6 +37,7 @@ struct Prepared {
     said: Flat,
     shown: Shown,
     reconciling: reconcile::Serving,
+    shadows: Vec<Shadow>,
     checking: Checking,
 }
 
@@ -227,6 +229,7 @@ async fn once(
         said,
         shown,
         reconciling,
+        shadows,
         checking,
     } = prepared;
     let checking = tokio::spawn(check::hourly(file.to_owned(), checking, Arc::clone(store)));
@@ -256,9 +259,11 @@ async fn once(
     let samples = local::keep_samples(Arc::clone(&shown.seen), Arc::clone(store));
     let samples = shown.local.is_some().then(|| tokio::spawn(samples));
     let reconciling = tokio::spawn(reconcile::serve(reconciling, Arc::clone(store)));
+    let shadowing = tokio::spawn(map::shadows(shadows, Arc::clone(store)));
     let ended = engine::run(plan, Arc::clone(store), clock, end.clone(), DRAIN_MAX).await;
     stopping.abort();
     reconciling.abort();
+    shadowing.abort();
     checking.abort();
     if let Some(samples) = samples {
         samples.abort();
@@ -326,6 +331,7 @@ async fn prepare(config: Config, shown: Shown, store: &Arc<Store>) -> Option<Pre
     }
     let mut sources = Vec::new();
     let mut reloads = Vec::new();
+    let mut shadows = Vec::new();
     let starting = config.sources.into_iter().map(|source| {
         let store = Arc::clone(store);
         tokio::spawn(async move {
@@ -354,9 +360,12 @@ async fn prepare(config: Config, shown: Shown, store: &Arc<Store>) -> Option<Pre
                     setup: setup.clone(),
                     schedule: source.reconcile.clone(),
                 });
+                let (tap, shadow) = Shadow::of(&source, &setup).unzip();
+                shadows.extend(shadow);
                 sources.push(SourcePlan {
                     name: source.name.clone(),
                     setup,
+                    tap,
                 });
                 reloads.push((source, sender));
             }
@@ -394,6 +403,7 @@ async fn prepare(config: Config, shown: Shown, store: &Arc<Store>) -> Option<Pre
         said,
         shown,
         reconciling,
+        shadows,
         checking,
     })
 }

@@ -18,6 +18,7 @@ mod replicas;
 pub mod retry;
 mod rules;
 mod snapshot;
+mod tap;
 mod translate;
 
 use std::sync::Arc;
@@ -35,6 +36,7 @@ pub use deliver::{DeliverySettings, ReadingDoor, ReadingGate};
 pub use disk::{Disk, Reserve};
 pub use pace::{Pace, Pause};
 pub use retry::RetryPolicy;
+pub use tap::{ChangedRow, Tap};
 
 /// A source and the mappings of its rows; replaced as a whole when mappings are reloaded.
 #[derive(Clone)]
@@ -55,6 +57,8 @@ pub struct SourcePlan {
     pub name: String,
     /// What it is now; a new value restarts its session from the checkpoint.
     pub setup: watch::Receiver<SourceSetup>,
+    /// Who is told which rows changed, where somebody wants to know.
+    pub tap: Option<Tap>,
 }
 
 /// A configured destination.

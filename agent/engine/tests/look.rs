@@ -173,6 +173,7 @@ fn start(look: Option<Result<Look, SourceError>>) -> Running {
         sources: vec![SourcePlan {
             name: "erp".to_owned(),
             setup,
+            tap: None,
         }],
         destinations: Vec::new(),
         retention: Retention::default(),

@@ -276,6 +276,7 @@ fn start(chunk: Duration, marks: fn(u64) -> bool) -> Running {
         sources: vec![SourcePlan {
             name: "erp".to_owned(),
             setup,
+            tap: None,
         }],
         destinations: Vec::new(),
         retention: Retention::default(),

@@ -55,14 +55,17 @@ pub(crate) struct Config {
     pub(crate) said: Flat,
 }
 
+#[derive(Clone)]
 pub(crate) struct SourceConfig {
     pub(crate) name: String,
     /// The adapter's name.
     pub(crate) kind: &'static str,
     build: BuildSource,
     pub(crate) mappings: Vec<PathBuf>,
-    reads_per_second: u32,
-    pace: Pace,
+    /// Mapping files that are tried beside those in force; nothing of them is sent.
+    pub(crate) shadow: Vec<PathBuf>,
+    pub(crate) reads_per_second: u32,
+    pub(crate) pace: Pace,
     /// When the agent compares it by itself.
     pub(crate) reconcile: Option<reconcile::Schedule>,
     /// Which company its database holds, where a mapping file lists several.
@@ -93,6 +96,7 @@ pub(crate) fn load(file: &Path) -> Result<Config, Vec<Finding>> {
         match source.setup() {
             Ok((_, more)) | Err(more) => findings.extend(more),
         }
+        findings.extend(source.shadow_findings());
     }
     if findings.iter().any(|finding| finding.level == Level::Fail) {
         return Err(findings);
@@ -331,6 +335,8 @@ fn read_source(mut section: Section<'_>, secrets: &dyn Secrets) -> Option<Source
         section.missing("mappings", "`mappings = [\"mapping.yaml\"]`");
     }
     let mappings = section.texts("mappings").unwrap_or_default();
+    let shadow = section.texts("shadow_mappings").unwrap_or_default();
+    let shadow = shadow.into_iter().map(PathBuf::from).collect();
     let reads = section.number("reads_per_second", 1, 10_000);
     let reads = reads.and_then(|reads| u32::try_from(reads).ok());
     let reads_per_second = section.or("reads_per_second", reads, READS_PER_SECOND);
@@ -348,6 +354,7 @@ fn read_source(mut section: Section<'_>, secrets: &dyn Secrets) -> Option<Source
         kind: kind?.name,
         build: build?,
         mappings,
+        shadow,
         reads_per_second,
         pace,
         reconcile: schedule,
@@ -451,6 +458,28 @@ impl SourceConfig {
     /// What cannot be read.
     pub(crate) fn files(&self) -> Result<SourceFiles, Vec<Finding>> {
         SourceFiles::read(&self.mappings, self.company.clone())
+    }
+
+    /// The mapping files that are tried beside those in force, as they are now.
+    ///
+    /// # Errors
+    /// What cannot be read.
+    pub(crate) fn shadow_files(&self) -> Result<SourceFiles, Vec<Finding>> {
+        SourceFiles::read(&self.shadow, self.company.clone())
+    }
+
+    /// What is wrong with them: it keeps nothing of what is in force from running.
+    fn shadow_findings(&self) -> Vec<Finding> {
+        if self.shadow.is_empty() {
+            return Vec::new();
+        }
+        let load = |files: SourceFiles| MappingSet::new(files.load(&Catalogue::default())?);
+        let mut findings = self.shadow_files().and_then(load).err().unwrap_or_default();
+        for finding in &mut findings {
+            finding.level = Level::Warn;
+            finding.found = format!("shadow_mappings: {}", finding.found);
+        }
+        findings
     }
 
     /// The source as its settings and mapping files are now, and what loads but should be known.

@@ -62,7 +62,7 @@ async fn tried(file: &Path, ask: &Ask, on: &On) -> Result<(MappingSet, Rows, Tri
     let rows = Reader::new(&*source, &tables, &set)
         .read(&rules, &pick)
         .await?;
-    if let (Pick::Key(table, _), true) = (&pick, rows.own.values().all(Vec::is_empty)) {
+    if let (Pick::Keys(table, _), true) = (&pick, rows.own.values().all(Vec::is_empty)) {
         let found = "no row of it has this key";
         return Err(vec![Finding::fail(format!("table {table}"), found)]);
     }
@@ -121,11 +121,14 @@ fn picked(
             .map(|column| column.kind);
         typed(kind, text)
     });
-    Ok((rules, Pick::Key(table.table.clone(), values.collect())))
+    Ok((
+        rules,
+        Pick::Keys(table.table.clone(), vec![values.collect()]),
+    ))
 }
 
 /// A value as a person wrote it, of the column's kind where it can be read as such.
-fn typed(kind: Option<contract::ColumnKind>, text: &str) -> Value {
+pub(super) fn typed(kind: Option<contract::ColumnKind>, text: &str) -> Value {
     use contract::ColumnKind;
     let number = match kind {
         Some(ColumnKind::Int | ColumnKind::Decimal) => text.parse().ok(),
@@ -134,7 +137,7 @@ fn typed(kind: Option<contract::ColumnKind>, text: &str) -> Value {
     number.map_or_else(|| Value::Text(text.to_owned()), Value::Decimal)
 }
 
-fn one(rows: &Rows, tried: &Tried) {
+pub(super) fn one(rows: &Rows, tried: &Tried) {
     for look in &tried.looks {
         out(&format!("{}: {}", look.rule, look.outcome));
         for row in &look.rows {
@@ -212,7 +215,7 @@ fn pretty(event: &Event) -> String {
     serde_json::to_string_pretty(&event_json(event)).unwrap_or_default()
 }
 
-fn one_json(rows: &Rows, tried: &Tried) -> Json {
+pub(super) fn one_json(rows: &Rows, tried: &Tried) -> Json {
     let events: Vec<Json> = tried.outcome.events.iter().map(event_json).collect();
     json!({
         "looks": tried.looks,

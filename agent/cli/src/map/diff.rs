@@ -17,21 +17,21 @@ use crate::{Exit, out, refuse};
 const SHOWN_MAX: usize = 20;
 
 /// Events by type and key, and held rows by rule and row.
-#[derive(Debug, Default)]
-struct Made {
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Made {
     events: BTreeMap<(&'static str, String), Told>,
     held: BTreeMap<(String, String), Held>,
 }
 
 /// What an event says, and the rule that says it.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct Told {
     rule: String,
     body: Json,
 }
 
 /// Why something is held, and of which event, where that is known.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct Held {
     reason: String,
     event_type: &'static str,
@@ -39,7 +39,7 @@ struct Held {
 }
 
 impl Made {
-    fn take(&mut self, outcome: &Outcome) {
+    pub(super) fn take(&mut self, outcome: &Outcome) {
         for event in &outcome.events {
             let (event_type, key) = (event.envelope.event_type.name(), event.envelope.key.text());
             let told = Told {
@@ -74,18 +74,18 @@ fn body(event: &Event) -> Json {
 }
 
 /// A field, what it was and what it is.
-type Changed = (String, Json, Json);
+pub(super) type Changed = (String, Json, Json);
 
 /// What differs.
 #[derive(Debug, Default)]
-struct Difference {
-    same: usize,
-    added: Vec<String>,
-    removed: Vec<String>,
+pub(super) struct Difference {
+    pub(super) same: usize,
+    pub(super) added: Vec<String>,
+    pub(super) removed: Vec<String>,
     /// Events, and their fields that are others.
-    changed: Vec<(String, Vec<Changed>)>,
-    held: Vec<String>,
-    freed: Vec<String>,
+    pub(super) changed: Vec<(String, Vec<Changed>)>,
+    pub(super) held: Vec<String>,
+    pub(super) freed: Vec<String>,
 }
 
 /// Compares two mapping files on rows of a live source, or on those of their tests.
@@ -216,7 +216,7 @@ impl Made {
     }
 }
 
-fn compare(before: &Made, after: &Made) -> Difference {
+pub(super) fn compare(before: &Made, after: &Made) -> Difference {
     let mut found = Difference::default();
     let name = |(event_type, key): &(&str, String)| format!("{event_type} {key}");
     for (place, new) in &after.events {
@@ -325,7 +325,7 @@ fn more(count: usize) {
     }
 }
 
-fn text(value: &Json) -> String {
+pub(super) fn text(value: &Json) -> String {
     match value {
         Json::String(text) => text.clone(),
         other => other.to_string(),

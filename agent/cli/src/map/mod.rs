@@ -7,9 +7,11 @@ mod explain;
 pub(crate) mod files;
 mod functions;
 pub(crate) mod live;
+mod looked;
 mod names;
 mod new;
 mod rows;
+mod shadow;
 mod test;
 
 use std::path::PathBuf;
@@ -17,8 +19,10 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use contract::EventType;
 
-use crate::{Exit, out};
+use crate::{Common, Exit, out};
 use live::Ask;
+pub(crate) use looked::{Looked, Trying, tried_first};
+pub(crate) use shadow::{Shadow, shadows};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum MapCommand {
@@ -79,6 +83,18 @@ pub(crate) enum MapCommand {
         /// Print JSON for programs.
         #[arg(long)]
         json: bool,
+    },
+    /// What the mapping that `shadow_mappings` names in a source's settings would tell otherwise of live changes, as the
+    /// running agent finds. Nothing of it is sent.
+    Shadow {
+        #[command(flatten)]
+        common: Common,
+        /// Only of this source.
+        #[arg(long)]
+        source: Option<String>,
+        /// So many differences, the newest.
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
     },
     /// Runs the tests that stand in mapping files.
     Test {
@@ -152,6 +168,11 @@ pub(crate) async fn map(command: &MapCommand) -> Exit {
             ask,
             json,
         } => diff::diff(old, new, ask, *sample, *json).await,
+        MapCommand::Shadow {
+            common,
+            source,
+            limit,
+        } => shadow::shadow(common, source.as_deref(), *limit),
         MapCommand::Test {
             files,
             config,

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use contract::Finding;
-use state::{Command, HeldDetail, HeldFilter, StateReader};
+use state::{Command, HeldFilter, StateReader};
 
 use super::held_by::holders;
-use super::held_list::{list, meaning, unknown};
-use super::{Failed, counted, done, done_by_all, shown};
+use super::held_list::{list, unknown};
+use super::held_show::form;
+use super::{Failed, counted, done, done_by_all, held_again, held_show};
 use crate::audit::person;
 use crate::config::Config;
 use crate::{Common, Exit, load, out, refuse, say};
@@ -34,8 +35,13 @@ pub(crate) enum HeldCommand {
         common: Common,
         /// As `held list` calls it.
         id: String,
+        /// Also reads its row and what that is joined with from the source, as they are now, and shows what each
+        /// expression gives. For what a mapping holds.
+        #[arg(long)]
+        look: bool,
     },
-    /// Sends held items again, past our guards. One, several, or all of a cause.
+    /// Sends held items again, past our guards; of what a mapping holds, the tables are read again as they are
+    /// now. One, several, or all of a cause.
     Retry {
         #[command(flatten)]
         common: Common,
@@ -137,7 +143,7 @@ pub(super) async fn held(command: &HeldCommand) -> Exit {
     }
     let ended = match command {
         HeldCommand::List { which, limit, .. } => list(&config, &which.filter(), *limit, json),
-        HeldCommand::Show { id, .. } => show(&config, id, json),
+        HeldCommand::Show { id, look, .. } => held_show::show(&config, id, *look, json).await,
         HeldCommand::Export { which, .. } => export(&config, &which.filter(), &file, json),
         HeldCommand::Retry { which, all, .. } => {
             if let Some(exit) = unclear(which, *all, json) {
@@ -161,57 +167,6 @@ fn unclear(which: &Which, all: bool, json: bool) -> Option<Exit> {
     (which.is_everything() && !all).then(|| {
         let found = "which items? Name them, or a --cause, --key, --type or --destination; --all is everything";
         refuse(&[Finding::fail("held", found)], json)
-    })
-}
-
-fn show(config: &Config, id: &str, json: bool) -> Result<Exit, Failed> {
-    let reader = StateReader::open(&config.state_folder)?;
-    let Some(detail) = reader.held_show(id)? else {
-        return Err(Failed::Said(
-            format!("nothing of the name {id:?} is held"),
-            "lighterman held list shows what is, and what it is called",
-        ));
-    };
-    if json {
-        out(&form(&detail).to_string());
-        return Ok(Exit::Ok);
-    }
-    let entry = &detail.entry;
-    let (means, fix) = meaning(&entry.cause);
-    out(&format!("{} {} {}", entry.id, entry.event_type, entry.key));
-    out(&format!(
-        "held since {}: {means} ({})",
-        shown(entry.since),
-        entry.cause
-    ));
-    out(&format!("reason: {}", entry.reason));
-    if let Some(change) = &entry.change {
-        out(&format!(
-            "from source {}, table {}, rule {}, at {}",
-            change.source, change.table, change.rule, change.position
-        ));
-    }
-    for attempt in &detail.attempts {
-        super::trace::attempt(attempt, "  ");
-    }
-    if let Some(body) = entry.body.as_deref().filter(|body| !body.is_empty()) {
-        let status = entry
-            .status
-            .map(|status| format!(" (HTTP {status})"))
-            .unwrap_or_default();
-        out(&format!("last answer{status}: {body}"));
-    }
-    out(&detail.data);
-    out(&format!("to mend it: {fix}"));
-    Ok(Exit::Ok)
-}
-
-fn form(detail: &HeldDetail) -> serde_json::Value {
-    let data = serde_json::from_str(&detail.data);
-    serde_json::json!({
-        "held": detail.entry,
-        "data": data.unwrap_or_else(|_| serde_json::Value::String(detail.data.clone())),
-        "attempts": detail.attempts,
     })
 }
 
@@ -270,10 +225,12 @@ async fn retry(config: &Config, which: &HeldFilter, json: bool) -> Result<Exit, 
     };
     let (count, mut failed) = done_by_all(config, &found.destinations, &command).await;
     found.note(config, "held.retry", which, (count, failed.len()), None);
+    let (read, more) = held_again::read_again(config, &found.tables).await;
+    failed.extend(more);
     failed.extend(found.missing);
     if json {
         let form = serde_json::json!({
-            "retried": count, "read_again_by": found.tables, "findings": failed,
+            "retried": count, "changes": found.changes, "read_again": read, "findings": failed,
         });
         out(&form.to_string());
         return Ok(ended(&failed));
@@ -281,14 +238,12 @@ async fn retry(config: &Config, which: &HeldFilter, json: bool) -> Result<Exit, 
     if count > 0 || found.changes == 0 {
         out(&format!("{} sent again", counted(count, "event")));
     }
-    if found.changes > 0 {
+    if !read.is_empty() {
         out(&format!(
-            "{} held by a mapping: its table is read again by",
-            counted(found.changes, "change")
+            "{} held by a mapping: read again as the rows are now, and compared: {}; what is clear then is told",
+            counted(found.changes, "change"),
+            read.join(", ")
         ));
-        for line in &found.tables {
-            out(&format!("  {line}"));
-        }
     }
     say(&failed);
     Ok(ended(&failed))

@@ -13,8 +13,8 @@ pub(super) struct Holders {
     pub(super) destinations: Vec<String>,
     /// Changes that mappings hold.
     pub(super) changes: u64,
-    /// The commands that read their tables again.
-    pub(super) tables: Vec<String>,
+    /// Their sources and tables, which are read again to try them anew.
+    pub(super) tables: Vec<(String, String)>,
     /// What was asked for by name and is not held.
     pub(super) missing: Vec<Finding>,
 }
@@ -26,19 +26,16 @@ pub(super) fn holders(config: &Config, which: &HeldFilter) -> Result<Holders, Fa
     let mut missing = which.ids.clone();
     reader.held_each(which, |item| {
         missing.retain(|id| *id != item.id);
-        let (known, name) = match item.change {
-            None => (&mut found.destinations, item.by),
+        match item.change {
+            None if found.destinations.contains(&item.by) => {}
+            None => found.destinations.push(item.by),
             Some(change) => {
                 found.changes += 1;
-                let line = format!(
-                    "lighterman source resync --source {} --table {}",
-                    change.source, change.table
-                );
-                (&mut found.tables, line)
+                let table = (change.source, change.table);
+                if !found.tables.contains(&table) {
+                    found.tables.push(table);
+                }
             }
-        };
-        if !known.contains(&name) {
-            known.push(name);
         }
         true
     })?;

@@ -53,7 +53,8 @@ pub(crate) fn meaning(cause: &str) -> (&'static str, &'static str) {
         ),
         _ => (
             "not clear to the mapping",
-            "mend the mapping or the row; rows are read again by: lighterman source resync --table TABLE",
+            "mend the mapping (which is taken up as soon as it is saved), or the row (which is read when it changes); or \
+             have it read again as it is now: lighterman held retry --cause mapping",
         ),
     }
 }

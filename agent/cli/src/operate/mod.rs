@@ -5,8 +5,11 @@
 
 mod destination;
 mod held;
+mod held_again;
 mod held_by;
 mod held_list;
+mod held_look;
+mod held_show;
 mod location;
 mod replay;
 mod trace;

@@ -1,7 +1,10 @@
 //! `lighterman replay`: what was told is told again.
 
+use std::time::Duration;
+
 use clap::Args;
-use contract::{EventType, Finding};
+use contract::{Clock, EventType, Finding};
+use engine::clock::SystemClock;
 use jiff::Timestamp;
 use state::{Command, ReplayCount, ReplayFilter, StateReader};
 
@@ -30,6 +33,9 @@ pub(crate) struct ReplayOptions {
     /// To this destination; without it, to all of them.
     #[arg(long)]
     destination: Option<String>,
+    /// At most so many events in a second, done by the running agent, or by the next one that runs.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    per_second: Option<u32>,
     /// Do it.
     #[arg(long)]
     yes: bool,
@@ -64,6 +70,7 @@ pub(super) async fn replay(options: &ReplayOptions) -> Exit {
         from: options.from,
         to: options.to,
         types: options.types.clone(),
+        per_second: options.per_second,
     };
     run(&config, &names, &which, options.yes, json)
         .await
@@ -87,6 +94,9 @@ async fn run(
             all.push(serde_json::json!({ "destination": name, "would": count }));
             if !json {
                 would(name, count);
+                if let Some(time) = which.per_second.map(|rate| takes(count, rate)) {
+                    out(&format!("{name}: that takes about {time}."));
+                }
             }
             continue;
         }
@@ -94,6 +104,23 @@ async fn run(
             which: which.clone(),
             tenant: config.tenant.clone(),
         };
+        if let Some(rate) = which.per_second {
+            let count =
+                StateReader::open(&config.state_folder)?.replay_count(name, &types, which)?;
+            let request = slowly(config, name, &command, which, count)?;
+            all.push(
+                serde_json::json!({ "destination": name, "would": count, "request": request }),
+            );
+            if !json {
+                out(&format!(
+                    "{name}: {} are told again, {rate} a second at most: about {}. The running agent does it, or the \
+                     next one that runs; lighterman destination pause {name} stops what has not left.",
+                    counted(told(count), "event"),
+                    takes(count, rate),
+                ));
+            }
+            continue;
+        }
         let count = done(config, name, command).await?;
         let noted = serde_json::json!({ "which": which, "count": count });
         crate::audit::did(&config.state_folder, "replay", name, noted);
@@ -116,6 +143,37 @@ async fn run(
         out("Nothing was done: --yes does it.");
     }
     Ok(Exit::Ok)
+}
+
+/// Leaves it for the running agent, which takes its time: its number.
+fn slowly(
+    config: &Config,
+    name: &str,
+    command: &Command,
+    which: &ReplayFilter,
+    count: ReplayCount,
+) -> Result<i64, Failed> {
+    let asked = state::ask(&config.state_folder, name, command, SystemClock.now())?;
+    let Some(request) = asked else {
+        return Err(Failed::Said(
+            format!("nothing was ever told to destination {name}"),
+            "start the agent; without --per-second it is told here and now",
+        ));
+    };
+    let noted = serde_json::json!({ "which": which, "count": told(count) });
+    crate::audit::did(&config.state_folder, "replay", name, noted);
+    Ok(request)
+}
+
+/// How many events leave again.
+fn told(count: ReplayCount) -> u64 {
+    count.states + count.facts + count.held
+}
+
+/// How long that takes at a rate.
+fn takes(count: ReplayCount, rate: u32) -> String {
+    let seconds = told(count).div_ceil(u64::from(rate.max(1)));
+    contract::look::span(Duration::from_secs(seconds))
 }
 
 fn would(name: &str, count: ReplayCount) {

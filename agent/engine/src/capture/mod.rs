@@ -26,6 +26,7 @@ use crate::observe::SourceMeter;
 use crate::related::Standing;
 use crate::rules::Rules;
 use crate::snapshot::{self, Chunk, Pending, Readers, Reading};
+use crate::tap::Tap;
 use crate::translate::{Translated, Translator};
 use crate::{Common, SourcePlan, SourceSetup, stopped};
 use answers::{next_answer, want};
@@ -258,6 +259,8 @@ struct Session<'a> {
     progress_at: Timestamp,
     /// Rules that need rows of several tables, where there are any.
     related: Option<Standing>,
+    /// Who is told which rows changed.
+    tap: Option<Tap>,
 }
 
 async fn session(
@@ -355,6 +358,7 @@ async fn session(
         has_read: false,
         progress_at: contract::clock::after(common.clock.now(), PROGRESS_EVERY),
         related,
+        tap: plan.tap.clone(),
     };
     let related = session.related.as_ref();
     let mut asker = related
@@ -564,6 +568,7 @@ impl Session<'_> {
                 .await?;
             self.remember(change, &mut guard);
         }
+        let changed = self.tap.as_ref().map(|tap| tap.rows(&batch.changes));
         let changes = batch.changes.len() as u64;
         let committed_at = batch
             .changes
@@ -592,6 +597,9 @@ impl Session<'_> {
             self.commit(commit, now).await?;
         }
         self.server = None;
+        if let (Some(tap), Some(changed)) = (&self.tap, changed) {
+            tap.tell(changed);
+        }
         self.meter
             .stored(committed_at, changes, self.common.clock.now());
         // I1: only now may the source forget.

@@ -129,6 +129,7 @@ fn which(token: &Token, asked: &Replay) -> Result<ReplayFilter, Problem> {
         from: at("from", &asked.from)?,
         to: at("to", &asked.to)?,
         types,
+        per_second: None,
     })
 }
 

@@ -27,8 +27,8 @@ const TIME_MAX: Duration = Duration::from_secs(30);
 /// Which of the events' own rows.
 #[derive(Debug, Clone)]
 pub(crate) enum Pick {
-    /// One, of this table, by its key.
-    Key(TableName, Vec<Value>),
+    /// Of this table, by their keys.
+    Keys(TableName, Vec<Vec<Value>>),
     /// The first of each table.
     First(usize),
 }
@@ -95,8 +95,8 @@ impl<'a> Reader<'a> {
         for table in self.set.own_tables(rule) {
             let table = self.whole(&table);
             let rows = match pick {
-                Pick::Key(wanted, _) if *wanted != table.table => continue,
-                Pick::Key(_, key) => self.by(&table, &table.key, vec![key.clone()]).await?,
+                Pick::Keys(wanted, _) if *wanted != table.table => continue,
+                Pick::Keys(_, keys) => self.by(&table, &table.key, keys.clone()).await?,
                 Pick::First(count) => self.first(&table, *count).await?,
             };
             for (shape, row) in &rows {
