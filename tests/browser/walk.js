@@ -226,7 +226,7 @@ const walks = {
 
   // What a terminal shows, as a picture.
   async terminal(browser) {
-    const context = await browser.newContext({ viewport: { width: 1600, height: 1000 }, deviceScaleFactor: 1.25 });
+    const context = await browser.newContext({ viewport: { width: 1600, height: 1000 } });
     const page = await context.newPage();
     await page.setContent(told.html);
     await page.locator("pre").screenshot({ path: told.file });
