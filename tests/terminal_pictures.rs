@@ -168,7 +168,7 @@ fn page(text: &str, columns: u16) -> String {
     }
     format!(
         "<!doctype html><meta charset=\"utf-8\"><body style=\"margin:0\"><pre style=\"margin:0;padding:16px 20px;\
-         width:{columns}ch;white-space:pre-wrap;word-break:break-all;background:#0d1117;color:#e6edf3;\
+         width:calc({columns}ch + 4px);white-space:pre-wrap;word-break:break-all;background:#0d1117;color:#e6edf3;\
          font:14px/1.4 'Liberation Mono',monospace\">{}</pre>",
         body.trim_end()
     )

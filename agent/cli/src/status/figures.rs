@@ -13,6 +13,7 @@ use super::facts::{Facts, left};
 use super::screen::{Block, Line};
 use super::summary::title;
 use crate::disk::Stands;
+use crate::operate::counted;
 
 /// The sentences, as the head of a screen.
 pub(super) fn head(facts: &Facts) -> Block {
@@ -181,8 +182,10 @@ fn destination(facts: &Facts, one: &DestinationStatus) -> Block {
     if let Some(flow) = flows.find(|flow| flow.destination == *name) {
         let least = if flow.or_more { "at least " } else { "" };
         block.plain(&format!(
-            "  {least}{} delivered in the last minute, {} in the last hour; {} attempts failed in the last hour",
-            flow.minute, flow.hour, flow.failed_hour
+            "  {least}{} delivered in the last minute, {} in the last hour; {} failed in the last hour",
+            flow.minute,
+            flow.hour,
+            counted(flow.failed_hour, "attempt")
         ));
     }
     if one.waiting > 0 {
