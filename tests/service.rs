@@ -307,7 +307,12 @@ fn pages_and_completions_name_every_command() {
     assert!(output.status.success(), "{output:?}");
     let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
     let first = read("man/lighterman.1");
-    for part in ["EXIT STATUS", "lighterman\\-status(1)", "/etc/lighterman"] {
+    for part in [
+        "Carries changes of an ERP",
+        "EXIT STATUS",
+        "lighterman\\-status(1)",
+        "/etc/lighterman",
+    ] {
         assert!(first.contains(part), "{part}: {first}");
     }
     assert!(read("man/lighterman-source-prepare.1").contains("\\-\\-apply"));

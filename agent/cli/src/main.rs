@@ -61,7 +61,7 @@ impl From<Exit> for ExitCode {
 
 /// Carries changes of an ERP or WMS database to sales channels and cloud systems.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -16,6 +16,8 @@ use crate::status::{Place, headline};
 
 /// Between two sentences of how it stands.
 const SAID_EVERY: Duration = Duration::from_secs(15);
+/// Before the first one.
+const SAID_FIRST: Duration = Duration::from_secs(1);
 /// Letters of such a sentence; one line of a terminal or two.
 const LETTERS_MAX: usize = 200;
 
@@ -37,6 +39,7 @@ pub(crate) fn opening() {
 /// The settings are in force and the loops begin.
 pub(crate) fn ready() {
     manager::tell(Word::Ready);
+    manager::tell(Word::Status("the agent runs"));
 }
 
 /// The agent was told to stop.
@@ -57,7 +60,7 @@ impl Reloading {
 
 impl Drop for Reloading {
     fn drop(&mut self) {
-        ready();
+        manager::tell(Word::Ready);
     }
 }
 
@@ -112,14 +115,16 @@ async fn ping(seen: &Seen, store: &Store, limit: Duration) {
 
 /// Says how it stands, as `lighterman status` does.
 async fn say(seen: &Seen, place: &Place) {
+    // The loops have something to say of themselves soon after they began.
+    while !seen.is_running() {
+        tokio::time::sleep(SAID_FIRST).await;
+    }
+    tokio::time::sleep(SAID_FIRST).await;
     let mut turns = interval(SAID_EVERY);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last = String::new();
     loop {
         turns.tick().await;
-        if !seen.is_running() {
-            continue;
-        }
         let text = match headline(place, &seen.watched.meters).await {
             Ok(text) => line(&text),
             Err(error) => line(&format!("The state file cannot be read: {error}")),

@@ -34,6 +34,16 @@ pub(super) fn group(name: &str) -> Option<u32> {
     run("id", &["-g", name]).ok()?.parse().ok()
 }
 
+/// Whether a file that is there belongs to another user.
+pub(super) fn is_others(file: &Path, name: &str) -> bool {
+    let Ok(found) = std::fs::metadata(file) else {
+        return false;
+    };
+    let user = run("id", &["-u", name]).ok();
+    user.and_then(|user| user.parse::<u32>().ok())
+        .is_some_and(|user| user != found.uid())
+}
+
 /// Makes the settings' folder as the service needs it: whether it was made or changed.
 ///
 /// # Errors
