@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Path as At, Query, State};
+use axum::extract::{Path as At, RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -155,10 +155,7 @@ impl Shop {
 type Shared = State<Arc<Mutex<Has>>>;
 
 /// Two items behind the last one, in order.
-async fn list(
-    State(has): Shared,
-    Query(asked): Query<BTreeMap<String, String>>,
-) -> impl IntoResponse {
+async fn list(State(has): Shared, RawQuery(asked): RawQuery) -> impl IntoResponse {
     let mut has = has.lock().unwrap();
     has.listed += 1;
     let json = [(header::CONTENT_TYPE, "application/json")];
@@ -169,8 +166,12 @@ async fn list(
         has.busy -= 1;
         return (StatusCode::SERVICE_UNAVAILABLE, json, "{}".to_owned());
     }
-    let after = asked.get("after").cloned().unwrap_or_default();
-    let behind = has.stock.iter().filter(|(sku, _)| **sku > after);
+    let asked = asked.unwrap_or_default();
+    let after = asked
+        .split('&')
+        .find_map(|one| one.strip_prefix("after="))
+        .unwrap_or_default();
+    let behind = has.stock.iter().filter(|(sku, _)| sku.as_str() > after);
     let items: Vec<Value> = behind
         .take(2)
         .map(|(sku, quantity)| json!({ "sku": sku, "quantity": quantity }))

@@ -312,6 +312,10 @@ async fn what_mariadb_never_told_is_found_by_key_and_by_sum_and_by_the_settings(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_sql_server_says_is_compared_by_key_and_by_sum() {
     let database = Database::new("ERP");
+    database.options(|options| {
+        options.engine_edition = 4;
+        "Express Edition (64-bit)".clone_into(&mut options.edition);
+    });
     let server = Server::start(Options::default(), database.clone()).unwrap();
     let run = |sql: &str| database.run(sql).unwrap();
     for sql in [

@@ -358,6 +358,7 @@ async fn prepare(config: Config, shown: Shown, store: &Arc<Store>) -> Option<Pre
                     name: source.name.clone(),
                     kind: source.kind,
                     setup: setup.clone(),
+                    meter: meters.source(&source.name),
                     schedule: source.reconcile.clone(),
                 });
                 let (tap, shadow) = Shadow::of(&source, &setup).unzip();

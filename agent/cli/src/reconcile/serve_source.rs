@@ -1,11 +1,13 @@
 //! With a source, by the running agent: it alone knows what is captured, and what it has stored.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{Clock, EventType};
 use engine::SourceSetup;
 use engine::clock::SystemClock;
+use engine::observe::SourceMeter;
 use state::{
     ReconcileClass, ReconcileCount, ReconcileOrder, ReconcileRun, ReconcileWith, StateReader,
     StoreError,
@@ -24,6 +26,8 @@ pub(crate) struct ServedSource {
     pub(crate) kind: &'static str,
     /// As it is captured.
     pub(crate) setup: watch::Receiver<SourceSetup>,
+    /// What the capture loop says of itself.
+    pub(crate) meter: Arc<SourceMeter>,
     pub(crate) schedule: Option<Schedule>,
 }
 
@@ -74,6 +78,7 @@ impl ServedSource {
             name: &self.name,
             kind: self.kind,
             epoch,
+            meter: Arc::clone(&self.meter),
             setup: &setup,
             types: &types,
             first: order.sample,

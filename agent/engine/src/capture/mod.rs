@@ -272,6 +272,7 @@ async fn session(
 ) -> Result<Ended, Failed> {
     let state = common.store.source(&plan.name).await?;
     looking.forget();
+    common.meters.source(&plan.name).reopen();
     let mut stream = {
         let mut stop = common.stop.clone();
         let from = Resume {
@@ -507,6 +508,13 @@ impl Session<'_> {
             .filter(|reached| reached.seq == 0 && !inside)
     }
 
+    /// For whoever compares with the rows: all up to here is stored.
+    fn note_border(&self) {
+        if let Some(border) = self.border() {
+            self.meter.reach(border);
+        }
+    }
+
     /// Whether the stream stands at or after a mark, at a transaction border.
     fn has_reached(&self, mark: &Position) -> bool {
         self.reached
@@ -546,6 +554,7 @@ impl Session<'_> {
                 .is_some_and(|related| related.inside.is_some());
             if now < due && now >= self.quiet_commit_at && !open {
                 self.meter.stored(None, 0, now);
+                self.note_border();
                 return Ok(());
             }
         }
@@ -600,6 +609,7 @@ impl Session<'_> {
         if let (Some(tap), Some(changed)) = (&self.tap, changed) {
             tap.tell(changed);
         }
+        self.note_border();
         self.meter
             .stored(committed_at, changes, self.common.clock.now());
         // I1: only now may the source forget.

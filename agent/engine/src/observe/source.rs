@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use contract::{Canary, Level, clock};
+use contract::{Canary, Level, Position, clock};
 use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
@@ -47,6 +47,7 @@ pub struct SourceMeter {
     looked: Mutex<Option<LogLooked>>,
     proven: Mutex<Option<Proven>>,
     refused: AtomicBool,
+    reached: Mutex<Option<Position>>,
 }
 
 /// The last proof that a source's log comes through.
@@ -70,6 +71,7 @@ impl SourceMeter {
             looked: Mutex::default(),
             proven: Mutex::default(),
             refused: AtomicBool::new(false),
+            reached: Mutex::default(),
         }
     }
 
@@ -80,6 +82,22 @@ impl SourceMeter {
     }
 
     /// A batch is in the outbox; its newest change was committed then, or it had none.
+    /// All up to this border of the log is stored.
+    pub(crate) fn reach(&self, border: Position) {
+        *lock(&self.reached) = Some(border);
+    }
+
+    /// Another stream is opened, which may count its positions anew.
+    pub(crate) fn reopen(&self) {
+        *lock(&self.reached) = None;
+    }
+
+    /// Up to where all of the log is stored, also where it told nothing; `None` = nothing was told yet by the
+    /// stream that is open.
+    pub fn reached(&self) -> Option<Position> {
+        lock(&self.reached).clone()
+    }
+
     pub(crate) fn stored(&self, committed_at: Option<Timestamp>, changes: u64, now: Timestamp) {
         if changes > 0
             && let Some(proven) = lock(&self.proven).as_mut()

@@ -33,7 +33,7 @@ impl Comparison<'_> {
                 self.rest_within_pauses().await;
                 let began = Instant::now();
                 let (mapped, whole) = self.again(cursor.as_deref(), &suspects).await?;
-                let stored = self.ground.stored(&mapped.mark, deadline).await? && whole;
+                let stored = self.ground.stored(&mapped.mark, deadline).await && whole;
                 let places: Vec<Place> = suspects.iter().map(|one| one.place.clone()).collect();
                 let told = self.told(&places).await?;
                 let late = Instant::now() >= deadline;
@@ -70,7 +70,7 @@ impl Comparison<'_> {
     ) -> Result<(), Stopped> {
         let deadline = Instant::now() + self.ground.wait;
         // A row may have gone before the reader came to it.
-        let stored = self.ground.stored(last, deadline).await?;
+        let stored = self.ground.stored(last, deadline).await;
         let mark = first.to_string();
         for rule in rules {
             let mut after = 0;

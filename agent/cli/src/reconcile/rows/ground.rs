@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{Clock, EventType, Position, SourceError, TableName};
 use engine::SourceSetup;
 use engine::clock::SystemClock;
+use engine::observe::SourceMeter;
 use state::{ReconcileCount, ReconcileDifference, StateReader, StoreError};
 use tokio::time::Instant;
 
@@ -32,6 +34,8 @@ pub(in crate::reconcile) struct Ground<'a> {
     /// The kind of source.
     pub(in crate::reconcile) kind: &'a str,
     pub(in crate::reconcile) epoch: u32,
+    /// What the capture loop says of itself.
+    pub(in crate::reconcile) meter: Arc<SourceMeter>,
     pub(in crate::reconcile) setup: &'a SourceSetup,
     /// Only of these types; empty = of all.
     pub(in crate::reconcile) types: &'a [EventType],
@@ -58,27 +62,15 @@ impl Ground<'_> {
     }
 
     /// Waits until the agent has stored all up to a position; false where it does not in time.
-    pub(in crate::reconcile) async fn stored(
-        &self,
-        mark: &Position,
-        deadline: Instant,
-    ) -> Result<bool, StoreError> {
-        let wanted = mark.to_string();
+    pub(in crate::reconcile) async fn stored(&self, mark: &Position, deadline: Instant) -> bool {
         loop {
-            let name = self.name.to_owned();
-            let checkpoint = self.state(move |reader| {
-                let all = reader.sources()?;
-                Ok(all
-                    .into_iter()
-                    .find(|one| one.name == name)
-                    .and_then(|one| one.checkpoint))
-            });
-            // Positions are texts in the order of the log.
-            if checkpoint.await?.is_some_and(|at| at >= wanted) {
-                return Ok(true);
+            // The checkpoint does not do: it stays behind where the log tells nothing of ours.
+            let reached = self.meter.reached();
+            if reached.as_ref().is_some_and(|at| at >= mark) {
+                return true;
             }
             if Instant::now() >= deadline {
-                return Ok(false);
+                return false;
             }
             SystemClock.sleep(LOOK_EVERY).await;
         }
