@@ -43,4 +43,5 @@ mod stopping;
 mod support;
 mod taint;
 mod terminal_pictures;
+mod upgrade;
 mod workflows;

@@ -31,6 +31,8 @@ mod statements;
 mod status;
 mod support;
 mod toml_node;
+mod upgrade;
+mod version;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -61,7 +63,7 @@ impl From<Exit> for ExitCode {
 
 /// Carries changes of an ERP or WMS database to sales channels and cloud systems.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version = version::SAID, about)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -151,6 +153,8 @@ enum Command {
     /// Writes manual pages and shell completions, for packages.
     #[command(hide = true)]
     Pages(pages::Options),
+    Upgrade(upgrade::UpgradeOptions),
+    Rollback(upgrade::RollbackOptions),
 }
 
 #[derive(Debug, Subcommand)]
@@ -352,6 +356,8 @@ async fn command(command: Command) -> Exit {
         Command::SupportBundle(options) => support::bundle(&options).await,
         Command::Service(command) => service::service(command).await,
         Command::Pages(options) => pages::pages(&options),
+        Command::Upgrade(options) => upgrade::upgrade(options).await,
+        Command::Rollback(options) => upgrade::rollback(options).await,
         Command::Source(SourceCommand::Resync {
             common,
             name,

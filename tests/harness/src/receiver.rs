@@ -121,6 +121,11 @@ impl Receiver {
         lock(&self.shared)
     }
 
+    /// How it fails from now on.
+    pub fn fails(&self, faults: Faults) {
+        self.held().faults = faults;
+    }
+
     /// No more failures from now on.
     pub fn mend(&self) {
         self.held().faults = Faults::default();

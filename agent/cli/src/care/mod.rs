@@ -302,8 +302,7 @@ fn migrated(done: &Migrated, only_shown: bool) -> Told {
     lines.extend(steps.map(|step| format!("  {}: {}", step.format, step.what)));
     match &done.backup {
         Some(backup) => lines.push(format!(
-            "The file as it was before: {}. To go back: the older version's lighterman, and there \
-             lighterman state restore with it.",
+            "The file as it was before: {}. To go back: lighterman rollback, and the older version's binary.",
             backup.display()
         )),
         None if only_shown => lines.push(

@@ -12,7 +12,7 @@ use crate::disk;
 /// All of it. Nothing is written.
 pub(super) fn look(config: &Config) -> Vec<Finding> {
     let mut findings = vec![
-        Finding::pass("agent", format!("version {}", env!("CARGO_PKG_VERSION"))),
+        Finding::pass("agent", format!("version {}", crate::version::SAID)),
         zone(),
     ];
     findings.push(state(&config.state_folder));
@@ -74,7 +74,7 @@ fn state(folder: &Path) -> Finding {
                 );
                 Finding::warn(WHAT, text)
                     .fix("lighterman state migrate --dry-run says what changes")
-                    .undo("lighterman state restore with that copy, and the older version")
+                    .undo("lighterman rollback, and the older version")
             }
         }
     }
