@@ -44,7 +44,8 @@ pub(super) struct Release {
 
 impl Release {
     pub(super) fn finding(&self) -> Finding {
-        let found = format!("is signed ({}), sha256 {}", self.comment, self.sha256);
+        let comment = self.comment.replace('\t', ", ");
+        let found = format!("is signed ({comment}), sha256 {}", self.sha256);
         Finding::pass(format!("release {}", self.file.display()), found)
     }
 }
