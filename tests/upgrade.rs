@@ -522,6 +522,38 @@ async fn a_plan_says_what_would_change_and_touches_nothing() {
         assert!(shown.contains(said), "{said}: {shown}");
     }
     stop(agent).await;
+    // So it comes as a rule: an archive in a folder.
+    let folder = installed.place.path().join("archive");
+    std::fs::create_dir(&folder).unwrap();
+    let archive = folder.join("lighterman-9.9.9-some-machine.tar.gz");
+    let packed = Command::new("tar")
+        .args([
+            "-czf",
+            text(&archive),
+            "-C",
+            text(installed.place.path()),
+            "new",
+        ])
+        .env("GZIP", "-1")
+        .status();
+    assert!(packed.is_ok_and(|packed| packed.success()));
+    installed.keys.sign(&archive);
+    let key = installed.keys.public();
+    let (code, shown) = installed.command(&[
+        "upgrade",
+        "--plan",
+        "--allow-older",
+        "--from",
+        text(&folder),
+        "--key",
+        text(&key),
+    ]);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(
+        shown.contains("lighterman-9.9.9-some-machine.tar.gz: is signed"),
+        "{shown}"
+    );
+
     installed.as_before();
     let before = std::fs::read(installed.state()).unwrap();
     // A rule that makes its events in another way than when it was last in force, and a setting that nobody knows.
