@@ -265,3 +265,147 @@ async fn a_collector_that_is_away_holds_up_nothing() {
     .await;
     assert!(agent.terminate(SOON).await.is_some());
 }
+
+fn links(span: &Value) -> Vec<&str> {
+    let links = span["links"].as_array().map(Vec::as_slice);
+    let ids = links.unwrap_or_default().iter();
+    ids.map(|link| link["traceId"].as_str().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_held_and_is_delivered_later_says_so_in_the_same_trace() {
+    let receiver = Receiver::start(1, Faults::default()).await;
+    let (collector, url) = Collector::start().await;
+    let otlp = format!("[otlp]\nendpoint = \"{url}\"\nevery_seconds = 1\nmetrics = false");
+    let (site, port) = site(&receiver, &otlp);
+    let mut agent = site.agent();
+    assert!(holds(&receiver, "A", "1").await, "{}", agent.log());
+    let refuse = |refused: bool| {
+        let mut held = receiver.held();
+        held.rejected.clear();
+        held.rejected
+            .extend(refused.then(|| "ACME|A|MAIN".to_owned()));
+    };
+    let named = |collector: &Collector, name: &str| -> Vec<Value> {
+        let spans = collector.spans().into_iter();
+        spans.filter(|span| span["name"] == name).collect()
+    };
+    refuse(true);
+    site.run("UPDATE stock SET qty = 7 WHERE sku = 'A'");
+    collector
+        .wait(|collector| !named(collector, "deliver shop").is_empty())
+        .await;
+    let deliver = named(&collector, "deliver shop").remove(0);
+    assert_eq!(deliver["status"]["code"], 2, "{deliver}");
+    assert_eq!(text(&deliver, "lighterman.held_cause"), "rejected");
+
+    // It is sent again and refused again; then it is taken, by an agent that told nothing of it itself.
+    let retry = || {
+        let (code, shown) = site.command(&["held", "retry", "--all"]);
+        assert_eq!(code, Some(0), "{shown}");
+    };
+    retry();
+    collector
+        .wait(|collector| named(collector, "held shop").len() == 1)
+        .await;
+    let again = named(&collector, "held shop").remove(0);
+    assert_eq!(again["status"]["code"], 2, "{again}");
+    assert_eq!(text(&again, "lighterman.outcome"), "held");
+
+    assert!(agent.terminate(SOON).await.is_some());
+    let mut agent = site.agent();
+    until(port, "/health/ready", &agent, |status, _| status == 200).await;
+    refuse(false);
+    retry();
+    collector
+        .wait(|collector| named(collector, "held shop").len() == 2)
+        .await;
+    let spans = collector.spans();
+    let held = named(&collector, "held shop").remove(1);
+    assert_eq!(held["status"]["code"], 1, "{held}");
+    assert_eq!(text(&held, "lighterman.outcome"), "delivered");
+    let root = spans
+        .iter()
+        .find(|span| span["spanId"] == held["parentSpanId"]);
+    assert_eq!(root.unwrap()["name"], "inventory.availability.v1");
+    for span in [&again, &held] {
+        assert_eq!(span["traceId"], deliver["traceId"]);
+        assert_eq!(span["links"][0]["spanId"], deliver["spanId"], "{span}");
+    }
+    assert_ne!(again["spanId"], held["spanId"]);
+    assert_eq!(again["endTimeUnixNano"], held["startTimeUnixNano"]);
+    // What was sent after that hangs below it, and nothing of it is told twice.
+    let below = |parent: &Value| {
+        let mut below = spans.iter();
+        let found = below.find(|span| span["parentSpanId"] == parent["spanId"]);
+        text(found.unwrap(), "http.response.status_code").to_owned()
+    };
+    assert_eq!(
+        (below(&again), below(&held)),
+        ("422".to_owned(), "204".to_owned())
+    );
+    let ids: BTreeSet<String> = spans
+        .iter()
+        .map(|span| span["spanId"].to_string())
+        .collect();
+    assert_eq!(ids.len(), spans.len(), "{spans:?}");
+    collector.read_strictly();
+    assert!(agent.terminate(SOON).await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_is_a_trace_of_its_own_that_is_linked_with_its_events() {
+    let receiver = Receiver::start(1, Faults::default()).await;
+    let (collector, url) = Collector::start().await;
+    let otlp = format!("[otlp]\nendpoint = \"{url}\"\nevery_seconds = 1\nmetrics = false");
+    let (site, _) = site(&receiver, &otlp);
+    let file = site.path().join("lighterman.toml");
+    let settings = std::fs::read_to_string(&file).unwrap();
+    let batches = settings.replace(
+        "timeout_seconds = 1\n",
+        "timeout_seconds = 1\nmode = \"batch\"\n",
+    );
+    std::fs::write(&file, batches).unwrap();
+    let mut agent = site.agent();
+    assert!(holds(&receiver, "A", "1").await, "{}", agent.log());
+    // One alone is in its own trace.
+    site.run("UPDATE stock SET qty = 7 WHERE sku = 'A'");
+    collector
+        .wait(|collector| !collector.spans().is_empty())
+        .await;
+    assert_eq!(collector.spans().len(), 4, "{:?}", collector.spans());
+    site.run("UPDATE stock SET qty = 8");
+    let of = |spans: &[Value], name: &str| -> Vec<Value> {
+        spans
+            .iter()
+            .filter(|span| span["name"] == name)
+            .cloned()
+            .collect()
+    };
+    collector
+        .wait(|collector| !of(&collector.spans(), "batch shop").is_empty())
+        .await;
+    collector
+        .wait(|collector| {
+            let spans = collector.spans();
+            let told: BTreeSet<String> = of(&spans, "deliver shop")
+                .iter()
+                .map(|span| span["traceId"].as_str().unwrap().to_owned())
+                .collect();
+            let batches = of(&spans, "batch shop");
+            batches
+                .iter()
+                .all(|batch| links(batch).iter().all(|id| told.contains(*id)))
+        })
+        .await;
+    for batch in of(&collector.spans(), "batch shop") {
+        let linked = links(&batch);
+        assert!(!linked.is_empty() && !linked.contains(&batch["traceId"].as_str().unwrap()));
+        assert_eq!(batch.get("parentSpanId"), None);
+        let events: usize = text(&batch, "lighterman.events").parse().unwrap();
+        assert!(events >= linked.len().max(2), "{batch}");
+        assert_eq!(text(&batch, "http.response.status_code"), "204");
+    }
+    collector.read_strictly();
+    assert!(agent.terminate(SOON).await.is_some());
+}

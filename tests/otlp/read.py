@@ -27,6 +27,10 @@ def ids(node):
     return out
 
 
+# Spans of earlier requests: what is told later may hang by one of them.
+before = set()
+
+
 def traces(body):
     request = ParseDict(ids(body), ExportTraceServiceRequest())
     spans = [s for r in request.resource_spans for c in r.scope_spans for s in c.spans]
@@ -36,7 +40,10 @@ def traces(body):
         assert span.name and span.kind, span
         assert 0 < span.start_time_unix_nano <= span.end_time_unix_nano, span
         parent = (span.trace_id, span.parent_span_id)
-        assert not span.parent_span_id or parent in known, f"{span.name} has no parent"
+        assert not span.parent_span_id or parent in known | before, f"{span.name} has no parent"
+        for link in span.links:
+            assert len(link.trace_id) == 16 and len(link.span_id) == 8, span
+    before.update(known)
     return len(spans)
 
 

@@ -9,16 +9,17 @@ mod metrics;
 mod settings;
 mod traces;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use contract::Clock as _;
 use engine::clock::SystemClock;
 use http_client::{Request, Sent};
+use jiff::Timestamp;
 use reqwest::Client;
 use serde_json::{Value as Json, json};
-use state::{StateReader, StoreError};
+use state::{Rests, StateReader, StoreError, TraceEvent};
 
 use crate::local::{self, Seen};
 pub(crate) use counts::OtlpCounts;
@@ -32,6 +33,8 @@ const REQUEST_SPANS_MAX: usize = 1_024;
 const EVENTS_MAX: usize = 500;
 /// Events that are not at rest, and are looked at again.
 const PENDING_MAX: usize = 2_048;
+/// Events with a held delivery that are looked at again.
+const HELD_MAX: usize = 1_024;
 /// A request and its answer take so long at most.
 const REQUEST_MAX: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 16 << 10;
@@ -85,6 +88,8 @@ struct Followed {
     offset: i64,
     /// Before it, and not at rest.
     pending: BTreeSet<i64>,
+    /// Told as held: by whom, and since when.
+    held: BTreeMap<i64, Vec<(String, Timestamp)>>,
 }
 
 /// What a look at the outbox found.
@@ -119,12 +124,27 @@ impl Exporter {
     async fn follow(&mut self) {
         let folder = self.seen.watched.folder.clone();
         let followed = self.followed.take();
+        let mut batches = Vec::new();
+        let mut dropped = 0;
+        for (name, meter) in self.seen.watched.meters.destinations() {
+            let (taken, passed) = meter.take_batches();
+            dropped += passed;
+            batches.extend(taken.into_iter().map(|batch| (name.clone(), batch)));
+        }
         let looked = tokio::task::spawn_blocking(move || {
             let mut followed = match followed {
                 Some(followed) => followed,
                 None => Followed::begin(StateReader::open(&folder)?)?,
             };
-            let found = followed.look()?;
+            let mut found = followed.look()?;
+            followed.look_at_held(&mut found)?;
+            for (name, batch) in batches {
+                let changes = followed.reader.changes_among(&batch.offsets)?;
+                // That of a first load or a replay is of no trace.
+                if !changes.is_empty() {
+                    found.spans.push(traces::batch(&name, &batch, &changes));
+                }
+            }
             Ok::<_, StoreError>((followed, found))
         });
         // A state file that cannot be read now is opened anew in the next turn, and said by others.
@@ -133,7 +153,7 @@ impl Exporter {
         };
         self.followed = Some(followed);
         let counts = &self.seen.otlp;
-        let mut dropped = found.passed;
+        dropped += found.passed;
         self.waiting.extend(found.spans);
         while self.waiting.len() > SPANS_MAX {
             self.waiting.pop_front();
@@ -217,10 +237,15 @@ impl Followed {
     fn begin(reader: StateReader) -> Result<Self, StoreError> {
         let pending = reader.unfinished_offsets(PENDING_MAX)?;
         let offset = reader.newest_offset()?;
+        let mut held = BTreeMap::new();
+        for offset in reader.held_offsets(HELD_MAX)? {
+            held.insert(offset, held_now(&reader.rests(offset)?));
+        }
         Ok(Self {
             reader,
             offset,
             pending: pending.into_iter().collect(),
+            held,
         })
     }
 
@@ -253,6 +278,7 @@ impl Followed {
             {
                 if traces::is_change(&event) {
                     found.spans.extend(traces::spans(&event));
+                    self.remember(offset, &event);
                 }
             } else {
                 rest.insert(offset);
@@ -261,6 +287,72 @@ impl Followed {
         self.pending = rest;
         Ok(found)
     }
+
+    /// What is held now is told once more when it is held no more.
+    fn remember(&mut self, offset: i64, event: &TraceEvent) {
+        let held = event.deliveries.iter();
+        let held = held.filter(|one| one.state == HELD);
+        let held: Vec<_> = held
+            .map(|one| (one.destination.clone(), one.since))
+            .collect();
+        if !held.is_empty() {
+            self.held.insert(offset, held);
+            while self.held.len() > HELD_MAX {
+                self.held.pop_first();
+            }
+        }
+    }
+
+    /// Looks what became of what was told as held.
+    fn look_at_held(&mut self, found: &mut Found) -> Result<(), StoreError> {
+        let offsets: Vec<i64> = self.held.keys().copied().collect();
+        for offset in offsets {
+            let rests = self.reader.rests(offset)?;
+            let of = |name: &str| rests.iter().find(|one| one.destination == name);
+            let Some(known) = self.held.get(&offset) else {
+                continue;
+            };
+            let is_as_it_was = known.iter().all(|(name, since)| {
+                of(name).is_some_and(|one| one.since == *since || !one.is_at_rest())
+            });
+            if is_as_it_was {
+                continue;
+            }
+            // It may have left the outbox, with nothing to tell of it any more.
+            let known = self.held.remove(&offset).unwrap_or_default();
+            let Some(event) = self.reader.story(offset)?.filter(traces::is_change) else {
+                continue;
+            };
+            let mut still = Vec::new();
+            for (name, since) in known {
+                let mut deliveries = event.deliveries.iter();
+                let Some(delivery) = deliveries.find(|one| one.destination == name) else {
+                    continue;
+                };
+                if delivery.since == since || !delivery.is_at_rest() {
+                    still.push((name, since));
+                    continue;
+                }
+                found.spans.extend(traces::held(&event, delivery, since));
+                if delivery.state == HELD {
+                    still.push((name, delivery.since));
+                }
+            }
+            if !still.is_empty() {
+                self.held.insert(offset, still);
+            }
+        }
+        Ok(())
+    }
+}
+
+const HELD: &str = "held";
+
+/// Who holds it, and since when.
+fn held_now(rests: &[Rests]) -> Vec<(String, Timestamp)> {
+    let held = rests.iter().filter(|one| one.state == HELD);
+    held.map(|one| (one.destination.clone(), one.since))
+        .collect()
 }
 
 fn nanos(at: jiff::Timestamp) -> String {
