@@ -11,7 +11,7 @@ use axum::response::Response;
 use contract::EventType;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use state::{Command, HeldCount, HeldFilter, StateReader};
+use state::{Command, HeldCount, HeldEntry, HeldFilter, StateReader};
 
 use super::super::json as answer;
 use super::ask::{Wish, accepted, leave, leave_each, part};
@@ -24,7 +24,7 @@ use crate::operate::{CAUSES, MAPPING};
 
 const SHOWN: usize = 50;
 const SHOWN_MAX: usize = 500;
-/// Held items looked at for one list.
+/// Held items looked at for one list, and for one holder of what is settled.
 const LOOKED_AT_MAX: usize = 20_000;
 /// Items named in one request.
 pub(super) const IDS_MAX: usize = 500;
@@ -66,14 +66,7 @@ fn listed(
 ) -> Result<Value, Problem> {
     let mut items = Vec::new();
     let mut counts: BTreeMap<(String, String), u64> = BTreeMap::new();
-    let mut looked_at = 0;
-    let mut all = true;
-    reader.held_each(which, |entry| {
-        looked_at += 1;
-        if looked_at > LOOKED_AT_MAX {
-            all = false;
-            return false;
-        }
+    let all = reader.held_within(which, LOOKED_AT_MAX, |entry| {
         if token.sees(&entry.event_type) {
             if items.len() < limit {
                 items.push(view::held(token, &entry));
@@ -322,6 +315,7 @@ async fn settled(
                 "refused": refused,
                 "not_held": found.not_held,
                 "not_in_settings": gone,
+                "all_tables": found.all_tables,
                 "read_again_by": tables.filter(|_| !drops).collect::<Vec<_>>(),
             });
             Ok((asked, form))
@@ -331,11 +325,12 @@ async fn settled(
 }
 
 /// Who holds something of what is meant.
-#[derive(Default)]
 struct Found {
     destinations: BTreeSet<String>,
     /// Sources and tables of changes that mappings hold.
     tables: BTreeSet<(String, String)>,
+    /// These are all tables.
+    all_tables: bool,
     /// What was named, and is not held.
     not_held: Vec<String>,
 }
@@ -343,10 +338,12 @@ struct Found {
 impl Found {
     fn of(reader: &StateReader, token: &Token, which: &HeldFilter) -> Result<Self, Problem> {
         let mut found = Self {
+            destinations: BTreeSet::new(),
+            tables: BTreeSet::new(),
+            all_tables: true,
             not_held: which.ids.clone(),
-            ..Self::default()
         };
-        reader.held_each(which, |item| {
+        let note = |found: &mut Self, item: HeldEntry| {
             if token.sees(&item.event_type) {
                 found.not_held.retain(|id| *id != item.id);
                 match item.change {
@@ -354,8 +351,38 @@ impl Found {
                     Some(change) => found.tables.insert((change.source, change.table)),
                 };
             }
-            true
-        })?;
+        };
+        // These are looked up, and no more of them are named than a request may.
+        if !which.ids.is_empty() {
+            reader.held_each(which, |item| {
+                note(&mut found, item);
+                true
+            })?;
+            return Ok(found);
+        }
+        let holders: BTreeSet<String> = reader
+            .held_counts()?
+            .into_iter()
+            .map(|one| one.by)
+            .collect();
+        let meant = |name: &&String| which.by.as_ref().is_none_or(|by| by == *name);
+        for holder in holders.iter().filter(meant) {
+            let own = HeldFilter {
+                by: Some(holder.clone()),
+                ..which.clone()
+            };
+            // One is enough to know that a destination is to be asked; of what mappings hold, each table counts.
+            let goes_on = holder == MAPPING;
+            let all = reader.held_within(&own, LOOKED_AT_MAX, |item| {
+                note(&mut found, item);
+                goes_on
+            })?;
+            // Whether it is among the others is seen by the agent, which goes through them in steps.
+            if !all && !goes_on {
+                found.destinations.insert(holder.clone());
+            }
+            found.all_tables &= all || !goes_on;
+        }
         Ok(found)
     }
 }

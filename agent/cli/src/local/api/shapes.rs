@@ -174,6 +174,7 @@ pub(super) fn settled() -> Value {
         ("refused", refused()),
         ("not_held", texts()),
         ("not_in_settings", texts()),
+        ("all_tables", truth()),
         ("read_again_by", texts()),
     ])
 }

@@ -19,9 +19,8 @@ use crate::operate::{counted, meaning};
 
 const PLACE: &str = "/page/held";
 
-/// Items shown of each group, and looked at for that.
+/// Items shown of each group.
 const SHOWN: usize = 25;
-const LOOKED_AT_MAX: usize = 20_000;
 
 /// A reason is no longer than this.
 pub(super) const WHY_MAX: usize = 500;
@@ -46,20 +45,16 @@ struct Groups(BTreeMap<(String, String), (u64, Vec<HeldEntry>)>);
 fn groups(reader: &StateReader) -> Result<Groups, StoreError> {
     let mut groups = Groups::default();
     for count in reader.held_counts()? {
-        let group = groups.0.entry((count.by, count.cause)).or_default();
-        group.0 = count.count;
+        let own = HeldFilter {
+            by: Some(count.by.clone()),
+            cause: Some(count.cause.clone()),
+            ..HeldFilter::default()
+        };
+        let items = reader.held_list(&own, SHOWN)?;
+        groups
+            .0
+            .insert((count.by, count.cause), (count.count, items));
     }
-    let mut looked = 0;
-    reader.held_each(&HeldFilter::default(), |item| {
-        let place = (item.by.clone(), item.cause.clone());
-        if let Some((_, items)) = groups.0.get_mut(&place)
-            && items.len() < SHOWN
-        {
-            items.push(item);
-        }
-        looked += 1;
-        looked < LOOKED_AT_MAX
-    })?;
     Ok(groups)
 }
 
