@@ -505,9 +505,7 @@ async fn an_operator_retries_drops_pauses_and_resumes() {
         shown.body.contains("shop is paused for 1 hour"),
         "{shown:?}"
     );
-    operator
-        .says("/page", "a person has PAUSED it", &agent)
-        .await;
+    operator.says("/page", "shop is PAUSED until", &agent).await;
     let (_, listed) = site.command(&["destination", "list"]);
     assert!(listed.contains("shop: paused"), "{listed}");
     for wrong in [("minutes", "7"), ("minutes", "-1")] {
@@ -669,4 +667,37 @@ async fn a_cookie_behind_tls_stays_behind_it() {
     // Without a header of a proxy in the settings, nobody is believed.
     let spoofed = door.with("X-Forwarded-User", "anna").get("/page").await;
     assert_eq!(spoofed.status, 303);
+}
+
+/// Another process that holds the state file is no reason to say that what is done was not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_takes_longer_than_an_answer_may_goes_on_and_is_said_when_it_has_ended() {
+    let receiver = Receiver::start(1, Faults::default()).await;
+    let (site, door) = refusing(&receiver, &[], USERS);
+    let agent = site.agent();
+    ready(&door, &agent).await;
+    let operator = door.login("anna", OPERATOR).await;
+    let other = rusqlite::Connection::open(site.path().join("state/lighterman.db")).unwrap();
+    other.busy_timeout(SOON).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let pause = [("destination", "shop"), ("minutes", "0")];
+    let reply = operator.act("/page/destinations/pause", &pause).await;
+    assert_eq!(reply.status, 303, "{reply:?}");
+    let page = operator.get("/page/destinations").await;
+    assert!(
+        page.body.contains("It is being done, and takes long"),
+        "{page:?}"
+    );
+    other.execute_batch("ROLLBACK").unwrap();
+    // Said once, on whichever page comes next.
+    operator
+        .says(
+            "/page/held",
+            "shop is paused until somebody resumes it",
+            &agent,
+        )
+        .await;
+    let page = operator.get("/page/destinations").await;
+    assert!(!page.body.contains("It is being done"), "{page:?}");
+    assert!(page.body.contains("state paused"), "{page:?}");
 }

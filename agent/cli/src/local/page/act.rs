@@ -1,5 +1,6 @@
 //! What an operator does on the page: it goes the way of the commands, is noted before it is asked, and
-//! says on the next page what came of it.
+//! says on the next page what came of it. What takes longer than an answer may goes on all the same: then the
+//! next page says so, and a later one what came of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +20,13 @@ use super::which::{Which, which};
 use super::{Page, view};
 use crate::operate::counted;
 
-/// How long the running agent may take before the page says that it has not answered yet. An answer of
-/// the local server is made within ten seconds.
-const ANSWER_MAX: Duration = Duration::from_secs(7);
+/// So long the page waits for what comes of it. An answer of the local server is made within ten seconds.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// So long it is waited for at all, beside the page.
+const DONE_MAX: Duration = Duration::from_mins(5);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Between two looks at what takes long.
+const LOOK_LATER: Duration = Duration::from_secs(1);
 
 /// Changes of a mapping that are looked at for their tables.
 const CHANGES_MAX: usize = 10_000;
@@ -100,8 +104,8 @@ async fn ask(page: &Page, destination: &str, command: Command) -> Came {
         Ok(Err(error)) => return Came::Not(format!("The agent cannot be asked: {error}.")),
         Err(_) => return Came::Not("Asking the agent ended by a bug.".to_owned()),
     };
-    let deadline = tokio::time::Instant::now() + ANSWER_MAX;
-    while tokio::time::Instant::now() < deadline {
+    let began = tokio::time::Instant::now();
+    while began.elapsed() < DONE_MAX {
         match answered(page, request).await {
             Ok(Some(Done {
                 problem: Some(problem),
@@ -111,8 +115,12 @@ async fn ask(page: &Page, destination: &str, command: Command) -> Came {
                 page.seen.changed().await;
                 return Came::Done(done.count);
             }
-            Ok(None) => tokio::time::sleep(LOOK_EVERY).await,
-            Err(sentence) => return Came::Not(sentence),
+            // It stands in the state file, whether that can be read now or not.
+            Ok(None) | Err(_) => {
+                let is_soon = began.elapsed() < ANSWER_MAX;
+                let wait = if is_soon { LOOK_EVERY } else { LOOK_LATER };
+                tokio::time::sleep(wait).await;
+            }
         }
     }
     Came::Asked
@@ -123,31 +131,76 @@ async fn answered(page: &Page, request: i64) -> Result<Option<Done>, String> {
         .await
 }
 
-/// Leaves what came of it for the next page, and goes there.
-fn told(
-    page: &Page,
+impl Came {
+    /// What the page says of it.
+    fn message(self, done: impl FnOnce(u64) -> String) -> Message {
+        let (is_good, text) = match self {
+            Self::Done(count) => (true, done(count)),
+            Self::Reads(tables) => (
+                true,
+                format!(
+                    "{} read again and compared; what is clear then is held no more.",
+                    tables.join(", ")
+                ),
+            ),
+            Self::Asked => (
+                true,
+                "It is asked, and stands in the state file: the agent has not come to it yet."
+                    .to_owned(),
+            ),
+            Self::Not(sentence) => (false, sentence),
+        };
+        Message { is_good, text }
+    }
+}
+
+/// Does it, leaves what came of it for the next page, and goes there.
+async fn done(
+    page: &Arc<Page>,
     visitor: &Visitor,
     place: &str,
-    came: Came,
-    done: impl Fn(u64) -> String,
+    work: impl Future<Output = Message> + Send + 'static,
 ) -> Response {
-    let (is_good, text) = match came {
-        Came::Done(count) => (true, done(count)),
-        Came::Reads(tables) => (
-            true,
-            format!(
-                "{} read again and compared; what is clear then is held no more.",
-                tables.join(", ")
-            ),
-        ),
-        Came::Asked => (
-            true,
-            "It is asked, and stands in the state file: the agent has not come to it yet."
-                .to_owned(),
-        ),
-        Came::Not(sentence) => (false, sentence),
+    let Ok(permit) = Arc::clone(&page.actions).try_acquire_owned() else {
+        let text = "Too much is being done already; nothing was done. Wait until that has ended.";
+        return told(page, visitor, place, Came::Not(text.to_owned()));
     };
-    page.sessions.say(visitor, Message { is_good, text });
+    // On its own, for whoever waits for the answer may go, and what is half done is worse than what is not.
+    let mut work = tokio::spawn(async move {
+        let message = work.await;
+        drop(permit);
+        message
+    });
+    let ended = |ended: Result<Message, tokio::task::JoinError>| {
+        let bug = || Came::Not("Doing it ended by a bug.".to_owned()).message(|_| String::new());
+        ended.unwrap_or_else(|_| bug())
+    };
+    match tokio::time::timeout(ANSWER_MAX, &mut work).await {
+        Ok(message) => page.sessions.say(visitor, ended(message)),
+        Err(_) => {
+            let text = "It is being done, and takes long: another process may hold the state file, or the agent is at \
+                        work on more. What comes of it is said here when it has ended.";
+            let text = text.to_owned();
+            page.sessions.say(
+                visitor,
+                Message {
+                    is_good: true,
+                    text,
+                },
+            );
+            let (page, visitor) = (Arc::clone(page), visitor.clone());
+            tokio::spawn(async move {
+                let message = ended(work.await);
+                page.sessions.say(&visitor, message);
+            });
+        }
+    }
+    view::go_to(place)
+}
+
+/// Leaves what came of it for the next page, and goes there.
+fn told(page: &Page, visitor: &Visitor, place: &str, came: Came) -> Response {
+    page.sessions.say(visitor, came.message(|_| String::new()));
     view::go_to(place)
 }
 
@@ -159,13 +212,15 @@ pub(super) async fn retry(
     Extension(visitor): Extension<Visitor>,
     Extension(fields): Extension<Fields>,
 ) -> Response {
-    let came = match which(&page, &fields).await {
-        Err(sentence) => Came::Not(sentence),
-        Ok(which) => retried(&page, &visitor, which).await,
+    let (own, who) = (Arc::clone(&page), visitor.clone());
+    let work = async move {
+        let came = match which(&own, &fields).await {
+            Err(sentence) => Came::Not(sentence),
+            Ok(which) => retried(&own, &who, which).await,
+        };
+        came.message(|count| format!("{} sent again.", counted(count, "event")))
     };
-    told(&page, &visitor, HELD, came, |count| {
-        format!("{} sent again.", counted(count, "event"))
-    })
+    done(&page, &visitor, HELD, work).await
 }
 
 async fn retried(page: &Page, visitor: &Visitor, which: Which) -> Came {
@@ -253,16 +308,15 @@ fn tables_of(
     reader: &StateReader,
     filter: &HeldFilter,
 ) -> Result<Vec<(String, String)>, StoreError> {
-    let (mut tables, mut looked) = (Vec::new(), 0);
-    reader.held_each(filter, |item| {
+    let mut tables = Vec::new();
+    reader.held_within(filter, CHANGES_MAX, |item| {
         if let Some(change) = item.change {
             let place = (change.source, change.table);
             if !tables.contains(&place) {
                 tables.push(place);
             }
         }
-        looked += 1;
-        looked < CHANGES_MAX
+        true
     })?;
     Ok(tables)
 }
@@ -274,23 +328,21 @@ pub(super) async fn drop_held(
 ) -> Response {
     let which = match which(&page, &fields).await {
         Ok(which) => which,
-        Err(sentence) => {
-            return told(&page, &visitor, HELD, Came::Not(sentence), |_| {
-                String::new()
-            });
-        }
+        Err(sentence) => return told(&page, &visitor, HELD, Came::Not(sentence)),
     };
-    let why = fields.get("why").unwrap_or_default();
+    let why = fields.get("why").unwrap_or_default().to_owned();
     // What came since the confirmation was shown is not meant.
     let others = which.filter.ids.is_empty()
         && fields.get("count").and_then(|count| count.parse().ok()) != Some(which.count);
     if others || why.is_empty() || why.chars().count() > held::WHY_MAX {
         return held::ask_why(&page, &visitor, &which, true).await;
     }
-    let came = dropped(&page, &visitor, which, why).await;
-    told(&page, &visitor, HELD, came, |count| {
-        format!("{} given up.", counted(count, "held item"))
-    })
+    let (own, who) = (Arc::clone(&page), visitor.clone());
+    let work = async move {
+        let came = dropped(&own, &who, which, &why).await;
+        came.message(|count| format!("{} given up.", counted(count, "held item")))
+    };
+    done(&page, &visitor, HELD, work).await
 }
 
 async fn dropped(page: &Page, visitor: &Visitor, which: Which, why: &str) -> Came {
@@ -330,18 +382,20 @@ pub(super) async fn pause(
 ) -> Response {
     let minutes = fields.get("minutes").and_then(|text| text.parse().ok());
     let known = PAUSES.iter().find(|(known, _)| Some(*known) == minutes);
-    let (came, words) = match (destination(&page, &fields), known) {
-        (Err(came), _) => (came, String::new()),
+    let (name, (minutes, words)) = match (destination(&page, &fields), known) {
+        (Err(came), _) => return told(&page, &visitor, DESTINATIONS, came),
         (Ok(_), None) => {
             let sentence = "Choose for how long; nothing was done.".to_owned();
-            (Came::Not(sentence), String::new())
+            return told(&page, &visitor, DESTINATIONS, Came::Not(sentence));
         }
-        (Ok(name), Some((minutes, words))) => (
-            paused(&page, &visitor, name, *minutes).await,
-            format!("{name} is paused {words}: nothing leaves, events wait in order."),
-        ),
+        (Ok(name), Some(known)) => (name.to_owned(), *known),
     };
-    told(&page, &visitor, DESTINATIONS, came, |_| words.clone())
+    let (own, who) = (Arc::clone(&page), visitor.clone());
+    let work = async move {
+        let came = paused(&own, &who, &name, minutes).await;
+        came.message(|_| format!("{name} is paused {words}: nothing leaves, events wait in order."))
+    };
+    done(&page, &visitor, DESTINATIONS, work).await
 }
 
 async fn paused(page: &Page, visitor: &Visitor, name: &str, minutes: u64) -> Came {
@@ -359,17 +413,18 @@ pub(super) async fn resume(
     Extension(visitor): Extension<Visitor>,
     Extension(fields): Extension<Fields>,
 ) -> Response {
-    let (came, words) = match destination(&page, &fields) {
-        Err(came) => (came, String::new()),
-        Ok(name) => {
-            let details = serde_json::Value::Null;
-            let noted = note(&page, &visitor.name, "destination.resume", name, details).await;
-            let came = match noted {
-                Ok(()) => ask(&page, name, Command::Resume).await,
-                Err(sentence) => Came::Not(sentence),
-            };
-            (came, format!("{name} goes on."))
-        }
+    let name = match destination(&page, &fields) {
+        Err(came) => return told(&page, &visitor, DESTINATIONS, came),
+        Ok(name) => name.to_owned(),
     };
-    told(&page, &visitor, DESTINATIONS, came, |_| words.clone())
+    let (own, who) = (Arc::clone(&page), visitor.clone());
+    let work = async move {
+        let details = serde_json::Value::Null;
+        let came = match note(&own, &who.name, "destination.resume", &name, details).await {
+            Ok(()) => ask(&own, &name, Command::Resume).await,
+            Err(sentence) => Came::Not(sentence),
+        };
+        came.message(|_| format!("{name} goes on."))
+    };
+    done(&page, &visitor, DESTINATIONS, work).await
 }

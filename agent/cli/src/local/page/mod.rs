@@ -47,6 +47,9 @@ pub(super) const HOME: &str = "/page";
 /// Readings of the state file for the page at once; further ones wait.
 const READINGS_MAX: usize = 2;
 
+/// What people have asked for and is being done at once; more is refused.
+const ACTIONS_MAX: usize = 8;
+
 /// What all of the page's answers are made from.
 struct Page {
     settings: PageSettings,
@@ -56,6 +59,7 @@ struct Page {
     sessions: Sessions,
     attempts: Mutex<Attempts>,
     readings: Arc<Semaphore>,
+    actions: Arc<Semaphore>,
     seen: Arc<Seen>,
 }
 
@@ -95,6 +99,7 @@ pub(super) fn routes(settings: &LocalSettings, seen: &Arc<Seen>) -> Router<Arc<S
         sessions,
         attempts: Mutex::default(),
         readings: Arc::new(Semaphore::new(READINGS_MAX)),
+        actions: Arc::new(Semaphore::new(ACTIONS_MAX)),
         seen: Arc::clone(seen),
     });
     let guarded = Router::new()

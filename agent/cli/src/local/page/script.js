@@ -50,6 +50,10 @@
       const fresh = page.getElementById(old.id);
       if (fresh) replace(old, fresh);
     }
+    // What somebody asked for has ended meanwhile: it is said once, so it stays until the page is left.
+    const said = document.getElementById("said");
+    const news = page.getElementById("said");
+    if (said && news && news.childElementCount > 0) said.replaceChildren(...news.childNodes);
     const was = document.querySelector(".health");
     const is = page.querySelector(".health");
     if (was && is) was.className = is.className;

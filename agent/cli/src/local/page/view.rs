@@ -135,8 +135,10 @@ pub(super) fn with_status(
         }
         p #connection .message.bad role="alert" hidden {}
         main #main tabindex="-1" {
-            @if let Some(message) = message {
-                p .message.(if message.is_good { "good" } else { "bad" }) role="status" { (message.text) }
+            div #said role="status" {
+                @if let Some(message) = message {
+                    p .message.(if message.is_good { "good" } else { "bad" }) { (message.text) }
+                }
             }
             (content)
         }
