@@ -63,7 +63,7 @@ impl From<Exit> for ExitCode {
 
 /// Carries changes of an ERP or WMS database to sales channels and cloud systems.
 #[derive(Debug, Parser)]
-#[command(version = version::SAID, about)]
+#[command(version = version::SAID)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
