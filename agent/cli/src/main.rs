@@ -9,6 +9,7 @@ mod care;
 mod check;
 mod colour;
 mod config;
+mod counted;
 mod delivery;
 mod demo;
 mod disk;

@@ -1,5 +1,6 @@
 //! `/health/live` and `/health/ready`: whether changes flow, in three questions and plain sentences.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,13 +9,16 @@ use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
-use contract::look::span;
 use contract::{Level, clock};
+use engine::observe::Meters;
+use jiff::Timestamp;
 use serde::Serialize;
-use state::{DestinationStatus, SourceStatus};
+use state::SourceStatus;
 
 use super::json;
 use super::seen::{Seen, Standing, State};
+use crate::status::reading::reading;
+use crate::status::words;
 
 /// The capture loop turns each second; a loop that has not for so long is stuck.
 pub(crate) const TURN_MAX: Duration = Duration::from_mins(1);
@@ -100,7 +104,7 @@ impl Ready {
                 "The agent is starting: it waits for its sources.".to_owned(),
             ),
             Ok(state) => {
-                captured(seen, state, &mut capture);
+                captured(seen, state, standing.at, &mut capture);
                 delivered(seen, standing, state, &mut delivery);
                 kept(seen, &mut retention);
             }
@@ -120,67 +124,46 @@ impl Ready {
     }
 }
 
-fn captured(seen: &Seen, state: &State, question: &mut Question) {
+fn captured(seen: &Seen, state: &State, now: Timestamp, question: &mut Question) {
     for name in &seen.watched.sources {
-        let meter = seen.watched.meters.source(name);
         let found = state.sources.iter().find(|source| source.name == *name);
-        let late = meter.log().is_some_and(|log| log.late);
-        let wrong = match found {
-            None => Some(format!("Source {name} has not been started yet.")),
-            Some(found) => trouble(found),
-        };
-        let still = meter.turned_ago();
-        if let Some(wrong) = wrong {
-            question.say(false, wrong);
-        } else if still >= TURN_MAX {
-            question.say(
-                false,
-                format!(
-                    "Source {name}: capture has not turned for {}; restart the agent.",
-                    span(still)
-                ),
-            );
-        } else if let Some((age, _)) = meter
-            .canary()
-            .filter(|(age, _)| !late && *age >= CANARY_MAX)
-        {
-            question.say(
-                false,
-                format!(
-                    "Source {name}: nothing has proven for {} that its log comes through; lighterman check says more.",
-                    span(age)
-                ),
-            );
-        } else if late {
-            question.say(
-                false,
-                format!(
-                    "Source {name}: a heartbeat has not come round through its log; lighterman check says more."
-                ),
-            );
-        } else {
-            let behind = meter.lag().map_or_else(String::new, |lag| {
-                format!(", {} behind when it told last", span(lag))
-            });
-            question.say(true, format!("Source {name} is captured{behind}."));
+        match found {
+            None => question.say(false, format!("Source {name} has not been started yet.")),
+            Some(found) => match not_captured(&seen.watched.meters, found, now) {
+                Some(wrong) => question.say(false, wrong),
+                None => {
+                    let lag = seen.watched.meters.source(name).lag();
+                    question.say(true, words::captured(name, lag));
+                }
+            },
         }
     }
 }
 
-/// Why a source, or a part of it, does not run.
-fn trouble(source: &SourceStatus) -> Option<String> {
+/// Why a source, or a part of it, is not captured, as far as the running agent knows.
+fn not_captured(meters: &Meters, source: &SourceStatus, now: Timestamp) -> Option<String> {
     let name = &source.name;
-    if let Some(problem) = &source.problem {
-        return Some(format!("Source {name} does NOT run: {problem}."));
+    if let Some(wrong) = words::not_captured(source, true) {
+        return Some(wrong);
     }
-    if !source.partly.is_empty() {
-        let parts = source.partly.join("; ");
-        return Some(format!("Source {name} runs, but not all of it: {parts}."));
+    let mut stuck = source.tables.iter();
+    let stuck = stuck.find(|table| !table.done && table.problem.is_some());
+    if let Some(table) = stuck {
+        return Some(reading(name, table, now, true));
     }
-    let stuck = source.tables.iter().filter(|table| !table.done);
-    let mut stuck = stuck.filter_map(|table| Some((&table.table, table.problem.as_ref()?)));
-    let (table, problem) = stuck.next()?;
-    Some(format!("Source {name}: {table} is not read on: {problem}."))
+    let meter = meters.source(name);
+    let still = meter.turned_ago();
+    if still >= TURN_MAX {
+        return Some(words::still(name, still));
+    }
+    // A heartbeat that is on its way says more than that there was no proof.
+    if meter.log().is_some_and(|log| log.late) {
+        let look = source.look.as_ref();
+        let sent_at = look.and_then(|look| look.heartbeat_sent_at);
+        return Some(words::not_come_round(name, sent_at));
+    }
+    let (age, how) = meter.canary().filter(|(age, _)| *age >= CANARY_MAX)?;
+    Some(words::not_proven(name, age, how))
 }
 
 fn delivered(seen: &Seen, standing: &Standing, state: &State, question: &mut Question) {
@@ -202,37 +185,18 @@ fn delivered(seen: &Seen, standing: &Standing, state: &State, question: &mut Que
         let fails = failing.iter().find(|(known, _)| known == name);
         let fails = fails.map_or(Duration::ZERO, |(_, meter)| meter.failing_for());
         let max = seen.watched.oldest_delivery;
-        let ok = age.unwrap_or_default() < max && fails < max;
-        question.say(ok, sentence(found, age, fails));
-    }
-}
-
-/// How a destination stands.
-fn sentence(found: &DestinationStatus, age: Option<Duration>, fails: Duration) -> String {
-    let (name, backlog) = (&found.name, found.backlog);
-    let mut text = match age {
-        None if backlog == 0 => format!("{name} has everything that was captured"),
-        None => {
-            format!("{name} has every change; {backlog} events of a first load or a replay wait")
+        question.say(age.unwrap_or_default() < max, words::backlog(found, age));
+        if let Some(paused) = words::paused(found) {
+            question.say(true, paused);
         }
-        Some(age) => format!(
-            "{backlog} events wait for {name}, the oldest for {}",
-            span(age)
-        ),
-    };
-    if found.paused.is_some() {
-        text.push_str("; a person has PAUSED it");
+        if fails > Duration::ZERO {
+            let mut text = words::fails(name, fails);
+            if let Some(cause) = &found.last_cause {
+                let _ = write!(text, " The last trouble: {cause}.");
+            }
+            question.say(fails < max, text);
+        }
     }
-    if fails > Duration::ZERO {
-        text.push_str("; every request to it has failed for ");
-        text.push_str(&span(fails));
-    }
-    if let Some(cause) = found.last_cause.as_ref().filter(|_| backlog > 0) {
-        text.push_str("; last trouble: ");
-        text.push_str(cause);
-    }
-    text.push('.');
-    text
 }
 
 fn kept(seen: &Seen, question: &mut Question) {

@@ -31,6 +31,7 @@ pub(crate) use replay::ReplayOptions;
 pub(crate) use trace::TraceOptions;
 
 use crate::config::Config;
+pub(crate) use crate::counted::counted;
 use crate::status::state_refused;
 use crate::{Exit, refuse};
 
@@ -279,10 +280,4 @@ fn understood(moment: Timestamp) -> String {
 /// A moment for people.
 fn shown(moment: Timestamp) -> String {
     format!("{moment:.3}")
-}
-
-/// "1 event", "2 events".
-pub(crate) fn counted(count: u64, what: &str) -> String {
-    let s = if count == 1 { "" } else { "s" };
-    format!("{count} {what}{s}")
 }

@@ -1,15 +1,16 @@
 //! `lighterman status`: whether stock is flowing, and if not, why; in plain sentences first.
 //!
-//! `facts.rs` looks, `summary.rs` says what it means, `figures.rs` has the numbers below, `screen.rs` brings
+//! `facts.rs` looks, `summary.rs` says what it means (in `words.rs` what others say as well), `figures.rs` has the numbers below, `screen.rs` brings
 //! all of it onto a terminal or into a pipe, and `watch.rs` does so again and again.
 
 mod agent;
 mod facts;
 mod figures;
-mod reading;
+pub(crate) mod reading;
 mod screen;
 mod summary;
 mod watch;
+pub(crate) mod words;
 
 use std::io::IsTerminal as _;
 use std::time::Duration;

@@ -11,7 +11,7 @@ use state::SnapshotStatus;
 const STILL_AFTER: SignedDuration = SignedDuration::from_mins(10);
 
 /// How the reading of a table stands, in a sentence.
-pub(super) fn reading(
+pub(crate) fn reading(
     source: &str,
     table: &SnapshotStatus,
     now: Timestamp,

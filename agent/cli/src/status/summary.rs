@@ -9,11 +9,11 @@ use contract::look::span;
 use contract::{EventType, Level, clock};
 use jiff::Timestamp;
 use serde::Serialize;
-use state::{
-    Checked, DestinationStatus, Flow, LookStatus, Paused, SourceStatus, TypeFlow, WaitingFlow,
-};
+use state::{Checked, DestinationStatus, Flow, LookStatus, SourceStatus, TypeFlow, WaitingFlow};
 
 use super::reading::{is_still, reading};
+use super::words;
+use crate::counted::{counted, counted_as, does};
 use crate::local::CANARY_MAX;
 use crate::operate::meaning;
 
@@ -129,14 +129,11 @@ fn proven(given: &Given<'_>, source: &SourceStatus) -> Option<Sentence> {
     let canary = source.canary.as_ref();
     let canary = canary.filter(|_| source.problem.is_none())?;
     let (name, how) = (&source.name, &canary.how);
-    let age = span(clock::until(canary.proven_at, given.now));
+    let age = clock::until(canary.proven_at, given.now);
     Some(if is_canary_late(source, given.now) {
-        let text = format!(
-            "Source {name}: NOTHING has proven for {age} that its log comes through; that no changes come may mean that \
-             capture is dead. The last proof: {how}."
-        );
-        Sentence::new(Level::Fail, text)
+        Sentence::new(Level::Fail, words::not_proven(name, age, how))
     } else {
+        let age = span(age);
         let text = format!("Source {name}: its log comes through, proven {age} ago: {how}.");
         Sentence::new(Level::Pass, text)
     })
@@ -161,19 +158,10 @@ fn captured(given: &Given<'_>, source: &SourceStatus, all: &mut Vec<Sentence>) {
     let name = &source.name;
     let running = given.running.is_some();
     let mut say = |level, text: String| all.push(Sentence::new(level, text));
-    if let Some(problem) = &source.problem {
-        say(
-            Level::Fail,
-            format!("Source {name} does NOT run: {problem}"),
-        );
-    } else if !source.partly.is_empty() {
-        let runs = if running { "runs" } else { "ran" };
-        let parts = source.partly.join("; ");
-        let text = format!("Source {name} {runs}, but not all of it: {parts}");
-        say(Level::Fail, text);
+    if let Some(wrong) = words::not_captured(source, running) {
+        say(Level::Fail, wrong);
     } else if let Some(lag) = given.lags.get(name) {
-        let text = format!("Source {name} is captured, {} behind its log.", span(*lag));
-        say(late(*lag, given.late), text);
+        say(late(*lag, given.late), words::captured(name, Some(*lag)));
     }
     for table in source.tables.iter().filter(|table| !table.done) {
         let level = match &table.problem {
@@ -216,17 +204,8 @@ fn late(time: Duration, late: Duration) -> Level {
 fn stands(given: &Given<'_>, one: &DestinationStatus, all: &mut Vec<Sentence>) {
     let name = &one.name;
     let mut warn = |text: String| all.push(Sentence::new(Level::Warn, text));
-    match &one.paused {
-        Some(Paused { until: Some(until) }) => warn(format!(
-            "{name} is PAUSED until {until}: nothing leaves; events wait in order."
-        )),
-        Some(Paused { until: None }) => warn(format!(
-            "{name} is PAUSED until a person resumes it: nothing leaves; events wait in order."
-        )),
-        None if one.draining => warn(format!(
-            "{name} sends what was there when it was told to drain, and is paused then."
-        )),
-        None => {}
+    if let Some(paused) = words::paused(one) {
+        warn(paused);
     }
     if let Some(until) = one.throttled_until.filter(|until| *until > given.now) {
         warn(format!("{name} limits us: nothing leaves until {until}."));
@@ -240,7 +219,7 @@ fn stands(given: &Given<'_>, one: &DestinationStatus, all: &mut Vec<Sentence>) {
     }
     let failing = given.failing.get(name).filter(|time| !time.is_zero());
     if let Some(failing) = failing {
-        let text = format!("Every request to {name} has failed for {}.", span(*failing));
+        let text = words::fails(name, *failing);
         let level = late(*failing, given.late).max(Level::Warn);
         let trouble = "the last trouble stands below, each attempt in: lighterman trace --key KEY";
         all.push(Sentence::new(level, text).fix(trouble));
@@ -262,10 +241,7 @@ fn flows(given: &Given<'_>, all: &mut Vec<Sentence>) {
         let fresh: u64 = fresh.map(|waiting| waiting.count).sum();
         let rest = one.backlog.saturating_sub(fresh);
         if rest > 0 {
-            let name = &one.name;
-            let (events, wait) = counted(rest, ("event", "events"), ("waits", "wait"));
-            let text = format!("{events} of a first load or a replay {wait} for {name}.");
-            all.push(Sentence::new(Level::Pass, text));
+            all.push(Sentence::new(Level::Pass, words::repeats(&one.name, rest)));
         }
     }
     // Not all that waits or is held was looked at: it may be of any type.
@@ -309,7 +285,10 @@ fn waits(given: &Given<'_>, waiting: &WaitingFlow) -> Sentence {
     let known = waiting.event_type.parse::<EventType>();
     let plural = known.is_ok_and(EventType::is_plural);
     let are = if plural { "are" } else { "is" };
-    let (events, wait) = counted(waiting.count, ("event", "events"), ("waits", "wait"));
+    let (events, wait) = (
+        counted(waiting.count, "event"),
+        does(waiting.count, "waits", "wait"),
+    );
     let least = if waiting.or_more { "at least " } else { "" };
     let text = format!(
         "{} {are} {} behind at {}: {least}{events} {wait}.",
@@ -342,19 +321,6 @@ fn list(titles: &[&str]) -> String {
     text
 }
 
-/// "1 event" and "waits", or "2 events" and "wait".
-fn counted(
-    count: u64,
-    (one, many): (&str, &str),
-    (does, doing): (&'static str, &'static str),
-) -> (String, &'static str) {
-    if count == 1 {
-        (format!("1 {one}"), does)
-    } else {
-        (format!("{count} {many}"), doing)
-    }
-}
-
 /// What is wrong with a source's log, or not proven.
 fn looked(name: &str, look: &LookStatus, now: Timestamp, all: &mut Vec<Sentence>) {
     if let Some(alarm) = &look.alarm {
@@ -366,10 +332,7 @@ fn looked(name: &str, look: &LookStatus, now: Timestamp, all: &mut Vec<Sentence>
         all.push(Sentence::new(Level::Warn, text).fix(fix));
     }
     if let (Some(sent_at), None) = (look.heartbeat_sent_at, look.heartbeat_took_ms) {
-        let text = format!(
-            "Source {name}: the heartbeat of {sent_at} has NOT come round through its log: that it flows is \
-             not proven."
-        );
+        let text = words::not_come_round(name, Some(sent_at));
         all.push(Sentence::new(Level::Warn, text));
     }
 }
@@ -379,12 +342,13 @@ fn held(given: &Given<'_>, all: &mut Vec<Sentence>) {
     let mut said = Vec::new();
     for group in given.held.iter().take(REASONS) {
         let known = group.event_type.parse::<EventType>();
-        let words = match (&group.table, known) {
+        let named = match (&group.table, known) {
             (Some(_), _) => ("row", "rows"),
             (None, Ok(known)) => known.things(),
             (None, Err(())) => ("event", "events"),
         };
-        let (mut things, are) = counted(group.things, words, ("is", "are"));
+        let are = does(group.things, "is", "are");
+        let mut things = counted_as(group.things, named);
         if let Some(table) = &group.table {
             let title = title(&group.event_type).to_lowercase();
             things = format!("{things} of {table}, {title},");
@@ -399,12 +363,12 @@ fn held(given: &Given<'_>, all: &mut Vec<Sentence>) {
     }
     let more = given.held.len().saturating_sub(REASONS) as u64;
     if more > 0 {
-        let words = ("other reason", "other reasons");
-        let (reasons, _) = counted(more, words, ("", ""));
+        let reasons = counted(more, "other reason");
         said.push(format!("More is held for {reasons}."));
     }
     if said.is_empty() && given.held_count > 0 {
-        let (events, are) = counted(given.held_count, ("event", "events"), ("is", "are"));
+        let events = counted(given.held_count, "event");
+        let are = does(given.held_count, "is", "are");
         said.push(format!("{events} {are} held for a person."));
     }
     let last = said.pop();
@@ -427,8 +391,8 @@ fn verdict(checked: &Checked, now: Timestamp) -> Sentence {
     let age = span(clock::until(checked.at, now));
     let warnings = of(Level::Warn);
     let failures = of(Level::Fail);
-    let (warned, _) = counted(warnings, ("warning", "warnings"), ("", ""));
-    let (failed, _) = counted(failures, ("failure", "failures"), ("", ""));
+    let warned = counted(warnings, "warning");
+    let failed = counted(failures, "failure");
     let (level, found) = match (failures, warnings) {
         (0, 0) => (Level::Pass, "all is well".to_owned()),
         (0, _) => (Level::Warn, warned),

@@ -1,7 +1,7 @@
 //! What is said, and in which order.
 
 use contract::Finding;
-use state::ShadowStatus;
+use state::{Paused, ShadowStatus};
 
 use super::*;
 
