@@ -422,7 +422,7 @@ async fn no_changes_and_a_dead_capture_are_told_apart() {
     let fail = asked.iter().find(|one| one.path == "/fail").unwrap();
     assert_eq!(
         fail.body,
-        "Lighterman default: source erp is not captured\n"
+        "Lighterman default: Source erp is not captured.\n"
     );
     assert!(
         agent.log().contains("alert.deadman_stopped"),
@@ -472,4 +472,50 @@ async fn a_refused_mapping_is_told_and_so_is_its_mending() {
     let letters = hook.wait(SOON, |letters| letters.len() > 1).await;
     let letters = letters.unwrap_or_else(|_| panic!("{}", agent.log()));
     assert_eq!(letters[1].json()["ended"][0]["alert"], "mapping-refused");
+}
+
+/// What the state file has of rules that left the settings is nobody's alert.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_alert_whose_rule_left_the_settings_fires_no_more() {
+    let receiver = Receiver::start(1, Faults::default()).await;
+    receiver.held().rejected.push("ACME|A|MAIN".to_owned());
+    let (site, port) = site(&receiver, "");
+    let file = site.path().join("lighterman.toml");
+    let before = std::fs::read_to_string(&file).unwrap();
+    let rule = "[[alert]]\nname = \"own-held\"\nmetric = \"lighterman_held_items\"\nabove = 0\nsay = \"is held\"\n";
+    add(&site, &format!("{QUICK}{rule}"));
+    let mut agent = site.agent();
+    let fires = "lighterman_alerts_firing{alert=\"own-held\"}";
+    until(port, "/metrics", &agent, |_, body| {
+        value(body, fires) == Some(1.0)
+    })
+    .await;
+    let listed = || site.command(&["alert", "list"]);
+    let (code, shown) = listed();
+    assert_eq!(code, Some(1), "{shown}");
+    assert!(
+        shown.contains("FIRES for") && shown.contains("(own-held"),
+        "{shown}"
+    );
+    assert!(agent.terminate(SOON).await.is_some(), "{}", agent.log());
+
+    // The rule is gone; then all of it is.
+    for (settings, said) in [
+        (
+            format!("{before}{QUICK}[[alert]]\nname = \"held\"\non = false\n"),
+            "No alert fires.",
+        ),
+        (before.clone(), "Nothing is watched"),
+    ] {
+        std::fs::write(&file, settings).unwrap();
+        let (code, shown) = listed();
+        assert_eq!(code, Some(1), "the agent does not run: {shown}");
+        assert!(!shown.contains("FIRES"), "{shown}");
+        let mut agent = site.agent();
+        until(port, "/health/live", &agent, |status, _| status == 200).await;
+        let (code, shown) = listed();
+        assert_eq!(code, Some(0), "{shown}");
+        assert!(shown.contains(said) && !shown.contains("FIRES"), "{shown}");
+        assert!(agent.terminate(SOON).await.is_some(), "{}", agent.log());
+    }
 }

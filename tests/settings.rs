@@ -338,3 +338,22 @@ fn the_schema_for_editors_is_current_and_fits_what_init_writes() {
         assert_eq!(reads["default"], 100, "{kind}");
     }
 }
+
+/// Secrets are known by where they stand, whatever is wrong beside them.
+#[test]
+fn a_secret_is_masked_also_beside_one_that_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let text =
+        "[alerts.deadman]\nurl = \"ping.example.com/UrlMark\"\nfail_url = \"ftp://x/FailMark\"\n";
+    write(folder.path(), text);
+    let (shown, _) = run(folder.path(), &["config", "show", "--effective"], &[]);
+    for key in ["url", "fail_url"] {
+        let path = format!("alerts.deadman.{key} ");
+        let line = shown.lines().find(|line| line.starts_with(&path)).unwrap();
+        assert!(line.contains("\"********\""), "{line}");
+        // Both are wrong, and said together.
+        let wrong = format!("alerts.deadman.{key}: is not an http");
+        assert!(shown.contains(&wrong), "{wrong}: {shown}");
+    }
+    assert!(!shown.contains("Mark"), "{shown}");
+}

@@ -13,6 +13,7 @@ use state::{AlertStatus, ChannelStatus, StateReader, StoreError};
 
 use super::channel::Channel;
 use super::letters::Letter;
+use super::rule::Rule;
 use super::{deadman, watch};
 use crate::audit::did;
 use crate::config::{self, Config};
@@ -62,11 +63,21 @@ fn list(config: &Config, json: bool) -> Exit {
         Ok(read) => read,
         Err(error) => return state_refused("alert list", &error, json),
     };
-    let firing: Vec<&AlertStatus> = alerts.iter().filter(|one| one.ended_at.is_none()).collect();
+    let settings = &config.alerts;
+    let mut in_force = watch::rules(settings, &config.state_folder, config.reserve);
+    if !settings.asked {
+        in_force.clear();
+    }
+    // What the state file has of a rule that left the settings, or was switched off, is nobody's alert any more.
+    let firing: Vec<&AlertStatus> = alerts
+        .iter()
+        .filter(|one| one.ended_at.is_none())
+        .filter(|one| in_force.iter().any(|rule| rule.name == one.alert))
+        .collect();
     if json {
-        out(&form(config, running, &firing, &channels).to_string());
+        out(&form(config, running, (&in_force, &firing), &channels).to_string());
     } else {
-        say(config, running, &firing, &channels);
+        say(config, running, (&in_force, &firing), &channels);
     }
     if running.is_none() || !firing.is_empty() {
         Exit::Trouble
@@ -78,18 +89,17 @@ fn list(config: &Config, json: bool) -> Exit {
 fn form(
     config: &Config,
     running: Option<u32>,
-    firing: &[&AlertStatus],
+    (in_force, firing): (&[Rule], &[&AlertStatus]),
     channels: &[ChannelStatus],
 ) -> Json {
     let settings = &config.alerts;
-    let in_force = watch::rules(settings, &config.state_folder, config.reserve);
     let rules = settings.rules.iter().map(|rule| {
         let bounded = in_force.iter().find(|known| known.name == rule.name);
         let own = firing.iter().filter(|one| one.alert == rule.name);
         json!({
             "alert": rule.name,
             "built_in": rule.built_in,
-            "on": settings.asked && bounded.is_some(),
+            "on": bounded.is_some(),
             "level": rule.urgency.name(),
             "metric": rule.metric.name,
             "condition": bounded.unwrap_or(rule).condition(),
@@ -116,7 +126,12 @@ fn form(
     })
 }
 
-fn say(config: &Config, running: Option<u32>, firing: &[&AlertStatus], channels: &[ChannelStatus]) {
+fn say(
+    config: &Config,
+    running: Option<u32>,
+    (in_force, firing): (&[Rule], &[&AlertStatus]),
+    channels: &[ChannelStatus],
+) {
     let settings = &config.alerts;
     let now = SystemClock.now();
     let ago = |at: Timestamp| span(clock::until(at, now));
@@ -171,7 +186,6 @@ fn say(config: &Config, running: Option<u32>, firing: &[&AlertStatus], channels:
         out("No dead man's switch: nobody is told when the agent itself is gone.");
     }
     out("");
-    let in_force = watch::rules(settings, &config.state_folder, config.reserve);
     for rule in &settings.rules {
         let bounded = in_force.iter().find(|known| known.name == rule.name);
         let stands = match bounded {

@@ -9,6 +9,7 @@ use contract::{Secrets, Section};
 
 use super::webhook::Place;
 use crate::local::{CANARY_MAX, Seen, TURN_MAX};
+use crate::status::words;
 
 /// Between two pings, unless the settings say otherwise.
 const EVERY_SECONDS: u64 = 60;
@@ -29,10 +30,12 @@ pub(super) fn read(mut section: Section<'_>, secrets: &dyn Secrets) -> Option<Se
     let every = section.number("every_seconds", 1, 3_600);
     let every = section.or("every_seconds", every, EVERY_SECONDS);
     let place = Place::read(&mut section, secrets);
+    // Whatever is wrong with the other one, this is a secret as well.
+    let fail_url = Place::url(&mut section, "fail_url", secrets);
     let fail = place
         .as_ref()
-        .and_then(|place| place.other(&mut section, "fail_url", secrets));
-    section.get("fail_url");
+        .zip(fail_url)
+        .map(|(place, url)| place.other(url));
     section.finish();
     Some(Settings {
         place: place?,
@@ -52,23 +55,22 @@ pub(super) async fn dead(seen: &Seen) -> Option<String> {
         return Some("the state file cannot be read".to_owned());
     };
     for name in &seen.watched.sources {
-        let meter = meters.source(name);
-        let still = meter.turned_ago();
+        let still = meters.source(name).turned_ago();
         if still >= TURN_MAX {
-            return Some(format!(
-                "source {name}: capture has not turned for {}",
-                span(still)
-            ));
+            return Some(words::still(name, still));
         }
         let source = state.sources.iter().find(|source| source.name == *name);
-        if source.is_none_or(|source| source.problem.is_some()) {
-            return Some(format!("source {name} is not captured"));
+        let Some(source) = source else {
+            return Some(format!("Source {name} has not been started yet."));
+        };
+        // That a part of it is not captured is what the other channels are for, and so is a heartbeat. Why it is not may
+        // name what is nobody's business elsewhere.
+        if source.problem.is_some() {
+            return Some(format!("Source {name} is not captured."));
         }
-        if let Some((age, _)) = meter.canary().filter(|(age, _)| *age >= CANARY_MAX) {
-            return Some(format!(
-                "source {name}: nothing has proven for {} that its log comes through",
-                span(age)
-            ));
+        let canary = meters.source(name).canary();
+        if let Some((age, how)) = canary.filter(|(age, _)| *age >= CANARY_MAX) {
+            return Some(words::not_proven(name, age, how));
         }
     }
     let destinations = meters.destinations();

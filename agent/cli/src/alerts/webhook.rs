@@ -60,21 +60,23 @@ impl Place {
         })
     }
 
-    /// Another address that is reached in the same way.
-    pub(super) fn other(
-        &self,
+    /// Reads another address; nothing where none is said, or what is said is wrong.
+    pub(super) fn url(
         section: &mut Section<'_>,
         key: &'static str,
         secrets: &dyn Secrets,
-    ) -> Option<Self> {
-        section.get(key)?;
+    ) -> Option<Secret> {
         let allowed = section.flag("allow_plain_http").unwrap_or(false);
-        let url = secret_url(section, key, secrets, allowed)?;
-        Some(Self {
+        secret_url(section, key, secrets, allowed)
+    }
+
+    /// Another address that is reached in the same way.
+    pub(super) fn other(&self, url: Secret) -> Self {
+        Self {
             encrypted: is_encrypted(&url),
             url,
             http: self.http.clone(),
-        })
+        }
     }
 
     /// Sends a request. No word of what comes back on failure has the address in it.
