@@ -675,7 +675,8 @@ async fn what_takes_longer_than_an_answer_may_goes_on_and_is_said_when_it_has_en
     let receiver = Receiver::start(1, Faults::default()).await;
     let (site, door) = refusing(&receiver, &[], USERS);
     let agent = site.agent();
-    ready(&door, &agent).await;
+    // What a start writes is written.
+    assert!(holds(&receiver, "A", "1").await, "{}", agent.log());
     let operator = door.login("anna", OPERATOR).await;
     let other = rusqlite::Connection::open(site.path().join("state/lighterman.db")).unwrap();
     other.busy_timeout(SOON).unwrap();

@@ -126,17 +126,14 @@ impl Ready {
 
 fn captured(seen: &Seen, state: &State, now: Timestamp, question: &mut Question) {
     for name in &seen.watched.sources {
+        let meters = &seen.watched.meters;
         let found = state.sources.iter().find(|source| source.name == *name);
-        match found {
-            None => question.say(false, format!("Source {name} has not been started yet.")),
-            Some(found) => match not_captured(&seen.watched.meters, found, now) {
-                Some(wrong) => question.say(false, wrong),
-                None => {
-                    let lag = seen.watched.meters.source(name).lag();
-                    question.say(true, words::captured(name, lag));
-                }
-            },
-        }
+        let wrong = match found {
+            None => Some(format!("Source {name} has not been started yet.")),
+            Some(found) => not_captured(meters, found, now),
+        };
+        let captured = || words::captured(name, meters.source(name).lag());
+        question.say(wrong.is_none(), wrong.unwrap_or_else(captured));
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) fn is_change(event: &TraceEvent) -> bool {
 fn span(
     context: &Context,
     parent: Option<&str>,
-    name: String,
+    name: &str,
     kind: u8,
     (begin, end): (Timestamp, Timestamp),
 ) -> Json {
@@ -65,8 +65,7 @@ pub(super) fn spans(event: &TraceEvent) -> Vec<Json> {
     let end = event.deliveries.iter().map(|one| one.since).max();
     let end = end.unwrap_or(event.stored_at).max(event.stored_at);
     let begin = event.occurred_at.min(event.stored_at);
-    let name = event.event_type.clone();
-    let mut whole = span(&root, None, name, INTERNAL, (begin, end));
+    let mut whole = span(&root, None, &event.event_type, INTERNAL, (begin, end));
     with(
         &mut whole,
         &[
@@ -82,7 +81,7 @@ pub(super) fn spans(event: &TraceEvent) -> Vec<Json> {
     let mut capture = span(
         &of(event, "capture"),
         below,
-        format!("capture {}", event.source),
+        &format!("capture {}", event.source),
         INTERNAL,
         (begin, event.stored_at),
     );
@@ -92,7 +91,7 @@ pub(super) fn spans(event: &TraceEvent) -> Vec<Json> {
         let own = of(event, &delivers(&delivery.destination));
         let name = format!("deliver {}", delivery.destination);
         let times = (event.stored_at, delivery.since);
-        let mut one = span(&own, below, name, INTERNAL, times);
+        let mut one = span(&own, below, &name, INTERNAL, times);
         came_to(&mut one, delivery);
         all.push(one);
         for (n, attempt) in attempts(delivery).iter().enumerate() {
@@ -112,7 +111,7 @@ pub(super) fn held(event: &TraceEvent, delivery: &TraceDelivery, since: Timestam
     let own = of(event, &format!("held\0{name}\0{begun}"));
     let times = (since, delivery.since);
     let below = Some(root.span_id.as_str());
-    let mut one = span(&own, below, format!("held {name}"), INTERNAL, times);
+    let mut one = span(&own, below, &format!("held {name}"), INTERNAL, times);
     came_to(&mut one, delivery);
     let is_delivered = delivery.state == "delivered";
     if let Some(one) = one.as_object_mut() {
@@ -142,7 +141,7 @@ pub(super) fn batch(destination: &str, batch: &Batch, changes: &[String]) -> Jso
     let mut one = span(
         &batch.context,
         None,
-        name,
+        &name,
         CLIENT,
         (batch.began, batch.ended),
     );
@@ -198,7 +197,7 @@ fn tried(own: &Context, parent: &Context, delivery: &TraceDelivery, attempt: &At
     let left = attempt.at.checked_sub(took).unwrap_or(attempt.at);
     let name = format!("attempt {}", delivery.destination);
     let below = Some(parent.span_id.as_str());
-    let mut one = span(own, below, name, CLIENT, (left, attempt.at));
+    let mut one = span(own, below, &name, CLIENT, (left, attempt.at));
     with(
         &mut one,
         &[

@@ -175,26 +175,25 @@ async fn done(
         let bug = || Came::Not("Doing it ended by a bug.".to_owned()).message(|_| String::new());
         ended.unwrap_or_else(|_| bug())
     };
-    match tokio::time::timeout(ANSWER_MAX, &mut work).await {
-        Ok(message) => page.sessions.say(visitor, ended(message)),
-        Err(_) => {
-            let text = "It is being done, and takes long: another process may hold the state file, or the agent is at \
-                        work on more. What comes of it is said here when it has ended.";
-            let text = text.to_owned();
-            page.sessions.say(
-                visitor,
-                Message {
-                    is_good: true,
-                    text,
-                },
-            );
-            let (page, visitor) = (Arc::clone(page), visitor.clone());
-            tokio::spawn(async move {
-                let message = ended(work.await);
-                page.sessions.say(&visitor, message);
-            });
-        }
+    if let Ok(message) = tokio::time::timeout(ANSWER_MAX, &mut work).await {
+        page.sessions.say(visitor, ended(message));
+        return view::go_to(place);
     }
+    let text = "It is being done, and takes long: another process may hold the state file, or the agent is at work on \
+                more. What comes of it is said here when it has ended.";
+    let text = text.to_owned();
+    page.sessions.say(
+        visitor,
+        Message {
+            is_good: true,
+            text,
+        },
+    );
+    let (own, who) = (Arc::clone(page), visitor.clone());
+    tokio::spawn(async move {
+        let message = ended(work.await);
+        own.sessions.say(&who, message);
+    });
     view::go_to(place)
 }
 
