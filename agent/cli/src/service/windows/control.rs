@@ -16,10 +16,12 @@ use super::{SETTINGS, folder, named, note, refused, told};
 use crate::Exit;
 
 /// A start or stop that takes longer goes on without us.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Of exit codes: the process went away without a word.
 const WITHOUT_A_WORD: u32 = 1067;
+/// It was not started since Windows was.
+const NEVER: u32 = 1077;
 /// The service's own number is the one that says why.
 const OWN_NUMBER: u32 = 1066;
 
@@ -107,7 +109,7 @@ fn started(options: &ServiceOptions) -> Result<(Option<PathBuf>, bool), (Exit, F
     let status = until(&service, settled).map_err(|error| wrong(&error))?;
     match status.map(|status| (status.current_state, status.exit_code)) {
         Some((ServiceState::Running, _)) => Ok((folder, false)),
-        Some((_, code)) => Err(ended(name, folder.as_deref(), &code)),
+        Some((_, code)) => Err(ended(name, folder.as_deref(), code)),
         None => Err(trouble(
             Finding::fail(
                 format!("start service {name}"),
@@ -119,7 +121,7 @@ fn started(options: &ServiceOptions) -> Result<(Option<PathBuf>, bool), (Exit, F
 }
 
 /// Why a service that was to run has ended.
-fn ended(name: &str, folder: Option<&Path>, code: &ServiceExitCode) -> (Exit, Finding) {
+fn ended(name: &str, folder: Option<&Path>, code: ServiceExitCode) -> (Exit, Finding) {
     let settings = folder.map(|folder| folder.join(SETTINGS).display().to_string());
     let settings = settings.unwrap_or_else(|| SETTINGS.to_owned());
     let logs = folder.map(|folder| folder::state_of(folder).join("logs").display().to_string());
@@ -262,8 +264,8 @@ fn looked_at(name: &str) -> Result<Option<Looked>, Finding> {
         .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let state = word(status.current_state);
     let runs = status.current_state == ServiceState::Running;
-    let failed = match &status.exit_code {
-        ServiceExitCode::Win32(0) => None,
+    let failed = match status.exit_code {
+        ServiceExitCode::Win32(0 | NEVER) => None,
         code => (status.current_state == ServiceState::Stopped).then(|| reason(code)),
     };
     let starts = match config.start_type {
@@ -335,7 +337,7 @@ fn word(state: ServiceState) -> &'static str {
 }
 
 /// An exit code in words.
-fn reason(code: &ServiceExitCode) -> String {
+fn reason(code: ServiceExitCode) -> String {
     match code {
         ServiceExitCode::ServiceSpecific(2) => "the settings were refused (2)".to_owned(),
         ServiceExitCode::ServiceSpecific(3) => "the state folder could not be used (3)".to_owned(),

@@ -23,7 +23,7 @@ use crate::logs::event_log;
 /// person, such as wrong settings, is tried again without filling the log.
 const AGAIN_AFTER_SECONDS: [u64; 5] = [1, 5, 30, 60, 300];
 /// A day without such an end, and the next is the first one again.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
 /// At the machine's shutdown: requests that are out may end, and the state is closed.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(30);
 
@@ -123,18 +123,17 @@ fn installed(options: &InstallOptions) -> Result<(Wanted<'_>, bool, Vec<Finding>
     let start = before
         .as_ref()
         .map_or(ServiceStartType::AutoStart, |(_, start)| *start);
-    let (service, was_there) = match there {
-        Some(service) => {
-            service
-                .change_config(&info(&wanted, start, wanted.account.clone()))
-                .map_err(|error| wrong(&error))?;
-            (service, true)
-        }
-        None => {
-            let own = wanted.account.clone().unwrap_or_else(|| account::own(name));
-            let service = manager.create_service(&info(&wanted, start, Some(own)), access_all());
-            (service.map_err(|error| wrong(&error))?, false)
-        }
+    let was_there = there.is_some();
+    let service = if let Some(service) = there {
+        service
+            .change_config(&info(&wanted, start, wanted.account.clone()))
+            .map_err(|error| wrong(&error))?;
+        service
+    } else {
+        let own = wanted.account.clone();
+        let own = own.unwrap_or_else(|| account::own(name));
+        let made = manager.create_service(&info(&wanted, start, Some(own)), access_all());
+        made.map_err(|error| wrong(&error))?
     };
     let done = furnish(&service, &wanted, start, &mut warnings)
         .and_then(|()| folder::close(&wanted.folder, &wanted.state, name, !was_there));
