@@ -15,6 +15,7 @@ use super::prepare::{Prepared, Reloads, changed, prepare, warn};
 use super::shown::Shown;
 use crate::audit::Notes;
 use crate::config::{self, Config, Flat, SourceConfig};
+use crate::service;
 
 /// An editor writes a file in several steps.
 const SETTLE: Duration = Duration::from_millis(300);

@@ -172,7 +172,7 @@ pub(super) fn uninstall(name: &str) -> Result<Done, Refused> {
 }
 
 /// The unit as systemd knows it.
-pub(super) fn installed(name: &str) -> Result<Standing, Refused> {
+fn installed(name: &str) -> Result<Standing, Refused> {
     let standing = Standing::of(&unit_name(name))?;
     if standing.is_installed() {
         return Ok(standing);

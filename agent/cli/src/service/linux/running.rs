@@ -11,7 +11,7 @@ use super::{account, installed, needs_root, needs_systemd, note, unit, unit_name
 use crate::config;
 
 /// Starts it, after a look at what would keep it from starting.
-pub(super) fn start(name: &str) -> Result<Done, Refused> {
+pub(in super::super) fn start(name: &str) -> Result<Done, Refused> {
     needs_systemd()?;
     needs_root("start")?;
     let unit = unit_name(name);
@@ -91,7 +91,7 @@ fn fits(name: &str, settings: &Path) -> Result<Vec<Finding>, Refused> {
 }
 
 /// Stops it.
-pub(super) fn stop(name: &str) -> Result<Done, Refused> {
+pub(in super::super) fn stop(name: &str) -> Result<Done, Refused> {
     needs_systemd()?;
     needs_root("stop")?;
     let unit = unit_name(name);
@@ -113,7 +113,7 @@ pub(super) fn stop(name: &str) -> Result<Done, Refused> {
 }
 
 /// Says whether it runs.
-pub(super) fn status(name: &str) -> Result<Done, Refused> {
+pub(in super::super) fn status(name: &str) -> Result<Done, Refused> {
     needs_systemd()?;
     let standing = installed(name)?;
     let mut done = Done {
