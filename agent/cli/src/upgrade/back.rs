@@ -263,7 +263,7 @@ fn told(back: &Back) {
     };
     let (from, to) = state.formats;
     let formats = if from == to {
-        format!("of format {to}")
+        format!("within format {to}")
     } else {
         format!("from format {from} to {to}")
     };
