@@ -106,6 +106,10 @@ async fn what_may_not_be_asked_is_a_named_warning() {
 }
 
 #[tokio::test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how far the two clocks are apart is the question itself"
+)]
 async fn a_clock_that_is_off_is_said_whatever_its_zone() {
     let database = world(&cdc());
     database.clock_offset(-330);

@@ -271,9 +271,11 @@ async fn a_refused_batch_is_halved_until_the_event_at_fault_is_found() {
     assert!(seen[0].1.starts_with('[') && seen[0].1.ends_with(']'));
 }
 
-/// What a call told its gate: offsets, the context, the status.
+/// What a call told its gate of a request: offsets, the context, the status.
+type Request = (Vec<i64>, String, Option<u16>);
+
 #[derive(Default)]
-struct Told(Mutex<Vec<(Vec<i64>, String, Option<u16>)>>);
+struct Told(Mutex<Vec<Request>>);
 
 #[async_trait::async_trait]
 impl Gate for Told {
