@@ -23,6 +23,10 @@ const LETTERS_MAX: usize = 200;
 
 /// What is told.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "where nobody asks, nobody reads it")
+)]
 enum Word<'a> {
     Ready,
     Reloading,
