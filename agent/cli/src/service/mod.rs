@@ -185,7 +185,7 @@ pub(crate) fn running() {
 /// Ends when the system's service manager tells the agent to stop, by another way than a signal.
 #[cfg(not(windows))]
 pub(crate) async fn asked_to_stop() {
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// The state folder in which lines of the log are kept although the settings could not be read: a service has
