@@ -347,7 +347,7 @@ fn reason(code: ServiceExitCode) -> String {
         ServiceExitCode::Win32(OWN_NUMBER) => "it failed".to_owned(),
         ServiceExitCode::Win32(number) => {
             let error =
-                std::io::Error::from_raw_os_error(i32::try_from(*number).unwrap_or(i32::MAX));
+                std::io::Error::from_raw_os_error(i32::try_from(number).unwrap_or(i32::MAX));
             format!("{error}")
         }
     }
