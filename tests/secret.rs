@@ -131,10 +131,11 @@ fn a_secret_is_taken_neither_from_the_command_line_nor_half() {
     let (shown, code) = run(folder.path(), &["secret", "set", "p@ss word!"], b"x");
     assert_eq!(code, 2, "{shown}");
     assert!(!shown.contains("p@ss"), "{shown}");
+    let long = "x".repeat(70_000);
     for (input, found) in [
         (&b"\n"[..], "it is empty"),
         (b"\xff\xfea", "it is not UTF-8"),
-        (&[b'x'; 70_000], "longer than 65536 bytes"),
+        (long.as_bytes(), "longer than 65536 bytes"),
     ] {
         let (shown, code) = run(folder.path(), &["secret", "set", "erp"], input);
         assert_eq!(code, 2, "{shown}");
