@@ -88,7 +88,7 @@ pub(super) async fn sampled(
             rows,
             exact: whole,
             done: read_before.contains(&name.to_string()),
-            time: rows.and_then(|rows| time(source, rows, read, began.elapsed())),
+            time: rows.map(|rows| time(source, rows, read, began.elapsed())),
             name,
         });
     }
@@ -127,11 +127,11 @@ fn estimate(infos: &[TableInfo], name: &TableName, read: u64) -> Option<u64> {
 
 /// How long so many rows take: at the rate of the settings, or with a rest behind each chunk as long as its reading.
 #[expect(clippy::cast_precision_loss, reason = "a rough time, for people")]
-fn time(source: &SourceConfig, rows: u64, read: u64, took: Duration) -> Option<Duration> {
+fn time(source: &SourceConfig, rows: u64, read: u64, took: Duration) -> Duration {
     match source.pace.rows_per_second {
-        Some(rate) => Some(seconds(1.0 / f64::from(rate.max(1)), rows)),
-        None if read == 0 => Some(Duration::ZERO),
-        None => Some(seconds(2.0 * took.as_secs_f64() / read as f64, rows)),
+        Some(rate) => seconds(1.0 / f64::from(rate.max(1)), rows),
+        None if read == 0 => Duration::ZERO,
+        None => seconds(2.0 * took.as_secs_f64() / read as f64, rows),
     }
 }
 
