@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::copy::{self, Pace};
 use crate::error::StoreError;
-use crate::{folder, migrate};
+use crate::{backups, folder, migrate};
 
 /// The folder for backups in the state folder, where no other is named.
 pub const BACKUPS: &str = "backups";
@@ -49,6 +49,9 @@ pub fn backup(folder: &Path, to: Option<&Path>, now: Timestamp) -> Result<Backed
     let format = migrate::between(&db, &file)?.from;
     let pace = if running { Pace::Beside } else { Pace::Alone };
     let bytes = copy::copy(&db, &to, pace)?;
+    if to.parent() == Some(folder.join(BACKUPS).as_path()) {
+        backups::given(folder);
+    }
     Ok(BackedUp {
         file: to,
         bytes,

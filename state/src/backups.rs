@@ -29,6 +29,20 @@ pub struct FoundBackup {
     pub before_upgrade: bool,
 }
 
+/// Made by root, the folder of backups is the agent's all the same, which writes there before a migration.
+pub(crate) fn given(folder: &Path) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt as _, lchown};
+        if let Ok(of) = fs::metadata(folder) {
+            // Not what a link leads to: the agent's user may put one there.
+            let _ = lchown(folder.join(BACKUPS), Some(of.uid()), Some(of.gid()));
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = folder;
+}
+
 /// The backups in a state folder, the newest first. What is no state file is left out; whether one is
 /// whole is not looked at.
 pub fn backups(folder: &Path) -> Vec<FoundBackup> {

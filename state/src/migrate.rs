@@ -150,6 +150,7 @@ fn copy_aside(db: &Connection, folder: &Path, format: i64) -> Result<PathBuf, St
         let to = backups::before_migration(folder, format, n);
         if !to.exists() {
             copy::copy(db, &to, Pace::Alone)?;
+            backups::given(folder);
             return Ok(to);
         }
     }

@@ -237,6 +237,8 @@ fn carry(db: &Connection, present: &Path) -> Result<(), StoreError> {
     for (id, _) in sources {
         resync::begin(db, id, &Resync::Tables(tables(db, id)?))?;
     }
+    // Also of tables whose reading is not on record: what the next one does not see is gone.
+    db.execute("UPDATE main.replica SET reading = reading + 1", [])?;
     db.execute_batch("COMMIT")?;
     db.execute_batch("DETACH DATABASE present")?;
     Ok(())

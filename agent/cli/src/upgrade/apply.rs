@@ -68,6 +68,7 @@ pub(super) fn apply(
         },
         backup,
     };
+    let earlier = Record::read(folder);
     // First, so that whoever finds the other binary finds what it replaced.
     if stands.format.is_some()
         && let Err(finding) = record.write(folder)
@@ -75,7 +76,10 @@ pub(super) fn apply(
         return trouble(&finding, json);
     }
     if let Err(finding) = swap::replace(&binary, staged) {
-        Record::remove(folder);
+        match earlier {
+            Some(earlier) => drop(earlier.write(folder)),
+            None => Record::remove(folder),
+        }
         return trouble(&finding, json);
     }
     if stands.format.is_some() {

@@ -202,11 +202,16 @@ fn chosen(
     }
     let newest = state::newest_format();
     let mut backups = state::backups(folder).into_iter();
-    let found = match StateReader::open(folder) {
+    let found = if let Err(StoreError::TooNew { .. }) = StateReader::open(folder) {
         // Of a newer version: whatever this one can read.
-        Err(StoreError::TooNew { .. }) => backups.find(|one| one.format <= newest),
+        backups.find(|one| one.format <= newest)
+    } else {
         // Brought up to date by this version.
-        _ => backups.find(|one| one.before_upgrade && one.format < newest),
+        let ours = format!("before-{}-of-format-", crate::version::VERSION);
+        backups.find(|one| {
+            let name = one.file.file_name().unwrap_or_default().to_string_lossy();
+            one.format < newest && name.starts_with(&ours)
+        })
     };
     found.map(|backup| backup.file).ok_or_else(|| {
         let found = "no upgrade is known here, and the state folder has no backup that one made";
@@ -293,7 +298,8 @@ fn told(back: &Back) {
     }
     for stop in &state.stops_lost {
         out(&format!(
-            "  The version before knows no stopped locations: the stock of {stop} is told again."
+            "  The version before knows no stopped locations: what was told or held at {stop} stays so until it \
+             changes. Release it before going back, or tell it again with lighterman replay."
         ));
     }
     out(next(back));

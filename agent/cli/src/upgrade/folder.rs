@@ -59,6 +59,16 @@ impl Stands {
 /// What a process' binary says of itself: also where another one has taken its name since.
 async fn version_of(pid: u32) -> Option<String> {
     let binary = format!("/proc/{pid}/exe");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        // The number stands in the agent's folder, and its user must not choose what root runs.
+        let of = std::fs::metadata(&binary).ok()?.uid();
+        let own = std::fs::metadata("/proc/self").ok()?.uid();
+        if of != 0 && of != own {
+            return None;
+        }
+    }
     let asked = Command::new(binary)
         .arg("--version")
         .kill_on_drop(true)

@@ -71,8 +71,22 @@ fn parts(version: &str) -> Option<([u64; 3], bool, &str)> {
         .then_some((found, before.is_empty(), before))
 }
 
+/// Of what comes before a release: whether it is a word, and the number or the word.
+type Part<'a> = (bool, u64, &'a str);
+
+/// What versions are ordered by: of what comes before a release, numbers are compared as such and stand before words
+/// (<https://semver.org/#spec-item-11>).
+fn key(version: &str) -> Option<([u64; 3], bool, Vec<Part<'_>>)> {
+    let (numbers, release, before) = parts(version)?;
+    let part = |one| match str::parse(one) {
+        Ok(number) => (false, number, ""),
+        Err(_) => (true, 0, one),
+    };
+    Some((numbers, release, before.split('.').map(part).collect()))
+}
+
 fn order(a: &str, b: &str) -> Option<Ordering> {
-    Some(parts(a)?.cmp(&parts(b)?))
+    Some(key(a)?.cmp(&key(b)?))
 }
 
 fn running(stands: &Stands) -> Finding {

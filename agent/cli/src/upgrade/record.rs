@@ -1,7 +1,7 @@
 //! What the last upgrade replaced: what `lighterman rollback` goes back to. A small file in the state folder.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use contract::Finding;
@@ -37,8 +37,23 @@ pub(super) struct Known {
 impl Record {
     /// The last upgrade of a state folder; nothing where there was none, or nobody knows of it any more.
     pub(super) fn read(folder: &Path) -> Option<Self> {
-        let text = fs::read_to_string(folder.join(NAME)).ok()?;
-        serde_json::from_str(&text).ok()
+        let mut file = fs::File::open(folder.join(NAME)).ok()?;
+        let mut text = String::new();
+        file.read_to_string(&mut text).ok()?;
+        let record: Self = serde_json::from_str(&text).ok()?;
+        if record.previous != super::swap::previous(&record.binary) {
+            return None;
+        }
+        // The agent's user may write in this folder, and must not choose what root puts where.
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt as _;
+            let by = file.metadata().ok()?.uid();
+            if by != 0 && by != fs::symlink_metadata(&record.binary).ok()?.uid() {
+                return None;
+            }
+        }
+        Some(record)
     }
 
     /// Writes it down, durably.

@@ -62,7 +62,13 @@ pub(super) fn replace(binary: &Path, staged: TempPath) -> Result<PathBuf, Findin
     let done = || -> std::io::Result<()> {
         belongs(binary, &staged)?;
         keep(binary, &previous)?;
-        staged.persist(binary).map_err(|error| error.error)?;
+        if let Err(error) = staged.persist(binary) {
+            // Where it was moved away for this, it comes back.
+            if !binary.exists() {
+                fs::rename(&previous, binary)?;
+            }
+            return Err(error.error);
+        }
         sync(folder_of(binary))
     };
     match done() {
@@ -78,7 +84,10 @@ pub(super) fn replace(binary: &Path, staged: TempPath) -> Result<PathBuf, Findin
 pub(super) fn back(binary: &Path, previous: &Path) -> Result<(), Finding> {
     let done = || -> std::io::Result<()> {
         away(binary)?;
-        fs::rename(previous, binary)?;
+        if let Err(error) = fs::rename(previous, binary) {
+            returned(binary)?;
+            return Err(error);
+        }
         sync(folder_of(binary))
     };
     done().map_err(|error| not_written(folder_of(binary), &error))
@@ -119,9 +128,24 @@ fn away(_binary: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Puts it back where [`away`] took it from.
+#[cfg(unix)]
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
+fn returned(_binary: &Path) -> std::io::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn returned(binary: &Path) -> std::io::Result<()> {
+    fs::rename(binary.with_file_name(ROLLED_BACK), binary)
+}
+
+#[cfg(not(unix))]
+const ROLLED_BACK: &str = "lighterman.rolled-back.exe";
+
 #[cfg(not(unix))]
 fn away(binary: &Path) -> std::io::Result<()> {
-    let aside = binary.with_file_name("lighterman.rolled-back.exe");
+    let aside = binary.with_file_name(ROLLED_BACK);
     if aside.exists() {
         fs::remove_file(&aside)?;
     }
