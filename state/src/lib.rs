@@ -103,7 +103,7 @@ pub use published_page::{PageLimits, PublishedPage, PublishedPlace, PublishedSta
 pub use reconcile::{
     Names, ReconcileAnswer, ReconcileAsked, ReconcileClass, ReconcileCount, ReconcileDifference,
     ReconcileOrder, ReconcileRun, ReconcileStatus, ReconcileSum, ReconcileWith, ReplicaTable,
-    ToldBody, ToldByRule, ToldKey, ask_reconcile,
+    ToldBody, ToldByRule, ToldKey, ask_reconcile, withdraw_reconcile,
 };
 pub use relations::{GroupPart, Place, RelationStore, ToldRow};
 pub use replay::{ReplayCount, ReplayFilter, is_replayed};

@@ -73,6 +73,20 @@ pub fn ask_reconcile(
     Ok(Some(db.last_insert_rowid()))
 }
 
+/// Takes back what was asked and the agent has not taken up.
+///
+/// # Errors
+/// See [`StoreError`].
+pub fn withdraw_reconcile(folder: &Path, request: i64) -> Result<(), StoreError> {
+    if let Some(db) = folder::open_beside(folder)? {
+        db.execute(
+            "DELETE FROM reconcile_request WHERE id = ?1 AND begun_at IS NULL",
+            [request],
+        )?;
+    }
+    Ok(())
+}
+
 impl StateReader {
     /// The oldest comparison that was asked for and is not done.
     ///

@@ -14,7 +14,9 @@ use rusqlite::Connection;
 use crate::error::StoreError;
 use crate::status::StateReader;
 
-pub use asked::{ReconcileAnswer, ReconcileAsked, ReconcileOrder, ask_reconcile};
+pub use asked::{
+    ReconcileAnswer, ReconcileAsked, ReconcileOrder, ask_reconcile, withdraw_reconcile,
+};
 pub(crate) use mend::step as mend;
 pub use names::Names;
 pub use run::{

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::reading;
 use super::run::{
@@ -175,10 +175,11 @@ impl StateReader {
         let (side, name) = with.words();
         let at: Option<i64> = db
             .prepare_cached(
-                "SELECT max(began_at) FROM reconcile_run INDEXED BY reconcile_run_of
-                 WHERE side = ?1 AND name = ?2 AND scheduled = 1",
+                "SELECT began_at FROM reconcile_run INDEXED BY reconcile_run_of
+                 WHERE side = ?1 AND name = ?2 AND scheduled = 1 ORDER BY run DESC LIMIT 1",
             )?
-            .query_row(params![side, name], |row| row.get(0))?;
+            .query_row(params![side, name], |row| row.get(0))
+            .optional()?;
         Ok(at.map(from_millis))
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use contract::Clock;
 use engine::clock::SystemClock;
-use state::{ReconcileOrder, ReconcileWith, StateReader, ask_reconcile};
+use state::{ReconcileOrder, ReconcileWith, StateReader, ask_reconcile, withdraw_reconcile};
 
 use crate::operate::Failed;
 
@@ -26,7 +26,7 @@ pub(super) async fn there(
         Failed::Said(
             format!("the running agent does not compare with {}", with.name()),
             "look into its log why it refused the changed settings, or whether it is busy with \
-             another comparison; what was asked stands in its state folder",
+             another comparison; then ask again",
         )
     };
     let now = SystemClock.now();
@@ -45,6 +45,7 @@ pub(super) async fn there(
         }
         let late = tokio::time::Instant::now() >= deadline;
         if late && !reader.reconcile_begun(request)? {
+            withdraw_reconcile(folder, request)?;
             return Err(nobody());
         }
         if reader.running().is_none() {

@@ -136,6 +136,7 @@ impl One {
         if self.not_before.is_some_and(|at| now < at) || !self.is_due().await? {
             return Ok(());
         }
+        let began = tokio::time::Instant::now();
         let mut made = Ok(None);
         if !self.is_paused().await? {
             let order = ReconcileOrder {
@@ -162,7 +163,8 @@ impl One {
                     hint = "lighterman status says how things stand",
                     "a comparison could not be made; it is tried again"
                 );
-                AGAIN
+                // What took long is not begun anew at once: it is read from the ERP.
+                AGAIN.max(began.elapsed().saturating_mul(10))
             }
         };
         self.not_before = Some(clock::after(SystemClock.now(), rest));
@@ -173,7 +175,9 @@ impl One {
         self.store
             .begin_reconcile(asked.id, SystemClock.now())
             .await?;
-        let answer = match self.compare(&asked.order, false).await? {
+        // Whoever asked waits for a word, and what failed is not begun again by itself.
+        let made = self.compare(&asked.order, false).await;
+        let answer = match made.unwrap_or_else(|error| Err(error.to_string())) {
             Ok(run) => ReconcileAnswer {
                 problem: run
                     .is_none()
@@ -248,7 +252,9 @@ impl One {
                 Err(problem) => return Ok(Err(problem)),
             },
         };
-        if scheduled && words::looked_at(&run) == 0 {
+        // A source is only compared after its first load: that nothing of it makes an event is an answer.
+        let is_made = matches!(self.side, Side::Source(_)) && !run.types.is_empty();
+        if scheduled && words::looked_at(&run) == 0 && !is_made {
             // The first load has not begun: it is still due.
             return Ok(Ok(None));
         }

@@ -85,7 +85,20 @@ impl ServedSource {
             wait: Duration::from_secs(order.wait_seconds),
         };
         match self.made(&ground, order, scheduled).await {
-            Ok(made) => Ok(Ok(made)),
+            Ok(made) => {
+                let name = self.name.clone();
+                let now = reading(folder, move |reader| captured(reader, &name)).await?;
+                let same = Arc::ptr_eq(&self.setup.borrow().mapping, &setup.mapping)
+                    && now.is_ok_and(|now| now == epoch);
+                if same || super::words::differing(&made.0) == 0 {
+                    return Ok(Ok(made));
+                }
+                // What other rules told meanwhile, or another reading, is no difference.
+                Ok(Err(format!(
+                    "the mapping or the reading of source {} changed while it was compared",
+                    self.name
+                )))
+            }
             Err(Stopped::State(error)) => Err(error),
             Err(Stopped::Source(table, error)) => {
                 let hint = error.hint().map(|hint| format!("; {hint}"));

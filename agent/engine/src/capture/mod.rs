@@ -287,6 +287,10 @@ async fn session(
         }
     };
     common.store.set_running(state.id).await?;
+    // A log that is quiet from here on tells nothing that would say it.
+    if let Some(checkpoint) = state.checkpoint.as_ref().filter(|at| at.seq == 0) {
+        common.meters.source(&plan.name).reach(checkpoint.clone());
+    }
     let mut untold = Vec::new();
     let now = stream.untold().to_vec();
     untold::note(common, &plan.name, state.id, now, &mut untold, true).await?;

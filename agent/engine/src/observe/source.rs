@@ -81,7 +81,6 @@ impl SourceMeter {
             .store(millis_since(self.began), Ordering::Relaxed);
     }
 
-    /// A batch is in the outbox; its newest change was committed then, or it had none.
     /// All up to this border of the log is stored.
     pub(crate) fn reach(&self, border: Position) {
         *lock(&self.reached) = Some(border);
@@ -92,12 +91,13 @@ impl SourceMeter {
         *lock(&self.reached) = None;
     }
 
-    /// Up to where all of the log is stored, also where it told nothing; `None` = nothing was told yet by the
-    /// stream that is open.
+    /// Up to where all of the log is stored, also where it told nothing; `None` = no stream is open yet, or
+    /// it is within a transaction.
     pub fn reached(&self) -> Option<Position> {
         lock(&self.reached).clone()
     }
 
+    /// A batch is in the outbox; its newest change was committed then, or it had none.
     pub(crate) fn stored(&self, committed_at: Option<Timestamp>, changes: u64, now: Timestamp) {
         if changes > 0
             && let Some(proven) = lock(&self.proven).as_mut()
