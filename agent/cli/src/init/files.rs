@@ -86,12 +86,13 @@ fn make(folder: &Path, private: bool) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Whether a folder hands its group to what is made in it and is closed to others, as a service's is: the group may
-/// read that, secrets included, whatever this user's umask says.
+/// Whether a folder is root's, hands its group to what is made in it and is closed to others, as a service's is: the
+/// group may read that, secrets included, whatever this user's umask says.
 #[cfg(unix)]
 fn is_of_group(folder: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
-    std::fs::metadata(folder).is_ok_and(|found| found.mode() & 0o2007 == 0o2000)
+    std::fs::metadata(folder)
+        .is_ok_and(|found| found.uid() == 0 && found.gid() != 0 && found.mode() & 0o2007 == 0o2000)
 }
 
 #[cfg(unix)]

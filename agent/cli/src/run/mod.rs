@@ -33,6 +33,9 @@ enum Ended {
 }
 
 pub(crate) async fn run(config: Config, file: PathBuf, logs: &mut Logs) -> Exit {
+    // From now on it ends nobody; whoever asks for settings to be read again is heard later.
+    #[cfg(unix)]
+    let _hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup());
     warn(&config.warnings);
     let notes = audit::Notes::of(&config.state_folder, &file);
     let folder = config.state_folder.clone();

@@ -97,7 +97,7 @@ mod rights {
         }
         DirBuilder::new().mode(0o700).create(folder)?;
         let of = fs::metadata(".")?;
-        belong(folder, &of, if is_shared(&of) { 0o750 } else { 0o700 })
+        belong(folder, &of, if is_shared(&of) { 0o2750 } else { 0o700 })
     }
 
     /// A file that takes another's place is for the same readers.

@@ -85,9 +85,9 @@ pub(crate) fn watch(seen: &Arc<Seen>, place: Place, store: &Arc<Store>) -> Optio
     }))
 }
 
-/// Pings twice within the limit for as long as the agent gets on.
+/// Pings three times within the limit for as long as the agent gets on: one that fails is made good by the next.
 async fn ping(seen: &Seen, store: &Store, limit: Duration) {
-    let mut turns = interval(limit / 2);
+    let mut turns = interval(limit / 3);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut is_stuck = false;
     loop {

@@ -22,6 +22,8 @@ pub(in super::super) fn start(name: &str) -> Result<Done, Refused> {
     if let Some(settings) = &settings {
         done.warnings.extend(fits(name, settings)?);
     }
+    // A person asks: what failed before is not counted against it.
+    let _ = run("systemctl", &["reset-failed", &unit]);
     if let Err(mut refused) = run("systemctl", &["start", &unit]) {
         refused.finding = refused.finding.fix(journal(name));
         return Err(refused);

@@ -1,7 +1,7 @@
 //! The service's folders: settings that it reads, and a state that it writes, for nobody else but
 //! administrators and the system.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use contract::Finding;
@@ -47,6 +47,18 @@ pub(super) fn made(folder: &Path) -> Result<bool, Finding> {
 pub(super) fn state_of(folder: &Path) -> PathBuf {
     let said = config::load_state_folder(&folder.join(SETTINGS));
     folder.join(said.unwrap_or_else(|_| PathBuf::from("state")))
+}
+
+/// Whether a state stands in its settings' folder, whatever `..` and links say.
+pub(super) fn is_within(state: &Path, folder: &Path) -> bool {
+    let plain = state.strip_prefix(folder).is_ok_and(|rest| {
+        let mut parts = rest.components();
+        parts.all(|part| matches!(part, Component::Normal(_)))
+    });
+    let is_link =
+        |path: &Path| std::fs::symlink_metadata(path).is_ok_and(|about| about.is_symlink());
+    let mut between = state.ancestors().take_while(|path| *path != folder);
+    plain && !between.any(is_link)
 }
 
 /// Lets administrators and the system do all, the service read its settings and write its state, and nobody else

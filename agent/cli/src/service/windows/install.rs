@@ -117,6 +117,21 @@ fn installed(options: &InstallOptions) -> Result<(Wanted<'_>, bool, Vec<Finding>
     let mut wanted = wanted(options, before.as_ref().map(|(image, _)| image), account)?;
     let folder_was_there = folder::made(&wanted.folder)?;
     wanted.state = folder::state_of(&wanted.folder);
+    // A folder that the service does not have yet may be anybody's, and what its settings say, too.
+    let anew = before
+        .as_ref()
+        .is_none_or(|(image, _)| image.folder != wanted.folder);
+    if anew && folder_was_there && !folder::is_within(&wanted.state, &wanted.folder) {
+        let found = format!(
+            "its settings, which others may have written, keep the state in {}",
+            wanted.state.display()
+        );
+        return Err(
+            Finding::fail(format!("folder {}", wanted.folder.display()), found).fix(
+                "move lighterman.toml away, register the service, and put it back when it is yours",
+            ),
+        );
+    }
     folder::made(&wanted.state)?;
 
     let mut warnings = Vec::new();
@@ -136,7 +151,7 @@ fn installed(options: &InstallOptions) -> Result<(Wanted<'_>, bool, Vec<Finding>
         made.map_err(|error| wrong(&error))?
     };
     let done = furnish(&service, &wanted, start, &mut warnings)
-        .and_then(|()| folder::close(&wanted.folder, &wanted.state, name, !was_there));
+        .and_then(|()| folder::close(&wanted.folder, &wanted.state, name, anew));
     if let Err(finding) = done {
         // All of it or nothing: a service whose folders are open to everybody must not be started.
         if !was_there {
@@ -144,7 +159,7 @@ fn installed(options: &InstallOptions) -> Result<(Wanted<'_>, bool, Vec<Finding>
         }
         return Err(finding);
     }
-    if folder_was_there && !was_there && wanted.folder.join(SETTINGS).exists() {
+    if folder_was_there && anew && wanted.folder.join(SETTINGS).exists() {
         let found = "it was there before the service, and others may have written to it";
         let finding = Finding::warn(format!("folder {}", wanted.folder.display()), found);
         warnings.push(finding.fix("look whether all in it is yours before you start the service"));

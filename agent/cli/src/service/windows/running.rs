@@ -73,10 +73,13 @@ fn serve(_arguments: Vec<OsString>) {
     let (done, is_done) = mpsc::sync_channel::<()>(1);
     let signs = std::thread::Builder::new().name("service".to_owned());
     let signs = signs.spawn(move || give_signs(&is_done));
-    let run = Command::Run(Common {
-        config: process.options.folder.join(SETTINGS),
-        json: false,
-    });
+    let run = Command::Run {
+        common: Common {
+            config: process.options.folder.join(SETTINGS),
+            json: false,
+        },
+        dry_run: false,
+    };
     let exit = crate::in_runtime(run);
     drop(done);
     if let Ok(signs) = signs {
