@@ -144,7 +144,8 @@ fn rules(set: &MappingSet, tables: &[Table], trying: &Trying) -> Vec<Rule> {
             .iter()
             .map(|own| {
                 let table = tables.iter().find(|table| table.name == own.table);
-                table.and_then(|table| table.rows)
+                // What was read before is not told by a load.
+                table.and_then(|table| if table.done { Some(0) } else { table.rows })
             })
             .sum();
         let rows = counted(&trying.rows, &rule.id);

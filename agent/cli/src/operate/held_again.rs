@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use contract::Finding;
+use state::StateReader;
 
 use crate::audit;
 use crate::config::Config;
@@ -14,10 +15,24 @@ pub(super) async fn read_again(
     tables: &[(String, String)],
 ) -> (Vec<String>, Vec<Finding>) {
     let mut of_source: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let (mut read, mut failed) = (Vec::new(), Vec::new());
+    let known = StateReader::open(&config.state_folder).and_then(|reader| reader.sources());
+    let known = known.unwrap_or_default();
     for (source, table) in tables {
+        let mut of = known.iter().filter(|one| one.name == *source);
+        let is_read = |one: &state::SourceStatus| {
+            let mut tables = one.tables.iter();
+            tables.any(|one| one.table == *table && !one.done)
+        };
+        if of.any(is_read) {
+            // It would be begun anew.
+            let found = "is being read already: nothing more was asked of it";
+            let fix = "lighterman status says how far it is; ask again when that is done";
+            failed.push(Finding::warn(format!("source {source}: {table}"), found).fix(fix));
+            continue;
+        }
         of_source.entry(source).or_default().push(table.clone());
     }
-    let (mut read, mut failed) = (Vec::new(), Vec::new());
     for (source, tables) in of_source {
         let what = format!("source {source}");
         if !config.sources.iter().any(|one| one.name == source) {

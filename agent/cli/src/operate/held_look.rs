@@ -43,7 +43,7 @@ pub(super) async fn look(
         [
             &data["after"][column.as_str()],
             &data["before"][column.as_str()],
-            &data[format!("{alias}.{column}").as_str()],
+            &data["rows"][format!("{alias}.{column}").as_str()],
         ]
         .into_iter()
         .find_map(|cell| cell.as_str().map(str::to_owned))

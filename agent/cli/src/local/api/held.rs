@@ -303,7 +303,8 @@ async fn settled(
                 .into_iter()
                 .partition(|name| known.contains(name));
             let (mut asked, refused) = leave_each(reader, folder, &wish, &here, &command)?;
-            if drops && !found.tables.is_empty() {
+            // What was not looked at may be meant: the agent goes through it in steps.
+            if drops && (!found.tables.is_empty() || !found.all_tables) {
                 let command = Command::DropChanges { which };
                 asked.push(leave(reader, folder, &wish, "", &command)?);
             }

@@ -21,6 +21,8 @@ const PLACE: &str = "/page/held";
 
 /// Items shown of each group.
 const SHOWN: usize = 25;
+/// Items that are looked at for them, whether they fit or not.
+const LOOKED_AT_MAX: usize = 20_000;
 
 /// A reason is no longer than this.
 pub(super) const WHY_MAX: usize = 500;
@@ -42,6 +44,16 @@ fn fix(cause: &str) -> &'static str {
 #[derive(Default)]
 struct Groups(BTreeMap<(String, String), (u64, Vec<HeldEntry>)>);
 
+/// The first ones, as far as they are found in time.
+fn shown(reader: &StateReader, filter: &HeldFilter) -> Result<Vec<HeldEntry>, StoreError> {
+    let mut items = Vec::new();
+    reader.held_within(filter, LOOKED_AT_MAX, |item| {
+        items.push(item);
+        items.len() < SHOWN
+    })?;
+    Ok(items)
+}
+
 fn groups(reader: &StateReader) -> Result<Groups, StoreError> {
     let mut groups = Groups::default();
     for count in reader.held_counts()? {
@@ -50,7 +62,7 @@ fn groups(reader: &StateReader) -> Result<Groups, StoreError> {
             cause: Some(count.cause.clone()),
             ..HeldFilter::default()
         };
-        let items = reader.held_list(&own, SHOWN)?;
+        let items = shown(reader, &own)?;
         groups
             .0
             .insert((count.by, count.cause), (count.count, items));
@@ -275,7 +287,7 @@ pub(super) async fn ask_why(
 ) -> Response {
     let filter = which.filter.clone();
     let items = page
-        .read(move |reader| reader.held_list(&filter, SHOWN))
+        .read(move |reader| shown(reader, &filter))
         .await
         .unwrap_or_default();
     let content = html! {

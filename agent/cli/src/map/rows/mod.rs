@@ -49,6 +49,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) source: &'a dyn Source,
     pub(crate) tables: &'a [TableInfo],
     pub(crate) set: &'a MappingSet,
+    /// Whether a table is never read for want of a key.
+    by_key_only: bool,
     rows: Rows,
     /// What each table gave, by the key of its rows.
     found: BTreeMap<(String, String), FoundRow>,
@@ -69,9 +71,16 @@ impl<'a> Reader<'a> {
             source,
             tables,
             set,
+            by_key_only: false,
             rows: Rows::default(),
             found: BTreeMap::new(),
         }
+    }
+
+    /// Never reads a table for want of a key: for who reads again and again.
+    pub(crate) fn by_key_only(mut self) -> Self {
+        self.by_key_only = true;
+        self
     }
 
     /// The rows of some rules' events.
@@ -119,7 +128,7 @@ impl<'a> Reader<'a> {
             nth += 1;
             let mut rows = Vec::new();
             for table in &needed.tables {
-                rows.extend(self.needed(table, &needed).await?);
+                rows.extend(self.needed(rule, table, &needed).await?);
             }
             of_alias.insert(needed.alias, rows);
         }
@@ -127,10 +136,21 @@ impl<'a> Reader<'a> {
 
     async fn needed(
         &mut self,
+        rule: &str,
         table: &CapturedTable,
         needed: &Needed,
     ) -> Result<Vec<FoundRow>, Vec<Finding>> {
         let table = self.whole(table);
+        if needed.by.is_empty() && self.by_key_only {
+            let found = format!(
+                "{} is not matched by a plain column: on live changes it is not compared",
+                needed.alias
+            );
+            return Err(vec![
+                Finding::fail(format!("rule {rule}"), found)
+                    .fix("lighterman map diff OLD NEW --sample 500"),
+            ]);
+        }
         if needed.by.is_empty() {
             let rows = self.first(&table, ROWS_MAX).await?;
             let note = format!(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use contract::event::digest;
-use contract::{Clock, Finding, TableInfo, TableName, Value};
+use contract::{Clock, Finding, Source, TableInfo, TableName, Value};
 use engine::ChangedRow;
 use engine::clock::SystemClock;
 use mappings::MappingSet;
@@ -23,6 +23,8 @@ const KEPT_MAX: usize = 200;
 pub(super) struct Both {
     old: Arc<MappingSet>,
     new: MappingSet,
+    /// Who reads the rows for each; they keep their connections.
+    asked: [Arc<dyn Source>; 2],
     tables: Vec<TableInfo>,
     /// When the new one's files were written.
     written: Vec<Option<SystemTime>>,
@@ -37,17 +39,28 @@ pub(super) struct Found {
 
 impl Both {
     pub(super) fn new(
+        source: &SourceConfig,
         old: Arc<MappingSet>,
         new: MappingSet,
         tables: Vec<TableInfo>,
         written: Vec<Option<SystemTime>>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, Vec<Finding>> {
+        let asked = [
+            source.capturing(old.tables())?,
+            source.capturing(new.tables())?,
+        ];
+        Ok(Self {
             old,
             new,
+            asked,
             tables,
             written,
-        }
+        })
+    }
+
+    /// Tables that the reading of one row may touch, at most, for both mappings.
+    pub(super) fn reach(&self) -> usize {
+        self.old.tables().len() + self.new.tables().len()
     }
 
     pub(super) fn is_of(&self, old: &Arc<MappingSet>, written: &[Option<SystemTime>]) -> bool {
@@ -69,11 +82,7 @@ impl Both {
     }
 
     /// Reads rows of one table by their keys, and tries both mappings on them.
-    pub(super) async fn look(
-        &self,
-        source: &SourceConfig,
-        rows: &[ChangedRow],
-    ) -> Result<Found, Vec<Finding>> {
+    pub(super) async fn look(&self, rows: &[ChangedRow]) -> Result<Found, Vec<Finding>> {
         let mut found = Found::default();
         let Some(first) = rows.first() else {
             return Ok(found);
@@ -86,8 +95,9 @@ impl Both {
             return Ok(found);
         }
         let keys: Vec<Vec<Value>> = rows.iter().map(|row| row.key.clone()).collect();
-        let before = self.made(source, &self.old, table, &keys).await?;
-        let after = self.made(source, &self.new, table, &keys).await?;
+        let [old, new] = &self.asked;
+        let before = self.made(&**old, &self.old, table, &keys).await?;
+        let after = self.made(&**new, &self.new, table, &keys).await?;
         let difference = compare(&before, &after);
         let differs = !(difference.changed.is_empty()
             && difference.added.is_empty()
@@ -95,7 +105,7 @@ impl Both {
             && difference.held.is_empty()
             && difference.freed.is_empty());
         // A row that changed between the two readings is no difference of mappings; it comes again.
-        if differs && self.made(source, &self.old, table, &keys).await? != before {
+        if differs && self.made(&**old, &self.old, table, &keys).await? != before {
             found.counts.left_out = rows.len() as u64;
             return Ok(found);
         }
@@ -152,7 +162,7 @@ impl Both {
 
     async fn made(
         &self,
-        source: &SourceConfig,
+        asked: &dyn Source,
         set: &MappingSet,
         table: &TableName,
         keys: &[Vec<Value>],
@@ -163,12 +173,12 @@ impl Both {
             return Ok(made);
         }
         let set = set.only(&rules);
-        let asked = source.capturing(set.tables())?;
         let pick = Pick::Keys(table.clone(), keys.to_vec());
-        let rows = Reader::new(&*asked, &self.tables, &set)
+        let rows = Reader::new(asked, &self.tables, &set)
+            .by_key_only()
             .read(&rules, &pick)
             .await?;
-        made.take(&run(Some(&*asked), &set, &rows, keys.len()).await?.outcome);
+        made.take(&run(Some(asked), &set, &rows, keys.len()).await?.outcome);
         Ok(made)
     }
 }

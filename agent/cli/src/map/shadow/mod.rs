@@ -103,21 +103,22 @@ impl Waiting {
         true
     }
 
-    /// The oldest, of one table.
+    /// The oldest, and those behind it of the same table.
     fn take(&mut self, most: usize) -> Vec<ChangedRow> {
+        let Some(table) = self.rows.front().map(|(_, row)| row.table.clone()) else {
+            return Vec::new();
+        };
         let mut taken: Vec<ChangedRow> = Vec::new();
-        while taken.len() < most {
-            let fits = |next: &(String, ChangedRow)| {
-                taken
-                    .first()
-                    .is_none_or(|first| first.table == next.1.table)
-            };
-            let Some((name, row)) = self.rows.pop_front_if(|next| fits(next)) else {
-                break;
-            };
-            self.known.remove(&name);
-            taken.push(row);
+        let mut rest = VecDeque::with_capacity(self.rows.len());
+        for (name, row) in std::mem::take(&mut self.rows) {
+            if taken.len() < most && row.table == table {
+                self.known.remove(&name);
+                taken.push(row);
+            } else {
+                rest.push_back((name, row));
+            }
         }
+        self.rows = rest;
         taken
     }
 }
@@ -213,13 +214,15 @@ impl Shadow {
         let Some(both) = both else {
             return Ok(());
         };
-        // As many as the source may be asked for in the time; each is read for both mappings.
-        let most = (self.source.reads_per_second as usize / 2).clamp(1, ROWS_MAX);
+        // Half of what the source may be asked for in the time, with all that a row is joined with, for both mappings.
+        let reads = u64::from(self.source.reads_per_second) * LOOK_EVERY.as_secs() / 2;
+        let rows = usize::try_from(reads).unwrap_or(ROWS_MAX) / both.reach().max(1);
+        let most = rows.clamp(1, ROWS_MAX);
         let rows = waiting.take(most);
         let mut differences = Vec::new();
         let mut problem = Ok(());
         if !rows.is_empty() {
-            match both.look(&self.source, &rows).await {
+            match both.look(&rows).await {
                 Ok(found) => {
                     counts.rows += found.counts.rows;
                     counts.left_out += found.counts.left_out;
@@ -258,10 +261,12 @@ impl Shadow {
         in_force: Arc<MappingSet>,
         written: Vec<Option<SystemTime>>,
     ) -> Result<Both, Vec<Finding>> {
-        let tables: Vec<TableInfo> = live::tables(&self.source).await?;
         let files = self.source.shadow_files()?;
+        // A broken file asks nothing of the database.
+        MappingSet::new(files.load(&Catalogue::default())?)?;
+        let tables: Vec<TableInfo> = live::tables(&self.source).await?;
         let new = MappingSet::new(files.load(&Catalogue::new(&tables))?)?;
-        Ok(Both::new(in_force, new, tables, written))
+        Both::new(&self.source, in_force, new, tables, written)
     }
 }
 
