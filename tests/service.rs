@@ -281,8 +281,15 @@ fn what_cannot_be_a_service_is_refused_with_what_to_do() {
         assert!(finding["fix"].is_string(), "{form}");
         (output.status.code(), finding.to_string())
     };
-    let (code, text) = refused(&["install", "--dry-run", "--name", "../x"]);
-    assert!(code == Some(2) && text.contains("--name"), "{text}");
+    let named = Command::new(BINARY)
+        .args(["service", "install", "--dry-run", "--name", "../x"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&named.stderr);
+    assert!(
+        named.status.code() == Some(2) && text.contains("--name") && text.contains("small letters"),
+        "{text}"
+    );
     let (code, text) = refused(&["install", "--dry-run", "--folder", "/srv/a b"]);
     assert!(code == Some(2) && text.contains("--folder"), "{text}");
     let (code, text) = refused(&["install", "--dry-run", "--folder", "/root/lighterman"]);
