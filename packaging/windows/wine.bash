@@ -1,137 +1,51 @@
-# Read by test-service and test-msi: a Windows of their own, which Wine plays, and a receiver for its events.
-# It needs Wine's 64-bit part and mingw (Debian: wine64, gcc-mingw-w64-x86-64), and python3.
-
-wine=/usr/lib/wine/wine64
+# A Windows of its own for a test, for scripts that read this with `source`: LIGHTERMAN_EXE must name the program.
+#
+#   windows PROGRAM ARG..   runs a program in it
+#   lighterman ARG..        runs ours
+#   $work                   a folder of the test, which is its working folder
+set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-
-for part in "$wine" /usr/bin/wineserver; do
-    [ -x "$part" ] || { echo "SKIPPED: $part is missing (apt-get install wine wine64)"; exit 77; }
-done
-for part in x86_64-w64-mingw32-gcc python3 curl; do
-    command -v "$part" >/dev/null || { echo "SKIPPED: $part is missing"; exit 77; }
-done
+: "${LIGHTERMAN_EXE:?names lighterman.exe; packaging/test-windows builds it}"
+# Debian's own wrapper asks for the 32-bit half, which nobody needs here.
+wine64=/usr/lib/wine/wine64
+[ -x "$wine64" ] || wine64=$(command -v wine64)
 
 work=$(mktemp -d)
-export WINEPREFIX=$work/prefix WINEDEBUG=-all
-c=$WINEPREFIX/drive_c
-ours=()
-failed=0
-over() {
-    wineserver -k 2>/dev/null
-    for pid in "${ours[@]}"; do kill "$pid" 2>/dev/null; done
-    if [ $failed = 0 ] && [ -z "${KEEP-}" ]; then rm -rf "$work"; else echo "what is left of it: $work"; fi
+export WINEPREFIX=$work/prefix WINEDEBUG=${WINEDEBUG:--all} WINEDLLOVERRIDES="mscoree=;mshtml="
+unset DISPLAY
+gone() {
+  # Ends what runs in this Windows, and in no other.
+  "${wine64%/*}/wineserver64" -k 2>/dev/null || wineserver -k 2>/dev/null || true
+  rm -rf "$work"
 }
-trap over EXIT
+trap gone EXIT
 
-# Says what is looked at, and ends at the first thing that is not so.
-step() { echo "-- $*"; }
-fail() {
-    failed=1
-    echo "FAILED: $*"
-    [ ! -f "$work/said" ] || sed 's/^/    /' "$work/said"
-    exit 1
+windows() { "$wine64" "$@"; }
+lighterman() { windows "$work/lighterman.exe" "$@"; }
+fails() { echo "wrong: $*" >&2; exit 1; }
+# Runs a command that must end with a code, and keeps what it says in $said.
+ends() {
+  local code=$1 found=0
+  shift
+  said=$("$@" 2>&1 | tr -d '\r') || found=$?
+  [ "$found" -eq "$code" ] || fails "\`$*\` ended with $found, not $code: $said"
 }
-# Waits until a command succeeds.
+says() { case $said in *"$1"*) ;; *) fails "\`$1\` is not said: $said" ;; esac; }
+says_not() { case $said in *"$1"*) fails "\`$1\` is said: $said" ;; esac; }
+# Waits for a condition, a minute at most.
 wait_for() {
-    local what=$1 end=$((SECONDS + 60))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        ((SECONDS < end)) || fail "$what: not within 60 s"
-        sleep 0.2
-    done
-}
-# Runs a program of Windows; what it says is in $work/said, and its exit code is compared.
-runs() {
-    local want=$1 code=0
-    shift
-    timeout 120 "$wine" "$@" </dev/null >"$work/said" 2>&1 || code=$?
-    [ "$code" = "$want" ] || fail "exit code $code, not $want: $*"
-}
-says() { grep -qF -- "$1" "$work/said" || fail "it does not say: $1"; }
-
-boots() {
-    timeout 120 "$wine" wineboot -i </dev/null >/dev/null 2>&1 || fail "wineboot"
-    # Else the service manager of the first boot may live on beside the next one.
-    wineserver -k -w 2>/dev/null
-    # What Wine 8 does not have, and every program of Rust asks for. Never shipped.
-    cat >"$work/prng.c" <<'C'
-#include <windows.h>
-BOOLEAN NTAPI SystemFunction036(PVOID, ULONG);
-__declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE to, SIZE_T left)
-{
-    while (left) {
-        ULONG some = left > 65536 ? 65536 : (ULONG)left;
-        if (!SystemFunction036(to, some)) return FALSE;
-        to += some;
-        left -= some;
-    }
-    return TRUE;
-}
-C
-    x86_64-w64-mingw32-gcc -shared -O1 -o "$c/windows/system32/bcryptprimitives.dll" "$work/prng.c" -ladvapi32 ||
-        fail "the stand-in for bcryptprimitives.dll"
-    # Wine ends services soon after its last program: one that waits, on a pipe, holds it.
-    tail -f /dev/null --pid=$$ | "$wine" cmd >/dev/null 2>&1 &
-    ours+=($!)
+  local deadline=$((SECONDS + 60))
+  until "$@"; do
+    [ $SECONDS -lt $deadline ] || fails "did not come within a minute: $*"
+    sleep 0.1
+  done
 }
 
-# An ERP's database with one table.
-erp() {
-    mkdir -p "$c/erp"
-    python3 - "$c/erp/warehouse.db" <<'PY'
-import sqlite3, sys
-db = sqlite3.connect(sys.argv[1])
-db.executescript("""
-CREATE TABLE stock (sku TEXT, warehouse TEXT, on_hand NUMERIC NOT NULL, allocated NUMERIC, PRIMARY KEY (sku, warehouse));
-INSERT INTO stock VALUES ('BOLT-M8', 'MAIN', 480, 25);
-""")
-PY
-}
-sells() {
-    python3 -c '
-import sqlite3, sys
-db = sqlite3.connect(sys.argv[1], timeout=30)
-db.execute("UPDATE stock SET on_hand = ?", (sys.argv[2],))
-db.commit()' "$c/erp/warehouse.db" "$1"
-}
-
-# A receiver of events; what comes is a line each in $work/got, its address in $url.
-receives() {
-    python3 -c '
-import http.server, sys
-got = open(sys.argv[1], "a", buffering=1)
-class Receiver(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def do_POST(self):
-        got.write(self.rfile.read(int(self.headers["Content-Length"])).decode() + "\n")
-        self.send_response(204)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-    def log_message(self, *words):
-        pass
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
-print(server.server_port, file=open(sys.argv[2], "w"), flush=True)
-server.serve_forever()' "$work/got" "$work/port" &
-    ours+=($!)
-    wait_for "the receiver" test -s "$work/port"
-    url=http://127.0.0.1:$(cat "$work/port")/
-}
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-told() { grep -qF "\"on_hand\":\"$1\"" "$work/got"; }
-alive() { curl -fsS --max-time 2 "http://127.0.0.1:$listen/health/live"; }
-
-# Settings for both, written by init: sets_up PROGRAM FOLDER (as Windows names them) FOLDER (as Linux does).
-sets_up() {
-    mkdir -p "$3/secrets"
-    echo whsec_dGhpcyBpcyBhIHNlY3JldCBvZiAzMiBieXRlcy4u >"$3/secrets/shop"
-    runs 0 "$1" init --non-interactive --folder "$2" --tenant acme --source sqlite \
-        --source-set 'file=C:\erp\warehouse.db' --destination webhook --destination-set "url=$url" \
-        --destination-set secret=file:secrets/shop
-    listen=$(free_port)
-    sed -i "s/^listen = .*/listen = \"127.0.0.1:$listen\"/" "$3/lighterman.toml"
-}
-# A value of the registry.
-registry() {
-    runs 0 reg query "$1" /v "$2"
-    tr -d '\r' <"$work/said" | sed -n "s/^ *$2 *REG_[A-Z_]* *//p"
-}
+cp "$LIGHTERMAN_EXE" "$work/lighterman.exe"
+windows wineboot -i >/dev/null 2>&1 </dev/null
+system=$WINEPREFIX/drive_c/windows/system32
+# Wine 8 has no source of random bytes as programs of today ask for it.
+if [ ! -e "$system/bcryptprimitives.dll" ]; then
+  x86_64-w64-mingw32-gcc -shared -O2 -o "$system/bcryptprimitives.dll" "$here/random.c" -ladvapi32
+fi
+cd "$work"
