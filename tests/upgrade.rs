@@ -581,6 +581,52 @@ async fn a_plan_says_what_would_change_and_touches_nothing() {
     assert!(installed.is("the one before"));
 }
 
+/// Upgrades that bring no new format make copies, too, and they do not fill the disk; a person's own stay.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_the_newest_copies_of_upgrades_without_a_new_format_are_kept() {
+    let receiver = Receiver::start(1, Faults::default()).await;
+    let installed = Installed::new(receiver.url());
+    let agent = installed.agent();
+    until(&agent, &receiver, |held| held.facts.len() == 2).await;
+    stop(agent).await;
+    let backups = installed.site.path().join("state/backups");
+    std::fs::create_dir(&backups).unwrap();
+    for n in 0..7_u64 {
+        for name in [
+            format!("before-0.0.{n}-of-format-7-2026010{n}.db"),
+            format!("mine-{n}.db"),
+        ] {
+            let file = backups.join(name);
+            std::fs::copy(installed.state(), &file).unwrap();
+            let at = std::time::UNIX_EPOCH + Duration::from_secs(1_000 + n);
+            let opened = std::fs::File::options().write(true).open(file).unwrap();
+            opened.set_modified(at).unwrap();
+        }
+    }
+    let (code, shown) = installed.upgrade(&["--apply", "--allow-older", "--json"]);
+    assert_eq!(code, Some(0), "{shown}");
+    let done: Value = serde_json::from_str(&shown).unwrap();
+    let made = PathBuf::from(done["backup"].as_str().unwrap());
+    let mut kept: Vec<String> = std::fs::read_dir(&backups)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("before-"))
+        .collect();
+    kept.sort();
+    let mut wanted: Vec<String> = (3..7)
+        .map(|n| format!("before-0.0.{n}-of-format-7-2026010{n}.db"))
+        .collect();
+    wanted.push(text(Path::new(made.file_name().unwrap())).to_owned());
+    assert_eq!(kept, wanted);
+    for n in 0..7 {
+        assert!(backups.join(format!("mine-{n}.db")).exists(), "mine-{n}");
+    }
+    // What is kept is what there is to go back to.
+    let (code, shown) = installed.command(&["rollback"]);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(installed.is("the one before"), "{shown}");
+}
+
 /// Who puts an older binary there by hand is told what to do, and the older one can do it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_older_version_refuses_a_newer_state_and_goes_back_on_command() {
@@ -612,6 +658,21 @@ async fn an_older_version_refuses_a_newer_state_and_goes_back_on_command() {
             "{shown}"
         );
     }
+    // So does the agent, and leaves the file as it is.
+    let before = std::fs::read(installed.state()).unwrap();
+    let mut agent = installed.agent();
+    let refusal = "it has format 99, this agent knows up to ";
+    assert!(agent.logged(refusal, SOON).await, "{}", agent.log());
+    let deadline = tokio::time::Instant::now() + SOON;
+    let ended = loop {
+        if let Some(ended) = agent.ended() {
+            break ended;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{}", agent.log());
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(ended.code(), Some(3), "{}", agent.log());
+    assert_eq!(std::fs::read(installed.state()).unwrap(), before);
     let (code, shown) = installed.command(&["rollback"]);
     assert_eq!(code, Some(0), "{shown}");
     assert!(shown.contains("went back from format 99"), "{shown}");

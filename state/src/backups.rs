@@ -116,7 +116,7 @@ pub(crate) fn before_migration(folder: &Path, format: i64, n: u32) -> PathBuf {
 }
 
 /// Removes the oldest copies that upgrades made, beyond those that are kept; what persons made stays.
-pub(crate) fn prune(folder: &Path) {
+pub fn prune_backups(folder: &Path) {
     let all = backups(folder).into_iter();
     for old in all.filter(|one| one.before_upgrade).skip(KEPT) {
         let _ = fs::remove_file(old.file);

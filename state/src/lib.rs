@@ -75,7 +75,7 @@ pub use audit::{
     note as note_audit, note_changes as note_audit_changes,
 };
 pub use backup::{BACKUPS, BackedUp, backup};
-pub use backups::{FoundBackup, backups, before_upgrade};
+pub use backups::{FoundBackup, backups, before_upgrade, prune_backups};
 pub use canary::CanaryStatus;
 pub use capture::{
     CaptureCommit, CaptureReport, ChunkDone, GuardEntry, Held, Item, Published, Route, Truncated,

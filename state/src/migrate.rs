@@ -127,7 +127,7 @@ pub(crate) fn with_backup(db: &mut Connection, folder: &Path) -> Result<Migrated
     apply(db, &file)?;
     if let Some(backup) = &migrated.backup {
         // Only now: copies of a migration that does not end are what there is to go back to.
-        backups::prune(folder);
+        backups::prune_backups(folder);
         let size = std::fs::metadata(backup).map_or(0, |found| found.len());
         tracing::info!(
             code = "state.migrated",

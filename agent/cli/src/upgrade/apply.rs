@@ -83,6 +83,8 @@ pub(super) fn apply(
         return trouble(&finding, json);
     }
     if stands.format.is_some() {
+        // Only now: one that failed leaves what there is to go back to. A migration that follows does the same.
+        state::prune_backups(folder);
         let details = serde_json::json!({
             "from": record.from, "to": record.to, "binary": record.binary, "backup": record.backup,
         });
