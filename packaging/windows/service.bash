@@ -1,23 +1,9 @@
 # Read by test-service and test-msi: a Windows of their own, which Wine plays, and a receiver for its events.
-# It needs Wine's 64-bit part and mingw (Debian: wine64, gcc-mingw-w64-x86-64), and python3.
-
-wine=/usr/lib/wine/wine64
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-
-for part in "$wine" /usr/bin/wineserver; do
-    [ -x "$part" ] || { echo "SKIPPED: $part is missing (apt-get install wine wine64)"; exit 77; }
-done
-for part in x86_64-w64-mingw32-gcc python3 curl; do
-    command -v "$part" >/dev/null || { echo "SKIPPED: $part is missing"; exit 77; }
-done
-
-work=$(mktemp -d)
-export WINEPREFIX=$work/prefix WINEDEBUG=-all
-c=$WINEPREFIX/drive_c
+. "$(dirname "${BASH_SOURCE[0]}")/prefix.bash"
 ours=()
 failed=0
 over() {
-    wineserver -k 2>/dev/null
+    windows_ends
     for pid in "${ours[@]}"; do kill "$pid" 2>/dev/null; done
     if [ $failed = 0 ] && [ -z "${KEEP-}" ]; then rm -rf "$work"; else echo "what is left of it: $work"; fi
 }
@@ -50,12 +36,7 @@ runs() {
 says() { grep -qF -- "$1" "$work/said" || fail "it does not say: $1"; }
 
 boots() {
-    timeout 120 "$wine" wineboot -i </dev/null >/dev/null 2>&1 || fail "wineboot"
-    # Else the service manager of the first boot may live on beside the next one.
-    wineserver -k -w 2>/dev/null
-    # What Wine 8 does not have, and every program of Rust asks for. Never shipped.
-    x86_64-w64-mingw32-gcc -shared -O1 -o "$c/windows/system32/bcryptprimitives.dll" "$here/random.c" -ladvapi32 ||
-        fail "the stand-in for bcryptprimitives.dll"
+    windows_boots >"$work/said" 2>&1 || fail "a Windows"
     # Wine ends services soon after its last program: one that waits, on a pipe, holds it.
     tail -f /dev/null --pid=$$ | "$wine" cmd >/dev/null 2>&1 &
     ours+=($!)

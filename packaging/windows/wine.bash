@@ -4,23 +4,16 @@
 #   lighterman ARG..        runs ours
 #   $work                   a folder of the test, which is its working folder
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 : "${LIGHTERMAN_EXE:?names lighterman.exe; packaging/test-windows builds it}"
-# Debian's own wrapper asks for the 32-bit half, which nobody needs here.
-wine64=/usr/lib/wine/wine64
-[ -x "$wine64" ] || wine64=$(command -v wine64)
+. "$(dirname "${BASH_SOURCE[0]}")/prefix.bash"
 
-work=$(mktemp -d)
-export WINEPREFIX=$work/prefix WINEDEBUG=${WINEDEBUG:--all} WINEDLLOVERRIDES="mscoree=;mshtml="
-unset DISPLAY
 gone() {
-  # Ends what runs in this Windows, and in no other.
-  "${wine64%/*}/wineserver64" -k 2>/dev/null || wineserver -k 2>/dev/null || true
+  windows_ends
   rm -rf "$work"
 }
 trap gone EXIT
 
-windows() { "$wine64" "$@"; }
+windows() { "$wine" "$@"; }
 lighterman() { windows "$work/lighterman.exe" "$@"; }
 fails() { echo "wrong: $*" >&2; exit 1; }
 # Runs a command that must end with a code, and keeps what it says in $said.
@@ -42,10 +35,5 @@ wait_for() {
 }
 
 cp "$LIGHTERMAN_EXE" "$work/lighterman.exe"
-windows wineboot -i >/dev/null 2>&1 </dev/null
-system=$WINEPREFIX/drive_c/windows/system32
-# Wine 8 has no source of random bytes as programs of today ask for it.
-if [ ! -e "$system/bcryptprimitives.dll" ]; then
-  x86_64-w64-mingw32-gcc -shared -O2 -o "$system/bcryptprimitives.dll" "$here/random.c" -ladvapi32
-fi
+windows_boots
 cd "$work"
