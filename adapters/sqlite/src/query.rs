@@ -87,7 +87,7 @@ pub(crate) fn read(
         let mut cells = Vec::with_capacity(declared.len());
         for (n, declared) in declared.iter().enumerate() {
             let cell = row.get_ref(n).map_err(|error| running(query, &error))?;
-            let cell = values::value(stored(cell)?, declared);
+            let cell = values::value(stored(cell), declared);
             bytes += cell.bytes();
             cells.push(cell);
         }
@@ -135,8 +135,8 @@ fn number(value: Decimal) -> Option<Bound> {
     exact.then_some(Bound::Real(real))
 }
 
-fn stored(cell: ValueRef<'_>) -> Result<Stored, SourceError> {
-    Ok(match cell {
+fn stored(cell: ValueRef<'_>) -> Stored {
+    match cell {
         ValueRef::Null => Stored::Null,
         ValueRef::Integer(number) => Stored::Integer(number),
         ValueRef::Real(number) => Stored::Real(number),
@@ -145,13 +145,9 @@ fn stored(cell: ValueRef<'_>) -> Result<Stored, SourceError> {
             // `quote()`, which stream and snapshot read by, ends a text at a NUL.
             let end = bytes.iter().position(|byte| *byte == 0);
             let bytes = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
-            let text = std::str::from_utf8(bytes);
-            let text = text.map_err(|_| {
-                SourceError::Malformed("read by key: a text is not UTF-8".to_owned())
-            })?;
-            Stored::Text(text.to_owned())
+            Stored::Text(values::marked(bytes, "\0"))
         }
-    })
+    }
 }
 
 /// An error before any value was given: SQLite's message can only speak of the statement.

@@ -82,11 +82,11 @@ fn read(
             let bad = || SourceError::Malformed("the snapshot's cursor is damaged".to_owned());
             let texts: Vec<String> = serde_json::from_str(cursor).map_err(|_| bad())?;
             // The cursor holds quote() texts; anything else must not reach the SQL.
-            let literals_only = texts.iter().all(|text| values::read(text, "").is_some());
-            if texts.len() != key.len() || !literals_only {
-                return Err(bad());
-            }
-            format!("WHERE ({}) > ({})", key.join(", "), texts.join(", "))
+            let literals: Option<Vec<String>> =
+                texts.iter().map(|text| values::sql(text)).collect();
+            let literals = literals.filter(|literals| literals.len() == key.len());
+            let literals = literals.ok_or_else(bad)?;
+            format!("WHERE ({}) > ({})", key.join(", "), literals.join(", "))
         }
     };
     let sql = format!(
@@ -104,8 +104,8 @@ fn read(
     let mut more = false;
     while let Some(row) = found.next().map_err(failed)? {
         let texts: Vec<String> = (0..columns.len())
-            .map(|n| row.get(n))
-            .collect::<Result<_, _>>()
+            .map(|n| Ok(values::marked(row.get_ref(n)?.as_bytes()?, "\0")))
+            .collect::<rusqlite::Result<_>>()
             .map_err(failed)?;
         let cells: Option<Row> = texts
             .iter()

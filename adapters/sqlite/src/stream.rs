@@ -13,6 +13,7 @@ use contract::{
     SourceError, TableShape,
 };
 use notify::{RecursiveMode, Watcher};
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::mpsc;
 
@@ -227,6 +228,14 @@ type LogRow = (
     String,
 );
 
+/// A row's JSON, as JSON also where texts in it are not UTF-8.
+fn cells_of(json: ValueRef<'_>) -> Option<String> {
+    match json {
+        ValueRef::Text(bytes) => Some(values::marked(bytes, "\\u0000")),
+        _ => None,
+    }
+}
+
 impl Reader {
     fn batch(&mut self) -> Result<ChangeBatch, SourceError> {
         let sql = format!(
@@ -246,8 +255,8 @@ impl Reader {
                         row.get(1)?,
                         row.get(2)?,
                         row.get(3)?,
-                        row.get(4)?,
-                        row.get(5)?,
+                        cells_of(row.get_ref(4)?),
+                        cells_of(row.get_ref(5)?),
                         row.get(6)?,
                     ))
                 };

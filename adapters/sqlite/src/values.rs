@@ -11,9 +11,12 @@
 //! | `UUID`, `JSON` | text | uuid, json |
 //! | `DATE..`, `TIME..` | other text | invalid |
 //! | anything else | integer, real, text, blob | int, float, text, bytes |
+//! | any | text that is not UTF-8 | invalid |
 //!
 //! `quote()` writes reals with enough digits to read them back exactly
 //! (<https://www.sqlite.org/lang_corefunc.html#quote>) and ends a text at a NUL character.
+
+use std::fmt::Write as _;
 
 use contract::value::{parse_uuid, unhex};
 use contract::{ColumnKind, Decimal, Value};
@@ -67,12 +70,53 @@ fn is_moment(declared: &str) -> bool {
     declared.contains("DATETIME") || declared.contains("TIMESTAMP")
 }
 
+/// A text as SQLite has it, which need not be UTF-8: each byte that is none becomes a NUL (written like `nul`), an `x`
+/// and two digits. `quote()` ends a text at a NUL, so no other one has any, and the cell is invalid.
+pub(crate) fn marked(bytes: &[u8], nul: &str) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            // A String takes whatever is written.
+            let _ = write!(text, "{nul}x{byte:02X}");
+        }
+    }
+    text
+}
+
+/// A `quote()` text as SQL takes it; `None` when it is none.
+pub(crate) fn sql(quoted: &str) -> Option<String> {
+    read(quoted, "")?;
+    if !quoted.contains('\0') {
+        return Some(quoted.to_owned());
+    }
+    let inner = quoted.strip_prefix('\'')?.strip_suffix('\'')?;
+    let inner = inner.replace("''", "'");
+    let mut parts = inner.split('\0');
+    let mut digits = hex(parts.next()?);
+    for part in parts {
+        digits.push_str(part.get(1..3)?);
+        digits.push_str(&hex(part.get(3..)?));
+    }
+    unhex(&digits)?;
+    Some(format!("CAST(X'{digits}' AS TEXT)"))
+}
+
+fn hex(text: &str) -> String {
+    let mut digits = String::with_capacity(text.len() * 2);
+    for byte in text.bytes() {
+        let _ = write!(digits, "{byte:02X}");
+    }
+    digits
+}
+
 /// The value of a stored cell.
 pub(crate) fn value(stored: Stored, declared: &str) -> Value {
     let declared = declared.to_ascii_uppercase();
     let decimal = is_decimal(&declared);
     match stored {
         Stored::Null => Value::Null,
+        Stored::Text(found) if found.contains('\0') => Value::Invalid(found.replace('\0', "\\")),
         Stored::Text(found) => text(found, &declared, decimal),
         Stored::Blob(found) => Value::Bytes(found),
         Stored::Integer(number @ (0 | 1)) if declared.contains("BOOL") => Value::Bool(number == 1),
@@ -213,6 +257,30 @@ mod tests {
             .query_row("SELECT quote(?1)", [value], |row| row.get(0))
             .unwrap();
         read(&quoted, declared).unwrap()
+    }
+
+    #[test]
+    fn a_text_that_is_not_utf8_is_invalid_and_found_again() {
+        let db = rusqlite::Connection::open_in_memory().unwrap();
+        for bytes in [&b"A\xffB'"[..], b"\xc3(", b"'\xff", b"plain '' text"] {
+            let quote = "SELECT quote(CAST(?1 AS TEXT))";
+            let quoted = db
+                .query_row(quote, [bytes], |row| {
+                    Ok(marked(row.get_ref(0)?.as_bytes()?, "\0"))
+                })
+                .unwrap();
+            let same = format!("SELECT CAST(?1 AS TEXT) = {}", sql(&quoted).unwrap());
+            assert!(db.query_row(&same, [bytes], |row| row.get(0)).unwrap());
+            let invalid = matches!(read(&quoted, "TEXT"), Some(Value::Invalid(_)));
+            assert_eq!(invalid, std::str::from_utf8(bytes).is_err());
+        }
+        assert_eq!(
+            read("'A\0xFFB'", ""),
+            Some(Value::Invalid("A\\xFFB".to_owned()))
+        );
+        for damaged in ["'a\0'", "'a\0xZZ'", "1; DROP", "'a\0x\u{e9}'"] {
+            assert_eq!(sql(damaged), None, "{damaged:?}");
+        }
     }
 
     proptest! {
