@@ -15,6 +15,7 @@ pub(crate) fn wanted() -> bool {
 /// A finding as it is said there.
 pub(crate) fn line(finding: &Finding) -> String {
     let plain = crate::line(finding);
+    let plain = crate::plain::lines(&plain);
     let colour = match finding.level {
         Level::Fail => 31,
         Level::Warn => 33,

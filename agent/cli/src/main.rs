@@ -23,6 +23,7 @@ mod map;
 mod operate;
 mod otlp;
 mod pages;
+mod plain;
 mod reconcile;
 mod resync;
 mod run;
@@ -240,6 +241,11 @@ enum SourceCommand {
 
 /// Prints a line; a closed pipe is not worth an error.
 pub(crate) fn out(line: &str) {
+    styled(&plain::lines(line));
+}
+
+/// The same of a line that has colours, or steers the terminal as we mean it.
+pub(crate) fn styled(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
@@ -247,11 +253,11 @@ pub(crate) fn out(line: &str) {
 pub(crate) fn say(findings: &[Finding]) {
     let coloured = colour::wanted();
     for finding in findings {
-        out(&if coloured {
-            colour::line(finding)
+        if coloured {
+            styled(&colour::line(finding));
         } else {
-            line(finding)
-        });
+            out(&line(finding));
+        }
     }
 }
 

@@ -52,7 +52,7 @@ impl Picture {
             .map(|row| look(row, warehouse, &shop, now))
             .collect();
         if std::io::stdout().is_terminal() {
-            out("\x1b[2J\x1b[H");
+            crate::styled("\x1b[2J\x1b[H");
         }
         out(&format!(
             "{:<10} {:<10} {:>12} {:>12} {:>9}",

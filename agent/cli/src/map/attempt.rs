@@ -139,7 +139,11 @@ pub(super) fn typed(kind: Option<contract::ColumnKind>, text: &str) -> Value {
 
 pub(super) fn one(rows: &Rows, tried: &Tried) {
     for look in &tried.looks {
-        out(&format!("{}: {}", look.rule, look.outcome));
+        out(&format!(
+            "{}: {}",
+            look.rule,
+            crate::plain::line(&look.outcome.to_string())
+        ));
         for row in &look.rows {
             out(&format!("  row {} of {}", row.alias, row.table));
             if row.cells.is_empty() {
@@ -154,7 +158,7 @@ pub(super) fn one(rows: &Rows, tried: &Tried) {
         }
         for value in &look.values {
             let got = match &value.reason {
-                Some(reason) => format!("held: {reason}"),
+                Some(reason) => format!("held: {}", crate::plain::line(reason)),
                 None => shown(value.value.as_deref()),
             };
             let written = value.expression.as_ref();
@@ -168,7 +172,9 @@ pub(super) fn one(rows: &Rows, tried: &Tried) {
     for held in &tried.outcome.held {
         out(&format!(
             "held {} {}: {}",
-            held.table, held.row_key, held.reason
+            held.table,
+            crate::plain::line(&held.row_key),
+            crate::plain::line(&held.reason)
         ));
     }
     if tried.outcome.events.is_empty() && tried.outcome.held.is_empty() {
@@ -181,8 +187,10 @@ pub(super) fn one(rows: &Rows, tried: &Tried) {
 
 fn shown(value: Option<&str>) -> String {
     match value {
-        Some(text) if text.trim() == text && !text.is_empty() => text.to_owned(),
-        Some(text) => format!("\"{text}\""),
+        Some(text) if text.trim() == text && !text.is_empty() => {
+            crate::plain::line(text).into_owned()
+        }
+        Some(text) => format!("\"{}\"", crate::plain::line(text)),
         None => "null".to_owned(),
     }
 }

@@ -11,6 +11,7 @@ use serde_json::{Value as Json, json};
 use super::files::{self, MappingFile};
 use super::live::{self, Ask};
 use super::rows::{Pick, Reader, run};
+use crate::plain::line;
 use crate::{Exit, out, refuse};
 
 /// Differences of one kind that are shown.
@@ -297,9 +298,10 @@ fn show(found: &Difference, rows: usize) {
         found.freed.len()
     ));
     for (event, fields) in found.changed.iter().take(SHOWN_MAX) {
-        out(&format!("~ {event}"));
+        out(&format!("~ {}", line(event)));
         for (field, old, new) in fields {
-            out(&format!("    {field}: {} -> {}", text(old), text(new)));
+            let (old, new) = (text(old), text(new));
+            out(&format!("    {field}: {} -> {}", line(&old), line(&new)));
         }
     }
     more(found.changed.len());
@@ -310,7 +312,7 @@ fn show(found: &Difference, rows: usize) {
         ("no longer held", &found.freed),
     ] {
         for event in events.iter().take(SHOWN_MAX) {
-            out(&format!("{sign} {event}"));
+            out(&format!("{sign} {}", line(event)));
         }
         more(events.len());
     }

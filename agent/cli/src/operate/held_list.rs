@@ -7,6 +7,7 @@ use state::{HeldCount, HeldEntry, HeldFilter, StateReader, StoreError};
 
 use super::{Failed, counted};
 use crate::config::Config;
+use crate::plain::line;
 use crate::{Exit, out};
 
 /// Why something is held.
@@ -136,7 +137,10 @@ pub(super) fn list(
         for item in &items {
             out(&format!(
                 "  {}  {} {}: {}",
-                item.id, item.event_type, item.key, item.reason
+                item.id,
+                item.event_type,
+                line(&item.key),
+                line(&item.reason)
             ));
         }
         let more = count - items.len() as u64;

@@ -5,6 +5,7 @@ use state::{HeldAlike, HeldDetail, HeldEntry, StateReader};
 use super::held_list::{MAPPING, meaning};
 use super::{Failed, counted, held_look, shown};
 use crate::config::Config;
+use crate::plain::line;
 use crate::{Exit, out, refuse};
 
 pub(super) async fn show(
@@ -57,7 +58,8 @@ pub(super) async fn show(
 fn said(detail: &HeldDetail, alike: &HeldAlike) {
     let entry = &detail.entry;
     let (means, _) = meaning(&entry.cause);
-    out(&format!("{} {} {}", entry.id, entry.event_type, entry.key));
+    let key = line(&entry.key);
+    out(&format!("{} {} {key}", entry.id, entry.event_type));
     out(&format!(
         "held since {}: {means} ({})",
         shown(alike.first_seen),
@@ -66,7 +68,7 @@ fn said(detail: &HeldDetail, alike: &HeldAlike) {
     if alike.last_seen > alike.first_seen {
         out(&format!("seen last {}", shown(alike.last_seen)));
     }
-    out(&format!("reason: {}", entry.reason));
+    out(&format!("reason: {}", line(&entry.reason)));
     let others = alike.count - 1;
     if others > 0 {
         out(&format!(
@@ -89,7 +91,7 @@ fn said(detail: &HeldDetail, alike: &HeldAlike) {
             .status
             .map(|status| format!(" (HTTP {status})"))
             .unwrap_or_default();
-        out(&format!("last answer{status}: {body}"));
+        out(&format!("last answer{status}: {}", line(body)));
     }
     out(&detail.data);
 }

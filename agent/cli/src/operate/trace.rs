@@ -7,6 +7,7 @@ use state::{Attempt, StateReader, Trace, TraceDelivery, TraceEvent};
 
 use super::{Failed, shown};
 use crate::config::Config;
+use crate::plain::line;
 use crate::{Common, Exit, load, out, refuse};
 
 /// Shows what became of a key: the source's change, the event, each attempt and each answer.
@@ -44,6 +45,7 @@ fn run(config: &Config, options: &TraceOptions, json: bool) -> Result<Exit, Fail
 }
 
 fn say(key: &str, trace: &Trace) {
+    let key = line(key);
     if trace.events.is_empty() && trace.held.is_empty() {
         out(&format!(
             "Nothing of {key} stands in the outbox, and nothing of it is held. Events leave it after a while \
@@ -61,7 +63,7 @@ fn say(key: &str, trace: &Trace) {
         out(&format!(
             "{}  held by a mapping: {}",
             shown(item.since),
-            item.reason
+            line(&item.reason)
         ));
         out(&format!("  lighterman held show {}", item.id));
     }
@@ -75,7 +77,9 @@ fn told(event: &TraceEvent) {
     };
     out(&format!(
         "{} {} {}",
-        event.event_type, event.key, event.event_id
+        event.event_type,
+        line(&event.key),
+        event.event_id
     ));
     out(&format!(
         "  {}  source {} changed it, at {}",
@@ -107,36 +111,36 @@ fn at_destination(delivery: &TraceDelivery) {
     for one in &delivery.attempts {
         attempt(one, &format!("  {}: ", delivery.destination));
     }
-    let mut line = format!(
+    let mut text = format!(
         "  {}  {}: {}",
         shown(delivery.since),
         delivery.destination,
         delivery.state
     );
     if let Some(cause) = &delivery.held_cause {
-        let _ = write!(line, " ({cause})");
+        let _ = write!(text, " ({cause})");
     }
     if delivery.attempt > 0 {
-        let _ = write!(line, ", attempt {}", delivery.attempt);
+        let _ = write!(text, ", attempt {}", delivery.attempt);
     }
     if let Some(status) = delivery.status {
-        let _ = write!(line, ", HTTP {status}");
+        let _ = write!(text, ", HTTP {status}");
     }
     if let Some(latency) = delivery.latency_ms {
-        let _ = write!(line, " after {latency} ms");
+        let _ = write!(text, " after {latency} ms");
     }
     if delivery.waits {
-        line.push_str(", waits for another delivery");
+        text.push_str(", waits for another delivery");
     }
     if let Some(due) = delivery.due_at {
-        let _ = write!(line, ", due {}", shown(due));
+        let _ = write!(text, ", due {}", shown(due));
     }
     if let Some(cause) = &delivery.cause {
-        let _ = write!(line, ": {cause}");
+        let _ = write!(text, ": {}", line(cause));
     }
-    out(&line);
+    out(&text);
     if let Some(answer) = delivery.body.as_deref().filter(|answer| !answer.is_empty()) {
-        out(&format!("      answer: {answer}"));
+        out(&format!("      answer: {}", line(answer)));
     }
 }
 
@@ -153,7 +157,7 @@ pub(super) fn attempt(attempt: &Attempt, before: &str) {
     let cause = attempt
         .cause
         .as_deref()
-        .map(|cause| format!(": {cause}"))
+        .map(|cause| format!(": {}", line(cause)))
         .unwrap_or_default();
     out(&format!(
         "{before}{}  attempt {} {}{status}{latency}{cause}",
@@ -162,6 +166,6 @@ pub(super) fn attempt(attempt: &Attempt, before: &str) {
         attempt.outcome
     ));
     if let Some(answer) = attempt.body.as_deref().filter(|answer| !answer.is_empty()) {
-        out(&format!("      answer: {answer}"));
+        out(&format!("      answer: {}", line(answer)));
     }
 }

@@ -9,6 +9,7 @@ use state::{ReconcileClass, ReconcileCount, ReconcileDifference, ReconcileRun, R
 
 use crate::operate::counted;
 use crate::out;
+use crate::plain::line;
 
 /// Most characters of a value.
 const SHORT: usize = 160;
@@ -136,7 +137,7 @@ pub(super) fn say(run: &ReconcileRun, differences: &[ReconcileDifference]) {
         ));
     }
     for note in notes(run) {
-        out(&format!("At {name}, {note}."));
+        out(&format!("At {name}, {}.", line(note)));
     }
     if run.sample.is_some() {
         out(&format!(
@@ -155,9 +156,9 @@ pub(super) fn list(differences: &[ReconcileDifference]) {
             "  {} {} {}: ours {}, theirs {}{}",
             one.class.name(),
             one.event_type,
-            one.key,
-            one.ours,
-            one.theirs,
+            line(&one.key),
+            line(&one.ours),
+            line(&one.theirs),
             told.unwrap_or_default()
         ));
     }
@@ -295,9 +296,32 @@ pub(super) fn csv(
     text.flush()
 }
 
+/// A cell for people, whose spreadsheets take some beginnings for a formula and would do what it says.
 fn cell(text: &str) -> String {
+    let mark = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        "'"
+    } else {
+        ""
+    };
     format!(
-        "\"{}\"",
+        "\"{mark}{}\"",
         text.replace('"', "\"\"").replace(['\r', '\n'], " ")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_cell_is_no_formula_whoever_opens_it() {
+        for (text, written) in [
+            ("=HYPERLINK(\"x\")", "\"'=HYPERLINK(\"\"x\"\")\""),
+            ("-1+1", "\"'-1+1\""),
+            ("@SUM(1)", "\"'@SUM(1)\""),
+            ("\t=1", "\"'\t=1\""),
+            ("ACME|=1", "\"ACME|=1\""),
+            ("a\r\n=1", "\"a  =1\""),
+        ] {
+            assert_eq!(super::cell(text), written);
+        }
+    }
 }

@@ -68,7 +68,7 @@ async fn once(config: &Config, json: bool, colour: bool) -> Result<Exit, StoreEr
             Look::pipe()
         };
         for line in screen::lines(&blocks(&facts), look) {
-            out(&line);
+            crate::styled(&line);
         }
     }
     Ok(facts.exit())

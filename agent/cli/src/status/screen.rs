@@ -2,6 +2,8 @@
 
 use contract::Level;
 
+use crate::plain;
+
 /// Fewer columns are as good as unknown.
 const WIDTH_MIN: usize = 20;
 
@@ -43,7 +45,7 @@ impl Line {
 
 /// What a row or an API holds must not steer the terminal.
 fn shown(text: &str) -> String {
-    let safe = |c: char| if c.is_control() { ' ' } else { c };
+    let safe = |c: char| if plain::steers(c) { ' ' } else { c };
     text.chars().map(safe).collect()
 }
 
