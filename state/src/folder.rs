@@ -38,6 +38,7 @@ impl Ownership {
             }
         };
         create(folder).map_err(io(format!("create state folder {}", folder.display())))?;
+        without_links(folder)?;
         let path = folder.join(LOCK_NAME);
         let lock = OpenOptions::new()
             .create(true)
@@ -85,6 +86,40 @@ fn create(folder: &Path) -> std::io::Result<()> {
     builder.create(folder)
 }
 
+/// What is written here by name must be here: a link that somebody left would have us write to what it leads to.
+fn without_links(folder: &Path) -> Result<(), StoreError> {
+    let names = [LOCK_NAME, PID_NAME, FILE_NAME].map(str::to_owned);
+    let beside = ["-wal", "-shm", "-journal"].map(|end| format!("{FILE_NAME}{end}"));
+    for name in names.into_iter().chain(beside) {
+        let path = folder.join(&name);
+        if fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink()) {
+            return Err(StoreError::Refused {
+                what: format!("use state folder {}", folder.display()),
+                why: format!("{name} in it is a symbolic link, and none of ours"),
+                hint: format!(
+                    "see who may write to the folder, and remove the link: rm {}; where the state shall be elsewhere, \
+                     name that folder in the settings",
+                    path.display()
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Begins a new state file that other users do not read, whatever the umask and the folder let them. SQLite gives
+/// what it makes beside it the same rights.
+fn begin(file: &Path) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o640);
+    match options.open(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// The process id that last owned the folder, and whether it still does.
 pub fn owner(folder: &Path) -> Option<(u32, bool)> {
     let pid = fs::read_to_string(folder.join(PID_NAME))
@@ -118,6 +153,10 @@ pub(crate) fn open_migrated(folder: &Path) -> Result<(Connection, Migrated), Sto
         what: format!("open state file {}", file.display()),
         detail: error.to_string(),
     };
+    begin(&file).map_err(|error| StoreError::Io {
+        what: format!("make state file {}", file.display()),
+        detail: error.to_string(),
+    })?;
     let mut connection = Connection::open(&file).map_err(io)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     let corrupt = |detail: String| StoreError::Corrupt {

@@ -121,7 +121,7 @@ impl Files {
 
     /// Opens the file that goes on, or the next one.
     fn next(&self, line: &[u8], now: Timestamp) -> io::Result<Open> {
-        fs::create_dir_all(&self.folder)?;
+        make(&self.folder)?;
         let today = day(now);
         let known = self.known()?;
         let newest = known.iter().filter(|(name, _)| name.day == today).max();
@@ -189,6 +189,15 @@ impl Files {
         }
         Ok(())
     }
+}
+
+/// Makes the folder of the logs, and those above it, the state folder among them: for their user and group alone.
+fn make(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o750);
+    builder.create(folder)
 }
 
 /// Sees to it that what comes next begins a line, and says how long the file is: a disk that was full
