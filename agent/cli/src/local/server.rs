@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use hyper::server::conn::http1;
@@ -98,8 +98,12 @@ fn guarded(routes: Router, behind_proxy: bool) -> Router {
 }
 
 async fn guard(State(behind_proxy): State<bool>, request: Request, next: Next) -> Response {
+    // Whoever stands in front may have looked at the other one.
+    if request.headers().get_all(header::HOST).iter().count() > 1 {
+        return plain(StatusCode::BAD_REQUEST, "a request has one Host header\n");
+    }
     // A page of another site that the browser was led to send here names that site.
-    if !behind_proxy && !names_this_machine(request.headers()) {
+    if !behind_proxy && !names_this_machine(request.uri(), request.headers()) {
         return plain(
             StatusCode::MISDIRECTED_REQUEST,
             "this server answers only as 127.0.0.1, [::1] or localhost; behind a reverse proxy, say \
@@ -126,14 +130,20 @@ const HEADERS: &[(HeaderName, &str)] = &[
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
 ];
 
-fn names_this_machine(headers: &HeaderMap) -> bool {
+fn names_this_machine(uri: &Uri, headers: &HeaderMap) -> bool {
     let host = headers
         .get(header::HOST)
         .and_then(|host| host.to_str().ok());
     let Some(host) = host.and_then(|host| host.parse::<Authority>().ok()) else {
         return false;
     };
-    let host = host.host();
+    // An address that is written out counts before the header.
+    let written = uri.authority();
+    is_this_machine(&host) && written.is_none_or(is_this_machine)
+}
+
+fn is_this_machine(authority: &Authority) -> bool {
+    let host = authority.host();
     let ip = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
         || ip
