@@ -65,6 +65,7 @@ async fn who_cannot_be_verified_gets_no_password() {
     let certificates = Certificates::new();
     certificates.sign("other", "other", "DNS:other.example.com");
     certificates.sign_expired("old", "localhost", "DNS:localhost,IP:127.0.0.1");
+    certificates.sign_not_yet("young", "localhost", "DNS:localhost,IP:127.0.0.1");
     let foreign = Certificates::new();
     for (own, authority, mode, found, to_do) in [
         (
@@ -90,6 +91,20 @@ async fn who_cannot_be_verified_gets_no_password() {
         ),
         ("old", &certificates, "verify-full", "has expired", "renew"),
         ("old", &certificates, "verify-ca", "has expired", "renew"),
+        (
+            "young",
+            &certificates,
+            "verify-full",
+            "not valid yet",
+            "clock",
+        ),
+        (
+            "young",
+            &certificates,
+            "verify-ca",
+            "not valid yet",
+            "clock",
+        ),
     ] {
         let door = door();
         let server = start(encrypted(&certificates, own), &door);

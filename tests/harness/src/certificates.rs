@@ -37,15 +37,35 @@ impl Certificates {
     /// One more certificate of the authority: `<name>.crt` and `<name>.key`, for a common name and
     /// alternative names as openssl writes them.
     pub fn sign(&self, name: &str, common_name: &str, names: &str) {
-        self.sign_until(name, common_name, names, "20491231235959Z");
+        self.sign_between(
+            name,
+            common_name,
+            names,
+            ["20200101000000Z", "20491231235959Z"],
+        );
     }
 
     /// As [`Certificates::sign`], no longer valid.
     pub fn sign_expired(&self, name: &str, common_name: &str, names: &str) {
-        self.sign_until(name, common_name, names, "20200102000000Z");
+        self.sign_between(
+            name,
+            common_name,
+            names,
+            ["20200101000000Z", "20200102000000Z"],
+        );
     }
 
-    fn sign_until(&self, name: &str, common_name: &str, names: &str, end: &str) {
+    /// As [`Certificates::sign`], not valid yet.
+    pub fn sign_not_yet(&self, name: &str, common_name: &str, names: &str) {
+        self.sign_between(
+            name,
+            common_name,
+            names,
+            ["20480101000000Z", "20491231235959Z"],
+        );
+    }
+
+    fn sign_between(&self, name: &str, common_name: &str, names: &str, [start, end]: [&str; 2]) {
         let at = self.folder.path();
         // Only this command takes the dates themselves. It keeps books, which nobody reads.
         fs::write(
@@ -69,7 +89,7 @@ impl Certificates {
         openssl(
             at,
             &format!(
-                "ca -batch -notext -config {name}.cnf -startdate 20200101000000Z -enddate {end} \
+                "ca -batch -notext -config {name}.cnf -startdate {start} -enddate {end} \
                  -in {name}.csr -out {name}.crt"
             ),
         );

@@ -15,6 +15,7 @@ pub mod certificates;
 pub mod channels;
 pub mod flow;
 pub mod hook;
+pub mod impostor;
 pub mod local;
 pub mod mail;
 pub mod mariadb;
