@@ -148,6 +148,7 @@ fn what_the_documents_name_exists() {
         "CONTRIBUTING.md",
         "README.md",
         "adapters/README.md",
+        "docs/security.md",
     ] {
         let text = std::fs::read_to_string(root.join(document)).unwrap();
         let mut file = String::new();
@@ -205,4 +206,43 @@ fn every_workflow_has_a_test() {
         })
         .collect();
     assert!(missing.is_empty(), "{missing:?} is walked by no test");
+}
+
+/// The crates that we write have none: each takes the workspace's lints, and those forbid it.
+#[test]
+fn no_crate_of_ours_has_unsafe_code() {
+    let lints = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    assert!(lints.contains("unsafe_code = \"forbid\""));
+    let metadata = MetadataCommand::new()
+        .no_deps()
+        .other_options(vec!["--offline".to_owned()])
+        .exec()
+        .unwrap();
+    let without = metadata.packages.iter().filter(|package| {
+        let manifest = std::fs::read_to_string(&package.manifest_path).unwrap();
+        !manifest.contains("[lints]\nworkspace = true")
+    });
+    let without: Vec<_> = without.map(|package| package.name.to_string()).collect();
+    assert!(without.is_empty(), "{without:?}");
+}
+
+/// Each threat of the page has what shows that it is answered.
+#[test]
+fn every_threat_has_a_test() {
+    let page = std::fs::read_to_string(root().join("docs/security.md")).unwrap();
+    let mut in_table = false;
+    let mut threats = 0;
+    for line in page.lines() {
+        in_table = line.starts_with('|') && (in_table || line.starts_with("| threat |"));
+        if !in_table || line.starts_with("| threat |") || line.starts_with("|---") {
+            continue;
+        }
+        let shown = line.trim_end_matches('|').rsplit('|').next().unwrap();
+        assert!(
+            shown.contains(".rs`") || shown.contains("the same"),
+            "nothing shows: {line}"
+        );
+        threats += 1;
+    }
+    assert!(threats > 30, "{threats}");
 }
