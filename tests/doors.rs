@@ -255,11 +255,14 @@ async fn each_place_of_the_page_is_open_to_its_role_alone() {
         );
         // A token of the API is nothing here.
         let token = format!("Bearer {MARK}-5");
-        let headers = [("Authorization", token.as_str()), ("Origin", &origin)];
+        let headers = [
+            ("Authorization", token.as_str()),
+            ("Origin", origin.as_str()),
+        ];
         let program = send(port, method, path, &headers, "").await;
         assert_eq!(program.status, nobody.status, "{path}: {program:?}");
         for (who, (cookie, form), operator) in [("anna", &anna, true), ("desk", &desk, false)] {
-            let headers = [("Cookie", cookie.as_str()), ("Origin", &origin)];
+            let headers = [("Cookie", cookie.as_str()), ("Origin", origin.as_str())];
             let body = if post {
                 format!("form={form}")
             } else {
@@ -347,7 +350,10 @@ async fn no_other_name_and_no_way_out_of_its_places_is_answered() {
     }
     let (cookie, _) = login(port, "anna", OPERATOR).await;
     let bearer = format!("Bearer {MARK}-1");
-    let headers = [("Cookie", cookie.as_str()), ("Authorization", &bearer)];
+    let headers = [
+        ("Cookie", cookie.as_str()),
+        ("Authorization", bearer.as_str()),
+    ];
     std::fs::write(site.path().join("outside"), "Zq7Outside").unwrap();
     for path in [
         "/page/../outside",

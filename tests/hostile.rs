@@ -261,7 +261,10 @@ async fn what_somebody_typed_is_data_wherever_it_comes_by() {
         .map(|item| item["key"].as_str().unwrap())
         .collect();
     let wanted: BTreeSet<String> = refused.iter().map(|text| key(text)).collect();
-    assert_eq!(keys, wanted.iter().map(String::as_str).collect());
+    assert_eq!(
+        keys,
+        wanted.iter().map(String::as_str).collect::<BTreeSet<_>>()
+    );
     let mut asked: Vec<Vec<&str>> = vec![
         vec!["held", "list", "--limit", "100"],
         vec!["status"],
@@ -360,14 +363,11 @@ async fn bytes_that_are_no_text_hold_up_nothing() {
     for item in held {
         assert!(!item["reason"].as_str().unwrap().is_empty(), "{item}");
     }
-    let told: Vec<String> = receiver
-        .held()
-        .state
-        .iter()
-        .filter(|(_, (_, body))| body.is_some())
-        .map(|((_, key), _)| key.clone())
-        .collect();
-    assert!(told.len() + held.len() >= 6, "{told:?} {held:?}");
+    let all = receiver.wait(SOON, |now| {
+        let told = now.state.values().filter(|(_, body)| body.is_some());
+        told.count() + held.len() >= 6
+    });
+    assert!(all.await, "{held:?}\n{}", agent.log());
     assert_eq!(receiver.held().violations, Vec::<String>::new());
 }
 
