@@ -1,6 +1,7 @@
 //! What the tree itself must keep.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+mod failpoint_names;
 mod log_codes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,14 +13,16 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 /// speak HTTP share its client, and the one that does what destination files say reads them.
 fn allowed(name: &str) -> Option<&'static [&'static str]> {
     Some(match name {
-        "contract" => &[],
-        "mappings" | "state" | "harness" | "http-client" => &["contract"],
+        "contract" | "failpoint" => &[],
+        "mappings" | "harness" | "http-client" => &["contract"],
+        "state" => &["contract", "failpoint"],
         "destination-webhook" => &["contract", "http-client"],
         "destination-channel" => &["contract", "http-client", "mappings"],
-        "engine" => &["contract", "mappings", "state"],
+        "engine" => &["contract", "failpoint", "mappings", "state"],
         "lighterman" => &[
             "contract",
             "engine",
+            "failpoint",
             "http-client",
             "mappings",
             "registry",

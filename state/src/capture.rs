@@ -255,6 +255,7 @@ fn write(
     if let Some(chunk) = &commit.chunk {
         crate::snapshot::chunk_done(db, source, chunk, now)?;
     }
+    failpoint::at!("state.capture.checkpoint")?;
     if let Some(checkpoint) = &commit.checkpoint {
         let moved = db
             .prepare_cached(

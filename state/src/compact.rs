@@ -102,6 +102,7 @@ fn anew(db: Connection, folder: &Path, file: &Path) -> Result<(), StoreError> {
     let partial = copy::partial(folder)?;
     let to = partial.path().to_string_lossy().into_owned();
     db.execute("VACUUM INTO ?1", [to])?;
+    failpoint::at!("state.compact.written")?;
     db.close().map_err(|(_, error)| error)?;
     copy::checked(partial.path())?;
     Belongs::of(file, folder)?.give(partial.path())?;
@@ -115,6 +116,7 @@ fn anew(db: Connection, folder: &Path, file: &Path) -> Result<(), StoreError> {
     partial
         .persist(file)
         .map_err(|error| copy::io(what())(error.error))?;
+    failpoint::at!("state.compact.placed")?;
     copy::sync_folder(folder)
 }
 

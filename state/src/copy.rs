@@ -35,6 +35,7 @@ pub(crate) enum Pace {
 /// Copies a file to another that does not exist: its size.
 pub(crate) fn copy(db: &Connection, to: &Path, pace: Pace) -> Result<u64, StoreError> {
     let partial = written(db, to, pace)?;
+    failpoint::at!("state.backup.written")?;
     checked(partial.path())?;
     place(partial, to)
 }
@@ -76,6 +77,7 @@ pub(crate) fn place(partial: NamedTempFile, to: &Path) -> Result<u64, StoreError
             io(what())(error.error)
         }
     })?;
+    failpoint::at!("state.backup.named")?;
     sync_folder(folder_of(to))?;
     let found = file.metadata().map_err(io(what()))?;
     Ok(found.len())

@@ -70,6 +70,10 @@ pub enum StoreError {
     Stopped,
 }
 
+/// What a person can do about a damaged file.
+const DAMAGED: &str = "lighterman state verify says more; lighterman state restore <backup>, or without one move the \
+                       state folder away and let the agent snapshot again";
+
 impl StoreError {
     /// What a person can do.
     pub fn hint(&self) -> Option<String> {
@@ -77,11 +81,9 @@ impl StoreError {
             Self::Busy { pid, .. } => Some(format!(
                 "stop the other agent (process {pid}) or use another state_folder"
             )),
-            Self::Corrupt { .. } => Some(
-                "lighterman state verify says more; lighterman state restore <backup>, or without \
-                 one move the state folder away and let the agent snapshot again"
-                    .to_owned(),
-            ),
+            // SQLite says so in these words when it comes to a damaged page while the agent runs.
+            Self::Sqlite(text) if text.contains("malformed") => Some(DAMAGED.to_owned()),
+            Self::Corrupt { .. } => Some(DAMAGED.to_owned()),
             Self::TooNew { file, known, .. } => {
                 let folder = crate::copy::folder_of(file);
                 let back = crate::backups::fitting(folder, *known).map_or_else(
@@ -104,6 +106,18 @@ impl StoreError {
             Self::Refused { hint, .. } => Some(hint.clone()),
             Self::Full => Some("free disk space; the agent goes on by itself".to_owned()),
             Self::Io { .. } | Self::Sqlite(_) | Self::Invariant(_) | Self::Stopped => None,
+        }
+    }
+}
+
+impl From<failpoint::Failed> for StoreError {
+    fn from(failed: failpoint::Failed) -> Self {
+        match failed {
+            failpoint::Failed::Full => Self::Full,
+            failpoint::Failed::Error => Self::Io {
+                what: "write state file".to_owned(),
+                detail: failed.to_string(),
+            },
         }
     }
 }

@@ -108,7 +108,9 @@ pub(crate) fn apply(db: &mut Connection, file: &Path) -> Result<Migrated, StoreE
         let transaction = db.transaction()?;
         transaction.execute_batch(sql)?;
         transaction.pragma_update(None, "user_version", format)?;
+        failpoint::at!("state.migrate.step")?;
         transaction.commit()?;
+        failpoint::crash!("state.migrate.stepped");
     }
     Ok(migrated)
 }

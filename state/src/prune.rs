@@ -76,6 +76,7 @@ impl Store {
                     "DELETE FROM attempt WHERE offset = ?1 AND destination IN
                        (SELECT id FROM destination)",
                 )?;
+                failpoint::at!("state.prune.events")?;
                 let mut next = None;
                 for (offset, may_leave, open) in &looked {
                     if !may_leave {
@@ -96,6 +97,7 @@ impl Store {
             .run(move |db| {
                 let mut give_back =
                     db.prepare_cached(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
+                failpoint::at!("state.prune.pages")?;
                 let mut rows = give_back.query([])?;
                 while rows.next()?.is_some() {}
                 Ok(())

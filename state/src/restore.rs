@@ -5,6 +5,7 @@
 //! destination that knows them takes nothing twice.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use contract::finding::Level;
@@ -120,7 +121,9 @@ pub fn restore(
     copy::checked(partial.path())?;
     Belongs::of(&file, folder)?.give(partial.path())?;
     let replaced = aside(folder, &file, now)?;
+    failpoint::at!("state.restore.aside")?;
     copy::place(partial, &file)?;
+    failpoint::at!("state.restore.placed")?;
     remove(&folder.join(MARK))?;
     copy::sync_folder(folder)?;
     let (of, sources, destinations, requests_given_up) = restored;
@@ -290,9 +293,15 @@ pub(crate) fn aside(
     }
     let to = replaced(folder, now)?;
     let mark = folder.join(MARK);
-    fs::write(&mark, to.to_string_lossy().as_bytes())
-        .map_err(copy::io(format!("write {}", mark.display())))?;
+    let written = || {
+        let mut file = fs::File::create(&mark)?;
+        file.write_all(to.to_string_lossy().as_bytes())?;
+        // An empty mark would not say where the state file lies.
+        file.sync_all()
+    };
+    written().map_err(copy::io(format!("write {}", mark.display())))?;
     copy::sync_folder(folder)?;
+    failpoint::at!("state.restore.marked")?;
     for name in names.iter().filter(|name| name.exists()) {
         let Some(last) = name.file_name() else {
             continue;

@@ -146,7 +146,9 @@ pub fn roll_back(folder: &Path, backup: &Path, now: Timestamp) -> Result<RolledB
     good(partial.path(), "go back to the older version's state")?;
     Belongs::of(&file, folder)?.give(partial.path())?;
     done.replaced = restore::aside(folder, &file, now)?;
+    failpoint::at!("state.rollback.aside")?;
     copy::place(partial, &file)?;
+    failpoint::at!("state.rollback.placed")?;
     restore::remove(&folder.join(MARK))?;
     copy::sync_folder(folder)?;
     Ok(done)

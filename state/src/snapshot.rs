@@ -304,6 +304,7 @@ pub(crate) fn chunk_done(
     chunk: &ChunkDone,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    failpoint::at!("state.capture.chunk")?;
     let mut done = chunk.next.is_none();
     let mut cursor = chunk.next.as_deref();
     if let Some(range) = chunk.range {

@@ -91,6 +91,7 @@ impl Drop for Writer {
 
 fn run(connection: &Connection, mut jobs: mpsc::Receiver<Work>) {
     while let Some(first) = jobs.blocking_recv() {
+        failpoint::crash!("task.store");
         let mut replies = Vec::new();
         if let Err(error) = group(connection, first, &mut jobs, &mut replies) {
             tracing::error!(code = "state.stopped",
@@ -124,6 +125,7 @@ fn group(
     replies: &mut Vec<Reply>,
 ) -> Result<(), StoreError> {
     connection.execute_batch("BEGIN IMMEDIATE")?;
+    failpoint::at!("state.begin")?;
     let mut next = Some(first);
     while let Some(work) = next {
         connection.execute_batch("SAVEPOINT job")?;
@@ -143,6 +145,8 @@ fn group(
             None
         };
     }
+    failpoint::at!("state.commit")?;
     connection.execute_batch("COMMIT")?;
+    failpoint::crash!("state.committed");
     Ok(())
 }

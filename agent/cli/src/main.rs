@@ -5,6 +5,7 @@
 
 mod alerts;
 mod audit;
+mod beside;
 mod care;
 mod check;
 mod colour;

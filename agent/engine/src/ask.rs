@@ -91,6 +91,9 @@ impl Asker {
                 Some(Ok(answered)) => return answered,
                 // The questions are still in the store.
                 Some(Err(error)) => {
+                    if error.is_panic() {
+                        std::panic::resume_unwind(error.into_panic());
+                    }
                     tracing::error!(code = "read.ended_early",
                         stage = "read", error = %error, "asking ended early");
                     self.wanted = true;
@@ -130,6 +133,7 @@ impl Asker {
 }
 
 async fn ask(source: Arc<dyn Source>, questions: Arc<Questions>) -> Answered {
+    failpoint::crash!("task.ask");
     let (answers, problem, unseen) = put(&*source, &questions).await;
     Answered {
         questions,

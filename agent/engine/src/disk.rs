@@ -124,6 +124,7 @@ impl Watch {
     /// Looks until told to stop.
     pub(crate) async fn run(self, common: &Common) -> Result<(), StoreError> {
         while !common.sleep(LOOK_EVERY).await {
+            failpoint::crash!("task.disk");
             self.look();
         }
         Ok(())

@@ -228,6 +228,7 @@ pub async fn run(
 }
 
 async fn prune(common: &Common, retention: Retention) -> Result<(), StoreError> {
+    failpoint::crash!("task.pruner");
     loop {
         if common.sleep(PRUNE_EVERY).await {
             return Ok(());

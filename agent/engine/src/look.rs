@@ -42,12 +42,14 @@ pub(crate) struct Looking {
     /// What ends the stream, as found last.
     troubles: watch::Receiver<Option<SourceError>>,
     wake: Arc<Notify>,
-    task: tokio::task::JoinHandle<()>,
+    task: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Drop for Looking {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 }
 
@@ -56,12 +58,26 @@ impl Looking {
     pub(crate) async fn trouble(&mut self) -> SourceError {
         loop {
             if self.troubles.changed().await.is_err() {
-                return std::future::pending().await;
+                return self.ended().await;
             }
             if let Some(error) = self.troubles.borrow_and_update().clone() {
                 return error;
             }
         }
+    }
+
+    /// Nobody looks any more: for good, unless that is by a bug, which is ours then.
+    async fn ended(&mut self) -> SourceError {
+        if let Some(task) = &mut self.task {
+            let ended = task.await;
+            self.task = None;
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                std::panic::resume_unwind(error.into_panic());
+            }
+        }
+        std::future::pending().await
     }
 
     /// Looks at once: the stream was opened, and a heartbeat may be on its way.
@@ -94,6 +110,7 @@ pub(crate) fn start(
             unanswered: false,
         };
         loop {
+            failpoint::crash!("task.look");
             let mut wait = LOOK_EVERY;
             let source = Arc::clone(&setup.borrow().source);
             match source.look().await {
@@ -128,7 +145,7 @@ pub(crate) fn start(
     Looking {
         troubles,
         wake,
-        task,
+        task: Some(task),
     }
 }
 

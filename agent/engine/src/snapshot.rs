@@ -42,8 +42,28 @@ pub(crate) struct Chunk {
 
 /// Ends the reading tasks when the session ends.
 pub(crate) struct Reading {
-    pub(crate) chunks: mpsc::Receiver<Chunk>,
-    _readers: JoinSet<()>,
+    chunks: mpsc::Receiver<Chunk>,
+    readers: JoinSet<()>,
+}
+
+impl Reading {
+    /// The next chunk; `None` = all has been read. What a reader that panicked held would be read by nobody, so its
+    /// bug is ours.
+    pub(crate) async fn next(&mut self) -> Option<Chunk> {
+        loop {
+            let ended = tokio::select! {
+                biased;
+                Some(chunk) = self.chunks.recv() => return Some(chunk),
+                Some(ended) = self.readers.join_next() => ended,
+                else => return None,
+            };
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                std::panic::resume_unwind(error.into_panic());
+            }
+        }
+    }
 }
 
 /// What every reader of a source works with.
@@ -95,7 +115,7 @@ pub(crate) fn start(readers: Readers, pending: Vec<Pending>) -> Reading {
     }
     Reading {
         chunks,
-        _readers: tasks,
+        readers: tasks,
     }
 }
 
@@ -170,6 +190,7 @@ impl Worker {
         let estimate = self.estimated.get_or_init(|| readers.estimate(&names));
         estimate.await;
         while let Some(mut pending) = self.next().await {
+            failpoint::crash!("task.snapshot");
             match self.read(&mut reader, &mut pending).await {
                 Ok(true) => self.queue().in_hand -= 1,
                 // Nobody takes chunks any more.

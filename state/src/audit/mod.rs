@@ -99,6 +99,7 @@ fn within(
         ));
     }
     work(&transaction)?;
+    failpoint::at!("state.audit.commit")?;
     transaction.commit()?;
     Ok(())
 }

@@ -186,6 +186,7 @@ impl Store {
             .run(move |db| {
                 let rules = Rules::default();
                 let desk = Desk::new(db, destination, &rules, now);
+                waiting::set_back(&desk)?;
                 let offsets = waiting::offsets_in(&desk, StateName::Sending, i64::MAX, None)?;
                 for offset in &offsets {
                     let why = "the agent stopped while the request was out";
@@ -193,6 +194,20 @@ impl Store {
                 }
                 desk.finish()?;
                 Ok(offsets.len() as u64)
+            })
+            .await
+    }
+
+    /// The clock was set back to `now`: what waits is due as long after it was put off as before. A restart does the
+    /// same by itself ([`Store::recover`]).
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn clock_set_back(&self, destination: i64, now: Timestamp) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| {
+                let rules = Rules::default();
+                waiting::set_back(&Desk::new(db, destination, &rules, now))
             })
             .await
     }
@@ -224,6 +239,9 @@ fn take_turn(
     let mut turned = Turned::default();
     for happened in &turn.outcomes {
         desk.record(happened)?;
+    }
+    if !turn.outcomes.is_empty() {
+        failpoint::at!("state.turn.recorded")?;
     }
     if let Some(notes) = &turn.notes {
         pause::note(db, destination, notes)?;

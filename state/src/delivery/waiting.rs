@@ -34,6 +34,23 @@ pub(super) fn offsets_in(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// Those that were put off by a clock that was ahead of now are due as long after now as they were after that: a retry
+/// in a minute that was written down when the clock was a day ahead is not due in a day.
+pub(super) fn set_back(desk: &Desk<'_>) -> Result<(), StoreError> {
+    for state in ["sending", "unknown", "accepted", "backoff"] {
+        desk.db
+            .prepare_cached(
+                "UPDATE delivery INDEXED BY delivery_waiting
+                 SET due_at = due_at - (updated_at - ?3), until_at = until_at - (updated_at - ?3),
+                   updated_at = ?3
+                 WHERE destination = ?1 AND state = ?2 AND updated_at > ?3
+                   AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')",
+            )?
+            .execute(params![desk.destination, state, millis(desk.now)])?;
+    }
+    Ok(())
+}
+
 /// Decides about unknown deliveries whose deadline has passed; those that are to be read first.
 pub(super) fn resolve_unknown(
     desk: &Desk<'_>,

@@ -125,6 +125,7 @@ impl Opening<'_> {
         } else {
             of_name + 1
         };
+        failpoint::at!("state.rule.opened")?;
         db.execute(
             "INSERT INTO rule (source, name, digest, event_type, table_name, fact, relates,
                generation, formed, stage, since, left_at, back_at, quiet, active)

@@ -97,6 +97,7 @@ pub(super) async fn run(settings: Settings, agent: String, seen: Arc<Seen>) {
     let mut alive = false;
     let mut reached = true;
     loop {
+        failpoint::crash!("task.deadman");
         let why = dead(&seen).await;
         match &why {
             None => {

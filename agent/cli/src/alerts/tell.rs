@@ -83,6 +83,7 @@ impl Teller {
         // Since when there is something to tell.
         let mut since: Option<Instant> = None;
         loop {
+            failpoint::crash!("task.channel");
             let now = SystemClock.now();
             let news = lock(&self.book).news(&self.channel.name, now, self.remind);
             if news.is_empty() {

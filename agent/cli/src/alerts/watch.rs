@@ -17,6 +17,7 @@ use super::rule::{Rule, Urgency};
 use super::series::Samples;
 use super::tell::Teller;
 use super::{AlertSettings, deadman};
+use crate::beside::unwound;
 use crate::local::{self, Seen};
 
 /// What a rule about the disk leaves to the disk: so many times what is kept free of it begins,
@@ -116,6 +117,11 @@ impl Watch {
         }
         let began = Instant::now();
         loop {
+            failpoint::crash!("task.alerts");
+            // A channel that nobody serves any more would tell nothing, and say nothing of it.
+            while let Some(ended) = tasks.try_join_next() {
+                unwound(ended);
+            }
             look(&seen, &mut judges, &book, began.elapsed()).await;
             save(&book, &store).await;
             changed.send_replace(());

@@ -28,6 +28,7 @@ pub(crate) async fn hourly(file: PathBuf, checking: Checking, store: Arc<Store>)
     let Some(every) = checking.settings.every else {
         return;
     };
+    failpoint::crash!("task.check");
     tokio::time::sleep(checking.settings.first_after).await;
     loop {
         let file = file.clone();

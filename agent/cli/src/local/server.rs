@@ -47,8 +47,10 @@ pub(crate) async fn serve(settings: LocalSettings, seen: Arc<Seen>) {
         };
         match listener.accept().await {
             Ok((stream, _)) => {
+                failpoint::crash!("task.local");
                 let routes = routes.clone();
                 open.spawn(async move {
+                    failpoint::crash!("task.connection");
                     connection(stream, routes).await;
                     drop(permit);
                 });

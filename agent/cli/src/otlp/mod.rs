@@ -102,6 +102,7 @@ struct Found {
 
 impl Exporter {
     async fn turn(&mut self) {
+        failpoint::crash!("task.export");
         if self.settings.traces {
             self.follow().await;
             self.send_traces().await;

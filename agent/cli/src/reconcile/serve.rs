@@ -18,6 +18,7 @@ use super::compare::{Ground, Made, compare};
 use super::serve_source::{ServedSource, captured};
 use super::settings::Schedule;
 use super::{WAIT_SECONDS, reading, seed, types, words};
+use crate::beside::unwound;
 
 /// Between two looks for what is asked or due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -80,7 +81,9 @@ pub(crate) async fn serve(serving: Serving, store: Arc<Store>) {
         };
         tasks.spawn(one.serve());
     }
-    while tasks.join_next().await.is_some() {}
+    while let Some(ended) = tasks.join_next().await {
+        unwound(ended);
+    }
 }
 
 /// With what is compared, and what that takes.
@@ -106,6 +109,7 @@ impl One {
     async fn serve(mut self) {
         loop {
             SystemClock.sleep(LOOK_EVERY).await;
+            failpoint::crash!("task.reconcile");
             match self.turn().await {
                 Ok(()) => {}
                 // Whoever writes for capture and delivery says what is wrong with the state file.

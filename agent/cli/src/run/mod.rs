@@ -13,6 +13,7 @@ use state::Store;
 use tokio::sync::watch;
 
 use crate::audit::{self, Notes};
+use crate::beside::Beside;
 use crate::config::Config;
 use crate::logs::Logs;
 use crate::{Exit, check, local, map, reconcile, service};
@@ -69,12 +70,13 @@ pub(crate) async fn run(config: Config, file: PathBuf, logs: &mut Logs) -> Exit 
         // The sender lives as long as the process.
         std::future::pending::<()>().await;
     });
+    let beside = Beside::new();
     let shown = Shown::of(&config);
     // Before the sources, which may have to be waited for: it says so.
-    let mut serving = shown.serve();
-    let mut exporting = shown.export();
-    let mut watching = shown.watch(&store);
-    let mut telling = shown.tell(&store);
+    let mut serving = shown.serve(&beside);
+    let mut exporting = shown.export(&beside);
+    let mut watching = shown.watch(&beside, &store);
+    let mut telling = shown.tell(&beside, &store);
     let Some(mut prepared) = prepare(config, shown, &store).await else {
         return Exit::Settings;
     };
@@ -88,7 +90,7 @@ pub(crate) async fn run(config: Config, file: PathBuf, logs: &mut Logs) -> Exit 
     service::running();
     loop {
         note(&notes, &prepared).await;
-        match once(prepared, &store, &file, &notes, stop.clone()).await {
+        match once(prepared, &store, &file, &notes, &beside, stop.clone()).await {
             Ended::Over(exit) => {
                 notes.ended(exit).await;
                 end([&mut serving, &mut exporting, &mut watching, &mut telling]).await;
@@ -97,10 +99,10 @@ pub(crate) async fn run(config: Config, file: PathBuf, logs: &mut Logs) -> Exit 
             Ended::Changed(changed) => {
                 prepared = *changed;
                 end([&mut serving, &mut exporting, &mut watching, &mut telling]).await;
-                serving = prepared.shown.serve();
-                exporting = prepared.shown.export();
-                watching = prepared.shown.watch(&store);
-                telling = prepared.shown.tell(&store);
+                serving = prepared.shown.serve(&beside);
+                exporting = prepared.shown.export(&beside);
+                watching = prepared.shown.watch(&beside, &store);
+                telling = prepared.shown.tell(&beside, &store);
             }
         }
     }
@@ -117,12 +119,13 @@ async fn note(notes: &Notes, prepared: &Prepared) {
     }
 }
 
-/// The agent with these settings, until it is told to stop or they change.
+/// The agent with these settings, until it is told to stop, they change or a part of it ends by a bug.
 async fn once(
     prepared: Prepared,
     store: &Arc<Store>,
     file: &Path,
     notes: &Notes,
+    beside: &Beside,
     stop: watch::Receiver<bool>,
 ) -> Ended {
     let Prepared {
@@ -134,10 +137,11 @@ async fn once(
         shadows,
         checking,
     } = prepared;
-    let checking = tokio::spawn(check::hourly(file.to_owned(), checking, Arc::clone(store)));
+    let checking = check::hourly(file.to_owned(), checking, Arc::clone(store));
+    let checking = beside.spawn("check", checking);
     // Loops end when the agent is told to stop, and when its settings change.
     let (ending, end) = watch::channel(false);
-    let reloading = tokio::spawn(reload(
+    let reloading = reload(
         reloads,
         file.to_owned(),
         said,
@@ -145,10 +149,14 @@ async fn once(
         notes.clone(),
         ending.clone(),
         Arc::clone(&shown.meters),
-    ));
-    let mut told = stop.clone();
+    );
+    let reloading = beside.spawn("reload", reloading);
+    let (mut told, parts) = (stop.clone(), beside.clone());
     let stopping = tokio::spawn(async move {
-        let _ = told.wait_for(|stop| *stop).await;
+        tokio::select! {
+            _ = told.wait_for(|stop| *stop) => {}
+            () = parts.broken() => {}
+        }
         let _ = ending.send(true);
         // The sender lives as long as the loops.
         std::future::pending::<()>().await;
@@ -159,9 +167,13 @@ async fn once(
     shown.seen.runs(setups);
     // For the charts of the status page, where somebody may look at it.
     let samples = local::keep_samples(Arc::clone(&shown.seen), Arc::clone(store));
-    let samples = shown.local.is_some().then(|| tokio::spawn(samples));
-    let reconciling = tokio::spawn(reconcile::serve(reconciling, Arc::clone(store)));
-    let shadowing = tokio::spawn(map::shadows(shadows, Arc::clone(store)));
+    let samples = shown
+        .local
+        .is_some()
+        .then(|| beside.spawn("samples", samples));
+    let reconciling = reconcile::serve(reconciling, Arc::clone(store));
+    let reconciling = beside.spawn("reconcile", reconciling);
+    let shadowing = beside.spawn("shadow", map::shadows(shadows, Arc::clone(store)));
     let ended = engine::run(plan, Arc::clone(store), clock, end.clone(), DRAIN_MAX).await;
     stopping.abort();
     reconciling.abort();
@@ -175,10 +187,15 @@ async fn once(
         tracing::error!(code = "agent.failed", error = %error, "agent stopped by itself");
         return Ended::Over(Exit::State);
     }
+    if beside.is_broken() {
+        // Which one was said.
+        reloading.abort();
+        return Ended::Over(Exit::Trouble);
+    }
     // Told to end by nobody else: it has, or is about to have, the settings that are to be in force.
     if *end.borrow()
         && !*stop.borrow()
-        && let Ok(Some(changed)) = reloading.await
+        && let Ok(Some(Some(changed))) = reloading.await
     {
         tracing::info!(
             code = "settings.in_force",

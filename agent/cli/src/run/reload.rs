@@ -42,6 +42,7 @@ pub(super) async fn reload(
     let mut refused = None;
     let mut again = false;
     while woken.recv().await.is_some() {
+        failpoint::crash!("task.reload");
         tokio::time::sleep(SETTLE).await;
         while woken.try_recv().is_ok() {}
         // The first turn is a part of the start.

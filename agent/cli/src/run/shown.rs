@@ -9,6 +9,7 @@ use state::Store;
 use tokio::task::JoinHandle;
 
 use crate::alerts::{AlertSettings, Watch};
+use crate::beside::Beside;
 use crate::config::Config;
 use crate::local::{LocalSettings, Seen, Watched};
 use crate::otlp::OtlpSettings;
@@ -60,19 +61,19 @@ impl Shown {
     }
 
     /// Begins to show it, where somebody may look.
-    pub(super) fn serve(&self) -> Option<JoinHandle<()>> {
+    pub(super) fn serve(&self, beside: &Beside) -> Part {
         let serving = local::serve(self.local.clone()?, Arc::clone(&self.seen));
-        Some(tokio::spawn(serving))
+        Some(beside.spawn("local server", serving))
     }
 
     /// Begins to send it, where somebody wants it sent.
-    pub(super) fn export(&self) -> Option<JoinHandle<()>> {
+    pub(super) fn export(&self, beside: &Beside) -> Part {
         let exporting = otlp::export(self.otlp.clone()?, Arc::clone(&self.seen));
-        Some(tokio::spawn(exporting))
+        Some(beside.spawn("otlp", exporting))
     }
 
     /// Begins to watch it, where somebody wants to be told.
-    pub(super) fn watch(&self, store: &Arc<Store>) -> Option<JoinHandle<()>> {
+    pub(super) fn watch(&self, beside: &Beside, store: &Arc<Store>) -> Part {
         let watch = Watch {
             settings: self.alerts.clone(),
             agent: self.agent.clone(),
@@ -80,17 +81,22 @@ impl Shown {
             reserve: self.reserve,
         };
         let watching = watch.run(Arc::clone(&self.seen), Arc::clone(store));
-        self.alerts.is_asked().then(|| tokio::spawn(watching))
+        let asked = self.alerts.is_asked();
+        asked.then(|| beside.spawn("alerts", watching))
     }
 
     /// Begins to tell the service manager how it stands, where that wants to know.
-    pub(super) fn tell(&self, store: &Arc<Store>) -> Option<JoinHandle<()>> {
-        service::notify::watch(&self.seen, self.place.clone(), store)
+    pub(super) fn tell(&self, beside: &Beside, store: &Arc<Store>) -> Part {
+        let telling = service::notify::watch(&self.seen, self.place.clone(), store)?;
+        Some(beside.spawn("service manager", telling))
     }
 }
 
+/// What runs beside the loops, where somebody wants it.
+type Part = Option<JoinHandle<Option<()>>>;
+
 /// Ends what runs beside the loops.
-pub(super) async fn end(beside: [&mut Option<JoinHandle<()>>; 4]) {
+pub(super) async fn end(beside: [&mut Part; 4]) {
     for one in beside {
         if let Some(one) = one.take() {
             one.abort();

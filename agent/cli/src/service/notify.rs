@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use state::Store;
-use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::progress;
@@ -69,12 +68,16 @@ impl Drop for Reloading {
 }
 
 /// Begins to say how the agent stands, and that it gets on, where somebody wants to know.
-pub(crate) fn watch(seen: &Arc<Seen>, place: Place, store: &Arc<Store>) -> Option<JoinHandle<()>> {
+pub(crate) fn watch(
+    seen: &Arc<Seen>,
+    place: Place,
+    store: &Arc<Store>,
+) -> Option<impl Future<Output = ()> + Send + use<>> {
     if !manager::is_there() {
         return None;
     }
     let (seen, store) = (Arc::clone(seen), Arc::clone(store));
-    Some(tokio::spawn(async move {
+    Some(async move {
         let pinging = async {
             match manager::watchdog() {
                 Some(limit) => ping(&seen, &store, limit).await,
@@ -82,7 +85,7 @@ pub(crate) fn watch(seen: &Arc<Seen>, place: Place, store: &Arc<Store>) -> Optio
             }
         };
         tokio::join!(pinging, say(&seen, &place));
-    }))
+    })
 }
 
 /// Pings three times within the limit for as long as the agent gets on: one that fails is made good by the next.
@@ -91,6 +94,7 @@ async fn ping(seen: &Seen, store: &Store, limit: Duration) {
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut is_stuck = false;
     loop {
+        failpoint::crash!("task.notify");
         turns.tick().await;
         match progress::stuck(seen, store, limit).await {
             None => {

@@ -75,6 +75,7 @@ pub(super) fn apply(
     {
         return trouble(&finding, json);
     }
+    failpoint::crash!("upgrade.noted");
     if let Err(finding) = swap::replace(&binary, staged) {
         match earlier {
             Some(earlier) => drop(earlier.write(folder)),

@@ -88,6 +88,7 @@ fn finish(
     only_shown: bool,
     json: bool,
 ) -> Exit {
+    failpoint::crash!("rollback.state");
     if !only_shown
         && let Binary::GoesBack {
             binary, previous, ..

@@ -62,6 +62,7 @@ pub(super) fn replace(binary: &Path, staged: TempPath) -> Result<PathBuf, Findin
     let done = || -> std::io::Result<()> {
         belongs(binary, &staged)?;
         keep(binary, &previous)?;
+        failpoint::at!("upgrade.kept")?;
         if let Err(error) = staged.persist(binary) {
             // Where it was moved away for this, it comes back.
             if !binary.exists() {
@@ -69,6 +70,7 @@ pub(super) fn replace(binary: &Path, staged: TempPath) -> Result<PathBuf, Findin
             }
             return Err(error.error);
         }
+        failpoint::at!("upgrade.replaced")?;
         sync(folder_of(binary))
     };
     match done() {
@@ -88,6 +90,7 @@ pub(super) fn back(binary: &Path, previous: &Path) -> Result<(), Finding> {
             returned(binary)?;
             return Err(error);
         }
+        failpoint::at!("rollback.replaced")?;
         sync(folder_of(binary))
     };
     done().map_err(|error| not_written(folder_of(binary), &error))

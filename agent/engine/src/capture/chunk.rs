@@ -13,6 +13,7 @@ use crate::translate::Translated;
 
 impl Session<'_> {
     pub(super) async fn chunk(&mut self, read: Chunk) -> Result<(), Failed> {
+        failpoint::crash!("capture.chunk");
         let now = self.common.clock.now();
         let Chunk {
             table,
@@ -189,7 +190,7 @@ impl Session<'_> {
 
 pub(super) async fn next_chunk(reading: Option<&mut Reading>) -> Option<Chunk> {
     match reading {
-        Some(reading) => reading.chunks.recv().await,
+        Some(reading) => reading.next().await,
         None => std::future::pending().await,
     }
 }

@@ -102,6 +102,7 @@ pub(crate) async fn run(common: Arc<Common>, mut plan: SourcePlan) -> Result<(),
             }
             continue;
         }
+        failpoint::crash!("task.capture");
         let setup = plan.setup.borrow_and_update().clone();
         let mut moved = false;
         let ended = session(&common, &mut plan, &mut looking, setup, &mut moved).await;
@@ -548,6 +549,7 @@ impl Session<'_> {
         stream: &mut dyn ChangeStream,
         batch: ChangeBatch,
     ) -> Result<(), Failed> {
+        failpoint::crash!("capture.batch");
         let now = self.common.clock.now();
         self.reached = Some(batch.end.clone());
         if batch.changes.is_empty() {
@@ -617,7 +619,9 @@ impl Session<'_> {
         self.meter
             .stored(committed_at, changes, self.common.clock.now());
         // I1: only now may the source forget.
+        failpoint::crash!("capture.acknowledge");
         stream.acknowledge(&batch.end).await?;
+        failpoint::crash!("capture.acknowledged");
         Ok(())
     }
 

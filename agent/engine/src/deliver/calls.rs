@@ -34,7 +34,9 @@ impl Calls {
     pub(super) fn send(&mut self, batch: Vec<Outgoing>, counted: u64) {
         let (destination, gate) = self.parts();
         self.running.spawn(async move {
+            failpoint::crash!("deliver.leave");
             let report = destination.deliver(&batch, &gate).await;
+            failpoint::crash!("deliver.answered");
             let outcomes = batch.into_iter().zip(report.outcomes()).collect();
             Ended::Sent(outcomes, gate.passes(), counted)
         });

@@ -55,6 +55,12 @@ impl Circuit {
         (now < self.rest_until).then(|| clock::until(now, self.rest_until))
     }
 
+    /// The clock was set back: it rests no longer for that.
+    pub(super) fn set_back(&mut self, by: Duration) {
+        let by = jiff::SignedDuration::try_from(by).unwrap_or(jiff::SignedDuration::MAX);
+        self.rest_until = clock::minus(self.rest_until, by);
+    }
+
     pub(super) fn succeeded(&mut self) -> Turned {
         let was_broken = self.is_broken();
         *self = Self {

@@ -28,6 +28,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::observe::DestinationMeter;
+use crate::retry::SERVER_HINT_MAX;
 use crate::{Common, DestinationPlan, pace, stopped};
 use calls::{Calls, Ended, batches};
 use circuit::Circuit;
@@ -48,6 +49,8 @@ const DEADLINE_MARGIN_MAX: Duration = Duration::from_mins(1);
 /// So long before the limits let a request through it is picked and waits at the gate: what picking costs would be
 /// missing from each second's requests. A newer state does not take the place of what was picked.
 const LEAD: Duration = Duration::from_millis(100);
+/// A clock that goes back by less was only kept right.
+const SET_BACK_MIN: Duration = Duration::from_secs(1);
 /// Between two tries to write to a full disk.
 const FULL_WAIT: Duration = Duration::from_secs(5);
 
@@ -74,6 +77,8 @@ struct Deliver {
     asked_last: bool,
     /// When the store was last asked what a person wants.
     looked_at: Option<Instant>,
+    /// The wall clock at the turn before.
+    turned_at: Timestamp,
 }
 
 /// What may happen in a turn.
@@ -119,7 +124,9 @@ pub(crate) async fn run(
         day.noting = used;
     }
     if let Some(until) = notes.throttled_until {
-        limiter.rest_until(now + clock::until(common.clock.now(), until));
+        // However wrong the clock was when that was noted.
+        let rest = clock::until(common.clock.now(), until).min(SERVER_HINT_MAX);
+        limiter.rest_until(now + rest);
     }
     let meter = common
         .meters
@@ -154,6 +161,7 @@ pub(crate) async fn run(
         used_up: false,
         asked_last: false,
         looked_at: None,
+        turned_at: Timestamp::MIN,
     };
     let mut outcomes: Vec<Happened> = Vec::new();
     let mut stop = deliver.common.stop.clone();
@@ -161,6 +169,8 @@ pub(crate) async fn run(
         if *stop.borrow() || stop.has_changed().is_err() {
             return deliver.drain(calls, outcomes, drain_max).await;
         }
+        failpoint::crash!("task.deliver");
+        deliver.look_at_clock().await?;
         let room = deliver.room(&calls);
         let turned = deliver.turn(&mut outcomes, &calls, &room).await?;
         let full = turned.picked.len() >= room.calls * deliver.traits.batch_events_max;
@@ -183,6 +193,30 @@ pub(crate) async fn run(
 }
 
 impl Deliver {
+    /// Where somebody set the clock back, what waits is due as long after it was put off as it was to be, and not when
+    /// the clock is there again.
+    async fn look_at_clock(&mut self) -> Result<(), StoreError> {
+        let now = self.common.clock.now();
+        let by = clock::until(now, self.turned_at);
+        if by >= SET_BACK_MIN {
+            match self.common.store.clock_set_back(self.id, now).await {
+                Ok(()) => {}
+                // The next turn comes to it.
+                Err(StoreError::Full) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+            self.circuit.set_back(by);
+            tracing::warn!(
+                code = "delivery.clock_set_back",
+                destination = self.plan.name,
+                elapsed_ms = u64::try_from(by.as_millis()).unwrap_or(u64::MAX),
+                "the machine's clock was set back: what waits for its next try is due by the new time"
+            );
+        }
+        self.turned_at = now;
+        Ok(())
+    }
+
     /// What may start now: one probe while the destination is in trouble, nothing within a pause,
     /// and never more than the limits let through at once.
     fn room(&mut self, calls: &Calls) -> Room {
@@ -278,6 +312,9 @@ impl Deliver {
                 notes,
                 now,
             };
+            if !outcomes.is_empty() {
+                failpoint::crash!("deliver.record");
+            }
             let rules = Arc::clone(&self.rules);
             match self.common.store.turn(self.id, turn, rules).await {
                 Ok(mut turned) => {

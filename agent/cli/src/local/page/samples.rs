@@ -37,6 +37,7 @@ pub(super) fn changes(source: &str) -> String {
 pub(crate) async fn keep(seen: Arc<Seen>, store: Arc<Store>) {
     let mut said = false;
     loop {
+        failpoint::crash!("task.samples");
         let standing = seen.look().await;
         let measured = measured(&seen, &standing);
         match store.sample(SystemClock.now(), measured).await {

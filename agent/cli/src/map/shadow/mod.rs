@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::live;
+use crate::beside::unwound;
 use crate::config::SourceConfig;
 use look::Both;
 
@@ -71,7 +72,9 @@ pub(crate) async fn shadows(shadows: Vec<Shadow>, store: Arc<Store>) {
         let store = Arc::clone(&store);
         tasks.spawn(async move { shadow.run(&store).await });
     }
-    while tasks.join_next().await.is_some() {}
+    while let Some(ended) = tasks.join_next().await {
+        unwound(ended);
+    }
 }
 
 /// Whoever writes for capture and delivery says more of the state file.
@@ -131,6 +134,7 @@ impl Shadow {
         let mut problem: Option<String> = None;
         loop {
             SystemClock.sleep(LOOK_EVERY).await;
+            failpoint::crash!("task.shadow");
             let mut counts = ShadowCounts {
                 left_out: self.tap.left_out(),
                 ..ShadowCounts::default()
