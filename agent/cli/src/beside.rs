@@ -40,7 +40,8 @@ impl Beside {
                                 to go on",
                         "a part of the agent ended by a bug: the agent stops"
                     );
-                    let _ = ended.send(true);
+                    // Also where nobody listens yet: the loops may not have begun.
+                    ended.send_replace(true);
                     None
                 }
                 Err(_) => None,
