@@ -313,9 +313,19 @@ pub(crate) fn aside(
     Ok(Some(to))
 }
 
+/// Folders for what was replaced within one second, at most.
+const SAME_SECOND_MAX: u32 = 9;
+
 /// An empty folder for what is replaced.
 fn replaced(folder: &Path, now: Timestamp) -> Result<PathBuf, StoreError> {
-    let to = folder.join(format!("replaced-{}", stamp(now)));
+    let mut to = folder.join(format!("replaced-{}", stamp(now)));
+    // What failed a moment ago is done once more within the same second.
+    for n in 2..=SAME_SECOND_MAX {
+        if !to.exists() {
+            break;
+        }
+        to.set_file_name(format!("replaced-{}-{n}", stamp(now)));
+    }
     fs::create_dir(&to).map_err(copy::io(format!(
         "make {} for the state file that is replaced",
         to.display()
