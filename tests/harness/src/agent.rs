@@ -16,13 +16,32 @@ pub struct Agent {
 impl Agent {
     /// Starts the agent on the settings file in `folder`; its log goes to `agent.log` there.
     pub fn start(binary: &str, folder: &Path) -> Self {
+        Self::start_with(binary, folder, &[])
+    }
+
+    /// As [`Agent::start`], with more in its environment: points at which it fails
+    /// (`LIGHTERMAN_FAILPOINTS`), a disk that fails ([`crate::disk::Shim`]), another clock.
+    pub fn start_with(binary: &str, folder: &Path, environment: &[(&str, String)]) -> Self {
+        let program = Command::new(binary);
+        Self::spawn(program, folder, environment)
+    }
+
+    /// Starts the agent through a program that takes its command line, such as `prlimit`.
+    pub fn start_through(program: &[&str], binary: &str, folder: &Path) -> Self {
+        let mut through = Command::new(program[0]);
+        through.args(&program[1..]).arg(binary);
+        Self::spawn(through, folder, &[])
+    }
+
+    fn spawn(mut program: Command, folder: &Path, environment: &[(&str, String)]) -> Self {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
             .open(folder.join("agent.log"));
-        let child = Command::new(binary)
+        let child = program
             .args(["run", "--config"])
             .arg(folder.join("lighterman.toml"))
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log.unwrap())
@@ -43,14 +62,7 @@ impl Agent {
     /// SIGTERM; returns how it ended, or `None` when it had not within `limit`.
     pub async fn terminate(&mut self, limit: Duration) -> Option<std::process::ExitStatus> {
         self.signal("TERM");
-        let deadline = tokio::time::Instant::now() + limit;
-        loop {
-            let ended = self.ended();
-            if ended.is_some() || tokio::time::Instant::now() >= deadline {
-                return ended;
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+        self.end(limit).await
     }
 
     /// Sends a signal by name.
@@ -63,6 +75,18 @@ impl Agent {
                 .unwrap()
                 .success()
         );
+    }
+
+    /// Waits until it has ended; `None` when it had not within `limit`.
+    pub async fn end(&mut self, limit: Duration) -> Option<std::process::ExitStatus> {
+        let deadline = tokio::time::Instant::now() + limit;
+        loop {
+            let ended = self.ended();
+            if ended.is_some() || tokio::time::Instant::now() >= deadline {
+                return ended;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Waits until its log holds a text; false when `limit` passed first.
@@ -111,9 +135,20 @@ impl Drop for Agent {
 
 /// Runs a command of the binary in `folder` and returns its exit code and standard output.
 pub fn command(binary: &str, folder: &Path, words: &[&str]) -> (Option<i32>, String) {
+    command_with(binary, folder, words, &[])
+}
+
+/// As [`command`], with more in its environment.
+pub fn command_with(
+    binary: &str,
+    folder: &Path,
+    words: &[&str],
+    environment: &[(&str, String)],
+) -> (Option<i32>, String) {
     let output = Command::new(binary)
         .current_dir(folder)
         .args(words)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .output()
         .unwrap();
     (

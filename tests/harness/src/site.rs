@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use serde_json::Value;
 
-use crate::agent::{Agent, command};
+use crate::agent::{Agent, command, command_with};
 
 /// A folder with settings, a mapping and the database that they are about.
 #[derive(Debug)]
@@ -62,6 +62,20 @@ impl Site {
     /// Starts the agent.
     pub fn agent(&self) -> Agent {
         Agent::start(self.binary, self.path())
+    }
+
+    /// Starts the agent with more in its environment.
+    pub fn agent_with(&self, environment: &[(&str, String)]) -> Agent {
+        Agent::start_with(self.binary, self.path(), environment)
+    }
+
+    /// Runs a command to its end with more in its environment.
+    pub fn command_with(
+        &self,
+        arguments: &[&str],
+        environment: &[(&str, String)],
+    ) -> (Option<i32>, String) {
+        command_with(self.binary, self.path(), arguments, environment)
     }
 
     /// Runs a command to its end: its exit code and what it printed.
