@@ -60,6 +60,7 @@ mod snapshot;
 mod standing;
 mod status;
 mod status_destination;
+mod steps;
 mod trace;
 mod verify;
 mod writer;
@@ -121,6 +122,7 @@ pub use snapshot::{SnapshotProgress, SourceState};
 pub use standing::{DestinationStanding, StateSize};
 pub use status::{HeldItem, SnapshotStatus, SourceStatus, StateReader};
 pub use status_destination::{DestinationStatus, ShadowStatus};
+pub use steps::{StepFault, Steps};
 pub use trace::{Rests, Trace, TraceDelivery, TraceEvent};
 pub use verify::{Verdict, verify};
 
@@ -141,6 +143,16 @@ impl Store {
         Ok(Self {
             writer: writer::Writer::start(folder)?,
         })
+    }
+
+    /// As [`Store::open`], but nothing is committed by itself: whoever holds the [`Steps`] does it,
+    /// when and as it sees fit. For simulations; the agent has a thread for it.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn open_in_steps(folder: &Path) -> Result<(Self, Steps), StoreError> {
+        let (writer, steps) = writer::Writer::in_steps(folder)?;
+        Ok((Self { writer }, steps))
     }
 }
 

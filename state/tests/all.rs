@@ -21,5 +21,6 @@ mod rollback;
 mod rules;
 mod sample;
 mod standing;
+mod steps;
 mod verify;
 mod zero;

@@ -4,22 +4,19 @@
 use std::path::Path;
 use std::time::Duration;
 
+use contract::Clock;
 use contract::clock::after;
-use jiff::Timestamp;
+use judge::{Class, HeldItem};
 use rand::RngExt;
 use state::{Command, HeldFilter, ReplayFilter};
-use tokio::time::Instant;
 
-use crate::shop::open;
+use crate::clock::VirtualClock;
+use crate::remains::open;
 use crate::world::{Shared, lock};
 
-fn now(began: Instant) -> Timestamp {
-    after(Timestamp::UNIX_EPOCH, began.elapsed())
-}
-
-fn ask(folder: &Path, command: &Command, began: Instant) {
+fn ask(folder: &Path, destination: &str, command: &Command, clock: &VirtualClock) {
     // Nobody is there to be asked before the first start is done.
-    let _ = state::ask(folder, "shop", command, now(began)).unwrap();
+    let _ = state::ask(folder, destination, command, clock.now()).unwrap();
 }
 
 fn retry() -> Command {
@@ -44,24 +41,23 @@ fn replay(key: Option<String>) -> Command {
 }
 
 /// Has all states told again.
-pub fn replays(folder: &Path, began: Instant) {
-    ask(folder, &replay(None), began);
+pub fn replays(world: &Shared, folder: &Path, clock: &VirtualClock) {
+    ask(folder, "shop", &replay(None), clock);
+    if lock(world).has_depot {
+        ask(folder, "depot", &replay(None), clock);
+    }
 }
 
-/// Does something by chance.
-pub fn now_and_then(world: &Shared, folder: &Path, began: Instant) {
-    let (what, n, pause) = {
-        let mut world = lock(world);
-        if !world.chance(12) {
-            return;
-        }
+/// Does something.
+pub fn does(world: &Shared, seed: u64, folder: &Path, clock: &VirtualClock) {
+    let (what, n, pause) = lock(world).by(seed, |world| {
         let what = world.rng.random_range(0..10);
         let pause = Duration::from_millis(world.rng.random_range(0..2_000));
         (what, world.rng.random_range(0..30), pause)
-    };
+    });
     let command = match what {
         0 => Command::Pause {
-            until: Some(after(now(began), pause)),
+            until: Some(after(clock.now(), pause)),
         },
         1 => Command::Pause { until: None },
         2 => Command::Drain,
@@ -69,19 +65,23 @@ pub fn now_and_then(world: &Shared, folder: &Path, began: Instant) {
         6 => retry(),
         _ => replay((what < 9).then(|| format!("S{n}"))),
     };
-    ask(folder, &command, began);
+    ask(folder, "shop", &command, clock);
 }
 
 /// Lets everything go on, and sends again what is held.
-pub fn mends(folder: &Path, began: Instant) {
+pub fn mends(world: &Shared, folder: &Path, clock: &VirtualClock) {
+    let has_depot = lock(world).has_depot;
     let reader = state::StateReader::open(folder).unwrap();
     for destination in reader.destinations().unwrap() {
+        if destination.name == "depot" && !has_depot {
+            continue;
+        }
         let waits = reader_waits(folder);
         if destination.held > 0 && !waits {
-            ask(folder, &retry(), began);
+            ask(folder, &destination.name, &retry(), clock);
         }
         if (destination.paused.is_some() || destination.draining) && !waits {
-            ask(folder, &Command::Resume, began);
+            ask(folder, &destination.name, &Command::Resume, clock);
         }
     }
 }
@@ -108,6 +108,28 @@ pub fn judge(world: &Shared, folder: &Path) {
         .unwrap();
     if wrong > 0 {
         let found = format!("{wrong} tombstones or facts gave way to something newer");
-        lock(world).received.violations.push(found);
+        lock(world).wrong(Class::Unexplained, found);
     }
+}
+
+/// What the agent holds for a person.
+pub fn held(folder: &Path) -> Vec<HeldItem> {
+    let db = open(folder);
+    let mut statement = db
+        .prepare(
+            "SELECT n.name, o.event_type, o.key, d.cause FROM delivery d
+             JOIN outbox o ON o.offset = d.offset JOIN destination n ON n.id = d.destination
+             WHERE d.state = 'held'",
+        )
+        .unwrap();
+    let item = |row: &rusqlite::Row<'_>| {
+        Ok(HeldItem {
+            receiver: row.get(0)?,
+            event_type: row.get(1)?,
+            key: row.get(2)?,
+            reason: row.get::<_, Option<String>>(3)?.unwrap_or_default(),
+        })
+    };
+    let items = statement.query_map([], item).unwrap();
+    items.map(Result::unwrap).collect()
 }

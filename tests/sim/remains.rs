@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
@@ -37,27 +38,31 @@ const OF_ALL: &[&str] = &[
 ];
 
 /// Whether nothing is left to be read, told, ended or sent: what the receiver has now, it keeps.
-pub fn is_quiet(folder: &Path) -> bool {
-    let file = state::file_path(folder);
-    let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-    db.query_row(
-        "SELECT NOT EXISTS (SELECT 1 FROM rule WHERE active AND stage <> 0)
+pub fn is_quiet(db: &Connection, destinations: &str) -> bool {
+    let quiet = "SELECT NOT EXISTS (SELECT 1 FROM rule WHERE active AND stage <> 0)
            AND NOT EXISTS (SELECT 1 FROM snapshot WHERE NOT done)
            AND NOT EXISTS (SELECT 1 FROM resync_request)
            AND NOT EXISTS (SELECT 1 FROM mark)
            AND NOT EXISTS (SELECT 1 FROM request WHERE done_at IS NULL)
-           AND NOT EXISTS (SELECT 1 FROM destination WHERE paused <> 0)
-           AND NOT EXISTS (SELECT 1 FROM delivery WHERE state NOT IN ('delivered', 'superseded'))",
-        [],
-        |row| row.get(0),
-    )
-    .unwrap()
+           AND NOT EXISTS (SELECT 1 FROM destination WHERE paused <> 0 AND ?1 LIKE '%' || name || '%')
+           AND NOT EXISTS (SELECT 1 FROM delivery d JOIN destination n ON n.id = d.destination
+             WHERE d.state NOT IN ('delivered', 'superseded') AND ?1 LIKE '%' || n.name || '%')";
+    db.prepare_cached(quiet)
+        .unwrap()
+        .query_row([destinations], |row| row.get(0))
+        .unwrap()
+}
+
+pub fn open(folder: &Path) -> Connection {
+    let file = state::file_path(folder);
+    let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    db.busy_timeout(Duration::from_secs(10)).unwrap();
+    db
 }
 
 /// In words, of the keys that the differences begin with.
 pub fn remains(folder: &Path, differences: &[String]) -> String {
-    let file = state::file_path(folder);
-    let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    let db = open(folder);
     let mut text = String::new();
     for query in OF_ALL {
         text.push_str(&rows(&db, query, None));

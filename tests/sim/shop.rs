@@ -2,20 +2,19 @@
 //! watches how it is treated.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use contract::{
-    Answer, Destination, DestinationTraits, EventOp, EventType, Finding, Gate, Outcome, Outgoing,
-    Rate, Report, Resend, Taken,
+    Allowance, Answer, Destination, DestinationTraits, EventOp, EventType, Finding, Gate, Outcome,
+    Outgoing, Rate, Report, Resend, Taken,
 };
+use judge::Class;
 use rand::RngExt;
-use rusqlite::{Connection, OpenFlags};
 use tokio::time::Instant;
 
-use crate::world::{Shared, lock};
+use crate::world::{Shared, World, let_others, lock};
 
 /// What the API bears.
 pub const RATE: Rate = Rate {
@@ -34,10 +33,27 @@ pub struct Shop {
     pub came: VecDeque<Instant>,
     /// All of them.
     pub requests: usize,
+    /// How it is, and until when.
+    pub mood: Option<(Mood, Instant)>,
+    /// It said that nothing may come before.
+    pub not_before: Option<Instant>,
     /// What it took for later: whether that is done, or was lost.
     tickets: BTreeMap<String, Later>,
     /// Sent and not answered yet, however the agent fares.
     out: BTreeSet<String>,
+}
+
+/// How an API is for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mood {
+    /// It refuses whatever comes, and says for how long.
+    Throttles,
+    /// It does not know our token until it has a new one.
+    Expired,
+    /// It fails.
+    Down,
+    /// It answers as late as it may.
+    Slow,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,7 +69,6 @@ pub struct SimDestination {
     pub resend: Resend,
     pub per_day: Option<u32>,
     pub requests_max: usize,
-    pub folder: PathBuf,
 }
 
 /// What becomes of one event of a request that arrives.
@@ -90,10 +105,21 @@ impl Destination for SimDestination {
         if !self.arrives(gate).await {
             return Report::all(batch.len(), &Outcome::not_sent("no room"));
         }
+        let_others(&self.world).await;
         self.nothing_is_passed_over(batch);
+        let mood = lock(&self.world).shop.mood();
+        if let Some(report) = self.refuses(mood, batch, gate).await {
+            return report;
+        }
         let (before, after, fault, fates) = {
             let mut world = lock(&self.world);
-            let slow = if world.faults { 900 } else { 100 };
+            let slow = if mood == Some(Mood::Slow) {
+                1_900
+            } else if world.faults {
+                900
+            } else {
+                100
+            };
             let mut wait = || Duration::from_millis(world.rng.random_range(0..slow));
             let (before, after) = (wait(), wait());
             let fault = if world.faults {
@@ -141,7 +167,7 @@ impl Destination for SimDestination {
             for (outgoing, fate) in events.iter().zip(arriving) {
                 world.shop.out.remove(&outgoing.id);
                 if fate == Fate::Applied {
-                    world.received.take(outgoing);
+                    world.takes(outgoing);
                 }
             }
         });
@@ -204,7 +230,7 @@ impl Destination for SimDestination {
         for (index, outgoing) in batch.iter().enumerate() {
             if world.shop.out.contains(&outgoing.id) {
                 let found = format!("{} is read while its request is out", outgoing.id);
-                world.received.violations.push(found);
+                world.wrong(Class::Unexplained, found);
             }
             let dark = world.faults && world.chance(20);
             let status = Answer {
@@ -251,8 +277,14 @@ impl SimDestination {
         let inside = world.shop.came.len();
         if inside > RATE.requests as usize {
             let found = format!("{inside} requests came within a second");
-            world.received.violations.push(found);
+            world.wrong(Class::Unexplained, found);
         }
+        if world.shop.not_before.is_some_and(|until| now < until) {
+            let found = "a request came before the time that the API had said".to_owned();
+            world.wrong(Class::Unexplained, found);
+        }
+        let requests = world.shop.requests;
+        world.note(&format!("request {requests}"));
         true
     }
 
@@ -274,7 +306,7 @@ impl SimDestination {
                 let became = if lost {
                     Later::Lost
                 } else {
-                    world.received.take(&outgoing);
+                    world.takes(&outgoing);
                     Later::Done
                 };
                 world.shop.tickets.insert(job, became);
@@ -287,38 +319,98 @@ impl SimDestination {
 
     /// What an event is about was told before it, or was not on its way when it came.
     fn nothing_is_passed_over(&self, batch: &[Outgoing]) {
-        let db = open(&self.folder);
+        let mut world = lock(&self.world);
         for outgoing in batch {
             let stock = outgoing.event_type == EventType::InventoryAvailability;
             if !stock || outgoing.op == EventOp::Delete {
                 continue;
             }
             let product = outgoing.key.rsplit_once('|').unwrap().0;
-            let held = lock(&self.world).received.state.get(product).cloned();
+            let held = world.received.state.get(product);
             if held.is_some_and(|(_, body)| body.is_some()) {
                 continue;
             }
-            let passed: bool = db
-                .query_row(
+            let passed: bool = world
+                .file()
+                .prepare_cached(
                     "SELECT EXISTS (SELECT 1 FROM published p JOIN delivery d ON d.lane = p.id
                        WHERE p.event_type = 'product.v1' AND p.key = ?1 AND d.offset < ?2
                          AND d.tombstone = 0
+                         AND d.destination = (SELECT id FROM destination WHERE name = 'shop')
                          AND d.state NOT IN ('delivered', 'superseded', 'discarded'))",
-                    rusqlite::params![product, outgoing.offset],
-                    |row| row.get(0),
                 )
+                .unwrap()
+                .query_row(rusqlite::params![product, outgoing.offset], |row| {
+                    row.get(0)
+                })
                 .unwrap();
             if passed {
                 let found = format!("{} was sent before its product", outgoing.key);
-                lock(&self.world).received.violations.push(found);
+                world.wrong(Class::Reordered, found);
             }
         }
     }
+
+    /// What it says to whatever comes while it is in such a mood.
+    async fn refuses(
+        &self,
+        mood: Option<Mood>,
+        batch: &[Outgoing],
+        gate: &dyn Gate,
+    ) -> Option<Report> {
+        let status = match mood? {
+            Mood::Throttles => 429,
+            Mood::Expired => 401,
+            Mood::Down => 503,
+            Mood::Slow => return None,
+        };
+        let pause = lock(&self.world).rng.random_range(0..200);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        let mut after = None;
+        if status == 429 {
+            let mut world = lock(&self.world);
+            let wait = Duration::from_millis(world.rng.random_range(100..3_000));
+            after = Some(wait);
+            gate.heard(&Allowance {
+                throttled: true,
+                wait: after,
+                ..Allowance::default()
+            });
+            let until = Instant::now() + wait;
+            let known = world.shop.not_before.unwrap_or(until);
+            world.shop.not_before = Some(known.max(until));
+        }
+        let retry = Outcome::Retry {
+            after,
+            cause: "simulated".to_owned(),
+            answer: Answer {
+                status: Some(status),
+                ..Answer::default()
+            },
+        };
+        Some(Report::all(batch.len(), &retry))
+    }
 }
 
-pub fn open(folder: &std::path::Path) -> Connection {
-    let file = state::file_path(folder);
-    let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-    db.busy_timeout(Duration::from_secs(10)).unwrap();
-    db
+impl Shop {
+    /// An agent starts that may know nothing of what the last one heard.
+    pub fn starts(&mut self) {
+        self.came.clear();
+        self.not_before = None;
+    }
+
+    fn mood(&mut self) -> Option<Mood> {
+        self.mood.take_if(|(_, until)| *until <= Instant::now());
+        self.mood.map(|(mood, _)| mood)
+    }
+}
+
+impl World {
+    fn takes(&mut self, outgoing: &Outgoing) {
+        let wrongs = self.received.take(outgoing);
+        self.note(&format!("arrived {} {}", outgoing.key, outgoing.id));
+        for (class, text) in wrongs {
+            self.wrong(class, text);
+        }
+    }
 }

@@ -7,6 +7,7 @@
 
 mod ask;
 mod capture;
+mod chance;
 pub mod clock;
 mod deliver;
 mod disk;
@@ -32,6 +33,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 pub use ask::ask_once;
+pub use chance::Chance;
 pub use deliver::{DeliverySettings, ReadingDoor, ReadingGate};
 pub use disk::{Disk, Reserve};
 pub use pace::{Pace, Pause};
@@ -89,6 +91,8 @@ pub struct Plan {
     pub disk: Option<Disk>,
     /// What the loops count.
     pub meters: Arc<Meters>,
+    /// Where the chance in waits comes from.
+    pub chance: Chance,
 }
 
 /// Why the engine stopped by itself.
@@ -113,6 +117,7 @@ pub(crate) struct Common {
     /// Why sources are not to be read: the disk is low.
     pub(crate) low: watch::Receiver<Option<Arc<str>>>,
     pub(crate) meters: Arc<Meters>,
+    pub(crate) chance: Chance,
     pub(crate) stop: watch::Receiver<bool>,
 }
 
@@ -121,8 +126,9 @@ impl Common {
     pub(crate) async fn sleep(&self, time: Duration) -> bool {
         let mut stop = self.stop.clone();
         tokio::select! {
-            () = self.clock.sleep(time) => false,
+            biased;
             () = stopped(&mut stop) => true,
+            () = self.clock.sleep(time) => false,
         }
     }
 }
@@ -168,6 +174,7 @@ pub async fn run(
         stored,
         low,
         meters: plan.meters,
+        chance: plan.chance,
         stop: stop.clone(),
     });
     // A loop that ends with an error stops all others through this.
@@ -192,8 +199,9 @@ pub async fn run(
         let mut halted = halted.clone();
         loops.spawn(async move {
             let outcome = tokio::select! {
-                outcome = capture::run(common, source) => outcome,
+                biased;
                 () = stopped(&mut halted) => Ok(()),
+                outcome = capture::run(common, source) => outcome,
             };
             (name, outcome)
         });

@@ -133,6 +133,7 @@ pub(crate) fn start(
                 Err(error) => watcher.unanswered(&error),
             }
             tokio::select! {
+                biased;
                 stop = common.sleep(wait) => {
                     if stop {
                         return;

@@ -124,6 +124,7 @@ async fn run(
         retention: Retention::default(),
         disk: None,
         meters: Arc::default(),
+        chance: engine::Chance::default(),
     };
     let (_stop, stopped) = watch::channel(false);
     let clock = Arc::new(SystemClock);

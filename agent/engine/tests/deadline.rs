@@ -160,6 +160,7 @@ async fn a_request_is_over_by_its_deadline_though_the_store_is_slow() {
         retention: Retention::default(),
         disk: None,
         meters: Arc::default(),
+        chance: engine::Chance::default(),
     };
     let (_stop, stopped) = watch::channel(false);
     let engine = tokio::spawn(engine::run(plan, store, clock, stopped, TIMEOUT));

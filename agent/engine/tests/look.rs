@@ -179,6 +179,7 @@ fn start(look: Option<Result<Look, SourceError>>) -> Running {
         retention: Retention::default(),
         disk: None,
         meters: Arc::default(),
+        chance: engine::Chance::default(),
     };
     let clock = Arc::new(Paused(Instant::now()));
     let running = Arc::clone(&store);

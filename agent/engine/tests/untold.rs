@@ -282,6 +282,7 @@ fn start(chunk: Duration, marks: fn(u64) -> bool) -> Running {
         retention: Retention::default(),
         disk: None,
         meters: Arc::default(),
+        chance: engine::Chance::default(),
     };
     let running = Arc::clone(&store);
     let engine = tokio::spawn(async move {

@@ -134,6 +134,7 @@ pub(super) async fn prepare(config: Config, shown: Shown, store: &Arc<Store>) ->
         retention: config.retention,
         disk: Some(disk::watched(&config.state_folder, config.reserve)),
         meters,
+        chance: engine::Chance::default(),
     };
     Some(Prepared {
         plan,

@@ -87,6 +87,7 @@ pub(crate) async fn run(common: Arc<Common>, mut plan: SourcePlan) -> Result<(),
             .with_min_delay(Duration::from_millis(500))
             .with_max_delay(Duration::from_secs(30))
             .with_jitter()
+            .with_jitter_seed(common.chance.seed())
             .without_max_times()
             .build()
     };
@@ -178,6 +179,7 @@ pub(crate) async fn run(common: Arc<Common>, mut plan: SourcePlan) -> Result<(),
             }
         };
         tokio::select! {
+            biased;
             () = stopped(&mut stop) => return Ok(()),
             () = turning(&common, &meter) => {}
             // A reload may be what mends it; when nobody can reload, only the wait counts.
@@ -283,8 +285,9 @@ async fn session(
             committed_at: state.committed_at,
         };
         tokio::select! {
-            stream = setup.source.resume(&from) => stream?,
+            biased;
             () = stopped(&mut stop) => return Ok(Ended::Stop),
+            stream = setup.source.resume(&from) => stream?,
         }
     };
     common.store.set_running(state.id).await?;

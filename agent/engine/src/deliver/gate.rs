@@ -187,6 +187,7 @@ impl Gate for CallGate {
                 return false;
             }
             tokio::select! {
+                biased;
                 () = changed => {}
                 () = self.door.clock.sleep(until - now + LATER) => {}
             }

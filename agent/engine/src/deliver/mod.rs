@@ -21,7 +21,6 @@ use std::time::Duration;
 use contract::delivery::DeliveryEvent;
 use contract::{DestinationTraits, Outgoing, clock};
 use jiff::Timestamp;
-use rand::RngExt;
 use state::{Ask, Happened, Notes, PickLimits, Rules, Said, StoreError, Turn, Turned};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -431,7 +430,7 @@ impl Deliver {
             traits: &self.traits,
             retry: &self.plan.retry,
             now: self.common.clock.now(),
-            chance: rand::rng().random_range(0..=1_000),
+            chance: self.common.chance.of_thousand(),
         };
         match ended {
             Ended::Sent(sent, passes, counted) => {
@@ -439,7 +438,7 @@ impl Deliver {
                     said::became(&self.plan.name, "deliver", outgoing, outcome);
                     // Each waits a time of its own.
                     let judge = Judge {
-                        chance: rand::rng().random_range(0..=1_000),
+                        chance: self.common.chance.of_thousand(),
                         ..judge
                     };
                     let happened = judge.sent(outgoing, outcome.clone(), passes);
@@ -493,6 +492,7 @@ impl Deliver {
         tokio::pin!(limit);
         loop {
             tokio::select! {
+                biased;
                 ended = calls.running.join_next() => match ended {
                     Some(ended) => self.take(ended, &mut calls, &mut outcomes),
                     None => break,

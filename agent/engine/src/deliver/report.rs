@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use contract::delivery::HeldCause;
 use contract::{Answer, Outcome, Outgoing, clock};
-use rand::RngExt;
 use state::{Notes, Turned};
 use tokio::time::Instant;
 
@@ -168,7 +167,7 @@ impl Deliver {
             self.circuit.succeeded()
         } else if let Some((cause, after)) = trouble {
             limiter.failed(Instant::now());
-            let chance = rand::rng().random_range(0..=1_000);
+            let chance = self.common.chance.of_thousand();
             let now = self.common.clock.now();
             let turned = self
                 .circuit

@@ -153,6 +153,7 @@ impl Run {
             retention: Retention::default(),
             disk: None,
             meters: Arc::default(),
+            chance: engine::Chance::default(),
         };
         let (stop, stopped) = watch::channel(false);
         let clock = Arc::new(VirtualClock(began));
