@@ -21,6 +21,5 @@ mod rollback;
 mod rules;
 mod sample;
 mod standing;
-mod steps;
 mod verify;
 mod zero;

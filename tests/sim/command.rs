@@ -131,6 +131,8 @@ fn all(asked: &Asked) -> (Verdict, Vec<u64>) {
             let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
             if !ran.verdict.is_clean() {
                 sum.1.push(seed);
+                let first = ran.verdict.words().next().unwrap_or_default();
+                println!("seed {seed} fails: {first}");
                 ends.store(true, Ordering::Relaxed);
             }
             sum.0.add(ran.verdict);

@@ -26,6 +26,7 @@ mod command;
 mod committing;
 mod database;
 mod depot;
+mod faults;
 mod history;
 mod mapping;
 mod operator;

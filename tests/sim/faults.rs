@@ -1,5 +1,4 @@
 //! A store whose commits are steps: nothing is durable before its step, and each fault leaves what it says.
-#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,8 +25,7 @@ fn known(folder: &Path) -> usize {
     reader.sources().unwrap().len()
 }
 
-#[tokio::test]
-async fn nothing_is_durable_before_its_step() {
+pub async fn nothing_is_durable_before_its_step() {
     let folder = tempfile::tempdir().unwrap();
     let (store, mut steps) = Store::open_in_steps(folder.path()).unwrap();
     let store = Arc::new(store);
@@ -48,8 +46,7 @@ async fn nothing_is_durable_before_its_step() {
     Store::open(folder.path()).unwrap();
 }
 
-#[tokio::test]
-async fn what_waits_when_the_steps_are_gone_is_not_done() {
+pub async fn what_waits_when_the_steps_are_gone_is_not_done() {
     let folder = tempfile::tempdir().unwrap();
     let (store, mut steps) = Store::open_in_steps(folder.path()).unwrap();
     let store = Arc::new(store);
@@ -61,8 +58,7 @@ async fn what_waits_when_the_steps_are_gone_is_not_done() {
     assert_eq!(known(folder.path()), 0);
 }
 
-#[tokio::test]
-async fn each_fault_leaves_what_it_says() {
+pub async fn each_fault_leaves_what_it_says() {
     for (fault, durable) in [
         (StepFault::Lost, 0),
         (StepFault::Unsaid, 1),
@@ -84,8 +80,7 @@ async fn each_fault_leaves_what_it_says() {
     }
 }
 
-#[tokio::test]
-async fn a_full_disk_is_said_and_gets_over() {
+pub async fn a_full_disk_is_said_and_gets_over() {
     let folder = tempfile::tempdir().unwrap();
     let (store, mut steps) = Store::open_in_steps(folder.path()).unwrap();
     let store = Arc::new(store);
