@@ -107,7 +107,7 @@ impl World {
             ledger.held(item);
         }
         let wanted = self.wanted();
-        self.states(&mut ledger, "shop", &self.received, &wanted);
+        Self::states(&mut ledger, "shop", &self.received, &wanted);
         self.facts(&mut ledger);
         for seen in std::mem::take(&mut self.acknowledged) {
             ledger.position(seen);
@@ -116,12 +116,12 @@ impl World {
         // Facts that came while it was not there, it is not told.
         let mut ledger = Ledger::new();
         if self.has_depot {
-            self.states(&mut ledger, "depot", &self.depot, &wanted);
+            Self::states(&mut ledger, "depot", &self.depot, &wanted);
         }
         self.verdict.add(judge::judge(&ledger));
     }
 
-    fn states(&self, ledger: &mut Ledger, name: &str, received: &Received, wanted: &Wanted) {
+    fn states(ledger: &mut Ledger, name: &str, received: &Received, wanted: &Wanted) {
         ledger.receiver(Receiver::new(name, Repeats::Recognised));
         let keys = wanted.keys().chain(received.state.keys());
         let keys: std::collections::BTreeSet<&String> = keys.collect();
