@@ -9,8 +9,9 @@ use tokio_postgres::Client;
 
 use crate::catalogue::Publication;
 use crate::connect::{self, Rights, classify};
+use crate::kinds::Kinds;
 use crate::settings::Settings;
-use crate::values::{Kind, Kinds};
+use crate::values::Kind;
 
 /// All of the catalogue, within the 20 seconds it may take.
 const ANSWER_MAX: Duration = Duration::from_secs(18);

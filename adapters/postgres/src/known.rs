@@ -16,7 +16,8 @@ use tokio_postgres::Client;
 use crate::catalogue::Table;
 use crate::connect::classify;
 use crate::decode::{Cell, Old, Relation, Tuple};
-use crate::values::{Kind, Kinds, value_of_bytes};
+use crate::kinds::Kinds;
+use crate::values::{Kind, value_of_bytes};
 
 /// A commit stands in the log before others see it. How long that may take where the catalogue
 /// does not know yet what the log speaks of.

@@ -24,6 +24,7 @@ mod fetch;
 mod gather;
 mod grants;
 mod identity;
+mod kinds;
 mod known;
 mod look;
 mod lsn;

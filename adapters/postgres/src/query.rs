@@ -21,9 +21,10 @@ use tokio_postgres::{Client, Error, SimpleQueryRow};
 use crate::bind::Bind;
 use crate::connect::{self, Rights, classify, rows};
 use crate::fetch::{Fetching, cells, each, stop_if};
+use crate::kinds::Kinds;
 use crate::settings::Settings;
 use crate::snapshot::sees;
-use crate::values::{Kind, Kinds};
+use crate::values::Kind;
 
 const DOING: &str = "read by key";
 /// A connection that nobody used for longer is not trusted to be there.

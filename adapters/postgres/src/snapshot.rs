@@ -22,10 +22,11 @@ use tokio_postgres::{Client, SimpleQueryRow};
 use crate::catalogue::{Column, Publication, Table, publish_sql, shape};
 use crate::connect::{self, Rights, literal, name, rows};
 use crate::fetch::{Fetching, cells, each, stop_if};
+use crate::kinds::Kinds;
 use crate::lsn;
 use crate::order::{Order, Place, bounds};
 use crate::settings::Settings;
-use crate::values::{Kind, Kinds};
+use crate::values::Kind;
 
 /// Between two looks whether old transactions have ended.
 const POLL: Duration = Duration::from_millis(100);

@@ -25,6 +25,7 @@ use crate::connect::{self, Rights, classify, lost, of_failure};
 use crate::decode::{self, Message, Relation};
 use crate::exchange::Exchange;
 use crate::gather::{Gather, Place};
+use crate::kinds::Kinds;
 use crate::known::{Described, Known};
 use crate::lsn;
 use crate::pulse::{Beating, Pulse};
@@ -33,7 +34,6 @@ use crate::slot::Slot;
 use crate::start;
 use crate::told::Origin;
 use crate::untold::{Seen, Standing};
-use crate::values::Kinds;
 use crate::wire::{ANSWER_MAX, Event, Failure, Replication};
 
 /// Between two batches that only tell a newer border.

@@ -20,20 +20,13 @@
 //! | a type that is gone from the catalogue | invalid: nobody can say how its text was meant |
 //! | anything else (arrays, ranges, interval, inet, ...) | text, as PostgreSQL writes it |
 
-use std::collections::HashMap;
-
+use contract::Value;
 use contract::value::{parse_uuid, unhex};
-use contract::{SourceError, Value};
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::Offset;
-use tokio_postgres::Client;
-
-use crate::connect::{classify, rows};
 
 /// What stands for a text that is not UTF-8 (a database in encoding `SQL_ASCII` can hold it).
 const NOT_UTF8: &str = "(not UTF-8)";
-/// The type `money`.
-const MONEY: u32 = 790;
 
 /// How a column's text is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +50,7 @@ pub(crate) enum Kind {
 }
 
 /// The kind of a built-in type. Object identifiers of built-in types never change.
-fn built_in(oid: u32) -> Option<Kind> {
+pub(crate) fn built_in(oid: u32) -> Option<Kind> {
     Some(match oid {
         16 => Kind::Bool,
         17 => Kind::Bytes,
@@ -73,90 +66,6 @@ fn built_in(oid: u32) -> Option<Kind> {
         2950 => Kind::Uuid,
         _ => return None,
     })
-}
-
-/// The kinds of the types met so far: all but the plain built-in ones are looked up once.
-#[derive(Debug, Default)]
-pub(crate) struct Kinds {
-    looked_up: HashMap<u32, Kind>,
-}
-
-impl Kinds {
-    fn known(&self, oid: u32) -> Option<Kind> {
-        built_in(oid).or_else(|| self.looked_up.get(&oid).copied())
-    }
-
-    /// The kind of a type that [`Kinds::learn`] has seen.
-    pub(crate) fn of(&self, oid: u32) -> Kind {
-        self.known(oid).unwrap_or(Kind::Gone)
-    }
-
-    /// Whether all these types are known, and none of them as gone.
-    pub(crate) fn knows(&self, oids: &[u32]) -> bool {
-        let there = |oid: &u32| self.known(*oid).is_some_and(|kind| kind != Kind::Gone);
-        oids.iter().all(there)
-    }
-
-    /// Looks up the types not known yet. One that is not in the catalogue is gone (its column was
-    /// dropped since), or its transaction is not visible yet: it is looked up again next time.
-    pub(crate) async fn learn(&mut self, client: &Client, oids: &[u32]) -> Result<(), SourceError> {
-        let missing: Vec<u32> = oids
-            .iter()
-            .copied()
-            .filter(|oid| self.known(*oid).is_none())
-            .collect();
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let found = client
-            .query(
-                "WITH RECURSIVE chain(start, oid, typtype, typbasetype) AS (
-                     SELECT t.oid, t.oid, t.typtype, t.typbasetype
-                       FROM pg_catalog.pg_type t WHERE t.oid = ANY ($1)
-                     UNION ALL
-                     SELECT chain.start, t.oid, t.typtype, t.typbasetype
-                       FROM chain JOIN pg_catalog.pg_type t ON t.oid = chain.typbasetype
-                      WHERE chain.typtype = 'd')
-                 SELECT start, oid FROM chain WHERE typtype <> 'd'",
-                &[&missing],
-            )
-            .await
-            .map_err(|error| classify("read column types", &error))?;
-        let mut money = None;
-        for row in found {
-            let base: u32 = row.get(1);
-            let kind = match built_in(base) {
-                Some(kind) => kind,
-                None if base == MONEY => match money {
-                    Some(kind) => kind,
-                    None => *money.insert(money_kind(client).await?),
-                },
-                None => Kind::Text,
-            };
-            self.looked_up.insert(row.get(0), kind);
-        }
-        Ok(())
-    }
-}
-
-/// How amounts are read: in the one form all our connections pin, and with the places that the
-/// database's own setting means by its smallest coin. What is stored is a number of those coins.
-/// The default is that setting only while the login says none of ours.
-async fn money_kind(client: &Client) -> Result<Kind, SourceError> {
-    const DOING: &str = "read the places of the type money";
-    let found = rows(
-        client,
-        "SET lc_monetary TO DEFAULT; SELECT pg_catalog.scale((1::pg_catalog.money)::pg_catalog.numeric); \
-         SET lc_monetary = 'C'",
-        DOING,
-    )
-    .await?;
-    let places = found
-        .first()
-        .and_then(|row| row.get(0))
-        .and_then(|text| text.parse().ok());
-    let unreadable = || SourceError::Malformed(format!("{DOING}: the server gives no number"));
-    places.map(Kind::Money).ok_or_else(unreadable)
 }
 
 /// The value of a cell given as bytes.

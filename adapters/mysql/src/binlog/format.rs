@@ -85,7 +85,7 @@ impl Format {
 
     /// Bytes of a table's number in events of this type: four in logs of very old servers, whose
     /// fixed part has six bytes.
-    pub(super) fn table_id_bytes(&self, kind: u8) -> usize {
+    pub(crate) fn table_id_bytes(&self, kind: u8) -> usize {
         let at = usize::from(kind).wrapping_sub(1);
         if self.fixed_lengths.get(at) == Some(&6) {
             4

@@ -85,7 +85,7 @@ impl Head {
 }
 
 /// Bytes before the rows, which are never compressed.
-pub(super) fn head_bytes(kind: u8, body: &[u8], id_bytes: usize) -> Result<usize> {
+pub(crate) fn head_bytes(kind: u8, body: &[u8], id_bytes: usize) -> Result<usize> {
     Head::read(kind, body, id_bytes).map(|head| head.after)
 }
 
