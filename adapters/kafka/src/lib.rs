@@ -231,7 +231,7 @@ impl Kafka {
             for (topic, partition, error, offset) in link::produced(connection, number).await? {
                 let place = works
                     .iter()
-                    .position(|work| work.topic == topic && work.number() == partition);
+                    .position(|work| *work.topic == *topic && work.number() == partition);
                 if let Some(place) = place {
                     answered.push((works.swap_remove(place), error, offset));
                 }
@@ -255,7 +255,8 @@ fn decide(
             link.advance(topic, work.number(), work.events.len());
             for (place, index) in work.events.iter().enumerate() {
                 // Of what it had before, a broker may not say where.
-                let at = i64::try_from(place).unwrap_or_default() + offset;
+                let at = i64::try_from(place).unwrap_or_default();
+                let at = at.saturating_add(offset);
                 let at = if offset < 0 {
                     words.clone()
                 } else {

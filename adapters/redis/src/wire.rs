@@ -74,10 +74,18 @@ impl Wire {
         }
         let count: usize = rest.parse().map_err(|_| strange())?;
         let mut list = Vec::new();
+        // A list as a whole is no longer than a text may be.
+        let mut room = TEXT_BYTES_MAX;
         for _ in 0..count {
             let (kind, rest) = self.line().await?;
             match self.item(kind, rest).await? {
-                Reply::Text(text) => list.push(text),
+                Reply::Text(text) => {
+                    let taken = size_of_val(&text) + text.as_ref().map_or(0, String::len);
+                    room = room
+                        .checked_sub(taken)
+                        .ok_or("the server's answer is a list that is too long")?;
+                    list.push(text);
+                }
                 Reply::List(_) | Reply::Error(_) => return Err(strange()),
             }
         }

@@ -43,9 +43,10 @@ impl LogPos {
         Self(format!("{number:016x}").into_boxed_str())
     }
 
-    /// The number written by [`LogPos::from_number`].
+    /// The number written by [`LogPos::from_number`]. Another text of the same number would sort elsewhere, and is none.
     pub fn number(&self) -> Option<u64> {
-        (self.0.len() == 16)
+        let plain = |digit: u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+        (self.0.len() == 16 && self.0.bytes().all(plain))
             .then(|| u64::from_str_radix(&self.0, 16).ok())
             .flatten()
     }
@@ -163,5 +164,17 @@ mod tests {
         fn never_panics(text: String) {
             let _ = text.parse::<Position>();
         }
+    }
+
+    /// One number has one text, for texts sort as their numbers.
+    #[test]
+    fn another_text_of_a_number_is_no_number() {
+        for text in ["00000000000000AB", "00000000000000a", "000000000000000ab"] {
+            assert_eq!(LogPos::try_new(text).unwrap().number(), None, "{text}");
+        }
+        assert_eq!(
+            LogPos::try_new("00000000000000ab").unwrap().number(),
+            Some(0xab)
+        );
     }
 }
