@@ -28,6 +28,7 @@ mod sql;
 pub mod trial;
 mod units;
 mod yaml;
+mod yaml_advice;
 mod zones;
 
 pub use apply::Mapper;

@@ -27,11 +27,11 @@ pub fn shipped(wanted: &str) -> Result<(String, String), String> {
         .collect();
     let Some((_, found, file, text)) = packs.iter().find(|(pack, ..)| pack == name) else {
         let names = packs.iter().map(|(pack, ..)| pack.as_str());
-        let near = nearest(name, names).map(|name| format!("; did you mean `{name}`?"));
-        return Err(format!(
-            "no pack `{name}` is shipped{}",
-            near.unwrap_or_default()
-        ));
+        let near = nearest(name, names.clone()).map_or_else(
+            || format!("; there are {}", names.collect::<Vec<_>>().join(", ")),
+            |name| format!("; did you mean `{name}`?"),
+        );
+        return Err(format!("no pack `{name}` is shipped{near}"));
     };
     match version {
         Some(version) if version != found => Err(format!(

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use crate::yaml_advice::advice;
 use contract::{Finding, Key, Node, NodeKind, Problems};
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
@@ -25,11 +26,12 @@ pub fn parse_yaml(file: &str, text: &str) -> Result<Node, Vec<Finding>> {
             1,
             "file",
             format!("is larger than {BYTES_MAX} bytes"),
-            None,
+            Some("name a file that a person wrote".to_owned()),
         );
         None
     } else {
         Reader {
+            text,
             parser: Parser::new_from_str(text),
             problems: &problems,
         }
@@ -44,6 +46,7 @@ pub fn parse_yaml(file: &str, text: &str) -> Result<Node, Vec<Finding>> {
 }
 
 struct Reader<'a, 'b> {
+    text: &'a str,
     parser: Parser<'a, saphyr_parser::StrInput<'a>>,
     problems: &'b Problems,
 }
@@ -59,17 +62,18 @@ impl<'a> Reader<'a, '_> {
             Err(error) => {
                 let mark = error.marker();
                 let (line, column) = (mark.line(), mark.col() + 1);
-                self.problems
-                    .add(line, column, "yaml", error.info().to_owned(), None);
+                let whole = self.text.lines().nth(line.saturating_sub(1));
+                let (found, fix) = advice(error.info(), whole.unwrap_or_default());
+                self.problems.add(line, column, "yaml", found, fix);
                 None
             }
         }
     }
 
-    fn refuse(&self, span: &Span, found: &str) {
+    fn refuse(&self, span: &Span, found: &str, fix: &str) {
         let (line, column) = place(span);
-        self.problems
-            .add(line, column, "yaml", found.to_owned(), None);
+        let (found, fix) = (found.to_owned(), Some(fix.to_owned()));
+        self.problems.add(line, column, "yaml", found, fix);
     }
 
     fn document(&mut self) -> Option<Node> {
@@ -78,12 +82,19 @@ impl<'a> Reader<'a, '_> {
             match event {
                 Event::StreamEnd => {
                     if root.is_none() {
-                        self.problems.add(1, 1, "file", "is empty".to_owned(), None);
+                        let found = "is empty, expected keys and values".to_owned();
+                        let fix =
+                            Some("lighterman map new writes a mapping to begin with".to_owned());
+                        self.problems.add(1, 1, "file", found, fix);
                     }
                     return root;
                 }
                 Event::DocumentStart(_) if root.is_some() => {
-                    self.refuse(&span, "a second document is not allowed");
+                    self.refuse(
+                        &span,
+                        "a second document is not allowed",
+                        "take the line `---` out, or make two files",
+                    );
                     return None;
                 }
                 Event::StreamStart
@@ -110,13 +121,22 @@ impl<'a> Reader<'a, '_> {
             self.refuse(
                 span,
                 "anchors and aliases are not allowed; write the value out",
+                "the value itself, in each place",
             );
         }
         if tag {
-            self.refuse(span, "tags are not allowed");
+            self.refuse(
+                span,
+                "tags are not allowed",
+                "a text that begins with `!` needs quotes",
+            );
         }
         if depth > DEPTH_MAX {
-            self.refuse(span, "is nested too deeply");
+            self.refuse(
+                span,
+                "is nested too deeply",
+                "nothing here is nested so deeply: look for brackets that are too many",
+            );
             return None;
         }
         let kind = match event {
@@ -146,21 +166,34 @@ impl<'a> Reader<'a, '_> {
                     let name = match key.kind {
                         NodeKind::Text(name) | NodeKind::Number(name) => name,
                         NodeKind::Bool(_) if odd_bool => {
-                            self.refuse(&span, "a key that looks like a truth value needs quotes");
+                            self.refuse(
+                                &span,
+                                "a key that looks like a truth value needs quotes",
+                                "\"TRUE\": ..",
+                            );
                             return None;
                         }
                         NodeKind::Bool(value) => value.to_string(),
                         NodeKind::Null => {
-                            self.refuse(&span, "a key must be text; in quotes if it is meant so");
+                            self.refuse(
+                                &span,
+                                "a key must be text; in quotes if it is meant so",
+                                "\"null\": ..",
+                            );
                             return None;
                         }
                         NodeKind::List(_) | NodeKind::Map(_) => {
-                            self.refuse(&span, "a key must be text");
+                            self.refuse(
+                                &span,
+                                "a key must be text",
+                                "braces that are a part of a text need quotes around them",
+                            );
                             return None;
                         }
                     };
                     if !names.insert(name.clone()) {
-                        self.refuse(&span, &format!("key `{name}` stands here twice"));
+                        let found = format!("key `{name}` stands here twice");
+                        self.refuse(&span, &found, "keep one of them");
                     }
                     let (event, span) = self.next()?;
                     let value = self.node(event, &span, depth + 1)?;

@@ -87,6 +87,10 @@ pub fn restore(
     paused: bool,
     now: Timestamp,
 ) -> Result<Restored, StoreError> {
+    if !backup.is_file() {
+        // Before a folder is made for it.
+        verify::verify(backup)?;
+    }
     let _ownership = Ownership::take(folder)?;
     let verdict = verify::verify(backup)?;
     // Who did what is no reason to leave everything lost: the record is as it was in the backup.

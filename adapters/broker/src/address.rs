@@ -56,14 +56,19 @@ impl Address {
         for text in texts {
             let Some(host) = host(text) else {
                 let found = format!("`{text}` is not a host or host:port");
-                let fix = "a name or address, and a port after a colon; no `//`, no user";
+                let fix = "a name or address, and a port after a colon; no `//`, no user; IPv6 in brackets";
                 section.wrong("servers", node, found, Some(fix.to_owned()));
                 return None;
             };
             hosts.push(host);
         }
         if hosts.is_empty() {
-            section.wrong("servers", node, "names no server".to_owned(), None);
+            section.wrong(
+                "servers",
+                node,
+                "names no server".to_owned(),
+                Some("servers = [\"broker.example.com\"]".to_owned()),
+            );
             return None;
         }
         let here = hosts.iter().all(|(host, _)| loopback(host));

@@ -42,7 +42,12 @@ impl Template {
             Ok(template) => template,
             Err(found) => {
                 if let Some(node) = section.get(setting) {
-                    section.wrong(setting, node, found, None);
+                    section.wrong(
+                        setting,
+                        node,
+                        found,
+                        Some(format!("such as {setting} = \"{default}\"")),
+                    );
                 }
                 Self(Vec::new())
             }

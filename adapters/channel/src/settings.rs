@@ -1,10 +1,13 @@
 //! A channel's block in the settings file.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use contract::text::{SAVE_AS, decode};
 use contract::{
     BuildDestination, Destination, DestinationTraits, Finding, Key, Node, NodeKind, Secrets,
     Section,
@@ -32,7 +35,12 @@ pub fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<BuildDes
     };
     let skus = crate::skus::read(section);
     let mut files = Vec::new();
-    let (key, file, text) = text(section)?;
+    // Known keys, whatever becomes of the file that says more about them.
+    section.get("settings");
+    let Some((key, file, text)) = text(section) else {
+        http_client::Settings::read(section, secrets, true);
+        return None;
+    };
     let node = section.get(key)?;
     let loaded = channel::declared(&file, &text).and_then(|declared| {
         let given = answers(section, &declared, secrets, &mut files);
@@ -116,6 +124,33 @@ fn toml(given: &Given) -> String {
     }
 }
 
+/// No file that a person writes is larger.
+const BYTES_MAX: u64 = 4 << 20;
+
+/// The text of a file that a person wrote.
+///
+/// # Errors
+/// Why there is none, and what to do.
+pub(crate) fn read_text(path: &str) -> Result<String, (String, String)> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(BYTES_MAX + 1).read_to_end(&mut bytes));
+    if let Err(error) = read {
+        let fix = "see that the name is right, relative to the settings' folder, and the file may be read";
+        return Err((format!("read {path}: {error}"), fix.to_owned()));
+    }
+    if bytes.len() as u64 > BYTES_MAX {
+        let fix = "name a text file that a person wrote";
+        return Err((
+            format!("{path} is larger than {BYTES_MAX} bytes"),
+            fix.to_owned(),
+        ));
+    }
+    decode(&bytes).map_err(|not| {
+        let found = format!("{path}:{}:{}: {}", not.line, not.column, not.found);
+        (found, SAVE_AS.to_owned())
+    })
+}
+
 /// The file: a shipped one or a person's own.
 fn text(section: &mut Section<'_>) -> Option<(&'static str, String, String)> {
     let (shipped, own) = (section.text("channel"), section.text("file"));
@@ -128,11 +163,11 @@ fn text(section: &mut Section<'_>) -> Option<(&'static str, String, String)> {
                 None
             }
         },
-        (None, Some(path)) => match std::fs::read_to_string(path) {
+        (None, Some(path)) => match read_text(path) {
             Ok(text) => Some(("file", path.to_owned(), text)),
-            Err(error) => {
+            Err((found, fix)) => {
                 let node = section.get("file")?;
-                section.wrong("file", node, format!("read {path}: {error}"), None);
+                section.wrong("file", node, found, Some(fix));
                 None
             }
         },
@@ -189,7 +224,7 @@ fn answers(
                     &path(&key.name),
                     node,
                     format!("does not fit what the channel asks: {}", one.ask),
-                    None,
+                    Some(format!("as in {}", example(one))),
                 );
             }
             found
@@ -205,18 +240,23 @@ fn answers(
         .iter()
         .filter(|one| one.required && !entries.iter().any(|(key, _)| key.name == one.name))
     {
-        let example = match one.kind {
-            SettingKind::Secret => format!("`settings.{} = {{ env = \"NAME\" }}`", one.name),
-            SettingKind::Map => format!("`settings.{} = {{ MAIN = \"1\" }}`", one.name),
-            SettingKind::Number => format!("`settings.{} = 0`", one.name),
-            SettingKind::Flag => format!("`settings.{} = false`", one.name),
-            SettingKind::List => format!("`settings.{} = [\"..\"]`", one.name),
-            SettingKind::Text | SettingKind::Url => format!("`settings.{} = \"..\"`", one.name),
-        };
+        let example = example(one);
         section.missing(&path(&one.name), &format!("{example}: {}", one.ask));
         whole = false;
     }
     whole.then_some(given)
+}
+
+/// How an answer to a question is written.
+fn example(one: &Declared) -> String {
+    match one.kind {
+        SettingKind::Secret => format!("`settings.{} = {{ env = \"NAME\" }}`", one.name),
+        SettingKind::Map => format!("`settings.{} = {{ MAIN = \"1\" }}`", one.name),
+        SettingKind::Number => format!("`settings.{} = 0`", one.name),
+        SettingKind::Flag => format!("`settings.{} = false`", one.name),
+        SettingKind::List => format!("`settings.{} = [\"..\"]`", one.name),
+        SettingKind::Text | SettingKind::Url => format!("`settings.{} = \"..\"`", one.name),
+    }
 }
 
 /// A secret under a name that the channel chose.

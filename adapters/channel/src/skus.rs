@@ -3,6 +3,8 @@
 use contract::{NodeKind, Section};
 use mappings::channel::Skus;
 
+use crate::settings::read_text;
+
 /// Reads both; what is wrong is told with its place.
 pub(crate) fn read(section: &mut Section<'_>) -> Skus {
     let mut skus = Skus::default();
@@ -22,12 +24,11 @@ pub(crate) fn read(section: &mut Section<'_>) -> Skus {
     let Some(file) = section.text("skus_file").map(str::to_owned) else {
         return skus;
     };
-    let read = std::fs::read_to_string(&file)
-        .map_err(|error| format!("read {file}: {error}"))
-        .and_then(|text| lines(&mut skus, &file, &text));
-    if let (Err(found), Some(node)) = (read, section.get("skus_file")) {
-        let fix = "in each line our SKU and the channel's, with a tab, `;` or `,` between them";
-        section.wrong("skus_file", node, found, Some(fix.to_owned()));
+    let fix = "in each line our SKU and the channel's, with a tab, `;` or `,` between them";
+    let read = read_text(&file)
+        .and_then(|text| lines(&mut skus, &file, &text).map_err(|found| (found, fix.to_owned())));
+    if let (Err((found, fix)), Some(node)) = (read, section.get("skus_file")) {
+        section.wrong("skus_file", node, found, Some(fix));
     }
     skus
 }

@@ -69,7 +69,8 @@ pub fn read(section: &mut Section<'_>, _: &dyn Secrets) -> Option<BuildDestinati
         && !plain(name)
     {
         let found = "may have letters, digits, `.`, `_` and `-` only".to_owned();
-        section.wrong("file_name", node, found, None);
+        let fix = "a name alone, such as events: the folder is `folder`".to_owned();
+        section.wrong("file_name", node, found, Some(fix));
     }
     let format = match section.word_or("format", &["json-lines", "csv"], "json-lines") {
         "csv" => Format::Csv,

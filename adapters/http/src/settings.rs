@@ -28,18 +28,20 @@ impl Settings {
                     key,
                     node,
                     "only means something with an https address".to_owned(),
-                    None,
+                    Some(format!("https in the address, or leave {key} out")),
                 );
             }
             path
         };
         let (ca_file, cert, key) = (file("ca_file"), file("cert_file"), file("key_file"));
-        if let (true, Some(node)) = (
-            cert.is_some() != key.is_some(),
-            section.get("cert_file").or_else(|| section.get("key_file")),
-        ) {
+        let there = if cert.is_some() {
+            "cert_file"
+        } else {
+            "key_file"
+        };
+        if let (true, Some(node)) = (cert.is_some() != key.is_some(), section.get(there)) {
             section.wrong(
-                "cert_file",
+                there,
                 node,
                 "a certificate and its key belong together".to_owned(),
                 Some("set cert_file and key_file".to_owned()),
@@ -56,6 +58,16 @@ impl Settings {
         });
         let user = section.text("proxy_user").map(str::to_owned);
         let password = section.secret("proxy_password", secrets);
+        // One alone would be left out without a word.
+        for (key, other) in [
+            ("proxy_user", "proxy_password"),
+            ("proxy_password", "proxy_user"),
+        ] {
+            if let (Some(node), None) = (section.get(key), section.get(other)) {
+                let found = format!("`{key}` and `{other}` belong together");
+                section.wrong(key, node, found, Some(format!("set {other}, too")));
+            }
+        }
         let connect = section.number_or("connect_timeout_seconds", 1, 60, 10);
         Self {
             ca_file,

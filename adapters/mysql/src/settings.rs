@@ -80,7 +80,7 @@ impl Unnamed {
 }
 
 pub(crate) fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<Unnamed> {
-    let host = section.required_text("host", "`host = \"127.0.0.1\"`");
+    let host = section.required_host("host", "`host = \"127.0.0.1\"`");
     let port = section.number_or("port", 1, 65_535, 3306);
     let database = section.text("database").map(str::to_owned);
     let user = section.required_text("user", "`user = \"lighterman\"`");
@@ -171,7 +171,12 @@ fn identity(section: &mut Section<'_>) -> Result<Option<Identity>, ()> {
     };
     if let Some(node) = section.get(there) {
         let found = format!("a client certificate needs `{missing}` too");
-        section.wrong(there, node, found, None);
+        section.wrong(
+            there,
+            node,
+            found,
+            Some(format!("set {missing}, too, or neither")),
+        );
     }
     Err(())
 }

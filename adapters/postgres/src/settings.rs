@@ -70,7 +70,7 @@ impl Unnamed {
 }
 
 pub(crate) fn read(section: &mut Section<'_>, secrets: &dyn Secrets) -> Option<Unnamed> {
-    let host = section.required_text("host", "`host = \"127.0.0.1\"`");
+    let host = section.required_host("host", "`host = \"127.0.0.1\"`");
     let port = section.number_or("port", 1, 65_535, 5432);
     let database = section.required_text("database", "`database = \"erp\"`");
     let user = section.required_text("user", "`user = \"lighterman\"`");
@@ -154,7 +154,12 @@ fn identity(section: &mut Section<'_>) -> Result<Option<Identity>, ()> {
     };
     if let Some(node) = section.get(there) {
         let found = format!("a client certificate needs `{missing}` too");
-        section.wrong(there, node, found, None);
+        section.wrong(
+            there,
+            node,
+            found,
+            Some(format!("set {missing}, too, or neither")),
+        );
     }
     Err(())
 }
@@ -170,7 +175,13 @@ fn name(
     match (section.text(key), node) {
         (Some(text), _) if fits(text) => Ok(Some(text.to_owned())),
         (Some(text), Some(node)) => {
-            section.wrong(key, node, format!("`{text}` does not fit: {allowed}"), None);
+            let fix = format!("such as {key} = \"lighterman_erp\"");
+            section.wrong(
+                key,
+                node,
+                format!("`{text}` does not fit: {allowed}"),
+                Some(fix),
+            );
             Err(())
         }
         _ => Ok(None),

@@ -163,7 +163,7 @@ fn url(section: &mut Section<'_>) -> Option<Url> {
                 "url",
                 node,
                 "is not an http or https address".to_owned(),
-                None,
+                Some("such as https://shop.example.com:8443/stock; IPv6 in brackets: https://[2001:db8::1]/".to_owned()),
             );
             return None;
         }

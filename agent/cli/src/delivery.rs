@@ -59,12 +59,15 @@ fn read_promised(mut section: Section<'_>) -> Vec<(EventType, Duration)> {
             }
             (Err(()), _) => {
                 let names = EventType::ALL.into_iter().map(EventType::name);
-                let fix = nearest(&key.name, names).map(|name| format!("did you mean `{name}`?"));
+                let fix = nearest(&key.name, names.clone()).map_or_else(
+                    || format!("one of {}", names.collect::<Vec<_>>().join(", ")),
+                    |name| format!("did you mean `{name}`?"),
+                );
                 let found = format!("`{}` is not an event type", key.name);
-                section.wrong(&key.name, node, found, fix);
+                section.wrong(&key.name, node, found, Some(fix));
             }
             (Ok(_), None) => {
-                let found = format!("expected a whole number from 1 to {PROMISED_MAX}");
+                let found = format!("expected a whole number of seconds from 1 to {PROMISED_MAX}");
                 section.wrong(&key.name, node, found, None);
             }
         }
@@ -148,6 +151,12 @@ pub(crate) fn pauses(section: &mut Section<'_>, key: &'static str) -> Vec<Pause>
             Some((time(from)?, time(to)?))
         });
         match (times, section.get(key)) {
+            (Some((from, to)), Some(node)) if from == to => {
+                let fix = Some(
+                    "\"00:00-23:59\" for a day; lighterman destination pause for longer".to_owned(),
+                );
+                section.wrong(key, node, format!("`{text}` ends when it begins"), fix);
+            }
             (Some((from, to)), _) => pauses.push(Pause { from, to }),
             (None, Some(node)) => {
                 let fix = Some("two times of day, as in \"08:00-18:00\"".to_owned());

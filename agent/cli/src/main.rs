@@ -25,6 +25,7 @@ mod operate;
 mod otlp;
 mod pages;
 mod plain;
+mod read_text;
 mod reconcile;
 mod resync;
 mod run;
@@ -33,6 +34,7 @@ mod service;
 mod statements;
 mod status;
 mod support;
+mod toml_advice;
 mod toml_node;
 mod upgrade;
 mod version;
@@ -427,10 +429,10 @@ fn beside_settings(common: &Common) -> Result<PathBuf, Vec<Finding>> {
         && !folder.as_os_str().is_empty()
     {
         std::env::set_current_dir(folder).map_err(|error| {
-            vec![Finding::fail(
-                format!("open folder {}", folder.display()),
-                error.to_string(),
-            )]
+            let what = format!("open folder {}", folder.display());
+            let fix =
+                "--config names the settings file, as in --config /etc/lighterman/lighterman.toml";
+            vec![Finding::fail(what, error.to_string()).fix(fix)]
         })?;
     }
     Ok(common.settings())

@@ -4,6 +4,8 @@ use contract::{Key, Node, NodeKind, Problems};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::toml_advice::advice;
+
 /// Parses a TOML file; a syntax error goes to `problems`.
 pub(crate) fn parse(text: &str, problems: &Problems) -> Option<Node> {
     let places = Places::new(text);
@@ -15,21 +17,25 @@ pub(crate) fn parse(text: &str, problems: &Problems) -> Option<Node> {
         }),
         Err(error) => {
             let (line, column) = places.at(error.span().map_or(0, |span| span.start));
-            problems.add(line, column, "toml", error.message().to_owned(), None);
+            let whole = text.lines().nth(line - 1).unwrap_or_default();
+            let (found, fix) = advice(error.message(), whole, column - 1);
+            problems.add(line, column, "toml", found, Some(fix));
             None
         }
     }
 }
 
 /// Where each line starts, in bytes.
-struct Places {
+struct Places<'a> {
+    text: &'a str,
     starts: Vec<usize>,
 }
 
-impl Places {
-    fn new(text: &str) -> Self {
+impl<'a> Places<'a> {
+    fn new(text: &'a str) -> Self {
         let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         Self {
+            text,
             starts: std::iter::once(0)
                 .chain(ends.map(|(at, _)| at + 1))
                 .collect(),
@@ -43,11 +49,16 @@ impl Places {
             .get(line.saturating_sub(1))
             .copied()
             .unwrap_or(0);
-        (line, offset - start + 1)
+        // As editors count: signs, and not bytes.
+        let before = self.text.get(start..offset);
+        (
+            line,
+            before.map_or(offset - start, |text| text.chars().count()) + 1,
+        )
     }
 }
 
-fn map(table: &DeTable<'_>, places: &Places) -> NodeKind {
+fn map(table: &DeTable<'_>, places: &Places<'_>) -> NodeKind {
     let entry = |(key, value): (&Spanned<std::borrow::Cow<'_, str>>, &Spanned<DeValue<'_>>)| {
         let (line, column) = places.at(key.span().start);
         let name = key.get_ref().clone().into_owned();
@@ -56,7 +67,7 @@ fn map(table: &DeTable<'_>, places: &Places) -> NodeKind {
     NodeKind::Map(table.iter().map(entry).collect())
 }
 
-fn node(value: &Spanned<DeValue<'_>>, places: &Places) -> Node {
+fn node(value: &Spanned<DeValue<'_>>, places: &Places<'_>) -> Node {
     let (line, column) = places.at(value.span().start);
     let kind = match value.get_ref() {
         DeValue::String(text) => NodeKind::Text(text.clone().into_owned()),

@@ -117,7 +117,15 @@ impl fmt::Display for Finding {
         if let Some(place) = &self.place {
             write!(f, "{place}: ")?;
         }
-        write!(f, "{}: {}", self.what, self.found)?;
+        // Keys are a file's own, and a line of a log is one line.
+        for part in self.what.chars() {
+            if part.is_control() {
+                write!(f, "{}", part.escape_default())?;
+            } else {
+                write!(f, "{part}")?;
+            }
+        }
+        write!(f, ": {}", self.found)?;
         if let Some(fix) = &self.fix {
             write!(f, "\n  hint: {fix}")?;
         }
@@ -143,6 +151,10 @@ pub fn worst(findings: &[Finding]) -> Level {
 /// The allowed name nearest to a mistyped one, if any is near; else the only one that it begins.
 pub fn nearest<'a>(name: &str, allowed: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let allowed: Vec<&str> = allowed.into_iter().collect();
+    let mut in_other_case = allowed.iter().filter(|one| one.eq_ignore_ascii_case(name));
+    if let Some(one) = in_other_case.next() {
+        return Some(one);
+    }
     let mistyped = allowed
         .iter()
         .map(|candidate| (strsim::damerau_levenshtein(name, candidate), *candidate))
@@ -162,6 +174,12 @@ pub fn nearest<'a>(name: &str, allowed: impl IntoIterator<Item = &'a str>) -> Op
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn capitals_are_no_other_name() {
+        assert_eq!(nearest("URL", ["host", "url"]), Some("url"));
+        assert_eq!(nearest("SQLite", ["mysql", "sqlite"]), Some("sqlite"));
+    }
 
     #[test]
     fn an_undo_stands_apart_from_its_fix() {

@@ -29,6 +29,7 @@ pub mod secret;
 pub mod section;
 pub mod source;
 pub mod sql_parameters;
+pub mod text;
 pub mod trace_context;
 pub mod value;
 mod words;

@@ -67,6 +67,9 @@ impl Node {
 /// What readers of other versions of YAML may not expect.
 pub const TRUTH: &str = "only true and false are truth values, without quotes";
 
+/// Longest value that is shown again in a hint.
+const SHOWN_MAX: usize = 60;
+
 /// Lines of the first file that several are read as one; the next file begins at twice as many.
 pub const FILE_LINES: usize = 1 << 21;
 
@@ -206,19 +209,30 @@ impl<'a> Section<'a> {
     /// Reads `node`, which should be a table, under a dotted path for messages.
     pub fn new(node: &'a Node, path: impl Into<String>, problems: &Problems) -> Self {
         let path = path.into();
-        let node = if matches!(node.kind, NodeKind::Map(_)) {
-            Some(node)
-        } else {
-            let found = format!("expected a table, found {}", node.type_name());
-            problems.add(node.line, node.column, &path, found, None);
-            None
-        };
-        Self {
-            node,
+        let mut section = Self {
+            node: Some(node),
             path,
             problems: problems.clone(),
             asked: BTreeSet::new(),
+        };
+        if !matches!(node.kind, NodeKind::Map(_)) {
+            let found = format!("expected a table, found {}", node.type_name());
+            let key = section
+                .path
+                .rsplit('.')
+                .next()
+                .unwrap_or_default()
+                .to_owned();
+            let fix = section.as_expected(&key, node, "a table");
+            let what = if section.path.is_empty() {
+                "file"
+            } else {
+                &section.path
+            };
+            problems.add(node.line, node.column, what, found, fix);
+            section.node = None;
         }
+        section
     }
 
     /// The dotted path.
@@ -276,12 +290,58 @@ impl<'a> Section<'a> {
     }
 
     fn wrong_type(&self, key: &str, node: &Node, expected: &str) {
-        self.wrong(
-            key,
-            node,
-            format!("expected {expected}, found {}", node.type_name()),
-            None,
-        );
+        let found = format!("expected {expected}, found {}", node.type_name());
+        self.wrong(key, node, found, self.as_expected(key, node, expected));
+    }
+
+    /// How a value of another type would be written, as the file's syntax has it.
+    fn as_expected(&self, key: &str, node: &Node, expected: &str) -> Option<String> {
+        let place = self.problems.place(node.line, node.column);
+        let toml = !place.file.ends_with(".yaml") && !place.file.ends_with(".yml");
+        let set = if toml { " =" } else { ":" };
+        let value = match &node.kind {
+            NodeKind::Text(text) | NodeKind::Number(text) if text.len() <= SHOWN_MAX => {
+                text.clone()
+            }
+            NodeKind::Bool(value) => value.to_string(),
+            _ => String::new(),
+        };
+        let one = |value: &str| {
+            if value.is_empty() {
+                "..".to_owned()
+            } else {
+                value.to_owned()
+            }
+        };
+        Some(match (expected, &node.kind) {
+            ("text", NodeKind::Number(_) | NodeKind::Bool(_)) => {
+                format!("in quotes: {key}{set} \"{}\"", one(&value))
+            }
+            ("text", NodeKind::List(_)) => format!("one text, without brackets: {key}{set} \"..\""),
+            ("text", NodeKind::Null) => {
+                format!("give it one, or leave the key out: {key}{set} \"..\"")
+            }
+            ("a whole number", NodeKind::Text(text)) => {
+                if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+                    format!("without quotes: {key}{set} {text}")
+                } else {
+                    format!("digits alone, without quotes: {key}{set} 10")
+                }
+            }
+            ("a list of texts", NodeKind::Text(_)) => {
+                format!("in brackets: {key}{set} [\"{}\"]", one(&value))
+            }
+            ("a list of tables", NodeKind::Map(_)) if toml => {
+                let name = self.path_of(key);
+                format!("in two brackets, for there may be several: [[{name}]]")
+            }
+            ("a list of tables", NodeKind::Map(_)) => {
+                "a `- ` before each, for there may be several".to_owned()
+            }
+            ("a table", _) if toml => format!("as in {key}{set} {{ name = .. }}"),
+            ("a table", _) => format!("as in {key}{set} {{name: ..}}"),
+            _ => return None,
+        })
     }
 
     /// Reports a missing key, unless the section itself was no table.
@@ -455,14 +515,66 @@ impl<'a> Section<'a> {
         let (Some(place), None) = place else {
             let found = "expected exactly one of `env`, `file`, `credential`, `windows_credential` \
                          and `protected_file`";
-            self.wrong(key, node, found.to_owned(), None);
+            let fix = format!("{key} = {{ env = \"NAME\" }} or {key} = {{ file = \"path\" }}");
+            self.wrong(key, node, found.to_owned(), Some(fix));
             return None;
         };
         section.finish();
         match secrets.read(&place) {
             Ok(secret) => Some(secret),
             Err(found) => {
-                self.wrong(key, node, found, None);
+                let fix = secret_fix(&place);
+                self.wrong(key, node, found, Some(fix));
+                None
+            }
+        }
+    }
+
+    /// The name or address of a machine that must be there: a port, a scheme or a user do not stand in it.
+    pub fn required_host(&mut self, key: &'static str, example: &str) -> Option<&'a str> {
+        let text = self.required_text(key, example)?;
+        let node = self.get(key)?;
+        // A path is a folder with a Unix socket; of an instance and of brackets others say more.
+        let is_path = text.starts_with('/');
+        let address = text.parse::<std::net::Ipv6Addr>().is_ok();
+        let port = text
+            .rsplit_once([':', ','])
+            .filter(|_| !address && !text.starts_with('['));
+        let (found, fix) = if text.trim().is_empty() {
+            ("is empty".to_owned(), example.to_owned())
+        } else if text.contains("://") || text.contains('@') || (!is_path && text.contains('/')) {
+            let found = format!(
+                "expected the name or address of a machine alone, found `{}`",
+                masked(text)
+            );
+            let fix = "no scheme, user, path or database: they are settings of their own";
+            (found, fix.to_owned())
+        } else if text.contains(char::is_whitespace) {
+            (
+                format!("`{text}` has a blank in it, expected the name or address of a machine"),
+                example.to_owned(),
+            )
+        } else if let Some((host, port)) = port
+            && !is_path
+            && port.bytes().all(|byte| byte.is_ascii_digit())
+        {
+            let fix = format!("{key} = \"{host}\" and port = {port}");
+            ("the port is a setting of its own".to_owned(), fix)
+        } else {
+            return Some(text);
+        };
+        self.wrong(key, node, found, Some(fix));
+        None
+    }
+
+    /// A name that a person gave, for commands, messages and files: not blank, on one line, and short enough to be read.
+    pub fn required_name(&mut self, key: &'static str, example: &str) -> Option<&'a str> {
+        let text = self.required_text(key, example)?;
+        let node = self.get(key)?;
+        match misnamed(text) {
+            None => Some(text),
+            Some(found) => {
+                self.wrong(key, node, found, Some(example.trim_matches('`').to_owned()));
                 None
             }
         }
@@ -527,5 +639,47 @@ impl<'a> Section<'a> {
             self.problems
                 .add(key.line, key.column, &what, found, Some(fix));
         }
+    }
+}
+
+/// Longest name of a thing in the settings, in signs.
+const NAME_MAX: usize = 100;
+
+/// Why a text is no name; nothing where it is one.
+pub fn misnamed(text: &str) -> Option<String> {
+    if text.trim().is_empty() {
+        Some("is blank, expected a name".to_owned())
+    } else if text.trim() != text {
+        Some("has blanks around it, expected a name".to_owned())
+    } else if text.chars().any(char::is_control) {
+        Some("expected a name on one line, without control characters".to_owned())
+    } else {
+        let signs = text.chars().count();
+        (signs > NAME_MAX).then(|| format!("has {signs} signs, expected at most {NAME_MAX}"))
+    }
+}
+
+/// What to do about a secret that cannot be read.
+fn secret_fix(place: &SecretPlace) -> String {
+    match place {
+        SecretPlace::Environment(name) => format!(
+            "set {name} for the agent (a service has an environment of its own), or keep the secret in a file: \
+             lighterman secret set"
+        ),
+        SecretPlace::Credential(_) => {
+            "name it in the service's unit (LoadCredential=), or keep the secret in a file: lighterman secret set"
+                .to_owned()
+        }
+        SecretPlace::File(_) | SecretPlace::ProtectedFile(_) | SecretPlace::WindowsCredential(_) => {
+            "lighterman secret set keeps one, lighterman secret list shows which can be read".to_owned()
+        }
+    }
+}
+
+/// An address without what stands before its `@`, which may be a password.
+fn masked(text: &str) -> String {
+    match text.rsplit_once('@') {
+        Some((_, rest)) => format!("..@{rest}"),
+        None => text.chars().take(SHOWN_MAX).collect(),
     }
 }

@@ -500,8 +500,10 @@ impl Names for Reader<'_> {
         let answers = self.allowed.answers;
         match answers.kind(name) {
             None => {
-                let fix = did_you_mean(name, answers.names());
-                Err((format!("there is no setting `{name}`"), fix))
+                let usual =
+                    || format!("settings: {{{name}: {{type: text, ask: \"..\"}}}} in this file");
+                let fix = did_you_mean(name, answers.names()).unwrap_or_else(usual);
+                Err((format!("there is no setting `{name}`"), Some(fix)))
             }
             Some(SettingKind::Map) => {
                 let fix = format!("dict({name}, ..)");
@@ -520,8 +522,12 @@ impl Names for Reader<'_> {
 
     fn dictionary(&mut self, name: &str) -> Result<Codes, Wrong> {
         self.allowed.answers.codes(name).ok_or_else(|| {
-            let fix = did_you_mean(name, self.allowed.answers.maps());
-            (format!("there is no setting `{name}` of type map"), fix)
+            let usual = || format!("settings: {{{name}: {{type: map, ask: \"..\"}}}} in this file");
+            let fix = did_you_mean(name, self.allowed.answers.maps()).unwrap_or_else(usual);
+            (
+                format!("there is no setting `{name}` of type map"),
+                Some(fix),
+            )
         })
     }
 

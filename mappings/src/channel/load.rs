@@ -66,7 +66,7 @@ pub(super) fn load_watched(
 fn read(root: &Node, answers: &Answers, problems: &Problems) -> Option<Channel> {
     let mut top = Section::new(root, "", problems);
     let name = top
-        .required_text("channel", "`channel: my-shop`")
+        .required_name("channel", "`channel: my-shop`")
         .map(str::to_owned);
     let title = top
         .required_text("title", "`title: My Shop`")
@@ -229,16 +229,25 @@ fn events(
     };
     let problems = section.problems().clone();
     let mut all = BTreeMap::new();
-    for (key, node) in section.free_entries() {
+    let (line, column) = section.place();
+    let entries = section.free_entries();
+    if entries.is_empty() {
+        let found = "names no event type: nothing would be sent".to_owned();
+        let fix = Some("{inventory.availability.v1: ..}".to_owned());
+        problems.add(line, column, "events", found, fix);
+    }
+    for (key, node) in entries {
         let path = format!("events.{}", key.name);
         let Ok(event_type) = key.name.parse::<EventType>() else {
-            let fix = did_you_mean(&key.name, EventType::ALL.iter().map(|kind| kind.name()));
+            let names = EventType::ALL.iter().map(|kind| kind.name());
+            let fix = did_you_mean(&key.name, names.clone())
+                .unwrap_or_else(|| format!("one of {}", names.collect::<Vec<_>>().join(", ")));
             problems.add(
                 key.line,
                 key.column,
                 &path,
                 format!("there is no event type `{}`", key.name),
-                fix,
+                Some(fix),
             );
             continue;
         };

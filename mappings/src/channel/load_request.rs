@@ -41,7 +41,7 @@ impl Reader<'_> {
                     key.column,
                     &path,
                     "is no header's name".to_owned(),
-                    None,
+                    Some("letters, digits and -, such as x-request-id".to_owned()),
                 );
             }
             let value = if let NodeKind::Map(_) = node.kind {

@@ -120,7 +120,7 @@ fn parts(text: &str) -> Result<Vec<Part>, String> {
             None => rest.split_at(rest.find('.').unwrap_or(rest.len())),
         };
         if name.is_empty() {
-            return Err("has an empty part; a name with dots is written \"in quotes\"".to_owned());
+            return Err("has an empty part, expected a place such as data.id; a name with dots is written \"in quotes\"".to_owned());
         }
         if name.contains([' ', '[', ']']) && !rest.starts_with('"') {
             return Err(

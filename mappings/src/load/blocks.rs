@@ -92,7 +92,8 @@ pub(crate) fn companies(
     };
     if let (Some(node), Some(_)) = (node, &single) {
         let found = "`company` and `companies` cannot stand together".to_owned();
-        problems.add(node.line, node.column, "companies", found, None);
+        let fix = Some("keep one of them".to_owned());
+        problems.add(node.line, node.column, "companies", found, fix);
     }
     if section.get("split").is_none() {
         section.missing(
@@ -187,7 +188,8 @@ fn company(top: &mut Section<'_>) -> Option<Company> {
     let code = match &node.kind {
         NodeKind::Text(company) if !company.trim().is_empty() => company.clone(),
         NodeKind::Text(_) => {
-            top.wrong("company", node, "is blank".to_owned(), None);
+            let fix = Some("company: MY-COMPANY, the first part of every key".to_owned());
+            top.wrong("company", node, "is blank".to_owned(), fix);
             String::new()
         }
         NodeKind::Number(text) => {
@@ -243,6 +245,20 @@ pub(crate) fn clean(top: &mut Section<'_>, settings: &Settings) -> Clean {
                 yes: codes("true_values"),
                 no: codes("false_values"),
             };
+            let both = cleaning
+                .flags
+                .yes
+                .iter()
+                .find(|code| cleaning.flags.no.contains(code));
+            if let (Some(code), Some(node)) = (both, flags.get("false_values")) {
+                let found = format!("`{code}` is a code for true as well");
+                flags.wrong(
+                    "false_values",
+                    node,
+                    found,
+                    Some("each code in one list".to_owned()),
+                );
+            }
             for key in ["true_values", "false_values"] {
                 if flags.get(key).is_none() {
                     flags.missing(key, &format!("`{key}: [..]`"));
@@ -366,7 +382,9 @@ pub(crate) fn units(top: &mut Section<'_>, problems: &Problems, fold: bool) -> O
         Ok(units) => Some(Arc::new(units)),
         Err(unit) => {
             let said = format!("{unit} is a part of itself, or too large a multiple");
-            problems.add(node.line, node.column, "units", said, None);
+            let fix =
+                Some("say each unit by a smaller one, and the smallest not at all".to_owned());
+            problems.add(node.line, node.column, "units", said, fix);
             None
         }
     }
@@ -431,9 +449,23 @@ pub(crate) fn tables<'a>(
             );
         }
         let key = table.texts("key");
-        if let (Some([]), Some(node)) = (key.as_deref(), table.get("key")) {
+        if let (Some(columns), Some(node)) = (key.as_deref(), table.get("key")) {
             let fix = Some("the columns that identify a row".to_owned());
-            table.wrong("key", node, "names no column".to_owned(), fix);
+            let twice = |(n, name): (usize, &&str)| columns.iter().take(n).any(|one| one == name);
+            if columns.is_empty() {
+                table.wrong("key", node, "names no column".to_owned(), fix);
+            } else if columns.iter().any(|name| name.trim().is_empty()) {
+                table.wrong("key", node, "names a column without a name".to_owned(), fix);
+            } else if columns.iter().enumerate().any(twice) {
+                table.wrong("key", node, "names a column twice".to_owned(), fix);
+            }
+        }
+        if let (true, Some(node)) = (
+            name.is_some_and(|name| name.trim().is_empty()),
+            table.get("name"),
+        ) {
+            let fix = Some("name: \"schema.table\", as the database has it".to_owned());
+            table.wrong("name", node, "is blank, expected a table".to_owned(), fix);
         }
         let named = name.is_some_and(|name| schema.is_none() && !name.contains('.'));
         if named && default_schema.is_empty() && !asked {

@@ -98,7 +98,7 @@ pub(crate) fn load(
 }
 
 fn parts<'a>(event: &mut Section<'a>) -> Parts<'a> {
-    let id = event.required_text("id", "`id: stock`");
+    let id = event.required_name("id", "`id: stock`");
     event.word("emit_when", &["fields_changed"]);
     let event_type = event_type(event);
     let read = event.get("read");

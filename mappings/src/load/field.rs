@@ -165,9 +165,15 @@ impl Scope<'_> {
             }
             _ => {
                 let found = "expected exactly one of `column`, `value` and `const`".to_owned();
-                self.shared
-                    .problems
-                    .add(node.line, node.column, &path, found, None);
+                let fix =
+                    "{column: \"alias.column\"}, {value: \"an expression\"} or {const: a constant}";
+                self.shared.problems.add(
+                    node.line,
+                    node.column,
+                    &path,
+                    found,
+                    Some(fix.to_owned()),
+                );
                 None
             }
         };

@@ -161,8 +161,8 @@ fn load(
             "`mapping: 1`, the version of the mapping language",
         );
     }
-    let pack = top.required_text("pack", "`pack: my-erp-stock`");
-    let version = top.required_text("pack_version", "`pack_version: \"1.0.0\"`");
+    let pack = top.required_name("pack", "`pack: my-erp-stock`");
+    let version = top.required_name("pack_version", "`pack_version: \"1.0.0\"`");
     let source = top.word("source", SOURCES);
     let settings = settings::settings(&mut top, problems);
     let clean = blocks::clean(&mut top, &settings);
@@ -291,7 +291,8 @@ fn events<'a>(top: &mut Section<'a>) -> Vec<Section<'a>> {
     match node {
         None => top.missing("events", "an `events:` list"),
         Some(node) if events.is_empty() && matches!(node.kind, NodeKind::List(_)) => {
-            top.wrong("events", node, "lists no event".to_owned(), None);
+            let fix = Some("- {id: stock, emit: .., from: .., key: {..}, fields: {..}}".to_owned());
+            top.wrong("events", node, "lists no event".to_owned(), fix);
         }
         Some(_) => {}
     }
@@ -303,7 +304,12 @@ fn events<'a>(top: &mut Section<'a>) -> Vec<Section<'a>> {
         {
             if ids.contains(&id.as_str()) {
                 let found = format!("another event has the id `{id}`");
-                event.wrong("id", node, found, None);
+                event.wrong(
+                    "id",
+                    node,
+                    found,
+                    Some("each event has an id of its own".to_owned()),
+                );
             }
             ids.push(id);
         }

@@ -500,8 +500,11 @@ impl Names for Scope<'_> {
     fn setting(&self, name: &str) -> Result<Setting, Wrong> {
         let settings = self.shared.settings;
         settings.values.get(name).cloned().ok_or_else(|| {
-            let fix = did_you_mean(name, settings.values.keys().map(String::as_str));
-            (format!("there is no setting `{name}`"), fix)
+            let fix = did_you_mean(name, settings.values.keys().map(String::as_str))
+                .unwrap_or_else(|| {
+                    format!("settings: {{{name}: {{ask: \"..\", default: ..}}}} in this file")
+                });
+            (format!("there is no setting `{name}`"), Some(fix))
         })
     }
 

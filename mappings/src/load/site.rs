@@ -27,6 +27,11 @@ pub(super) fn extended(
     let mut layers = vec![own];
     while let Some((node, name)) = layers.last().and_then(extends) {
         let refuse = |found: String, fix: Option<String>| {
+            let usual = || {
+                "extends: pack.yaml, a file beside this one, or the name of a shipped pack"
+                    .to_owned()
+            };
+            let fix = Some(fix.unwrap_or_else(usual));
             problems.add(node.line, node.column, "extends", found, fix);
             Err(problems.take())
         };
@@ -55,7 +60,23 @@ pub(super) fn extended(
     // What is wrong so far does not hide what is wrong in the whole.
     match merged.kind {
         NodeKind::Map(_) => Ok(merged),
-        _ => Err(problems.take()),
+        _ => {
+            let findings = problems.take();
+            if !findings.is_empty() {
+                return Err(findings);
+            }
+            // Without a word it would be taken for a file that tells nothing.
+            let found = format!("expected keys and values, found {}", merged.type_name());
+            let fix = "a file begins with `mapping: 1`; a blank stands behind each colon";
+            problems.add(
+                merged.line,
+                merged.column,
+                "file",
+                found,
+                Some(fix.to_owned()),
+            );
+            Err(problems.take())
+        }
     }
 }
 
@@ -114,6 +135,10 @@ fn lay_over(base: Node, over: Node, problems: &Problems) -> Node {
                 let fix = Some("leave it out of the site file".to_owned());
                 if key.name != "mapping" {
                     problems.add(key.line, key.column, &key.name, found, fix);
+                } else if node.kind != NodeKind::Number("1".to_owned()) {
+                    let found = "expected 1, the version of the mapping language".to_owned();
+                    let fix = Some("mapping: 1".to_owned());
+                    problems.add(node.line, node.column, "mapping", found, fix);
                 }
             }
             "settings" => answers(&mut entries, &node, problems),

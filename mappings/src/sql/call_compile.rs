@@ -113,7 +113,8 @@ impl Compiler<'_> {
                 Setting::List(list) => list,
                 Setting::One(Value::Text(one)) => vec![one],
                 Setting::One(_) => {
-                    return wrong(format!("`setting.{}` is no list of codes", name.value));
+                    let found = format!("`setting.{}` is no list of codes", name.value);
+                    return instead(found, format!("settings: {{{}: [CODE, ..]}}", name.value));
                 }
             },
             _ => return instead("site_allowed takes a code and a setting", EXAMPLE),
@@ -379,7 +380,10 @@ fn unknown<T>(name: &str) -> Result<T, Wrong> {
         "len" | "char_length" => Some("length(text)".to_owned()),
         "iif" | "if" => Some("case when .. then .. else .. end".to_owned()),
         "substring" | "mid" => Some("substr(text, from, length)".to_owned()),
-        other => nearest(other, names).map(|name| format!("did you mean `{name}`?")),
+        other => Some(nearest(other, names).map_or_else(
+            || "lighterman map functions lists what there is".to_owned(),
+            |name| format!("did you mean `{name}`?"),
+        )),
     };
     Err((format!("there is no function `{name}`"), fix))
 }

@@ -179,7 +179,10 @@ impl Compiler<'_> {
     pub(super) fn expr(&mut self, node: &ast::Expr) -> Result<(Expr, Type), Wrong> {
         self.height += 1;
         if self.height > HEIGHT_MAX {
-            return wrong(format!("has more than {HEIGHT_MAX} operators in a row"));
+            return instead(
+                format!("has more than {HEIGHT_MAX} operators in a row"),
+                "put parts of it into fields of their own, or into a view of the database",
+            );
         }
         let done = self.node(node);
         if done.is_err() {
@@ -357,7 +360,10 @@ impl Compiler<'_> {
                 let text = typed.value.value.clone().into_string().unwrap_or_default();
                 match crate::convert::iso(&text) {
                     Some(date) => (Expr::Constant(Value::Date(date)), Type::Date),
-                    None => return wrong(format!("'{text}' is no date YYYY-MM-DD")),
+                    None => {
+                        let found = format!("'{text}' is no date YYYY-MM-DD");
+                        return instead(found, "a day that there is, as in date '2026-11-28'");
+                    }
                 }
             }
             E::Subquery(_) | E::Exists { .. } => {
@@ -543,7 +549,8 @@ fn comparable(left: &Side<'_>, right: &Side<'_>, what: &str) -> Result<(), Wrong
         if let (Expr::Constant(Value::Text(text)), Date) = (&constant.made, other.kind)
             && crate::convert::iso(text).is_none()
         {
-            return wrong(format!("{} is no date YYYY-MM-DD", shown(constant.node)));
+            let found = format!("{} is no date YYYY-MM-DD", shown(constant.node));
+            return instead(found, "a day that there is, as in '2026-11-28'");
         }
     }
     for (side, other) in [(left, right), (right, left)] {
@@ -566,13 +573,17 @@ fn comparable(left: &Side<'_>, right: &Side<'_>, what: &str) -> Result<(), Wrong
     if fine(left.kind, right.kind) || fine(right.kind, left.kind) {
         return Ok(());
     }
-    wrong(format!(
+    let found = format!(
         "{what} compares {}, {}, with {}, {}",
         shown(left.node),
         left.kind.name(),
         shown(right.node),
         right.kind.name()
-    ))
+    );
+    instead(
+        found,
+        "quotes make a text of a number; cast(.. as text) and cast(.. as decimal) make both alike",
+    )
 }
 
 /// What makes a number of a binary float.
@@ -592,7 +603,12 @@ pub(super) fn constant(value: &ast::Value) -> Result<(Expr, Type), Wrong> {
     let (value, kind) = match value {
         ast::Value::Number(text, false) => match text.parse() {
             Ok(number) => (Value::Decimal(number), Type::Number),
-            Err(error) => return wrong(format!("`{text}`: {error}")),
+            Err(error) => {
+                return instead(
+                    format!("`{text}`: {error}"),
+                    "a text in quotes, if it is no number",
+                );
+            }
         },
         // N'..' is how SQL Server writes texts of any language.
         ast::Value::SingleQuotedString(text) | ast::Value::NationalStringLiteral(text) => {
@@ -600,7 +616,10 @@ pub(super) fn constant(value: &ast::Value) -> Result<(Expr, Type), Wrong> {
         }
         ast::Value::Boolean(value) => (Value::Bool(*value), Type::Bool),
         ast::Value::Null => (Value::Null, Type::Null),
-        other => return wrong(format!("`{other}` is no constant of this language")),
+        other => {
+            let found = format!("`{other}` is no constant of this language");
+            return instead(found, "a column, 'a text', 12.5, true, false or null");
+        }
     };
     Ok((Expr::Constant(value), kind))
 }

@@ -12,6 +12,8 @@ use super::Wrong;
 const TOKENS_MAX: usize = 2_000;
 /// Brackets, cases and calls inside each other.
 const DEPTH_MAX: usize = 40;
+/// What to do about what cannot be read.
+const SUCH_AS: &str = "as in SQL: alias.column, 'a text', 12.5, upper(alias.column), case when .. then .. else .. end";
 /// Bytes of stack for the parser; memory is taken only as it is used.
 const PARSER_STACK: usize = 32 << 20;
 
@@ -60,7 +62,7 @@ fn read(text: &str) -> Result<ast::Expr, Misread> {
         .map_err(|error| {
             let found = format!("is no expression: {}", plain(&error.message, None));
             (
-                (found, None),
+                (found, Some(SUCH_AS.to_owned())),
                 Some((error.location.line, error.location.column)),
             )
         })?;
@@ -102,14 +104,17 @@ fn read(text: &str) -> Result<ast::Expr, Misread> {
     let parsed = parser.parse_expr().map_err(|error| match error {
         ParserError::RecursionLimitExceeded => nowhere(
             format!("has more than {DEPTH_MAX} brackets, cases or calls inside each other"),
-            None,
+            Some("put parts of it into fields of their own, or into a view of the database"),
         ),
         _ if is_unended => unended(),
         ParserError::TokenizerError(found) | ParserError::ParserError(found) => {
             let (found, at) = placed(&found);
             let shown = at.filter(|_| lines == 1);
             (
-                (format!("is no expression: {}", plain(found, shown)), None),
+                (
+                    format!("is no expression: {}", plain(found, shown)),
+                    Some(SUCH_AS.to_owned()),
+                ),
                 at,
             )
         }

@@ -15,7 +15,7 @@ pub(crate) struct Server {
 }
 
 pub(super) fn server(section: &mut Section<'_>) -> Option<Server> {
-    let host = section.required_text("host", "`host = \"127.0.0.1\"`");
+    let host = section.required_host("host", "`host = \"127.0.0.1\"`");
     let node = section.get("host");
     let has_port = section.get("port");
     let port = section.number("port", 1, 65_535);

@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::finding::{Level, nearest};
+use contract::finding::{Level, Place, nearest};
+use contract::section::misnamed;
 use contract::{
-    BuildDestination, BuildSource, CapturedTable, EventType, Finding, Node, Problems, Secrets,
-    Section, Source, SourceContext,
+    BuildDestination, BuildSource, CapturedTable, EventType, Finding, Node, NodeKind, Problems,
+    Secrets, Section, Source, SourceContext,
 };
 use engine::{DeliverySettings, Pace, Reserve, RetryPolicy, SourceSetup};
 use mappings::{Catalogue, MappingSet};
@@ -25,6 +26,7 @@ use crate::fit::SourceFiles;
 use crate::local::{self, LocalSettings};
 use crate::logs::{self, LogSettings};
 use crate::otlp::{self, OtlpSettings};
+use crate::read_text::read_text;
 use crate::{delivery, disk, reconcile, secret, toml_node};
 
 pub(crate) use flat::Flat;
@@ -78,6 +80,8 @@ pub(crate) struct DestinationConfig {
     pub(crate) event_types: Vec<EventType>,
     pub(crate) retry: RetryPolicy,
     pub(crate) settings: DeliverySettings,
+    /// Where its block begins.
+    place: Place,
     /// When the agent compares it by itself.
     pub(crate) reconcile: Option<reconcile::Schedule>,
 }
@@ -97,6 +101,17 @@ pub(crate) fn load(file: &Path) -> Result<Config, Vec<Finding>> {
             Ok((_, more)) | Err(more) => findings.extend(more),
         }
         findings.extend(source.shadow_findings());
+    }
+    // What it names, such as certificates, is looked at before anything is begun.
+    for destination in &config.destinations {
+        if let Err(found) = (destination.build)(&destination.name) {
+            let fix =
+                "see that the file is there, in PEM, and may be read by whoever runs the agent";
+            let mut finding =
+                Finding::fail(format!("destination {}", destination.name), found).fix(fix);
+            finding.place = Some(Box::new(destination.place.clone()));
+            findings.push(finding);
+        }
     }
     if findings.iter().any(|finding| finding.level == Level::Fail) {
         return Err(findings);
@@ -132,13 +147,26 @@ pub(crate) fn load_state_folder(file: &Path) -> Result<PathBuf, Vec<Finding>> {
 }
 
 fn state_folder(top: &mut Section<'_>) -> PathBuf {
-    PathBuf::from(top.text_or("state_folder", "state"))
+    let folder = top.text_or("state_folder", "state");
+    if let (true, Some(node)) = (folder.trim().is_empty(), top.get("state_folder")) {
+        let found = "is blank, expected a folder".to_owned();
+        top.wrong(
+            "state_folder",
+            node,
+            found,
+            Some("state_folder = \"state\"".to_owned()),
+        );
+    }
+    PathBuf::from(folder)
 }
 
 fn text_of(file: &Path) -> Result<String, Vec<Finding>> {
-    std::fs::read_to_string(file).map_err(|error| {
-        let finding = Finding::fail(format!("read {}", file.display()), error.to_string());
-        vec![finding.fix("lighterman init writes one")]
+    read_text(file, "read").map_err(|mut finding| {
+        if !file.exists() {
+            let near = finding.fix.filter(|fix| fix.contains("did you mean"));
+            finding.fix = Some(near.unwrap_or_else(|| "lighterman init writes one".to_owned()));
+        }
+        vec![finding]
     })
 }
 
@@ -232,6 +260,9 @@ fn read(
         (None, None, AlertSettings::default())
     };
     let tenant = top.text_or("tenant", "default").to_owned();
+    if let (Some(found), Some(node)) = (misnamed(&tenant), top.get("tenant")) {
+        top.wrong("tenant", node, found, Some("tenant = \"acme\"".to_owned()));
+    }
     let state_folder = state_folder(top);
     let mut retention = Retention::default();
     let mut section = top.section_or_empty("retention");
@@ -244,9 +275,7 @@ fn read(
     let log = logs::read(top, &state_folder);
     let reserve = disk::read(top);
     let check = check::read(top);
-    if top.get("source").is_none() {
-        top.missing("source", "a [[source]] block");
-    }
+    some(top, "source");
     let sections = top.sections("source");
     let expected = sections.len();
     let sources: Vec<_> = sections
@@ -254,11 +283,7 @@ fn read(
         .filter_map(|one| read_source(one, &secret::Local))
         .collect();
     let whole = sources.len() == expected;
-    twice(
-        top.problems(),
-        "source",
-        sources.iter().map(|source| &source.name),
-    );
+    twice(top, "source");
     let destinations = destinations(top)?;
     whole.then_some(Config {
         tenant,
@@ -278,32 +303,79 @@ fn read(
 }
 
 fn read_destinations(top: &mut Section<'_>) -> Option<Vec<DestinationConfig>> {
-    if top.get("destination").is_none() {
-        top.missing("destination", "a [[destination]] block");
-    }
+    some(top, "destination");
     let sections = top.sections("destination");
     let expected = sections.len();
     let destinations: Vec<_> = sections
         .into_iter()
         .filter_map(|one| read_destination(one, &secret::Local))
         .collect();
-    twice(
-        top.problems(),
-        "destination",
-        destinations.iter().map(|d| &d.name),
-    );
+    twice(top, "destination");
     (destinations.len() == expected).then_some(destinations)
 }
 
-fn twice<'a>(problems: &Problems, what: &str, names: impl Iterator<Item = &'a String>) {
-    let mut seen = Vec::new();
-    for name in names {
-        if seen.contains(&name) {
-            problems.add(1, 1, what, format!("two have the name `{name}`"), None);
+/// At least one block of a kind.
+fn some(top: &mut Section<'_>, key: &'static str) {
+    match top.get(key) {
+        None => top.missing(key, &format!("a [[{key}]] block")),
+        Some(node) if node.kind == NodeKind::List(Vec::new()) => {
+            let fix = format!("a [[{key}]] block in its place");
+            top.wrong(
+                key,
+                node,
+                "names none, expected at least one".to_owned(),
+                Some(fix),
+            );
         }
-        seen.push(name);
+        Some(_) => {}
     }
 }
+
+/// Blocks of one name, told at the second one.
+fn twice(top: &mut Section<'_>, key: &'static str) {
+    let Some(NodeKind::List(blocks)) = top.get(key).map(|node| &node.kind) else {
+        return;
+    };
+    let mut seen: Vec<&str> = Vec::new();
+    for (n, block) in (1..).zip(blocks) {
+        let NodeKind::Map(entries) = &block.kind else {
+            continue;
+        };
+        for (name, node) in entries {
+            if let (true, NodeKind::Text(text)) = (name.name == "name", &node.kind) {
+                if seen.contains(&text.as_str()) {
+                    let found = format!("another {key} has the name `{text}`");
+                    let fix = "give it a name of its own: commands and messages name it by it";
+                    top.wrong(
+                        &format!("{key}[{n}].name"),
+                        node,
+                        found,
+                        Some(fix.to_owned()),
+                    );
+                }
+                seen.push(text);
+            }
+        }
+    }
+}
+
+/// What others call our kinds.
+const ALSO_CALLED: &[(&str, &str)] = &[
+    ("postgresql", "postgres"),
+    ("pg", "postgres"),
+    ("mariadb", "mysql"),
+    ("mssql", "sqlserver"),
+    ("sql server", "sqlserver"),
+    ("sql-server", "sqlserver"),
+    ("sqlite3", "sqlite"),
+    ("http", "webhook"),
+    ("https", "webhook"),
+    ("rabbitmq", "amqp"),
+    ("mosquitto", "mqtt"),
+    ("csv", "file"),
+    ("api", "channel"),
+    ("rest", "channel"),
+];
 
 /// The kind named by `type`, or a problem with the nearest name.
 fn kind<T>(
@@ -317,10 +389,20 @@ fn kind<T>(
         && let Some(node) = section.get("type")
     {
         let names: Vec<_> = kinds.iter().map(name).collect();
-        let fix = nearest(text, names.iter().copied()).map_or_else(
-            || format!("one of {}", names.join(", ")),
-            |n| format!("did you mean `{n}`?"),
-        );
+        let lower = text.to_lowercase();
+        let called = ALSO_CALLED
+            .iter()
+            .filter(|(other, ours)| *other == lower && names.contains(ours));
+        let near = called.map(|(_, ours)| *ours).next();
+        let near = near.or_else(|| nearest(text, names.iter().copied()));
+        let fix = if names.contains(&"channel") && mappings::channel::shipped(&lower).is_ok() {
+            format!("`type = \"channel\"` and `channel = \"{lower}\"`")
+        } else {
+            near.map_or_else(
+                || format!("one of {}", names.join(", ")),
+                |n| format!("did you mean `{n}`?"),
+            )
+        };
         section.wrong("type", node, format!("there is no `{text}`"), Some(fix));
     }
     found
@@ -328,13 +410,14 @@ fn kind<T>(
 
 fn read_source(mut section: Section<'_>, secrets: &dyn Secrets) -> Option<SourceConfig> {
     let name = section
-        .required_text("name", "`name = \"erp\"`")
+        .required_name("name", "`name = \"erp\"`")
         .map(str::to_owned);
     let kind = kind(&mut section, registry::SOURCES, |kind| kind.name);
     if section.get("mappings").is_none() {
         section.missing("mappings", "`mappings = [\"mapping.yaml\"]`");
     }
     let mappings = section.texts("mappings").unwrap_or_default();
+    mapping_files(&mut section);
     let shadow = section.texts("shadow_mappings").unwrap_or_default();
     let shadow = shadow.into_iter().map(PathBuf::from).collect();
     let reads = section.number("reads_per_second", 1, 10_000);
@@ -362,6 +445,49 @@ fn read_source(mut section: Section<'_>, secrets: &dyn Secrets) -> Option<Source
     })
 }
 
+/// What cannot be meant by the names of mapping files.
+fn mapping_files(section: &mut Section<'_>) {
+    let Some(node) = section.get("mappings") else {
+        return;
+    };
+    let NodeKind::List(files) = &node.kind else {
+        return;
+    };
+    if files.is_empty() {
+        let fix = "mappings = [\"mapping.yaml\"]: lighterman map new writes one".to_owned();
+        section.wrong(
+            "mappings",
+            node,
+            "names no file: nothing would be told".to_owned(),
+            Some(fix),
+        );
+    }
+    let mut seen: Vec<&str> = Vec::new();
+    for file in files {
+        if let NodeKind::Text(text) = &file.kind {
+            if text.trim().is_empty() {
+                let fix = "mappings = [\"mapping.yaml\"]".to_owned();
+                section.wrong(
+                    "mappings",
+                    file,
+                    "is blank, expected a file".to_owned(),
+                    Some(fix),
+                );
+            }
+            if seen.contains(&text.as_str()) {
+                let found = format!("`{text}` is named twice");
+                section.wrong(
+                    "mappings",
+                    file,
+                    found,
+                    Some("name each file once".to_owned()),
+                );
+            }
+            seen.push(text);
+        }
+    }
+}
+
 /// How tables are read: `snapshot = { .. }` in a source's block; and whether it says in which zone times are.
 fn read_pace(mut section: Section<'_>) -> (Pace, bool) {
     let mut pace = Pace::default();
@@ -381,24 +507,28 @@ fn read_pace(mut section: Section<'_>) -> (Pace, bool) {
 
 fn read_destination(mut section: Section<'_>, secrets: &dyn Secrets) -> Option<DestinationConfig> {
     let name = section
-        .required_text("name", "`name = \"shop\"`")
+        .required_name("name", "`name = \"shop\"`")
         .map(str::to_owned);
     let kind = kind(&mut section, registry::DESTINATIONS, |kind| kind.name);
     let mut event_types = Vec::new();
-    let names = section.texts("events").unwrap_or_default();
-    for text in names {
+    let names = section.texts("events");
+    if let (Some([]), Some(node)) = (names.as_deref(), section.get("events")) {
+        let found = "names no event type: nothing would be delivered".to_owned();
+        let fix = "leave `events` out for all of them".to_owned();
+        section.wrong("events", node, found, Some(fix));
+    }
+    for text in names.unwrap_or_default() {
         match text.parse() {
             Ok(event_type) => event_types.push(event_type),
             Err(()) => {
                 if let Some(node) = section.get("events") {
-                    let fix = nearest(text, EventType::ALL.into_iter().map(EventType::name))
-                        .map(|name| format!("did you mean `{name}`?"));
-                    section.wrong(
-                        "events",
-                        node,
-                        format!("`{text}` is not an event type"),
-                        fix,
+                    let names = EventType::ALL.into_iter().map(EventType::name);
+                    let fix = nearest(text, names.clone()).map_or_else(
+                        || format!("one of {}", names.collect::<Vec<_>>().join(", ")),
+                        |name| format!("did you mean `{name}`?"),
                     );
+                    let found = format!("`{text}` is not an event type");
+                    section.wrong("events", node, found, Some(fix));
                 }
             }
         }
@@ -417,10 +547,13 @@ fn read_destination(mut section: Section<'_>, secrets: &dyn Secrets) -> Option<D
     let reconcile =
         reconcile.map(|section| reconcile::read(section, reconcile::Of::Destination, zone));
     let build = kind.and_then(|kind| (kind.read)(&mut section, secrets));
+    let (line, column) = section.place();
+    let place = section.problems().place(line, column);
     if kind.is_some() {
         section.finish();
     }
     Some(DestinationConfig {
+        place,
         name: name?,
         build: build?,
         event_types,

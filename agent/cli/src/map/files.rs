@@ -9,6 +9,7 @@ use mappings::trial::{self, TestResult};
 use mappings::{Catalogue, Given, LoadContext, Mapping, Which, packs};
 
 use crate::config;
+use crate::read_text::read_text;
 
 /// Folders in folders, this deep.
 const DEPTH_MAX: usize = 8;
@@ -32,18 +33,13 @@ impl MappingFile {
     /// Why it cannot be read.
     pub(crate) fn read(path: &Path) -> Result<Self, Finding> {
         let name = path.display().to_string();
-        match std::fs::read_to_string(path) {
-            Ok(text) => Ok(Self {
-                name,
-                path: path.to_owned(),
-                text,
-                packs: Mutex::default(),
-            }),
-            Err(error) => {
-                let what = format!("read mapping {name}");
-                Err(Finding::fail(what, error.to_string()))
-            }
-        }
+        let text = read_text(path, "read mapping")?;
+        Ok(Self {
+            name,
+            path: path.to_owned(),
+            text,
+            packs: Mutex::default(),
+        })
     }
 
     /// The file as a mapping, checked against `catalogue`.
@@ -207,8 +203,11 @@ fn pack(from: &Path, wanted: &str) -> Pack {
         None => PathBuf::from(wanted),
     };
     let shown = path.display().to_string();
-    match std::fs::read_to_string(&path) {
+    match read_text(&path, "cannot read") {
         Ok(text) => Ok((shown, text)),
-        Err(error) => Err(format!("cannot read {shown}: {error}")),
+        Err(finding) => Err(match finding.fix {
+            Some(fix) => format!("{}: {} ({fix})", finding.what, finding.found),
+            None => finding.found,
+        }),
     }
 }

@@ -96,7 +96,8 @@ fn headers(mut section: Section<'_>, secrets: &dyn Secrets) -> Option<Vec<(Strin
         let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
         if key.name.is_empty() || !key.name.bytes().all(fits) {
             let found = format!("`{}` is no name of a header", key.name);
-            section.wrong(&key.name, node, found, None);
+            let fix = "letters, digits, - and _, such as api-key".to_owned();
+            section.wrong(&key.name, node, found, Some(fix));
             whole = false;
             continue;
         }

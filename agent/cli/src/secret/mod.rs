@@ -29,6 +29,22 @@ pub(crate) struct Local;
 
 impl Secrets for Local {
     fn read(&self, place: &SecretPlace) -> Result<Secret, String> {
+        let secret = self.there(place)?;
+        let (key, name) = place.parts();
+        // It would be taken for a wrong password, far from here and much later.
+        if secret.expose().is_empty() {
+            return Err(match key {
+                "env" => format!("environment variable {name} is empty"),
+                _ => format!("{key} {name} is empty"),
+            });
+        }
+        Ok(secret)
+    }
+}
+
+impl Local {
+    /// What stands there, whatever it is.
+    fn there(&self, place: &SecretPlace) -> Result<Secret, String> {
         match place {
             SecretPlace::Environment(name) => std::env::var(name)
                 .map(Secret::new)
@@ -72,6 +88,9 @@ fn text(path: &Path) -> Result<String, String> {
             path.display()
         )),
         Ok(_) => Ok(text),
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            Err(format!("{}: it is not UTF-8 text", path.display()))
+        }
         Err(error) => Err(format!("{}: {error}", path.display())),
     }
 }
