@@ -3,6 +3,7 @@
 mod alerts;
 mod api;
 mod audit;
+mod broken;
 mod care;
 mod changed;
 mod clock;

@@ -2,6 +2,7 @@
 //! linked once.
 
 mod amazon;
+mod answers;
 mod auth;
 mod bigcommerce;
 mod business_central;
