@@ -170,14 +170,6 @@ const IN_CHANNEL: &[Case] = &[
     ("channel-without-an-end", |site| {
         linked(site, "channel.yaml", "/dev/zero")
     }),
-    ("channel-nobody-ships", |site| {
-        replace(
-            site,
-            "channel.toml",
-            "file = \"channel.yaml\"",
-            "channel = \"shopfy\"",
-        )
-    }),
     ("channel-shipped-and-own", |site| {
         replace(
             site,
@@ -234,22 +226,6 @@ const IN_CHANNEL: &[Case] = &[
     ("skus-a-folder", |site| folder_for(site, "skus.csv")),
     ("skus-without-an-end", |site| {
         linked(site, "skus.csv", "/dev/zero")
-    }),
-    ("skus-of-numbers-in-the-settings", |site| {
-        replace(
-            site,
-            "channel.toml",
-            "skus_file = \"skus.csv\"",
-            "skus = { A = 1 }",
-        );
-    }),
-    ("skus-twice-in-the-settings", |site| {
-        replace(
-            site,
-            "channel.toml",
-            "skus_file = \"skus.csv\"",
-            "skus = { A = \"X\", B = \"X\" }",
-        );
     }),
 ];
 
