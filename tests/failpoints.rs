@@ -254,7 +254,7 @@ fn walks() -> Vec<(String, String)> {
     walks
 }
 
-/// Those of an upgrade are walked where releases are made.
+/// Those of an upgrade need a signed release, and are walked by hand.
 fn upgrades(point: &str) -> bool {
     ["upgrade.", "rollback.", "state.rollback."]
         .iter()

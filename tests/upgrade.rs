@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use harness::agent::{Agent, command, command_with};
+use harness::agent::{Agent, command};
 use harness::receiver::{Faults, Held, Receiver};
 use harness::site::Site;
 use rusqlite::Connection;
@@ -682,70 +682,4 @@ async fn an_older_version_refuses_a_newer_state_and_goes_back_on_command() {
     stop(agent).await;
     let held = receiver.held();
     assert_eq!((&held.violations, held.repeated), (&Vec::new(), 0));
-}
-
-/// Wherever the two commands die, the binary is the one or the other, whole, and the same command brings it to an end.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn wherever_an_upgrade_or_the_way_back_dies_the_same_command_ends_it() {
-    let receiver = Receiver::start(1, Faults::default()).await;
-    let installed = Installed::new(receiver.url());
-    let told = [
-        ("a|MAIN", "1"),
-        ("b|MAIN", "2"),
-        ("c|MAIN", "3"),
-        ("a|SUM", "5"),
-        ("b|SUM", "6"),
-        ("c|SUM", "0"),
-    ];
-    let runs = async || {
-        let agent = installed.agent();
-        until(&agent, &receiver, |held| has(held, &told, 2)).await;
-        let read = agent.logged("snapshot done", SOON).await;
-        assert!(read, "{}", agent.log());
-        stop(agent).await;
-    };
-    let dies = |words: &[&str], point: &str| {
-        let (binary, folder) = (installed.binary(), installed.site.path());
-        let kill = [(failpoint::VARIABLE, format!("{point}=kill"))];
-        let (code, shown) = command_with(text(&binary), folder, words, &kill);
-        assert_eq!(code, None, "{point}: {shown}");
-    };
-    runs().await;
-    installed.as_before();
-
-    let (newer, key) = (installed.newer(), installed.keys.public());
-    let upgrade = [
-        "upgrade",
-        "--from",
-        text(&newer),
-        "--key",
-        text(&key),
-        "--apply",
-        "--allow-older",
-    ];
-    for (point, is) in [
-        ("upgrade.noted", "the one before"),
-        ("upgrade.kept", "the one before"),
-        ("upgrade.replaced", "the newer one"),
-    ] {
-        dies(&upgrade, point);
-        assert!(installed.is(is), "{point}");
-    }
-    runs().await;
-    assert!(installed.number("PRAGMA user_version") > FORMAT_BEFORE);
-
-    for (point, is) in [
-        ("state.rollback.aside", "the newer one"),
-        ("state.rollback.placed", "the newer one"),
-        ("rollback.state", "the newer one"),
-        ("rollback.replaced", "the one before"),
-    ] {
-        dies(&["rollback"], point);
-        assert!(installed.is(is), "{point}");
-    }
-    let (code, shown) = installed.command(&["rollback"]);
-    assert_eq!(code, Some(0), "{shown}");
-    assert!(installed.is("the one before"));
-    runs().await;
-    assert_eq!(receiver.held().violations, Vec::<String>::new());
 }
