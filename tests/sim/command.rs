@@ -213,10 +213,13 @@ fn show(asked: &Asked, seed: u64) {
         );
     }
     let kept: Vec<String> = shrunk.steps.iter().map(|step| step.n.to_string()).collect();
-    println!(
-        "replay: cargo simulate --seed {seed} --keep {}",
+    // Also a run without any step can fail.
+    let kept = if kept.is_empty() {
+        "''".to_owned()
+    } else {
         kept.join(",")
-    );
+    };
+    println!("replay: cargo simulate --seed {seed} --keep {kept}");
     for words in ran.verdict.words() {
         println!("  {words}");
     }
