@@ -4,6 +4,7 @@ mod asking;
 mod common;
 mod deadline;
 mod look;
+mod overtaken;
 mod pauses;
 mod recount;
 mod untold;
