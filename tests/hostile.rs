@@ -214,10 +214,10 @@ async fn what_somebody_typed_is_data_wherever_it_comes_by() {
         assert_eq!(body["stock_uom"], "EA");
     }
     assert_eq!(receiver.held().violations, Vec::<String>::new());
-    let rows: usize = db
+    let rows: i64 = db
         .query_row("SELECT count(*) FROM item", [], |row| row.get(0))
         .unwrap();
-    assert_eq!(rows, HOSTILE.len());
+    assert_eq!(usize::try_from(rows).unwrap(), HOSTILE.len());
 
     // In files.
     let wanted: BTreeSet<String> = HOSTILE.iter().map(|text| (*text).to_owned()).collect();

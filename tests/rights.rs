@@ -48,7 +48,7 @@ async fn other_users_read_nothing_of_it_whatever_the_umask_and_the_folder() {
         std::fs::remove_dir_all(&state).unwrap_or_default();
         if made_before {
             std::fs::create_dir(&state).unwrap();
-            std::fs::set_permissions(&state, PermissionsExt::from_mode(0o755)).unwrap();
+            std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
         let running = run(&site);
         assert!(holds(&receiver, "A", "1").await);
