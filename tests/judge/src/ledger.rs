@@ -192,6 +192,13 @@ impl Ledger {
             .insert((event_type.to_owned(), key.to_owned()));
     }
 
+    /// The first so many changes were committed once more, in their order: a log that is read again from its beginning
+    /// tells them as newer than all that was told before.
+    pub fn again(&mut self, first: usize) {
+        let again: Vec<_> = self.committed.iter().take(first).cloned().collect();
+        self.committed.extend(again);
+    }
+
     /// How many changes were committed.
     pub fn commits(&self) -> usize {
         self.committed.len()
