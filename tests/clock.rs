@@ -65,7 +65,8 @@ async fn a_clock_that_is_set_loses_and_doubles_nothing_and_holds_up_nothing() {
     let comes = async |agent: &Agent, count: usize, what: &str| {
         let there = receiver.wait(SOON, |held| {
             let body = held.body("product.v1", "ACME|A");
-            held.facts.len() == count && body.is_some_and(|body| body["name"] == count.to_string())
+            held.facts.len() == count
+                && body.is_some_and(|body| body["name"].as_str() == Some(&*count.to_string()))
         });
         assert!(there.await, "{what}: {}", agent.log());
     };

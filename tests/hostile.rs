@@ -184,7 +184,9 @@ async fn what_somebody_typed_is_data_wherever_it_comes_by() {
     };
     let (first, second) = HOSTILE.split_at(HOSTILE.len() / 2);
     // Half of them are read as they stand, half come by the log.
-    first.iter().for_each(|text| insert(text));
+    for text in first {
+        insert(text);
+    }
     let mut agent = site.agent();
     let all_of = |texts: &[&str]| {
         let mut wanted = texts
@@ -195,7 +197,9 @@ async fn what_somebody_typed_is_data_wherever_it_comes_by() {
         wanted.all(|key| held.body(PRODUCT, &key).is_some())
     };
     let deadline = tokio::time::Instant::now() + SOON;
-    second.iter().for_each(|text| insert(text));
+    for text in second {
+        insert(text);
+    }
     while !all_of(&HOSTILE) {
         assert!(
             tokio::time::Instant::now() < deadline,

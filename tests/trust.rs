@@ -53,7 +53,9 @@ const SMTP_PLAIN: &[Step] = &[
 
 /// What the agent speaks to: its name in the settings, how a conversation begins, and how it begins where somebody has
 /// taken the offer of TLS out of it.
-const SERVICES: [(&str, &[Step], Option<&[Step]>); 11] = [
+type Service = (&'static str, &'static [Step], Option<&'static [Step]>);
+
+const SERVICES: [Service; 11] = [
     ("postgres", POSTGRES, Some(POSTGRES_PLAIN)),
     ("mysql", MYSQL, Some(MYSQL_PLAIN)),
     ("webhook", AT_ONCE, None),

@@ -57,25 +57,25 @@ fn folder_for(site: &Path, file: &str) {
 
 const IN_SETTINGS: &[Case] = &[
     ("settings-not-there", |site| {
-        remove_file(site.join("lighterman.toml")).unwrap()
+        remove_file(site.join("lighterman.toml")).unwrap();
     }),
     ("settings-a-folder", |site| {
-        folder_for(site, "lighterman.toml")
+        folder_for(site, "lighterman.toml");
     }),
     ("settings-a-link-to-nothing", |site| {
-        linked(site, "lighterman.toml", "gone.toml")
+        linked(site, "lighterman.toml", "gone.toml");
     }),
     ("settings-a-link-to-itself", |site| {
-        linked(site, "lighterman.toml", "lighterman.toml")
+        linked(site, "lighterman.toml", "lighterman.toml");
     }),
     ("settings-without-an-end", |site| {
-        linked(site, "lighterman.toml", "/dev/zero")
+        linked(site, "lighterman.toml", "/dev/zero");
     }),
     ("settings-that-cannot-be-read", |site| {
-        linked(site, "lighterman.toml", "/proc/self/mem")
+        linked(site, "lighterman.toml", "/proc/self/mem");
     }),
     ("settings-of-ten-megabytes", |site| {
-        write(site.join("lighterman.toml"), "#".repeat(MANY)).unwrap()
+        write(site.join("lighterman.toml"), "#".repeat(MANY)).unwrap();
     }),
     ("settings-of-random-bytes", |site| {
         let bytes: Vec<u8> = (0..4096_u32)
@@ -84,20 +84,20 @@ const IN_SETTINGS: &[Case] = &[
         write(site.join("lighterman.toml"), bytes).unwrap();
     }),
     ("mapping-not-there", |site| {
-        remove_file(site.join("mapping.yaml")).unwrap()
+        remove_file(site.join("mapping.yaml")).unwrap();
     }),
     ("mapping-a-folder", |site| folder_for(site, "mapping.yaml")),
     ("mapping-a-link-to-nothing", |site| {
-        linked(site, "mapping.yaml", "gone.yaml")
+        linked(site, "mapping.yaml", "gone.yaml");
     }),
     ("mapping-a-link-to-itself", |site| {
-        linked(site, "mapping.yaml", "mapping.yaml")
+        linked(site, "mapping.yaml", "mapping.yaml");
     }),
     ("mapping-without-an-end", |site| {
-        linked(site, "mapping.yaml", "/dev/zero")
+        linked(site, "mapping.yaml", "/dev/zero");
     }),
     ("mapping-of-ten-megabytes", |site| {
-        write(site.join("mapping.yaml"), "#".repeat(MANY)).unwrap()
+        write(site.join("mapping.yaml"), "#".repeat(MANY)).unwrap();
     }),
     ("mapping-in-a-file", |site| {
         replace(
@@ -105,7 +105,7 @@ const IN_SETTINGS: &[Case] = &[
             "lighterman.toml",
             "mapping.yaml",
             "skus.csv/mapping.yaml",
-        )
+        );
     }),
     ("mapping-of-an-overlong-name", |site| {
         replace(
@@ -117,7 +117,7 @@ const IN_SETTINGS: &[Case] = &[
     }),
     ("secret-file-empty", |site| secret(site, b"")),
     ("secret-file-with-a-newline-alone", |site| {
-        secret(site, b"\n")
+        secret(site, b"\n");
     }),
     ("secret-file-with-two-lines", |site| {
         secret(
@@ -129,10 +129,10 @@ const IN_SETTINGS: &[Case] = &[
         secret(site, b"whsec_dGhpcyBpcyBhIHNlY3JldCBvZiAzMiBieXRlcy4u \n");
     }),
     ("secret-file-of-other-bytes", |site| {
-        secret(site, b"whsec_\xff\xfe")
+        secret(site, b"whsec_\xff\xfe");
     }),
     ("secret-file-too-long", |site| {
-        secret(site, &vec![b'x'; 70_000])
+        secret(site, &vec![b'x'; 70_000]);
     }),
     ("secret-file-a-link-to-nothing", |site| {
         secret_in_file(site);
@@ -140,10 +140,10 @@ const IN_SETTINGS: &[Case] = &[
     }),
     ("authority-empty", |site| authority(site, b"")),
     ("authority-in-der", |site| {
-        authority(site, b"\x30\x82\x01\x0a\x02\x82")
+        authority(site, b"\x30\x82\x01\x0a\x02\x82");
     }),
     ("authority-cut-short", |site| {
-        authority(site, b"-----BEGIN CERTIFICATE-----\nMIIB\n")
+        authority(site, b"-----BEGIN CERTIFICATE-----\nMIIB\n");
     }),
     ("authority-not-base64", |site| {
         authority(
@@ -161,14 +161,14 @@ const IN_SETTINGS: &[Case] = &[
 
 const IN_CHANNEL: &[Case] = &[
     ("channel-not-there", |site| {
-        remove_file(site.join("channel.yaml")).unwrap()
+        remove_file(site.join("channel.yaml")).unwrap();
     }),
     ("channel-a-folder", |site| folder_for(site, "channel.yaml")),
     ("channel-a-link-to-nothing", |site| {
-        linked(site, "channel.yaml", "gone.yaml")
+        linked(site, "channel.yaml", "gone.yaml");
     }),
     ("channel-without-an-end", |site| {
-        linked(site, "channel.yaml", "/dev/zero")
+        linked(site, "channel.yaml", "/dev/zero");
     }),
     ("channel-shipped-and-own", |site| {
         replace(
@@ -179,19 +179,19 @@ const IN_CHANNEL: &[Case] = &[
         );
     }),
     ("channel-neither-shipped-nor-own", |site| {
-        replace(site, "channel.toml", "file = \"channel.yaml\"\n", "")
+        replace(site, "channel.toml", "file = \"channel.yaml\"\n", "");
     }),
     ("channel-address-with-a-password", |site| {
-        replace(site, "channel.toml", "https://shop", "https://me:pw@shop")
+        replace(site, "channel.toml", "https://shop", "https://me:pw@shop");
     }),
     ("channel-address-without-scheme", |site| {
-        replace(site, "channel.toml", "https://shop", "shop")
+        replace(site, "channel.toml", "https://shop", "shop");
     }),
     ("channel-address-without-tls", |site| {
-        replace(site, "channel.toml", "https://shop", "http://shop")
+        replace(site, "channel.toml", "https://shop", "http://shop");
     }),
     ("channel-address-of-ftp", |site| {
-        replace(site, "channel.toml", "https://shop", "ftp://shop")
+        replace(site, "channel.toml", "https://shop", "ftp://shop");
     }),
     ("channel-setting-misspelt", |site| {
         replace(
@@ -199,7 +199,7 @@ const IN_CHANNEL: &[Case] = &[
             "channel.toml",
             "settings.password",
             "settings.pasword",
-        )
+        );
     }),
     ("channel-setting-of-another-type", |site| {
         replace(site, "channel.toml", "{ MAIN = \"1\" }", "\"MAIN\"");
@@ -221,11 +221,11 @@ const IN_CHANNEL: &[Case] = &[
         replace(site, "channel.toml", secret, "settings = [\"url\"]");
     }),
     ("skus-not-there", |site| {
-        remove_file(site.join("skus.csv")).unwrap()
+        remove_file(site.join("skus.csv")).unwrap();
     }),
     ("skus-a-folder", |site| folder_for(site, "skus.csv")),
     ("skus-without-an-end", |site| {
-        linked(site, "skus.csv", "/dev/zero")
+        linked(site, "skus.csv", "/dev/zero");
     }),
 ];
 

@@ -369,7 +369,7 @@ impl Database {
                 let _ = admin.batch_execute(&sql).await;
             }
             Self::Mariadb { server, name, .. } => {
-                server.run(&format!("DROP DATABASE {name}")).await
+                server.run(&format!("DROP DATABASE {name}")).await;
             }
             Self::Sqlite { .. } | Self::Sqlserver(_) => {}
         }

@@ -92,7 +92,7 @@ struct Number {
 
 const LONG_SEEDS: u64 = 8;
 const LONG_CHANGES: u32 = 20_000;
-const SHORT_SEEDS: u64 = 24;
+const SHORT_SEEDS: u64 = 19;
 
 /// The seeds of the suite: of each source a few long ones with SIGKILL alone, and short ones with everything.
 fn suite() -> Vec<Number> {

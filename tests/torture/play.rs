@@ -260,9 +260,11 @@ impl<'a> Game<'a> {
             if problem.contains("resync") {
                 break;
             }
-            if Instant::now() > deadline {
-                panic!("it does not say what is lost: {problem}\n{}", self.log());
-            }
+            assert!(
+                Instant::now() <= deadline,
+                "it does not say what is lost: {problem}\n{}",
+                self.log()
+            );
             tokio::time::sleep(LOOK_EVERY).await;
         }
         self.done(&["source", "resync", SOURCE, "--new-epoch"]);

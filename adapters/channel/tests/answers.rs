@@ -50,7 +50,7 @@ fn folder() -> PathBuf {
 fn bytes(case: &Path) -> Vec<u8> {
     let mut file = std::fs::read(case).unwrap();
     if let Some(at) = file.windows(LONG.len()).position(|part| part == LONG) {
-        file.splice(at..at + LONG.len(), [b'x'; 1_000_000]);
+        file.splice(at..at + LONG.len(), vec![b'x'; 1_000_000]);
     }
     let end = file.windows(2).position(|two| two == b"\n\n");
     let (head, body) = file.split_at(end.map_or(file.len(), |end| end + 2));

@@ -270,7 +270,10 @@ mod tests {
                 })
                 .unwrap();
             let same = format!("SELECT CAST(?1 AS TEXT) = {}", sql(&quoted).unwrap());
-            assert!(db.query_row(&same, [bytes], |row| row.get(0)).unwrap());
+            assert!(
+                db.query_row(&same, [bytes], |row| row.get::<_, bool>(0))
+                    .unwrap()
+            );
             let invalid = matches!(read(&quoted, "TEXT"), Some(Value::Invalid(_)));
             assert_eq!(invalid, std::str::from_utf8(bytes).is_err());
         }

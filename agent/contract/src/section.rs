@@ -297,7 +297,8 @@ impl<'a> Section<'a> {
     /// How a value of another type would be written, as the file's syntax has it.
     fn as_expected(&self, key: &str, node: &Node, expected: &str) -> Option<String> {
         let place = self.problems.place(node.line, node.column);
-        let toml = !place.file.ends_with(".yaml") && !place.file.ends_with(".yml");
+        let extension = std::path::Path::new(&*place.file).extension();
+        let toml = !extension.is_some_and(|is| is == "yaml" || is == "yml");
         let set = if toml { " =" } else { ":" };
         let value = match &node.kind {
             NodeKind::Text(text) | NodeKind::Number(text) if text.len() <= SHOWN_MAX => {

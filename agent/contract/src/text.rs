@@ -27,7 +27,7 @@ pub fn decode(bytes: &[u8]) -> Result<String, NotText> {
             .map_or(0, |at| at + 1);
         let in_line = String::from_utf8_lossy(before.get(start..).unwrap_or_default());
         NotText {
-            line: 1 + before.iter().filter(|byte| **byte == b'\n').count(),
+            line: before.split(|byte| *byte == b'\n').count(),
             column: 1 + in_line.chars().filter(|c| *c != '\u{feff}').count(),
             found,
         }
@@ -57,7 +57,7 @@ pub fn decode(bytes: &[u8]) -> Result<String, NotText> {
 /// Western text in UTF-16 has a NUL byte in each sign.
 fn is_utf_16(bytes: &[u8]) -> bool {
     let start = bytes.get(..bytes.len().min(64)).unwrap_or_default();
-    let nulls = start.iter().filter(|byte| **byte == 0).count();
+    let nulls = start.split(|byte| *byte == 0).count() - 1;
     start.len() >= 4 && nulls * 5 >= start.len() * 2
 }
 

@@ -174,6 +174,7 @@ async fn a_row_that_left_while_its_table_was_read_is_not_told() {
         retention: Retention::default(),
         disk: None,
         meters: Arc::default(),
+        chance: engine::Chance::default(),
     };
     let clock = Arc::new(Paused(Instant::now()));
     let running = Arc::clone(&store);

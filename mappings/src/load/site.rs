@@ -58,26 +58,24 @@ pub(super) fn extended(
         merged = lay_over(merged, over, problems);
     }
     // What is wrong so far does not hide what is wrong in the whole.
-    match merged.kind {
-        NodeKind::Map(_) => Ok(merged),
-        _ => {
-            let findings = problems.take();
-            if !findings.is_empty() {
-                return Err(findings);
-            }
-            // Without a word it would be taken for a file that tells nothing.
-            let found = format!("expected keys and values, found {}", merged.type_name());
-            let fix = "a file begins with `mapping: 1`; a blank stands behind each colon";
-            problems.add(
-                merged.line,
-                merged.column,
-                "file",
-                found,
-                Some(fix.to_owned()),
-            );
-            Err(problems.take())
-        }
+    if matches!(merged.kind, NodeKind::Map(_)) {
+        return Ok(merged);
     }
+    let findings = problems.take();
+    if !findings.is_empty() {
+        return Err(findings);
+    }
+    // Without a word it would be taken for a file that tells nothing.
+    let found = format!("expected keys and values, found {}", merged.type_name());
+    let fix = "a file begins with `mapping: 1`; a blank stands behind each colon";
+    problems.add(
+        merged.line,
+        merged.column,
+        "file",
+        found,
+        Some(fix.to_owned()),
+    );
+    Err(problems.take())
 }
 
 fn extends(node: &Node) -> Option<(Node, Option<&str>)> {

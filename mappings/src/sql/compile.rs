@@ -358,13 +358,11 @@ impl Compiler<'_> {
             E::Function(call) => self.function(call)?,
             E::TypedString(typed) if matches!(typed.data_type, DataType::Date) => {
                 let text = typed.value.value.clone().into_string().unwrap_or_default();
-                match crate::convert::iso(&text) {
-                    Some(date) => (Expr::Constant(Value::Date(date)), Type::Date),
-                    None => {
-                        let found = format!("'{text}' is no date YYYY-MM-DD");
-                        return instead(found, "a day that there is, as in date '2026-11-28'");
-                    }
-                }
+                let Some(date) = crate::convert::iso(&text) else {
+                    let found = format!("'{text}' is no date YYYY-MM-DD");
+                    return instead(found, "a day that there is, as in date '2026-11-28'");
+                };
+                (Expr::Constant(Value::Date(date)), Type::Date)
             }
             E::Subquery(_) | E::Exists { .. } => {
                 return wrong("expressions have no queries: a row is all they see");

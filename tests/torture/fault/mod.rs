@@ -53,10 +53,8 @@ pub fn choose(
                     return Fault::Network(network);
                 }
             }
-            72..90 => {
-                if destination == destination::Kind::Webhook {
-                    return Fault::Answers(answers::choose(rng));
-                }
+            72..90 if destination == destination::Kind::Webhook => {
+                return Fault::Answers(answers::choose(rng));
             }
             // Once in a history: it is long, and a person has to act.
             _ if !*lost_log => {

@@ -142,7 +142,7 @@ pub(super) fn one(rows: &Rows, tried: &Tried) {
         out(&format!(
             "{}: {}",
             look.rule,
-            crate::plain::line(&look.outcome.to_string())
+            crate::plain::line(&look.outcome.clone())
         ));
         for row in &look.rows {
             out(&format!("  row {} of {}", row.alias, row.table));

@@ -29,7 +29,7 @@ pub(crate) struct Local;
 
 impl Secrets for Local {
     fn read(&self, place: &SecretPlace) -> Result<Secret, String> {
-        let secret = self.there(place)?;
+        let secret = there(place)?;
         let (key, name) = place.parts();
         // It would be taken for a wrong password, far from here and much later.
         if secret.expose().is_empty() {
@@ -42,27 +42,26 @@ impl Secrets for Local {
     }
 }
 
-impl Local {
-    /// What stands there, whatever it is.
-    fn there(&self, place: &SecretPlace) -> Result<Secret, String> {
-        match place {
-            SecretPlace::Environment(name) => std::env::var(name)
-                .map(Secret::new)
-                .map_err(|_| format!("environment variable {name} is not set")),
-            SecretPlace::File(path) => file(Path::new(path)),
-            SecretPlace::Credential(name) => match std::env::var_os("CREDENTIALS_DIRECTORY") {
-                None => Err(format!(
-                    "credential {name}: no service manager gave any (CREDENTIALS_DIRECTORY is not set)"
-                )),
-                Some(_) if name.is_empty() || name.contains(['/', '\\']) => Err(format!(
-                    "credential {name}: a name without a folder is expected"
-                )),
-                Some(folder) => file(&Path::new(&folder).join(name)),
-            },
-            SecretPlace::WindowsCredential(name) => system::credential(name)
-                .map_err(|error| format!("windows_credential {name}: {error}")),
-            SecretPlace::ProtectedFile(path) => keep::unsealed(Path::new(path)),
+/// What stands there, whatever it is.
+fn there(place: &SecretPlace) -> Result<Secret, String> {
+    match place {
+        SecretPlace::Environment(name) => std::env::var(name)
+            .map(Secret::new)
+            .map_err(|_| format!("environment variable {name} is not set")),
+        SecretPlace::File(path) => file(Path::new(path)),
+        SecretPlace::Credential(name) => match std::env::var_os("CREDENTIALS_DIRECTORY") {
+            None => Err(format!(
+                "credential {name}: no service manager gave any (CREDENTIALS_DIRECTORY is not set)"
+            )),
+            Some(_) if name.is_empty() || name.contains(['/', '\\']) => Err(format!(
+                "credential {name}: a name without a folder is expected"
+            )),
+            Some(folder) => file(&Path::new(&folder).join(name)),
+        },
+        SecretPlace::WindowsCredential(name) => {
+            system::credential(name).map_err(|error| format!("windows_credential {name}: {error}"))
         }
+        SecretPlace::ProtectedFile(path) => keep::unsealed(Path::new(path)),
     }
 }
 

@@ -32,6 +32,7 @@ impl Shim {
     }
 
     /// Notes what is done to files below `watched` in `log`, which goes on where an earlier program left it.
+    #[must_use]
     pub fn noted(mut self, watched: &Path, log: &Path) -> Self {
         self.watch = Some(real(watched));
         self.log = Some(log.to_owned());
@@ -40,6 +41,7 @@ impl Shim {
 
     /// Adds a fault, as in `write:17:ENOSPC`, `sync:3+:EIO`, `sync:1+:sleep=50`, `op:40:kill`: of what kind, at which
     /// one (`+`: and at all after it), and what.
+    #[must_use]
     pub fn fault(mut self, fault: &str) -> Self {
         self.faults.push(fault.to_owned());
         self

@@ -153,6 +153,7 @@ impl Recorded {
     }
 
     /// The same on a disk that said of each sync that it was done, and did nothing.
+    #[must_use]
     pub fn without_syncs(&self) -> Self {
         let steps = self.steps.iter().enumerate();
         let steps = steps.map(|(n, step)| match step {
@@ -213,7 +214,7 @@ impl Recorded {
     pub fn image(&self, cut: usize, loss: &mut Loss<'_>, from: &Path, to: &Path) {
         let from = super::real(from);
         let steps = &self.steps[..cut.min(self.steps.len())];
-        let contents = self.contents(steps, loss);
+        let contents = contents(steps, loss);
         for (name, file) in names(steps, loss) {
             let Ok(within) = name.strip_prefix(&from) else {
                 continue;
@@ -224,42 +225,43 @@ impl Recorded {
             std::fs::write(at, contents.get(&file).unwrap_or(&empty)).unwrap();
         }
     }
+}
 
-    fn contents(&self, steps: &[Step], loss: &mut Loss<'_>) -> BTreeMap<usize, Vec<u8>> {
-        // Behind its last sync, what a file was given may be lost.
-        let mut synced: BTreeMap<usize, usize> = BTreeMap::new();
-        for (n, step) in steps.iter().enumerate() {
-            if let Step::Sync(file) = step {
-                synced.insert(*file, n);
-            }
+/// What files hold when the power is lost behind these steps.
+fn contents(steps: &[Step], loss: &mut Loss<'_>) -> BTreeMap<usize, Vec<u8>> {
+    // Behind its last sync, what a file was given may be lost.
+    let mut synced: BTreeMap<usize, usize> = BTreeMap::new();
+    for (n, step) in steps.iter().enumerate() {
+        if let Step::Sync(file) = step {
+            synced.insert(*file, n);
         }
-        let mut files: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
-        for (n, step) in steps.iter().enumerate() {
-            let is_safe = |file: &usize| synced.get(file).is_some_and(|at| n < *at);
-            match step {
-                Step::Write(file, offset, data) => {
-                    let safe = is_safe(file);
-                    let content = files.entry(*file).or_default();
-                    let mut at = *offset;
-                    let mut data = data.as_slice();
-                    while !data.is_empty() {
-                        let part = data.len().min(SECTOR - at % SECTOR);
-                        if safe || loss.keeps() {
-                            content.resize(content.len().max(at + part), 0);
-                            content[at..at + part].copy_from_slice(&data[..part]);
-                        }
-                        at += part;
-                        data = &data[part..];
-                    }
-                }
-                Step::Truncate(file, size) if is_safe(file) || loss.keeps() => {
-                    files.entry(*file).or_default().resize(*size, 0);
-                }
-                _ => {}
-            }
-        }
-        files
     }
+    let mut files: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
+    for (n, step) in steps.iter().enumerate() {
+        let is_safe = |file: &usize| synced.get(file).is_some_and(|at| n < *at);
+        match step {
+            Step::Write(file, offset, data) => {
+                let safe = is_safe(file);
+                let content = files.entry(*file).or_default();
+                let mut at = *offset;
+                let mut data = data.as_slice();
+                while !data.is_empty() {
+                    let part = data.len().min(SECTOR - at % SECTOR);
+                    if safe || loss.keeps() {
+                        content.resize(content.len().max(at + part), 0);
+                        content[at..at + part].copy_from_slice(&data[..part]);
+                    }
+                    at += part;
+                    data = &data[part..];
+                }
+            }
+            Step::Truncate(file, size) if is_safe(file) || loss.keeps() => {
+                files.entry(*file).or_default().resize(*size, 0);
+            }
+            _ => {}
+        }
+    }
+    files
 }
 
 /// Which file has which name.
