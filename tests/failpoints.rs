@@ -254,7 +254,7 @@ fn walks() -> Vec<(String, String)> {
     walks
 }
 
-/// Those of an upgrade need a signed release, and are walked by hand.
+/// Those of an upgrade need a signed release, and are not walked here.
 fn upgrades(point: &str) -> bool {
     ["upgrade.", "rollback.", "state.rollback."]
         .iter()
