@@ -88,8 +88,8 @@ async fn a_link_in_the_state_folder_is_refused_and_what_it_leads_to_stays() {
         std::fs::write(&victim, "mine").unwrap();
         let link = state.join(name);
         std::os::unix::fs::symlink(&victim, &link).unwrap();
-        let output = Command::new(BINARY)
-            .arg("run")
+        let output = Command::new("timeout")
+            .args(["-k", "5", "60", BINARY, "run"])
             .current_dir(site.path())
             .output()
             .unwrap();

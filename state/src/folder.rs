@@ -88,7 +88,7 @@ fn create(folder: &Path) -> std::io::Result<()> {
 
 /// What is written here by name must be here: a link that somebody left would have us write to what it leads to.
 fn without_links(folder: &Path) -> Result<(), StoreError> {
-    let names = [LOCK_NAME, PID_NAME, FILE_NAME].map(str::to_owned);
+    let names = [LOCK_NAME, PID_NAME, FILE_NAME, crate::restore::MARK].map(str::to_owned);
     let beside = ["-wal", "-shm", "-journal"].map(|end| format!("{FILE_NAME}{end}"));
     for name in names.into_iter().chain(beside) {
         let path = folder.join(&name);
@@ -97,8 +97,9 @@ fn without_links(folder: &Path) -> Result<(), StoreError> {
                 what: format!("use state folder {}", folder.display()),
                 why: format!("{name} in it is a symbolic link, and none of ours"),
                 hint: format!(
-                    "see who may write to the folder, and remove the link: rm {}; where the state shall be elsewhere, \
-                     name that folder in the settings",
+                    "if one of you made it, remove nothing: name the folder that it leads to as the state folder in the \
+                     settings, for without that file everything is read and told anew; if nobody knows of it, see who \
+                     may write to the folder, then rm {}",
                     path.display()
                 ),
             });

@@ -288,6 +288,11 @@ impl Play {
     }
 
     async fn stop(&self, agent: Agent, after: After, seed: u64) -> Agent {
+        // A death that came after the last look.
+        let dies = Arc::clone(&lock(&self.world).committing.dies);
+        if tokio::time::timeout(Duration::ZERO, dies.notified()).await.is_ok() {
+            return self.crash(agent, after, seed).await;
+        }
         lock(&self.world).verdict.did("stops", 1);
         // A store that fails or a death that comes meanwhile is one more way to end.
         {
@@ -400,6 +405,15 @@ impl Play {
         operator::judge(&self.world, folder);
         let held = operator::held(folder);
         lock(&self.world).judge(held);
+        {
+            // What is held or unfinished explains nothing here: all of it was to be mended.
+            let mut world = lock(&self.world);
+            if phase < 3 && world.verdict.is_clean() {
+                let differences = world.differences().join("; ");
+                let text = format!("no rest: phase {phase} of 3; {differences}");
+                world.wrong(Class::Unexplained, text);
+            }
+        }
         agent.crash(&self.world).await;
         verifies(folder);
         let world = lock(&self.world);

@@ -52,7 +52,7 @@ fn flag(name: &str, otherwise: u64) -> u64 {
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() {
+async fn main() -> std::process::ExitCode {
     let minutes = flag("--minutes", 2).max(1);
     let seed = flag("--seed", 1);
     let folder = tempfile::tempdir().unwrap();
@@ -92,8 +92,9 @@ async fn main() {
         .wait(SETTLE_MAX, |held| load.differences(held).is_empty())
         .await;
     let lost = load.differences(&receiver.held());
-    report(minutes, &load, &gauge, &faults, &receiver, &lost);
+    let fine = report(minutes, &load, &gauge, &faults, &receiver, &lost);
     agent.terminate(Duration::from_mins(1)).await;
+    std::process::ExitCode::from(u8::from(!fine))
 }
 
 fn settle_in(folder: &std::path::Path, databases: &[Database], receiver: &Receiver) {
@@ -121,7 +122,7 @@ fn report(
     faults: &faults::Plan,
     receiver: &Receiver,
     lost: &[String],
-) {
+) -> bool {
     let (reordered, duplicated, arrivals) = {
         let held = receiver.held();
         let found = |what: &str| {
@@ -166,7 +167,5 @@ fn report(
         gauge.late_at(0.5),
         gauge.late_at(0.99),
     );
-    if !wrong.is_empty() {
-        std::process::exit(1);
-    }
+    wrong.is_empty()
 }

@@ -124,6 +124,10 @@ impl Number {
             seed.history = generator.history(LONG_CHANGES, 6, true);
         }
         if flags.suite {
+            // Whether the agent had read a log before it was taken away hangs on how busy the machine is: those
+            // are played when nothing else runs.
+            let stays = |step: &Step| !matches!(step, Step::Fault(fault::Fault::Source(_)));
+            seed.history.steps.retain(stays);
             seed.plan.quiet = Duration::from_mins(3);
         }
         seed

@@ -131,17 +131,17 @@ const BYTES_MAX: u64 = 4 << 20;
 ///
 /// # Errors
 /// Why there is none, and what to do.
-pub(crate) fn read_text(path: &str) -> Result<String, (String, String)> {
+pub(crate) fn read_text(path: &str, bytes_max: u64) -> Result<String, (String, String)> {
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(BYTES_MAX + 1).read_to_end(&mut bytes));
+    let read = File::open(path).and_then(|file| file.take(bytes_max + 1).read_to_end(&mut bytes));
     if let Err(error) = read {
         let fix = "see that the name is right, relative to the settings' folder, and the file may be read";
         return Err((format!("read {path}: {error}"), fix.to_owned()));
     }
-    if bytes.len() as u64 > BYTES_MAX {
-        let fix = "name a text file that a person wrote";
+    if bytes.len() as u64 > bytes_max {
+        let fix = "see that it is the file that is meant";
         return Err((
-            format!("{path} is larger than {BYTES_MAX} bytes"),
+            format!("{path} is larger than {bytes_max} bytes"),
             fix.to_owned(),
         ));
     }
@@ -163,7 +163,7 @@ fn text(section: &mut Section<'_>) -> Option<(&'static str, String, String)> {
                 None
             }
         },
-        (None, Some(path)) => match read_text(path) {
+        (None, Some(path)) => match read_text(path, BYTES_MAX) {
             Ok(text) => Some(("file", path.to_owned(), text)),
             Err((found, fix)) => {
                 let node = section.get("file")?;

@@ -5,6 +5,9 @@ use mappings::channel::Skus;
 
 use crate::settings::read_text;
 
+/// Pairs of millions of items: an export, not what a person types.
+const PAIRS_BYTES_MAX: u64 = 256 << 20;
+
 /// Reads both; what is wrong is told with its place.
 pub(crate) fn read(section: &mut Section<'_>) -> Skus {
     let mut skus = Skus::default();
@@ -25,7 +28,7 @@ pub(crate) fn read(section: &mut Section<'_>) -> Skus {
         return skus;
     };
     let fix = "in each line our SKU and the channel's, with a tab, `;` or `,` between them";
-    let read = read_text(&file)
+    let read = read_text(&file, PAIRS_BYTES_MAX)
         .and_then(|text| lines(&mut skus, &file, &text).map_err(|found| (found, fix.to_owned())));
     if let (Err((found, fix)), Some(node)) = (read, section.get("skus_file")) {
         section.wrong("skus_file", node, found, Some(fix));

@@ -4,7 +4,7 @@
 use std::future::Future;
 
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinHandle};
 
 /// Starts such parts, and knows when one of them ended by a bug.
 #[derive(Debug, Clone)]
@@ -27,25 +27,30 @@ impl Beside {
     ) -> JoinHandle<Option<T>> {
         let ended = self.ended.clone();
         tokio::spawn(async move {
-            // The work ends where this is aborted.
-            let mut running = JoinSet::new();
-            running.spawn(work);
-            match running.join_next().await? {
-                Ok(done) => Some(done),
-                Err(error) if error.is_panic() => {
-                    tracing::error!(
-                        code = "agent.part_ended",
-                        loop_name = part,
-                        hint = "report it; the service manager starts the agent again, and the state file says where \
-                                to go on",
-                        "a part of the agent ended by a bug: the agent stops"
-                    );
-                    // Also where nobody listens yet: the loops may not have begun.
-                    ended.send_replace(true);
-                    None
+            // In this task itself: whoever aborts it and waits for it knows that the work is gone.
+            let mut work = std::pin::pin!(work);
+            let done = std::future::poll_fn(|context| {
+                let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    work.as_mut().poll(context)
+                }));
+                match polled {
+                    Ok(polled) => polled.map(Some),
+                    Err(_) => std::task::Poll::Ready(None),
                 }
-                Err(_) => None,
+            })
+            .await;
+            if done.is_none() {
+                tracing::error!(
+                    code = "agent.part_ended",
+                    loop_name = part,
+                    hint = "report it; the service manager starts the agent again, and the state file says where \
+                            to go on",
+                    "a part of the agent ended by a bug: the agent stops"
+                );
+                // Also where nobody listens yet: the loops may not have begun.
+                ended.send_replace(true);
             }
+            done
         })
     }
 

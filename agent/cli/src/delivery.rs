@@ -153,7 +153,7 @@ pub(crate) fn pauses(section: &mut Section<'_>, key: &'static str) -> Vec<Pause>
         match (times, section.get(key)) {
             (Some((from, to)), Some(node)) if from == to => {
                 let fix = Some(
-                    "\"00:00-23:59\" for a day; lighterman destination pause for longer".to_owned(),
+                    "lighterman destination pause, where nothing is to be sent for now".to_owned(),
                 );
                 section.wrong(key, node, format!("`{text}` ends when it begins"), fix);
             }
@@ -276,7 +276,7 @@ mod tests {
             ),
             (
                 "delivered_within_seconds = {\"order.v1\" = 0}",
-                "whole number from 1",
+                "whole number of seconds from 1",
             ),
         ] {
             let (_, found) = check(text);

@@ -14,6 +14,12 @@ fn plain<'a>(said: &'a str, line: &str, signs: usize) -> (&'a str, String) {
     let rest: String = line.chars().skip(signs).collect();
     let (key, value) = line.split_once('=').unwrap_or((line, ""));
     let (key, value) = (key.trim(), value.trim());
+    // A line in a list has no key: what stands there is a value, and may be a password.
+    let is_key = line.contains('=')
+        && key
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
+    let key = if is_key { key } else { ".." };
     let as_value = |value: &str| format!("{key} = {value}");
     if let Some(marks) = ["<<<<<<<", "=======", ">>>>>>>"]
         .iter()
@@ -58,18 +64,20 @@ fn plain<'a>(said: &'a str, line: &str, signs: usize) -> (&'a str, String) {
         if word.starts_with(|c: char| c.is_ascii_digit()) {
             return (NUMBER, NUMBER_FIX.to_owned());
         }
-        return (
-            "a text needs quotes",
-            as_value(&format!(
-                "\"{}\"",
-                word.trim_matches(['\u{201c}', '\u{201d}'])
-            )),
-        );
+        // Not the word: it may be a password, and this stands in the log.
+        return ("a text needs quotes", as_value("\"..\""));
     }
     if said.starts_with("invalid boolean") {
         return (
             "expected true or false",
-            format!("{TRUTH}: {}", as_value(&value.to_lowercase())),
+            format!(
+                "{TRUTH}: {}",
+                as_value(if value.to_lowercase().starts_with('f') {
+                    "false"
+                } else {
+                    "true"
+                })
+            ),
         );
     }
     if said.starts_with("missing escaped value")
@@ -159,13 +167,10 @@ fn plain<'a>(said: &'a str, line: &str, signs: usize) -> (&'a str, String) {
     }
     if said.starts_with("key with no value") {
         return match begins.split_once(':') {
-            Some((key, value)) if !key.contains(char::is_whitespace) && !begins.contains('=') => {
-                let value = value.trim().trim_matches('"');
-                (
-                    "expected TOML, found what looks like YAML",
-                    format!("{} = \"{value}\"", key.trim()),
-                )
-            }
+            Some((key, _)) if !key.contains(char::is_whitespace) && !begins.contains('=') => (
+                "expected TOML, found what looks like YAML",
+                format!("{} = \"..\"", key.trim()),
+            ),
             _ => (
                 "expected `key = value` or `[block]`",
                 "a key is one word, without blanks; a comment begins with #".to_owned(),

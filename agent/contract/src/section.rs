@@ -330,7 +330,7 @@ impl<'a> Section<'a> {
                 }
             }
             ("a list of texts", NodeKind::Text(_)) => {
-                format!("in brackets: {key}{set} [\"{}\"]", one(&value))
+                format!("in brackets: {key}{set} [\"{}\"]", one(&masked(&value)))
             }
             ("a list of tables", NodeKind::Map(_)) if toml => {
                 let name = self.path_of(key);
@@ -508,6 +508,12 @@ impl<'a> Section<'a> {
             self.problems.push(finding, node.line, node.column);
             return Some(Secret::new(text));
         }
+        if !matches!(node.kind, NodeKind::Map(_)) {
+            let found = format!("expected where the secret stands, found {}", node.type_name());
+            let fix = format!("{key} = {{ env = \"NAME\" }} or {key} = {{ file = \"path\" }}");
+            self.wrong(key, node, found, Some(fix));
+            return None;
+        }
         let mut section = self.section(key)?;
         let mut places = SecretPlace::KEYS
             .into_iter()
@@ -543,7 +549,9 @@ impl<'a> Section<'a> {
             .filter(|_| !address && !text.starts_with('['));
         let (found, fix) = if text.trim().is_empty() {
             ("is empty".to_owned(), example.to_owned())
-        } else if text.contains("://") || text.contains('@') || (!is_path && text.contains('/')) {
+        } else if is_path {
+            return Some(text);
+        } else if text.contains("://") || text.contains('@') || text.contains('/') {
             let found = format!(
                 "expected the name or address of a machine alone, found `{}`",
                 masked(text)
@@ -552,11 +560,11 @@ impl<'a> Section<'a> {
             (found, fix.to_owned())
         } else if text.contains(char::is_whitespace) {
             (
-                format!("`{text}` has a blank in it, expected the name or address of a machine"),
+                "has a blank in it, expected the name or address of a machine".to_owned(),
                 example.to_owned(),
             )
         } else if let Some((host, port)) = port
-            && !is_path
+            && !port.is_empty()
             && port.bytes().all(|byte| byte.is_ascii_digit())
         {
             let fix = format!("{key} = \"{host}\" and port = {port}");
@@ -677,10 +685,11 @@ fn secret_fix(place: &SecretPlace) -> String {
     }
 }
 
-/// An address without what stands before its `@`, which may be a password.
+/// An address, unless it may have a password in it: this is printed and logged.
 fn masked(text: &str) -> String {
-    match text.rsplit_once('@') {
-        Some((_, rest)) => format!("..@{rest}"),
-        None => text.chars().take(SHOWN_MAX).collect(),
+    if text.contains(['@', ';', '=', '?']) || text.len() > SHOWN_MAX {
+        "..".to_owned()
+    } else {
+        text.to_owned()
     }
 }

@@ -513,7 +513,7 @@ fn read_destination(mut section: Section<'_>, secrets: &dyn Secrets) -> Option<D
     let mut event_types = Vec::new();
     let names = section.texts("events");
     if let (Some([]), Some(node)) = (names.as_deref(), section.get("events")) {
-        let found = "names no event type: nothing would be delivered".to_owned();
+        let found = "names no event type".to_owned();
         let fix = "leave `events` out for all of them".to_owned();
         section.wrong("events", node, found, Some(fix));
     }
