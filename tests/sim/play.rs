@@ -290,7 +290,10 @@ impl Play {
     async fn stop(&self, agent: Agent, after: After, seed: u64) -> Agent {
         // A death that came after the last look.
         let dies = Arc::clone(&lock(&self.world).committing.dies);
-        if tokio::time::timeout(Duration::ZERO, dies.notified()).await.is_ok() {
+        if tokio::time::timeout(Duration::ZERO, dies.notified())
+            .await
+            .is_ok()
+        {
             return self.crash(agent, after, seed).await;
         }
         lock(&self.world).verdict.did("stops", 1);

@@ -151,12 +151,7 @@ pub(crate) fn pauses(section: &mut Section<'_>, key: &'static str) -> Vec<Pause>
             Some((time(from)?, time(to)?))
         });
         match (times, section.get(key)) {
-            (Some((from, to)), Some(node)) if from == to => {
-                let fix = Some(
-                    "lighterman destination pause, where nothing is to be sent for now".to_owned(),
-                );
-                section.wrong(key, node, format!("`{text}` ends when it begins"), fix);
-            }
+            // One that ends when it begins is the whole day.
             (Some((from, to)), _) => pauses.push(Pause { from, to }),
             (None, Some(node)) => {
                 let fix = Some("two times of day, as in \"08:00-18:00\"".to_owned());

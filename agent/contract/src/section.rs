@@ -509,7 +509,10 @@ impl<'a> Section<'a> {
             return Some(Secret::new(text));
         }
         if !matches!(node.kind, NodeKind::Map(_)) {
-            let found = format!("expected where the secret stands, found {}", node.type_name());
+            let found = format!(
+                "expected where the secret stands, found {}",
+                node.type_name()
+            );
             let fix = format!("{key} = {{ env = \"NAME\" }} or {key} = {{ file = \"path\" }}");
             self.wrong(key, node, found, Some(fix));
             return None;

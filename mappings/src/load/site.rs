@@ -133,7 +133,8 @@ fn lay_over(base: Node, over: Node, problems: &Problems) -> Node {
                 let fix = Some("leave it out of the site file".to_owned());
                 if key.name != "mapping" {
                     problems.add(key.line, key.column, &key.name, found, fix);
-                } else if !matches!(&node.kind, NodeKind::Number(one) | NodeKind::Text(one) if one == "1") {
+                } else if !matches!(&node.kind, NodeKind::Number(one) | NodeKind::Text(one) if one == "1")
+                {
                     let found = "expected 1, the version of the mapping language".to_owned();
                     let fix = Some("mapping: 1".to_owned());
                     problems.add(node.line, node.column, "mapping", found, fix);

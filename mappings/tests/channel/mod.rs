@@ -459,7 +459,7 @@ pub(crate) const BROKEN: &[(&str, &str, &str)] = &[
 pub(crate) fn with_auth(auth: &str) -> String {
     format!(
         "channel: least\ntitle: Least\nproven: documentation\nresend: safe\nsettings: {{key: {{type: secret, ask: which?}}}}\n\
-         url: \"'https://shop.example'\"\nauth: {auth}\nevents: {{product.v1: {{steps: [{{send: {{post: /items, body: {{name: name}}}}}}], delete: same}}}}\n"
+         url: \"'https://shop.example'\"\nauth: {auth}\nevents: {{product.v1: {{steps: [{{send: {{post: /items, body: {{name: name}}, done: {{status: 204}}}}}}], delete: same}}}}\n"
     )
 }
 
