@@ -77,6 +77,7 @@ impl Received {
                 } else {
                     What::Fact(quantity)
                 },
+                read: false,
             });
             return wrongs;
         }

@@ -152,6 +152,7 @@ impl World {
                     key: key.clone(),
                     order: position.to_string(),
                     what: took,
+                    read: false,
                 },
             );
         }

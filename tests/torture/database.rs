@@ -129,6 +129,11 @@ impl Database {
         }
     }
 
+    /// Whether a read of a table may show what its log tells later.
+    pub fn reads_ahead(&self) -> bool {
+        matches!(self, Self::Sqlserver(scripted) if scripted.mode() == "cdc")
+    }
+
     /// The port of its server, where there is one.
     pub fn port(&self) -> Option<u16> {
         match self {

@@ -109,6 +109,9 @@ impl<'a> Game<'a> {
             lose_log_in: None,
             backup: None,
         };
+        if game.database.reads_ahead() {
+            game.ledger.reads_ahead();
+        }
         game.ledger
             .receiver(Receiver::new("shop", Repeats::PassedOn));
         game.commit(opening).await;

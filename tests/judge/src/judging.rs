@@ -92,6 +92,7 @@ fn at_receiver<'a>(
                 committed: &states,
                 took: &states_took,
                 held: held.contains(&place),
+                reads_ahead: ledger.reads_ahead,
             };
             lane.judge(verdict);
         }

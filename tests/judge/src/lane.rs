@@ -13,6 +13,8 @@ pub(crate) struct Lane<'a> {
     pub(crate) took: &'a [&'a Received],
     /// Something of it is held for a person.
     pub(crate) held: bool,
+    /// A read may show what the log tells later.
+    pub(crate) reads_ahead: bool,
 }
 
 impl Lane<'_> {
@@ -20,6 +22,8 @@ impl Lane<'_> {
     /// committed several times, the earliest fits best: it leaves most to those that follow.
     pub(crate) fn judge(&self, verdict: &mut Verdict) {
         let mut at = None;
+        // What the log told last: behind a read, it goes on from there.
+        let mut logged = 0;
         let mut newest: Option<&str> = None;
         for event in self.took {
             let older =
@@ -30,9 +34,23 @@ impl Lane<'_> {
             let from = at.unwrap_or(0);
             let told = |what: &&What| **what == event.what;
             let later = self.committed[from..].iter().position(told);
-            match later {
-                Some(steps) if !older => at = Some(from + steps),
-                None if !self.committed.iter().any(told) => {
+            let early = if self.reads_ahead && !event.read && logged < from {
+                self.committed[logged..from].iter().position(told)
+            } else {
+                None
+            };
+            match (later, early) {
+                (_, Some(steps)) if !older => {
+                    logged += steps;
+                    verdict.did("shown_early", 1);
+                }
+                (Some(steps), _) if !older => {
+                    at = Some(from + steps);
+                    if !event.read {
+                        logged = from + steps;
+                    }
+                }
+                (None, _) if !self.committed.iter().any(told) => {
                     let found = format!(
                         "{}: {} has {}, which no commit made",
                         self.name,

@@ -39,6 +39,7 @@ fn tell(ledger: &mut Ledger, n: usize, key: &str, what: &What, again: bool) {
         key: key.to_owned(),
         order: format!("{n:06}"),
         what: what.clone(),
+        read: false,
     };
     if again {
         ledger.received("shop", event.clone());

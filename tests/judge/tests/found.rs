@@ -34,6 +34,7 @@ fn run(repeats: Repeats, committed: &[What], came: &[(&str, &str, What)]) -> Led
                 key: "S1".to_owned(),
                 order: (*order).to_owned(),
                 what: what.clone(),
+                read: id.starts_with("read"),
             },
         );
     }
@@ -94,6 +95,39 @@ fn older_after_newer_is_reordered_by_version_and_by_what_was_committed() {
     ];
     let committed = [state("2"), state("3")];
     only(&verdict(&committed, &came), Class::Reordered, 1);
+}
+
+#[test]
+fn what_a_read_showed_early_may_be_told_step_by_step_where_reads_run_ahead() {
+    let committed = [state("1"), state("2"), state("3")];
+    let played = |came: &[(&str, &str, What)], ahead: bool| {
+        let mut ledger = run(Repeats::PassedOn, &committed, came);
+        if ahead {
+            ledger.reads_ahead();
+        }
+        judge(&ledger)
+    };
+    let came = [
+        ("read", "1", state("3")),
+        ("b", "2", state("2")),
+        ("c", "3", state("3")),
+    ];
+    let shown = played(&came, true);
+    clean(&shown);
+    assert!(shown.to_string().contains("shown_early=1"), "{shown}");
+    // Elsewhere a read is never ahead.
+    only(&played(&came, false), Class::Reordered, 1);
+    // Nor may the log go back behind what itself told, whatever was read.
+    let came = [
+        ("b", "1", state("2")),
+        ("read", "2", state("3")),
+        ("a", "3", state("1")),
+        ("c", "4", state("3")),
+    ];
+    only(&played(&came, true), Class::Reordered, 1);
+    // And what it shows is told again in its order, and to its end.
+    let came = [("read", "1", state("3")), ("b", "2", state("2"))];
+    only(&played(&came, true), Class::Lost, 1);
 }
 
 #[test]

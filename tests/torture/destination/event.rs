@@ -47,6 +47,7 @@ pub fn received(event: &Value) -> Received {
             "correction" => What::Correction(body()),
             _ => What::State(body()),
         },
+        read: text(data, "origin") == "snapshot",
     }
 }
 
