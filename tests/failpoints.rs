@@ -232,7 +232,7 @@ fn walks() -> Vec<(String, String)> {
             "state.begin" => &[12],
             "state.commit" => &[16],
             "state.committed" => &[14],
-            "state.migrate.step" | "state.migrate.stepped" => &[4],
+            "state.migrate.step" => &[4],
             _ => &[1],
         };
         let can_fail = !point.starts_with("capture.")

@@ -170,8 +170,8 @@ pub(crate) fn open_migrated(folder: &Path) -> Result<(Connection, Migrated), Sto
         })
         .map_err(|error| corrupt(error.to_string()))?;
     if fresh {
+        // Whose file it is, its first migration writes.
         connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
-        connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     } else {
         let id: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
         if id != APPLICATION_ID {
