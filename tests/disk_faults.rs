@@ -5,12 +5,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use crate::failpoints::walk;
 use harness::agent::Agent;
-use harness::disk::Shim;
+use harness::disk::{Shim, faults};
 use harness::receiver::{Faults, Receiver};
 use harness::site::Site;
 
@@ -60,6 +61,13 @@ impl Shop {
         self.site.run(&(sql + "COMMIT"));
     }
 
+    /// The state folder's disk with a fault, and where it is noted that it came.
+    fn noted(&self, fault: &str) -> (Shim, PathBuf) {
+        let state = self.site.path().join("state");
+        let log = self.site.path().join("disk.log");
+        (Shim::under(&state).noted(&state, &log).fault(fault), log)
+    }
+
     async fn told(&self, count: usize) -> bool {
         let there = self.receiver.wait(SOON, |held| held.facts.len() == count);
         there.await
@@ -87,37 +95,45 @@ const FULL: [&str; 3] = [
     "disk is full",
 ];
 
-/// One fault; whether there was one at all before all was told.
+/// One fault. It comes: where all is told without it, more changes until it does.
 async fn fails(fault: String) {
     let shop = Shop::new().await;
-    shop.moves(20, "A");
-    let shim = Shim::under(&shop.site.path().join("state")).fault(&fault);
+    let mut moves = 20;
+    shop.moves(moves, "A");
+    let (shim, log) = shop.noted(&fault);
     let mut agent = shop.site.agent_with(&shim.environment());
     let full = fault.ends_with("ENOSPC");
     let said = |agent: &Agent| full && FULL.iter().any(|text| agent.log().contains(text));
     let deadline = tokio::time::Instant::now() + SOON;
     loop {
         let ended = agent.ended();
-        let told = shop.receiver.held().facts.len() == 20;
+        let told = shop.receiver.held().facts.len() == moves;
+        let came = faults(&log) > 0;
         if let Some(ended) = ended {
             assert_eq!(ended.code(), Some(3), "{fault}: {}", agent.log());
             // It said why.
             assert!(agent.log().contains("ERROR"), "{fault}: {}", agent.log());
             break;
         }
-        if told || said(&agent) {
+        if said(&agent) || told && came {
             break;
+        }
+        if told {
+            shop.moves(1, "C");
+            moves += 1;
         }
         assert!(
             tokio::time::Instant::now() < deadline,
-            "{fault}: neither told nor ended nor said: {}",
+            "{fault} ({}): neither told nor ended nor said: {}",
+            if came { "it came" } else { "it never came" },
             agent.log()
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     drop(agent);
+    assert!(faults(&log) > 0, "{fault} never came");
     shop.moves(5, "B");
-    shop.ends_well(25).await;
+    shop.ends_well(moves + 5).await;
 }
 
 /// Of the first so many, all or some. A start writes some 230 times before the loops begin, and syncs some 25 times.
@@ -156,9 +172,11 @@ async fn a_slow_disk_slows_it_down_and_takes_no_memory() {
     const MEMORY_KIB_MAX: u64 = 160 << 10;
     let shop = Shop::new().await;
     shop.moves(MANY, "A");
-    let shim = Shim::under(&shop.site.path().join("state")).fault("sync:1+:sleep=20");
+    let (shim, log) = shop.noted("sync:1+:sleep=20");
     let agent = shop.site.agent_with(&shim.environment());
     assert!(shop.told(MANY).await, "{}", agent.log());
+    // Each of a start's own and of at least one batch was slow.
+    assert!(faults(&log) > 25, "{} slow syncs", faults(&log));
     let peak = agent.memory_peak_kib();
     assert!(peak < MEMORY_KIB_MAX, "{peak} KiB");
     drop(agent);

@@ -1,14 +1,16 @@
 //! A disk that fails as told, under a program that does not know of it; and what a power loss may leave on one.
 //!
 //! The shim is a small library of C that Linux loads before the program ([`Shim`]); what it noted of the disk is read by
-//! [`Recorded`], which makes folders as they may look after the power was lost.
+//! [`Recorded`], which makes folders as they may look after the power was lost, and by [`faults`].
 
+mod notes;
 mod recorded;
 
 use std::path::{Path, PathBuf};
 
 use crate::preload;
 
+pub use notes::faults;
 pub use recorded::{Loss, Recorded};
 
 /// A disk under a folder.

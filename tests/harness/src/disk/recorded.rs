@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
+use super::notes::notes;
+
 const SECTOR: usize = 512;
 
 /// Something that was done.
@@ -93,13 +95,8 @@ impl Recorded {
             read.steps.extend(there);
         }
         read.before = read.steps.len();
-        let mut rest = bytes.as_slice();
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            let line = std::str::from_utf8(&rest[..end]).unwrap();
-            rest = &rest[end + 1..];
-            let [what, inode, offset, size, name] =
-                line.splitn(5, '\t').collect::<Vec<_>>().try_into().unwrap();
-            let (offset, size): (usize, usize) = (offset.parse().unwrap(), size.parse().unwrap());
+        for note in notes(&bytes) {
+            let (what, inode, offset, name) = (note.what, note.inode, note.offset, note.name);
             let is_folder = || Path::new(name).is_dir();
             let step = match what {
                 "create" => {
@@ -116,13 +113,7 @@ impl Recorded {
                     }
                     continue;
                 }
-                // The program was killed while it was noted.
-                "write" if rest.len() < size => break,
-                "write" => {
-                    let data = rest[..size].to_vec();
-                    rest = &rest[size..];
-                    Step::Write(known.file(inode, name), offset, data)
-                }
+                "write" => Step::Write(known.file(inode, name), offset, note.data.to_vec()),
                 "truncate" => Step::Truncate(known.file(inode, name), offset),
                 "sync" if is_folder() => Step::SyncFolder(name.into()),
                 "sync" => Step::Sync(known.file(inode, name)),

@@ -183,6 +183,7 @@ static int due(enum kind kind, unsigned char whose) {
     case LOST: verdict = -1; break;
     case SLEEP: {
       struct timespec time = {fault->number / 1000, fault->number % 1000 * 1000000};
+      note("fault", 0, count, 0, kind_names[kind], NULL);
       pthread_mutex_unlock(&lock);
       nanosleep(&time, NULL);
       pthread_mutex_lock(&lock);
