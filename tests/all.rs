@@ -54,4 +54,5 @@ mod taint;
 mod terminal_pictures;
 mod trust;
 mod upgrade;
+mod upgrade_killed;
 mod workflows;

@@ -254,7 +254,7 @@ fn walks() -> Vec<(String, String)> {
     walks
 }
 
-/// Those of an upgrade need a signed release, and are not walked here.
+/// Those of an upgrade need a signed release: tests/upgrade_killed.rs walks them.
 fn upgrades(point: &str) -> bool {
     ["upgrade.", "rollback.", "state.rollback."]
         .iter()

@@ -16,7 +16,7 @@ use serde_json::Value;
 const BINARY: &str = env!("CARGO_BIN_EXE_lighterman");
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const SOON: Duration = Duration::from_mins(1);
-const STOCK: &str = "inventory.availability.v1";
+pub(crate) const STOCK: &str = "inventory.availability.v1";
 
 const MAPPING: &str = r#"
 mapping: 1
@@ -57,7 +57,7 @@ INSERT INTO item VALUES ('a', 'Anchor'), ('b', 'Bolt'), ('c', 'Clamp');
 INSERT INTO moved VALUES (1, 'a', 5), (2, 'b', 6);";
 
 /// The format that the version before writes, and what it is made of.
-const FORMAT_BEFORE: i64 = 6;
+pub(crate) const FORMAT_BEFORE: i64 = 6;
 const SCHEMAS_BEFORE: [&str; 6] = [
     include_str!("../state/src/schema.sql"),
     include_str!("../state/src/schema_2.sql"),
@@ -98,7 +98,7 @@ fn binary(file: &Path, mark: &str) {
 }
 
 /// A pair of keys, made here.
-struct Keys {
+pub(crate) struct Keys {
     folder: tempfile::TempDir,
 }
 
@@ -112,7 +112,7 @@ impl Keys {
         keys
     }
 
-    fn public(&self) -> PathBuf {
+    pub(crate) fn public(&self) -> PathBuf {
         self.folder.path().join("test.pub")
     }
 
@@ -126,7 +126,7 @@ impl Keys {
     }
 }
 
-fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
@@ -137,14 +137,14 @@ fn minisign(words: &[&str]) {
 }
 
 /// A site with a binary of its own, and a newer one beside it.
-struct Installed {
-    site: Site,
+pub(crate) struct Installed {
+    pub(crate) site: Site,
     place: tempfile::TempDir,
-    keys: Keys,
+    pub(crate) keys: Keys,
 }
 
 impl Installed {
-    fn new(url: &str) -> Self {
+    pub(crate) fn new(url: &str) -> Self {
         let place = tempfile::tempdir().unwrap();
         let installed = Self {
             site: Site::new(BINARY, url, TABLES, MAPPING),
@@ -158,19 +158,19 @@ impl Installed {
         installed
     }
 
-    fn binary(&self) -> PathBuf {
+    pub(crate) fn binary(&self) -> PathBuf {
         self.place.path().join("bin/lighterman")
     }
 
-    fn newer(&self) -> PathBuf {
+    pub(crate) fn newer(&self) -> PathBuf {
         self.place.path().join("new/lighterman")
     }
 
-    fn agent(&self) -> Agent {
+    pub(crate) fn agent(&self) -> Agent {
         Agent::start(text(&self.binary()), self.site.path())
     }
 
-    fn command(&self, words: &[&str]) -> (Option<i32>, String) {
+    pub(crate) fn command(&self, words: &[&str]) -> (Option<i32>, String) {
         command(text(&self.binary()), self.site.path(), words)
     }
 
@@ -182,23 +182,30 @@ impl Installed {
         self.command(&words)
     }
 
-    fn is(&self, mark: &str) -> bool {
+    pub(crate) fn is(&self, mark: &str) -> bool {
         std::fs::read(self.binary())
             .unwrap()
             .ends_with(mark.as_bytes())
+    }
+
+    /// What lies beside the binary but what an upgrade keeps.
+    pub(crate) fn beside(&self) -> Vec<String> {
+        let folder = std::fs::read_dir(self.place.path().join("bin")).unwrap();
+        let names = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name != "lighterman.previous").collect()
     }
 
     fn state(&self) -> PathBuf {
         self.site.path().join("state/lighterman.db")
     }
 
-    fn number(&self, sql: &str) -> i64 {
+    pub(crate) fn number(&self, sql: &str) -> i64 {
         let db = Connection::open(self.state()).unwrap();
         db.query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
     /// Puts what the state file holds into the format of the version before.
-    fn as_before(&self) {
+    pub(crate) fn as_before(&self) {
         let file = self.state();
         let older = file.with_file_name("older.db");
         let db = Connection::open(&older).unwrap();
@@ -241,7 +248,7 @@ impl Installed {
     }
 }
 
-async fn until(agent: &Agent, receiver: &Receiver, done: impl FnMut(&Held) -> bool) {
+pub(crate) async fn until(agent: &Agent, receiver: &Receiver, done: impl FnMut(&Held) -> bool) {
     let there = receiver.wait(SOON, done).await;
     let held = receiver.held();
     assert!(
@@ -281,7 +288,7 @@ async fn captured(installed: &Installed, agent: &Agent, events: u64) {
     }
 }
 
-async fn stop(mut agent: Agent) {
+pub(crate) async fn stop(mut agent: Agent) {
     let ended = agent.terminate(SOON).await;
     assert!(
         ended.is_some_and(|ended| ended.success()),

@@ -105,7 +105,11 @@ fn blocks(facts: &Facts) -> Vec<Block> {
 /// Says why the state folder cannot be used.
 pub(crate) fn state_refused(what: &str, error: &StoreError, json: bool) -> Exit {
     let mut finding = Finding::fail(what, error.to_string());
-    finding.fix = error.hint();
+    finding.fix = match error {
+        // Who waits for room is the agent, and this is a command.
+        StoreError::Full => Some("free disk space, then the same command once more".to_owned()),
+        _ => error.hint(),
+    };
     refuse(&[finding], json);
     Exit::State
 }

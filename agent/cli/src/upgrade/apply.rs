@@ -41,6 +41,9 @@ pub(super) fn apply(
         (Ok(before), Ok(after)) => (before, after),
         (Err(finding), _) | (_, Err(finding)) => return trouble(&finding, json),
     };
+    if before == after {
+        return is_there(folder, &binary, &after, plan, stands, json);
+    }
     let backup = match stands.format {
         None => None,
         Some(format) => {
@@ -76,7 +79,14 @@ pub(super) fn apply(
         return trouble(&finding, json);
     }
     failpoint::crash!("upgrade.noted");
-    if let Err(finding) = swap::replace(&binary, staged) {
+    if let Err(mut finding) = swap::replace(&binary, staged) {
+        if sum(&binary).is_ok_and(|is| is == record.to.sha256) {
+            // What it replaced stays on record: there is something to go back to.
+            finding.found.push_str("; the newer binary is in its place");
+            let fix = "mend that, then start the agent; lighterman rollback goes back";
+            finding.fix = Some(fix.to_owned());
+            return trouble(&finding, json);
+        }
         match earlier {
             Some(earlier) => drop(earlier.write(folder)),
             None => Record::remove(folder),
@@ -93,6 +103,26 @@ pub(super) fn apply(
     }
     told(&record, plan, stands, json);
     Exit::Ok
+}
+
+/// An upgrade that was cut off behind its last step has come to its end: what it replaced must not be replaced by what
+/// stands there now.
+fn is_there(
+    folder: &Path,
+    binary: &Path,
+    sha256: &str,
+    plan: &Plan,
+    stands: &Stands,
+    json: bool,
+) -> Exit {
+    let record = Record::read(folder).filter(|record| record.to.sha256 == sha256);
+    if let Some(record) = record {
+        told(&record, plan, stands, json);
+        return Exit::Ok;
+    }
+    let found = format!("{} is this very binary already", binary.display());
+    let fix = "start the agent anew, if it still runs as another one";
+    trouble(&Finding::fail("upgrade", found).fix(fix), json)
 }
 
 fn told(record: &Record, plan: &Plan, stands: &Stands, json: bool) {

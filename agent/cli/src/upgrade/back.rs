@@ -72,10 +72,19 @@ pub(super) fn rollback(
     match done {
         Ok(done) => finish(folder, binary, Some(done), only_show, json),
         Err(error) => {
-            let exit = state_refused("roll back the state", &error, json);
+            let what = "roll back the state";
             match error {
-                StoreError::Refused { .. } => Exit::Trouble,
-                _ => exit,
+                StoreError::Refused { .. } => {
+                    state_refused(what, &error, json);
+                    Exit::Trouble
+                }
+                // It may have been cut off where no agent starts any more.
+                StoreError::Io { .. } | StoreError::Full => {
+                    let fix = "mend that, then lighterman rollback once more";
+                    crate::refuse(&[Finding::fail(what, error.to_string()).fix(fix)], json);
+                    Exit::State
+                }
+                _ => state_refused(what, &error, json),
             }
         }
     }

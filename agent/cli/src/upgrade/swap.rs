@@ -9,6 +9,9 @@ use tempfile::TempPath;
 
 use super::release::Release;
 
+/// How a staged file's name begins and ends.
+const STAGED: (&str, &str) = (".lighterman-", ".staged");
+
 /// What the binary that stood there before is called, beside the one in its place.
 const PREVIOUS: &str = "lighterman.previous";
 
@@ -32,10 +35,13 @@ pub(super) fn staged(release: &Release, beside: bool) -> Result<TempPath, Findin
     } else {
         std::env::temp_dir()
     };
+    if beside {
+        left_behind(&folder);
+    }
     let write = || -> std::io::Result<TempPath> {
         let mut file = tempfile::Builder::new()
-            .prefix(".lighterman-")
-            .suffix(".staged")
+            .prefix(STAGED.0)
+            .suffix(STAGED.1)
             .tempfile_in(&folder)?;
         file.write_all(&release.binary)?;
         runnable(file.path())?;
@@ -46,10 +52,31 @@ pub(super) fn staged(release: &Release, beside: bool) -> Result<TempPath, Findin
     write().map_err(|error| not_written(&folder, &error))
 }
 
+/// Removes what earlier commands staged in a folder and were killed with: each is as large as the program.
+fn left_behind(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(STAGED.0) && name.ends_with(STAGED.1) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// What is to be said where a folder of binaries cannot be written to.
 fn not_written(folder: &Path, error: &std::io::Error) -> Finding {
+    use std::io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     let what = format!("write into {}", folder.display());
-    let fix = "run this command as who may write there, such as root";
+    let fix = match error.kind() {
+        PermissionDenied | ReadOnlyFilesystem => {
+            "run this command as who may write there, such as root"
+        }
+        StorageFull | QuotaExceeded => "free disk space, then the same command once more",
+        _ => "mend that, then the same command once more",
+    };
     Finding::fail(what, error.to_string()).fix(fix)
 }
 
@@ -107,7 +134,8 @@ pub(super) fn previous(binary: &Path) -> PathBuf {
 fn keep(binary: &Path, previous: &Path) -> std::io::Result<()> {
     let folder = folder_of(binary);
     let copy = tempfile::Builder::new()
-        .prefix(".lighterman-")
+        .prefix(STAGED.0)
+        .suffix(STAGED.1)
         .tempfile_in(folder)?;
     fs::copy(binary, copy.path())?;
     belongs(binary, copy.path())?;
