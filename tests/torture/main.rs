@@ -13,6 +13,7 @@
     reason = "tests"
 )]
 
+mod account;
 mod database;
 mod destination;
 mod fault;

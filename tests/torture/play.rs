@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use harness::agent::{Agent, command};
 use harness::proxy::Proxy;
-use judge::{Balance, Class, Ledger, PositionSeen, Receiver, Repeats, Verdict, judge};
+use judge::{Class, Ledger, PositionSeen, Receiver, Repeats, Verdict, judge};
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::account::Account;
 use crate::database::{self, Database};
 use crate::destination::{self, Destination};
 use crate::fault::network;
@@ -293,21 +294,6 @@ impl<'a> Game<'a> {
         });
     }
 
-    /// What the agent says of its one destination, once nothing is on its way any more.
-    fn balance(&self) -> Option<Balance> {
-        let (_, shown) = command(BINARY, &self.folder, &["status", "--json"]);
-        let shown: Value = serde_json::from_str(&shown).ok()?;
-        let number = |name: &str| shown["destinations"][0][name].as_u64();
-        Some(Balance {
-            enqueued: shown["sources"][0]["events"].as_u64()?,
-            delivered: number("delivered")?,
-            superseded: number("superseded")?,
-            discarded: number("discarded")?,
-            held: number("held")?,
-            waiting: number("backlog")?,
-        })
-    }
-
     async fn verdict(&self) -> Verdict {
         let mut ledger = self.ledger.clone();
         for event in self.destination.received().await {
@@ -346,7 +332,8 @@ impl<'a> Game<'a> {
         let mut retried = Instant::now();
         loop {
             let verdict = self.verdict().await;
-            if verdict.is_clean() && self.at_rest() {
+            let account = Account::ask(&self.folder);
+            if verdict.is_clean() && account.is_ok_and(|account| account.at_rest()) {
                 break;
             }
             let now = self.destination.arrivals().await;
@@ -363,8 +350,16 @@ impl<'a> Game<'a> {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        if let Some(balance) = self.balance() {
-            self.ledger.balance("shop", balance);
+        self.ledger.mended();
+        match Account::ask(&self.folder) {
+            Ok(account) => {
+                self.ledger.balance("shop", account.balance);
+                for item in account.held {
+                    self.ledger.held(item);
+                }
+            }
+            // That there is none is the judge's finding.
+            Err(said) => eprintln!("no account of shop: {said}"),
         }
         if let Some(mut agent) = self.agent.take() {
             if let Some(ended) = agent.ended() {
@@ -379,12 +374,6 @@ impl<'a> Game<'a> {
             verdict.found(Class::Unexplained, format!("the state file: {shown}"));
         }
         verdict
-    }
-
-    /// Nothing is on its way, and nothing is held.
-    fn at_rest(&self) -> bool {
-        self.balance()
-            .is_some_and(|balance| balance.waiting == 0 && balance.held == 0)
     }
 }
 

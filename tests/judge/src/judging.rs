@@ -12,6 +12,10 @@ type Place<'a> = (&'a str, &'a str);
 /// Judges a run that has come to rest: faults are over, and nothing is on its way any more.
 pub fn judge(ledger: &Ledger) -> Verdict {
     let mut verdict = Verdict::default();
+    if ledger.mended {
+        // First, for it explains why other things are missing.
+        held_still(ledger, &mut verdict);
+    }
     let mut committed: BTreeMap<Place<'_>, Vec<&What>> = BTreeMap::new();
     for change in &ledger.committed {
         let place = (&*change.event_type, &*change.key);
@@ -47,6 +51,32 @@ pub fn judge(ledger: &Ledger) -> Verdict {
         }
     }
     verdict
+}
+
+/// What is held, or not accounted for, although nothing is wrong any more.
+fn held_still(ledger: &Ledger, verdict: &mut Verdict) {
+    for item in &ledger.held {
+        let by = item.receiver.as_deref().unwrap_or("the mapping");
+        let found = format!(
+            "held still by {by}: {} {}: {}",
+            item.event_type, item.key, item.reason
+        );
+        verdict.found(Class::Unexplained, found);
+    }
+    for receiver in &ledger.receivers {
+        let name = &receiver.name;
+        let account = ledger.balances.iter().find(|(known, _)| known == name);
+        let named = ledger.held.iter();
+        let named = named.filter(|item| item.receiver.as_ref() == Some(name));
+        let found = match account {
+            None => format!("the agent gives no account of {name}"),
+            Some((_, balance)) if balance.held > named.count() as u64 => {
+                format!("held still by {name}: {}, and not all named", balance.held)
+            }
+            Some(_) => continue,
+        };
+        verdict.found(Class::Unexplained, found);
+    }
 }
 
 fn at_receiver<'a>(

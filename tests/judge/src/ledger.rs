@@ -142,6 +142,7 @@ pub struct Ledger {
     pub(crate) balances: Vec<(String, Balance)>,
     pub(crate) forgotten: BTreeSet<(String, String)>,
     pub(crate) reads_ahead: bool,
+    pub(crate) mended: bool,
 }
 
 impl Ledger {
@@ -192,6 +193,12 @@ impl Ledger {
     /// What the agent says of the events of a receiver at the end.
     pub fn balance(&mut self, receiver: &str, balance: Balance) {
         self.balances.push((receiver.to_owned(), balance));
+    }
+
+    /// What went wrong is over, and a person has had all that was held sent again: each receiver's account must be
+    /// known, and nothing may be held any more.
+    pub fn mended(&mut self) {
+        self.mended = true;
     }
 
     /// The source itself lost a fact (its backup was put back, its log dropped and the row deleted): it may have

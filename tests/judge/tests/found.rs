@@ -270,6 +270,48 @@ fn an_account_that_does_not_come_out_even_is_unexplained() {
 }
 
 #[test]
+fn what_is_held_or_not_accounted_for_when_all_is_mended_is_unexplained() {
+    let came = [("a", "1", state("1"))];
+    let mut ledger = run(Repeats::PassedOn, &[state("1")], &came);
+    clean(&judge(&ledger));
+    ledger.mended();
+    let silent = judge(&ledger);
+    only(&silent, Class::Unexplained, 1);
+    let words: Vec<_> = silent.words().collect();
+    assert!(words[0].contains("no account of shop"), "{words:?}");
+
+    let account = |held| Balance {
+        enqueued: 1 + held,
+        delivered: 1,
+        held,
+        ..Balance::default()
+    };
+    let mut well = ledger.clone();
+    well.balance("shop", account(0));
+    clean(&judge(&well));
+    ledger.balance("shop", account(2));
+    let unnamed = judge(&ledger);
+    only(&unnamed, Class::Unexplained, 1);
+    for receiver in [Some("shop"), Some("shop"), None] {
+        ledger.held(HeldItem {
+            receiver: receiver.map(str::to_owned),
+            event_type: "product.v1".to_owned(),
+            key: "S1".to_owned(),
+            reason: "HTTP 422".to_owned(),
+        });
+    }
+    // Each by its name, and what the mapping holds as well.
+    let named = judge(&ledger);
+    only(&named, Class::Unexplained, 3);
+    let words: Vec<_> = named.words().collect();
+    assert!(
+        words[0].contains("shop: product.v1 S1: HTTP 422"),
+        "{words:?}"
+    );
+    assert!(words[2].contains("by the mapping"), "{words:?}");
+}
+
+#[test]
 fn who_is_not_told_a_type_misses_nothing_of_it() {
     let mut ledger = Ledger::new();
     let mut receiver = Receiver::new("shop", Repeats::PassedOn);
