@@ -25,6 +25,7 @@ mod logs;
 mod map;
 mod mariadb;
 mod metrics;
+mod migration_killed;
 mod monitoring;
 mod network;
 mod northwind;
