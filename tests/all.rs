@@ -34,6 +34,7 @@ mod otlp;
 mod page;
 mod page_browser;
 mod powerloss;
+mod powerloss_postgres;
 mod read;
 mod reconcile;
 mod reconcile_databases;

@@ -271,13 +271,17 @@ fn is_empty(database: &Path) -> bool {
     !db.query_row(any, [], |row| row.get::<_, bool>(0)).unwrap()
 }
 
-/// Up to which change a state folder has everything, once it was opened again.
-fn kept(folder: &Path) -> Result<u64, String> {
+/// The checkpoint in a state folder, once that was opened again.
+pub(crate) fn checkpoint(folder: &Path) -> Result<Option<String>, String> {
     drop(Store::open(folder).map_err(|error| error.to_string())?);
     let reader = StateReader::open(folder).map_err(|error| error.to_string())?;
     let sources = reader.sources().map_err(|error| error.to_string())?;
-    let checkpoint = sources.first().and_then(|one| one.checkpoint.clone());
-    let position = checkpoint.map(|text| text.parse::<Position>().unwrap());
+    Ok(sources.first().and_then(|one| one.checkpoint.clone()))
+}
+
+/// Up to which change a state folder has everything.
+fn kept(folder: &Path) -> Result<u64, String> {
+    let position = checkpoint(folder)?.map(|text| text.parse::<Position>().unwrap());
     Ok(position.map_or(0, |position| position.pos.number().unwrap()))
 }
 
