@@ -1,10 +1,14 @@
-//! A backlog: the agent beside the server's own reader.
+//! A backlog: the agent beside the server's own reader, counted at the receiver.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use harness::agent::Agent;
 use harness::backlog::postgres as backlog;
 
-use crate::place::{Place, number};
+use crate::options::Options;
+use crate::place::Place;
+use crate::sink::Sink;
+use crate::table::{Round, Run, print};
 
 pub const MAPPING: &str = r#"mapping: 1
 pack: bench
@@ -44,77 +48,83 @@ pub async fn load(place: &Place, rows: u64) -> f64 {
         })
         .await;
     let seconds = began.elapsed().as_secs_f64();
-    let limit = std::time::Duration::from_mins(1);
-    assert!(agent.terminate(limit).await.is_some());
+    stop(&mut agent).await;
     seconds
 }
 
-pub async fn run() {
-    let rows = number("DRAIN_ROWS", 500_000);
-    let per_transaction = number("DRAIN_PER_TRANSACTION", 100);
-    let rounds = number("DRAIN_ROUNDS", 3);
-    let place = Place::new(backlog::TABLES, MAPPING).await;
+pub async fn stop(agent: &mut Agent) {
+    let limit = Duration::from_mins(1);
+    assert!(agent.terminate(limit).await.is_some(), "it does not stop");
+}
+
+/// Runs the agent until the receiver has every row.
+pub async fn received(place: &Place, sink: &Sink, rows: u64) -> Run {
+    sink.expect(rows);
+    let began = Instant::now();
+    let mut agent = place.agent();
+    let deadline = began + crate::place::DEADLINE;
+    let last = loop {
+        if let Some(last) = sink.complete() {
+            break last;
+        }
+        assert!(agent.ended().is_none(), "it ended: {}", agent.log());
+        let came = sink.counts();
+        assert!(Instant::now() < deadline, "rows and requests: {came:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let run = Run {
+        seconds: last.duration_since(began).as_secs_f64(),
+        cpu_seconds: cpu_seconds(agent.pid()),
+        peak_mib: agent.memory_peak_kib() as f64 / 1024.0,
+    };
+    stop(&mut agent).await;
+    run
+}
+
+pub async fn run(options: &Options) {
+    let rows = options.rows;
+    let sink = Sink::start();
+    let place = Place::new(backlog::TABLES, &counted()).await;
+    place.deliver_to(&sink.url);
     fill(&place, rows).await;
-    let seconds = load(&place, rows).await;
-    println!("first load: {:.0} rows/s", rows as f64 / seconds);
-    place
-        .run(&format!("CALL backlog({rows}, {per_transaction})"))
-        .await;
+    received(&place, &sink, rows).await;
+    place.run(&format!("CALL backlog({rows}, 100)")).await;
     let end = place.end().await;
+    // The limit tool ends when it is told of something behind `end`.
     place.run("CREATE TABLE after_the_end ()").await;
     let kept = place.path().join("kept");
     copy(&place.state(), &kept);
-    place
-        .run("SELECT pg_copy_logical_replication_slot('lighterman_erp', 'base')")
-        .await;
-    let mut ratios = Vec::new();
-    for round in 1..=rounds {
-        place
-            .run("SELECT pg_copy_logical_replication_slot('base', 'limit')")
-            .await;
+    place.copy_slot("lighterman_erp", "base").await;
+    let mut rounds = Vec::new();
+    for round in 1..=options.rounds {
+        println!("drain: round {round} of {}", options.rounds);
+        place.copy_slot("base", "limit").await;
         let limit = backlog::limit(&place.server, "erp", "limit", "lighterman_erp", &end);
-        let limit = limit.as_secs_f64();
-        place.run("SELECT pg_drop_replication_slot('limit')").await;
-        std::fs::remove_dir_all(place.state()).unwrap();
-        copy(&kept, &place.state());
-        place
-            .run("SELECT pg_drop_replication_slot('lighterman_erp')")
-            .await;
-        place
-            .run("SELECT pg_copy_logical_replication_slot('base', 'lighterman_erp')")
-            .await;
-        let began = Instant::now();
-        let mut agent = place.agent();
-        place.acknowledged(&end).await;
-        let captured = began.elapsed().as_secs_f64();
-        place
-            .until("all is delivered", |status| {
-                status["destinations"][0]["backlog"] == 0
-            })
-            .await;
-        let delivered = began.elapsed().as_secs_f64();
-        let cpu = cpu_seconds(agent.pid());
-        let memory = agent.memory_peak_kib() as f64 / 1024.0;
-        assert!(
-            agent
-                .terminate(std::time::Duration::from_mins(1))
-                .await
-                .is_some()
-        );
-        let ratio = limit / captured;
-        ratios.push(ratio);
-        println!(
-            "round {round}: pg_recvlogical {:.0} rows/s, agent {:.0} rows/s into the outbox (ratio \
-             {ratio:.2}), {:.0} rows/s delivered; {:.1} µs of processor per row, peak memory \
-             {memory:.1} MiB",
-            rows as f64 / limit,
-            rows as f64 / captured,
-            rows as f64 / delivered,
-            cpu * 1e6 / rows as f64,
-        );
+        place.drop_slot("limit").await;
+        let mut runs = Vec::new();
+        for _ in 0..2 {
+            std::fs::remove_dir_all(place.state()).unwrap();
+            copy(&kept, &place.state());
+            place.drop_slot("lighterman_erp").await;
+            place.copy_slot("base", "lighterman_erp").await;
+            runs.push(received(&place, &sink, rows).await);
+        }
+        let [first, second] = runs.try_into().ok().unwrap();
+        rounds.push(Round {
+            limit_seconds: limit.as_secs_f64(),
+            first,
+            second,
+        });
     }
-    ratios.sort_by(f64::total_cmp);
-    println!("drain ratio: median {:.2}", ratios[ratios.len() / 2]);
+    print("drain", "pg_recvlogical", rows, &rounds);
+}
+
+/// The mapping with the number of the row in each key, by which the receiver counts (`sink::TOKEN`).
+pub fn counted() -> String {
+    MAPPING.replace(
+        "sku: \"stock.item_id\"",
+        "sku: \"'row-' || (stock.item_id * 10 + stock.warehouse_id)\"",
+    )
 }
 
 fn copy(from: &std::path::Path, to: &std::path::Path) {

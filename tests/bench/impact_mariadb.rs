@@ -7,9 +7,8 @@ use harness::mariadb::{MariadbOptions, MariadbServer};
 use mysql_async::prelude::Queryable as _;
 
 use crate::impact::spread;
-use crate::place::number;
+use crate::place::{binary, number};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_lighterman");
 const ACCOUNTS: u64 = 100_000;
 const CLIENTS: u64 = 4;
 /// No wait here takes longer.
@@ -94,7 +93,7 @@ async fn caught_up(server: &MariadbServer, folder: &std::path::Path) {
     let end = format!("{number:0>10}:{offset:016x}");
     let deadline = Instant::now() + DEADLINE;
     loop {
-        let (_, shown) = command(BINARY, folder, &["status", "--json"]);
+        let (_, shown) = command(binary(), folder, &["status", "--json"]);
         let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
         let position = shown["sources"][0]["checkpoint"]
             .as_str()
@@ -127,14 +126,14 @@ pub async fn run() {
     );
     std::fs::write(folder.path().join("lighterman.toml"), settings).unwrap();
     std::fs::write(folder.path().join("mapping.yaml"), MAPPING).unwrap();
-    let mut agent = Agent::start(BINARY, folder.path());
+    let mut agent = Agent::start(binary(), folder.path());
     caught_up(&server, folder.path()).await;
     assert!(agent.terminate(Duration::from_mins(1)).await.is_some());
     bench(&server, seconds).await;
     let (mut of_speed, mut of_p99, mut same) = (Vec::new(), Vec::new(), Vec::new());
     for round in 1..=rounds {
         let off = bench(&server, seconds).await;
-        let mut agent = Agent::start(BINARY, folder.path());
+        let mut agent = Agent::start(binary(), folder.path());
         caught_up(&server, folder.path()).await;
         let on = bench(&server, seconds).await;
         caught_up(&server, folder.path()).await;

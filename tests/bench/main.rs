@@ -1,10 +1,13 @@
 //! The whole agent under load, as a process, beside what limits it.
 //!
-//! `cargo bench -p lighterman --bench agent -- drain` and so on; without a word, all of them. Each
-//! says what it did and prints ratios: the machine's own speed means nothing.
+//! `cargo bench-agent --help` says which cases there are; without a word, all of them. Each says what it did and
+//! prints ratios: the machine's own speed means nothing. `docs/performance.md` has the method.
 //!
-//! - `drain`: a backlog of 500,000 single-row updates on PostgreSQL, mapped to availability events,
-//!   through the outbox to a destination that forgets them, beside `pg_recvlogical` on the same log.
+//! - `drain`: a backlog of single-row updates on PostgreSQL, mapped to availability events, through the durable outbox
+//!   to an HTTP receiver that counts them, beside `pg_recvlogical` on the same log.
+//! - `snapshot`: the first reading of the same table, counted there too, beside `COPY`.
+//! - `latency`: 500 transactions a second of one row each, from the commit's answer to the receiver's.
+//! - `idle`: memory and processor time of an agent with nothing to do.
 //! - `transaction`: one transaction of 10,000,000 rows (`TRANSACTION_ROWS`), and the most memory the
 //!   agent ever held.
 //! - `impact`: pgbench's transactions per second, 99th percentile and log volume, agent off and on;
@@ -16,6 +19,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::print_stdout,
+    clippy::print_stderr,
     clippy::cast_precision_loss,
     unreachable_pub,
     missing_docs,
@@ -23,38 +27,49 @@
 )]
 
 mod drain;
+mod idle;
 mod impact;
 mod impact_mariadb;
+mod latency;
+mod options;
 mod place;
 mod recount;
+mod sink;
+mod snapshot;
+mod table;
 mod transaction;
 
+use std::process::ExitCode;
+
+use options::{HELP, Options};
+
 #[tokio::main]
-async fn main() {
+async fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let asked = |name: &str| words.iter().any(|word| word == name);
-    let all = ![
-        "drain",
-        "transaction",
-        "impact",
-        "impact_mariadb",
-        "recount",
-    ]
-    .into_iter()
-    .any(asked);
-    if all || asked("drain") {
-        drain::run().await;
+    if words.iter().any(|word| word == "--help") {
+        print!("{HELP}");
+        return ExitCode::SUCCESS;
     }
-    if all || asked("transaction") {
-        transaction::run().await;
+    let options = match Options::read(words) {
+        Ok(options) => options,
+        Err(wrong) => {
+            eprintln!("{wrong}");
+            return ExitCode::from(2);
+        }
+    };
+    place::measure(&options);
+    for case in &options.cases {
+        match case.as_str() {
+            "drain" => drain::run(&options).await,
+            "snapshot" => snapshot::run(&options).await,
+            "latency" => latency::run(&options).await,
+            "idle" => idle::run().await,
+            "transaction" => transaction::run().await,
+            "impact" => impact::run().await,
+            "impact_mariadb" => impact_mariadb::run().await,
+            "recount" => recount::run().await,
+            other => unreachable!("{other} is in options::CASES"),
+        }
     }
-    if all || asked("impact") {
-        impact::run().await;
-    }
-    if all || asked("impact_mariadb") {
-        impact_mariadb::run().await;
-    }
-    if all || asked("recount") {
-        recount::run().await;
-    }
+    ExitCode::SUCCESS
 }

@@ -1,19 +1,60 @@
 //! A private PostgreSQL server, and the agent in a folder of its own beside it.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use harness::agent::{Agent, command};
 use harness::postgres::{PostgresOptions, PostgresServer};
 use tokio_postgres::Client;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_lighterman");
+use crate::options::Options;
+
+/// The agent that is measured.
+static BINARY: OnceLock<String> = OnceLock::new();
 /// No wait here takes longer.
-const DEADLINE: Duration = Duration::from_hours(1);
+pub const DEADLINE: Duration = Duration::from_hours(1);
 
 pub fn number(name: &str, otherwise: u64) -> u64 {
     let given = std::env::var(name);
     given.map_or(otherwise, |text| text.parse().unwrap())
+}
+
+/// Says what is measured and where, and ends where that would mislead.
+pub fn measure(options: &Options) {
+    let ours = env!("CARGO_BIN_EXE_lighterman");
+    let given = options.agent.as_ref();
+    let path = given.map_or_else(|| ours.to_owned(), |path| path.to_str().unwrap().to_owned());
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap();
+    let cores = std::thread::available_parallelism().unwrap();
+    println!("agent: {path}; {cores} cores; load before: {}", load.trim());
+    if cfg!(debug_assertions) {
+        println!("NOT OPTIMISED: good for trying the benchmark, its figures mean nothing");
+    }
+    let folder = std::env::temp_dir();
+    assert!(
+        !in_memory(&folder),
+        "{} is in memory, where nothing is durable: set TMPDIR to a folder on a disk",
+        folder.display()
+    );
+    BINARY.set(path).unwrap();
+}
+
+/// Whether a folder lies in a file system that keeps nothing.
+fn in_memory(folder: &Path) -> bool {
+    let folder = std::fs::canonicalize(folder).unwrap();
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+    let mounted = |line: &str| {
+        let mut words = line.split(' ').skip(1);
+        let (at, kind) = (words.next()?.to_owned(), words.next()?.to_owned());
+        folder.starts_with(&at).then_some((at.len(), kind))
+    };
+    let nearest = mounts.lines().filter_map(mounted).max();
+    nearest.is_some_and(|(_, kind)| kind == "tmpfs" || kind == "ramfs")
+}
+
+pub fn binary() -> &'static str {
+    BINARY.get().unwrap()
 }
 
 pub struct Place {
@@ -48,6 +89,39 @@ impl Place {
         place
     }
 
+    /// Has the agent send to an HTTP receiver, in batches.
+    pub fn deliver_to(&self, url: &str) {
+        let settings = self.path().join("lighterman.toml");
+        let text = std::fs::read_to_string(&settings).unwrap();
+        let receiver = format!(
+            "type = \"webhook\"\nurl = \"{url}\"\nmode = \"batch\"\nbatch_events_max = 1000\n\
+             guards = {{mass_drop = false}}\n"
+        );
+        let text = text.replace("type = \"null\"\n", &receiver);
+        std::fs::write(settings, text).unwrap();
+    }
+
+    /// The agent as it is before its first start.
+    pub async fn anew(&self) {
+        let _ = std::fs::remove_dir_all(self.state());
+        self.drop_slot("lighterman_erp").await;
+        let (code, shown) = self.command(&["source", "prepare", "--apply"]);
+        assert_eq!(code, Some(0), "{shown}");
+    }
+
+    pub async fn copy_slot(&self, from: &str, to: &str) {
+        let sql = format!("SELECT pg_copy_logical_replication_slot('{from}', '{to}')");
+        self.run(&sql).await;
+    }
+
+    /// Where there is one: a slot is made by the agent's first start.
+    pub async fn drop_slot(&self, name: &str) {
+        let sql = format!(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{name}'"
+        );
+        self.run(&sql).await;
+    }
+
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
@@ -57,11 +131,11 @@ impl Place {
     }
 
     pub fn agent(&self) -> Agent {
-        Agent::start(BINARY, self.path())
+        Agent::start(binary(), self.path())
     }
 
     pub fn command(&self, words: &[&str]) -> (Option<i32>, String) {
-        command(BINARY, self.path(), words)
+        command(binary(), self.path(), words)
     }
 
     pub async fn run(&self, sql: &str) {
