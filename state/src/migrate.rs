@@ -1,6 +1,8 @@
 //! The schema's versions, and bringing a file up to the newest one.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use contract::look::bytes;
 use rusqlite::Connection;
@@ -182,8 +184,24 @@ fn copy_aside(db: &Connection, folder: &Path, format: i64) -> Result<PathBuf, St
     })
 }
 
-/// What this version's tables and indexes are, in a file of a format: type, name and definition.
-pub(crate) fn schema(format: i64) -> Result<Vec<(String, String, String)>, StoreError> {
+/// A table or an index: type, name and definition.
+pub(crate) type Definition = (String, String, String);
+
+/// What this version's tables and indexes are, in a file of a format.
+pub(crate) fn schema(format: i64) -> Result<Cow<'static, [Definition]>, StoreError> {
+    // Making a file's schema takes longer than all else that `verify` asks of a small one.
+    static NEWEST: OnceLock<Vec<Definition>> = OnceLock::new();
+    if format != known() {
+        return Ok(Cow::Owned(made(format)?));
+    }
+    if let Some(newest) = NEWEST.get() {
+        return Ok(Cow::Borrowed(newest));
+    }
+    let newest = made(format)?;
+    Ok(Cow::Borrowed(NEWEST.get_or_init(|| newest)))
+}
+
+fn made(format: i64) -> Result<Vec<Definition>, StoreError> {
     let db = Connection::open_in_memory()?;
     for sql in MIGRATIONS.iter().take(usize::try_from(format).unwrap_or(0)) {
         db.execute_batch(sql)?;
@@ -192,7 +210,7 @@ pub(crate) fn schema(format: i64) -> Result<Vec<(String, String, String)>, Store
 }
 
 /// What a file's tables and indexes are.
-pub(crate) fn schema_of(db: &Connection) -> Result<Vec<(String, String, String)>, StoreError> {
+pub(crate) fn schema_of(db: &Connection) -> Result<Vec<Definition>, StoreError> {
     let mut query = db.prepare(
         "SELECT type, name, coalesce(sql, '') FROM sqlite_schema
          WHERE name NOT LIKE 'sqlite_stat%' ORDER BY type, name",

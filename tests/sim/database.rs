@@ -13,10 +13,27 @@ use crate::world::World;
 
 /// Marks rows of table `move` among all rows.
 pub const MOVE: &str = "M:";
-/// Different rows that change.
-const KEYS: u32 = 30;
-/// Rows that never change: no log ever tells of them.
-const STILL: u32 = 15;
+/// How many rows there are of each table.
+#[derive(Debug, Clone, Copy)]
+pub struct Size {
+    /// Those that change.
+    pub keys: u32,
+    /// Those that never change: no log ever tells of them.
+    pub still: u32,
+}
+
+impl Size {
+    pub const LARGE: Self = Self {
+        keys: 30,
+        still: 15,
+    };
+    /// As many as the mappings tell apart: more happens to each of them in the same time.
+    pub const SMALL: Self = Self { keys: 10, still: 4 };
+
+    fn all(self) -> u32 {
+        self.keys + self.still
+    }
+}
 
 /// One committed transaction in the source's log.
 pub struct Logged {
@@ -47,7 +64,7 @@ pub fn move_shape() -> Arc<TableShape> {
 impl World {
     /// Rows that were there before the agent: no log tells of them.
     pub fn seed_rows(&mut self) {
-        for n in 0..KEYS + STILL {
+        for n in 0..self.size.all() {
             let sku = format!("S{n}");
             self.rows.insert(
                 sku.clone(),
@@ -101,7 +118,7 @@ impl World {
             };
             if self.chance(8) {
                 // Rewritten without a change, perhaps before anyone has read it.
-                let id = format!("{MOVE}old{}", self.rng.random_range(0..KEYS));
+                let id = format!("{MOVE}old{}", self.rng.random_range(0..self.size.keys));
                 let row = self.rows.get(&id).cloned();
                 changes.push(make(move_shape(), Op::Update, row.clone(), row));
                 continue;
@@ -109,7 +126,7 @@ impl World {
             if self.chance(25) {
                 let id = format!("{transaction}-{seq}");
                 let qty = self.rng.random_range(1..10);
-                let sku = format!("S{}", self.rng.random_range(0..KEYS));
+                let sku = format!("S{}", self.rng.random_range(0..self.size.keys));
                 let row = vec![Value::Text(id.clone()), Value::Int(qty), Value::Text(sku)];
                 self.quantity(&id, qty);
                 self.facts.insert(id.clone());
@@ -117,7 +134,7 @@ impl World {
                 effects.push((format!("{MOVE}{id}"), Some(row)));
                 continue;
             }
-            let sku = format!("S{}", self.rng.random_range(0..KEYS));
+            let sku = format!("S{}", self.rng.random_range(0..self.size.keys));
             // A row a stalled transaction still holds is locked for others.
             if busy.contains(&sku) {
                 continue;
@@ -165,7 +182,7 @@ impl World {
     pub fn lose_log(&mut self) {
         self.settle(100);
         for _ in 0..self.rng.random_range(0..30) {
-            let n = self.rng.random_range(0..KEYS + STILL);
+            let n = self.rng.random_range(0..self.size.all());
             let sku = format!("S{n}");
             match self.rng.random_range(0..8) {
                 0 | 1 => drop(self.rows.remove(&sku)),

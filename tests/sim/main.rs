@@ -27,6 +27,7 @@ mod committing;
 mod database;
 mod depot;
 mod faults;
+mod folder;
 mod history;
 mod mapping;
 mod operator;
@@ -44,7 +45,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match command::read(&arguments) {
-        Ok(Some(command)) => command::run(&command),
+        Ok(Some(command)) => command::run(&command, &arguments),
         Ok(None) => checks::run(&arguments),
         Err(problem) => {
             eprintln!("cargo simulate: {problem}\n{}", command::USAGE);

@@ -8,10 +8,10 @@ use contract::Clock;
 use contract::clock::after;
 use judge::{Class, HeldItem};
 use rand::RngExt;
+use rusqlite::Connection;
 use state::{Command, HeldFilter, ReplayFilter};
 
 use crate::clock::VirtualClock;
-use crate::remains::open;
 use crate::world::{Shared, lock};
 
 fn ask(folder: &Path, destination: &str, command: &Command, clock: &VirtualClock) {
@@ -53,7 +53,7 @@ pub fn does(world: &Shared, seed: u64, folder: &Path, clock: &VirtualClock) {
     let (what, n, pause) = lock(world).by(seed, |world| {
         let what = world.rng.random_range(0..10);
         let pause = Duration::from_millis(world.rng.random_range(0..2_000));
-        (what, world.rng.random_range(0..30), pause)
+        (what, world.rng.random_range(0..world.size.keys), pause)
     });
     let command = match what {
         0 => Command::Pause {
@@ -70,41 +70,56 @@ pub fn does(world: &Shared, seed: u64, folder: &Path, clock: &VirtualClock) {
 
 /// Lets everything go on, and sends again what is held.
 pub fn mends(world: &Shared, folder: &Path, clock: &VirtualClock) {
-    let has_depot = lock(world).has_depot;
-    let reader = state::StateReader::open(folder).unwrap();
-    for destination in reader.destinations().unwrap() {
-        if destination.name == "depot" && !has_depot {
+    let (has_depot, stand) = {
+        let world = lock(world);
+        (world.has_depot, stand(world.file()))
+    };
+    for (destination, is_held, is_paused) in stand {
+        if destination == "depot" && !has_depot || waits(lock(world).file()) {
             continue;
         }
-        let waits = reader_waits(folder);
-        if destination.held > 0 && !waits {
-            ask(folder, &destination.name, &retry(), clock);
+        if is_held {
+            ask(folder, &destination, &retry(), clock);
         }
-        if (destination.paused.is_some() || destination.draining) && !waits {
-            ask(folder, &destination.name, &Command::Resume, clock);
+        if is_paused && !waits(lock(world).file()) {
+            ask(folder, &destination, &Command::Resume, clock);
         }
     }
 }
 
-fn reader_waits(folder: &Path) -> bool {
-    open(folder)
-        .query_row(
-            "SELECT EXISTS (SELECT 1 FROM request WHERE done_at IS NULL)",
-            [],
-            |row| row.get(0),
+/// Each destination, whether something of it is held, and whether it is paused or is to be.
+fn stand(file: &Connection) -> Vec<(String, bool, bool)> {
+    let mut statement = file
+        .prepare_cached(
+            "SELECT name, EXISTS (SELECT 1 FROM delivery d INDEXED BY delivery_held
+               WHERE d.destination = n.id AND d.state = 'held'), paused <> 0
+             FROM destination n ORDER BY name",
         )
+        .unwrap();
+    let rows = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+/// Whether something that was asked for is not done yet.
+fn waits(file: &Connection) -> bool {
+    file.prepare_cached("SELECT EXISTS (SELECT 1 FROM request WHERE done_at IS NULL)")
+        .unwrap()
+        .query_row([], |row| row.get(0))
         .unwrap()
 }
 
-/// No tombstone ever gives way, and no fact does.
-pub fn judge(world: &Shared, folder: &Path) {
-    let wrong: i64 = open(folder)
-        .query_row(
+/// No tombstone ever gives way, and no fact does; as the running agent's state file says.
+pub fn judge(world: &Shared) {
+    let wrong: i64 = lock(world)
+        .file()
+        .prepare_cached(
             "SELECT count(*) FROM delivery
              WHERE state = 'superseded' AND (tombstone = 1 OR lane < 0)",
-            [],
-            |row| row.get(0),
         )
+        .unwrap()
+        .query_row([], |row| row.get(0))
         .unwrap();
     if wrong > 0 {
         let found = format!("{wrong} tombstones or facts gave way to something newer");
@@ -113,9 +128,8 @@ pub fn judge(world: &Shared, folder: &Path) {
 }
 
 /// What the agent holds for a person.
-pub fn held(folder: &Path) -> Vec<HeldItem> {
-    let db = open(folder);
-    let mut statement = db
+pub fn held(file: &Connection) -> Vec<HeldItem> {
+    let mut statement = file
         .prepare(
             "SELECT n.name, o.event_type, o.key, d.cause FROM delivery d
              JOIN outbox o ON o.offset = d.offset JOIN destination n ON n.id = d.destination

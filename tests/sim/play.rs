@@ -1,7 +1,6 @@
 //! One run: the steps of a seed, then peace, in which the receivers must come to equal the source.
 
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,6 +14,8 @@ use tokio::task::JoinError;
 
 use crate::agent::{Agent, ask_resync, resync, start, verifies};
 use crate::clock::VirtualClock;
+use crate::database::Size;
+use crate::folder;
 use crate::operator;
 use crate::remains;
 use crate::step::{After, Step, What};
@@ -37,13 +38,6 @@ pub struct Ran {
     pub lines: Vec<String>,
     /// What is known about a failure.
     pub about: String,
-}
-
-/// A folder in memory where there is such a thing: what a disk keeps is no question of a simulation.
-fn folder() -> tempfile::TempDir {
-    let memory = Path::new("/dev/shm");
-    let in_memory = tempfile::Builder::new().prefix("sim").tempdir_in(memory);
-    in_memory.unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
 
 /// A runtime whose time passes when nothing can go on.
@@ -120,6 +114,9 @@ fn settings(seed: u64, world: &mut World) -> usize {
         world.verdict.did(what, 0);
     }
     world.verdict.did("seeds", 1);
+    if world.chance(75) {
+        world.size = Size::SMALL;
+    }
     world.seed_rows();
     world.pace.parallel = world.rng.random_range(1..3);
     if world.chance(20) {
@@ -144,7 +141,7 @@ async fn simulate(seed: u64, steps: &[Step], world: Shared) -> String {
     let batch = settings(seed, &mut lock(&world));
     let began = lock(&world).began;
     let play = Play {
-        folder: folder(),
+        folder: folder::fresh(),
         clock: Arc::new(VirtualClock::new(began)),
         batch,
         world,
@@ -313,7 +310,6 @@ impl Play {
     async fn starts_again(&self, after: After, seed: u64) -> Agent {
         let folder = self.folder.path();
         verifies(folder);
-        operator::judge(&self.world, folder);
         {
             let committing = &mut lock(&self.world).committing;
             committing.death = None;
@@ -339,7 +335,9 @@ impl Play {
             let mut world = lock(&self.world);
             world.has_depot = !world.has_depot;
         }
-        self.start()
+        let agent = self.start();
+        operator::judge(&self.world);
+        agent
     }
 
     /// Faults end.
@@ -405,8 +403,8 @@ impl Play {
             turn += 1;
             agent = self.pass(agent, Duration::from_millis(200)).await;
         }
-        operator::judge(&self.world, folder);
-        let held = operator::held(folder);
+        operator::judge(&self.world);
+        let held = operator::held(lock(&self.world).file());
         lock(&self.world).judge(held);
         {
             // What is held or unfinished explains nothing here: all of it was to be mended.

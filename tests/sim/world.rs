@@ -15,7 +15,7 @@ use state::Retention;
 use tokio::sync::Notify;
 
 use crate::committing::Committing;
-use crate::database::{Effects, Logged};
+use crate::database::{Effects, Logged, Size};
 use crate::history::History;
 use crate::received::Received;
 use crate::shop::Shop;
@@ -24,6 +24,7 @@ use crate::shop::Shop;
 pub struct World {
     pub rng: StdRng,
     pub began: tokio::time::Instant,
+    pub size: Size,
     pub log: Vec<Logged>,
     /// Rows as readers see them: a transaction may stand in the log before it is visible here.
     pub rows: BTreeMap<String, Row>,
@@ -81,6 +82,7 @@ impl World {
         Self {
             rng: StdRng::seed_from_u64(seed),
             began: tokio::time::Instant::now(),
+            size: Size::LARGE,
             log: Vec::new(),
             rows: BTreeMap::new(),
             stalled: Vec::new(),

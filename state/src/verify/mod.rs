@@ -198,7 +198,7 @@ fn rows(db: &Connection, sql: &str) -> rusqlite::Result<Vec<String>> {
 fn schema(db: &Connection, format: i64, findings: &mut Vec<Finding>) -> Result<bool, Failed> {
     let (wanted, there) = (migrate::schema(format)?, migrate::schema_of(db)?);
     let mut faults = Vec::new();
-    for (kind, name, sql) in &wanted {
+    for (kind, name, sql) in wanted.iter() {
         match there.iter().find(|one| one.0 == *kind && one.1 == *name) {
             None => faults.push(format!("{kind} {name} is missing")),
             Some(found) if found.2 != *sql => {
