@@ -212,6 +212,24 @@ impl Store {
             .await
     }
 
+    /// The clock was set forth, or nobody knows how long ago requests left: none whose outcome is not known is
+    /// decided before `until`.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn requests_out_until(
+        &self,
+        destination: i64,
+        until: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| {
+                let rules = Rules::default();
+                waiting::out_until(&Desk::new(db, destination, &rules, until), until)
+            })
+            .await
+    }
+
     /// Records outcomes, does what a person asked, resolves what waits and is due, and picks what may
     /// leave now, marking it as sending: all durable when it returns.
     ///

@@ -51,6 +51,20 @@ pub(super) fn set_back(desk: &Desk<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Requests may be out until then, whatever their deadlines say: those were written down by another clock.
+pub(super) fn out_until(desk: &Desk<'_>, until: Timestamp) -> Result<(), StoreError> {
+    for state in ["sending", "unknown"] {
+        desk.db
+            .prepare_cached(
+                "UPDATE delivery INDEXED BY delivery_waiting SET due_at = ?3
+                 WHERE destination = ?1 AND state = ?2 AND due_at < ?3
+                   AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')",
+            )?
+            .execute(params![desk.destination, state, millis(until)])?;
+    }
+    Ok(())
+}
+
 /// Decides about unknown deliveries whose deadline has passed; those that are to be read first.
 pub(super) fn resolve_unknown(
     desk: &Desk<'_>,

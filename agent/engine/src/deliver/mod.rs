@@ -50,6 +50,8 @@ const DEADLINE_MARGIN_MAX: Duration = Duration::from_mins(1);
 const LEAD: Duration = Duration::from_millis(100);
 /// A clock that goes back by less was only kept right.
 const SET_BACK_MIN: Duration = Duration::from_secs(1);
+/// A clock that is further ahead than the time that passed was set forth, or the machine slept.
+const SET_FORTH_MIN: Duration = Duration::from_secs(1);
 /// Between two tries to write to a full disk.
 const FULL_WAIT: Duration = Duration::from_secs(5);
 
@@ -76,8 +78,9 @@ struct Deliver {
     asked_last: bool,
     /// When the store was last asked what a person wants.
     looked_at: Option<Instant>,
-    /// The wall clock at the turn before.
+    /// The wall clock at the turn before, and when that was.
     turned_at: Timestamp,
+    turned: Instant,
 }
 
 /// What may happen in a turn.
@@ -161,6 +164,7 @@ pub(crate) async fn run(
         asked_last: false,
         looked_at: None,
         turned_at: Timestamp::MIN,
+        turned: Instant::now(),
     };
     let mut outcomes: Vec<Happened> = Vec::new();
     let mut stop = deliver.common.stop.clone();
@@ -193,27 +197,55 @@ pub(crate) async fn run(
 
 impl Deliver {
     /// Where somebody set the clock back, what waits is due as long after it was put off as it was to be, and not when
-    /// the clock is there again.
+    /// the clock is there again. Where somebody set it forth, also between two lives of the agent, deadlines have
+    /// passed of requests that are still on their way: what became of them is decided when they surely are over.
     async fn look_at_clock(&mut self) -> Result<(), StoreError> {
-        let now = self.common.clock.now();
-        let by = clock::until(now, self.turned_at);
-        if by >= SET_BACK_MIN {
-            match self.common.store.clock_set_back(self.id, now).await {
-                Ok(()) => {}
-                // The next turn comes to it.
-                Err(StoreError::Full) => return Ok(()),
-                Err(error) => return Err(error),
+        loop {
+            let (now, at) = (self.common.clock.now(), Instant::now());
+            let passed = at.saturating_duration_since(self.turned);
+            let back = clock::until(now, self.turned_at);
+            let store = &self.common.store;
+            if back >= SET_BACK_MIN {
+                match store.clock_set_back(self.id, now).await {
+                    Ok(()) => {}
+                    // The next turn comes to it.
+                    Err(StoreError::Full) => return Ok(()),
+                    Err(error) => return Err(error),
+                }
+                self.circuit.set_back(back);
+                tracing::warn!(
+                    code = "delivery.clock_set_back",
+                    destination = self.plan.name,
+                    elapsed_ms = u64::try_from(back.as_millis()).unwrap_or(u64::MAX),
+                    "the machine's clock was set back: what waits for its next try is due by the new time"
+                );
+            } else if clock::until(clock::after(self.turned_at, passed), now) >= SET_FORTH_MIN {
+                let until = clock::after(now, self.traits.request_timeout + DEADLINE_MARGIN);
+                match store.requests_out_until(self.id, until).await {
+                    Ok(()) => {}
+                    Err(error @ StoreError::Full) => {
+                        if self.sleeps_while_full(&error).await {
+                            return Ok(());
+                        }
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                }
+            } else {
+                (self.turned_at, self.turned) = (now, at);
+                return Ok(());
             }
-            self.circuit.set_back(by);
-            tracing::warn!(
-                code = "delivery.clock_set_back",
-                destination = self.plan.name,
-                elapsed_ms = u64::try_from(by.as_millis()).unwrap_or(u64::MAX),
-                "the machine's clock was set back: what waits for its next try is due by the new time"
-            );
+            // It may have been set again meanwhile.
+            (self.turned_at, self.turned) = (now, at);
         }
-        self.turned_at = now;
-        Ok(())
+    }
+
+    /// Waits until there may be room on the disk again; true = the agent is to stop.
+    async fn sleeps_while_full(&self, error: &StoreError) -> bool {
+        tracing::error!(code = "state.disk_full",
+            destination = self.plan.name, stage = "deliver", error = %error,
+            hint = error.hint(), "delivery waits for disk space");
+        self.common.sleep(FULL_WAIT).await
     }
 
     /// What may start now: one probe while the destination is in trouble, nothing within a pause,
@@ -345,10 +377,7 @@ impl Deliver {
                     return Ok(turned);
                 }
                 Err(error @ StoreError::Full) => {
-                    tracing::error!(code = "state.disk_full",
-                        destination = self.plan.name, stage = "deliver", error = %error,
-                        hint = error.hint(), "delivery waits for disk space");
-                    if self.common.sleep(FULL_WAIT).await {
+                    if self.sleeps_while_full(&error).await {
                         return Ok(Turned::default());
                     }
                 }
