@@ -103,28 +103,22 @@ pub(crate) fn between(db: &Connection, file: &Path) -> Result<Migrated, StoreErr
 }
 
 /// Brings a file up to the newest format, each step in a transaction of its own, so that one which
-/// is cut off is gone on with. A new file has nothing to go on with: all of it is one transaction, which takes the disk
-/// a tenth of the time.
+/// is cut off is gone on with. A new file has nothing to go on with, and is made in one: each takes the disk's time.
 pub(crate) fn apply(db: &mut Connection, file: &Path) -> Result<Migrated, StoreError> {
     let migrated = between(db, file)?;
-    if migrated.from == 0 {
+    let done = usize::try_from(migrated.from).unwrap_or(0);
+    let steps: Vec<_> = (1_i64..).zip(MIGRATIONS).skip(done).collect();
+    let fresh = migrated.from == 0;
+    for together in steps.chunks(if fresh { steps.len() } else { 1 }) {
         let transaction = db.transaction()?;
-        transaction.pragma_update(None, "application_id", folder::APPLICATION_ID)?;
-        for sql in MIGRATIONS {
+        if fresh {
+            transaction.pragma_update(None, "application_id", folder::APPLICATION_ID)?;
+        }
+        for (format, sql) in together {
             transaction.execute_batch(sql)?;
+            transaction.pragma_update(None, "user_version", format)?;
             failpoint::at!("state.migrate.step")?;
         }
-        transaction.pragma_update(None, "user_version", migrated.to)?;
-        transaction.commit()?;
-        failpoint::crash!("state.migrate.stepped");
-        return Ok(migrated);
-    }
-    let done = usize::try_from(migrated.from).unwrap_or(0);
-    for (format, sql) in (1_i64..).zip(MIGRATIONS).skip(done) {
-        let transaction = db.transaction()?;
-        transaction.execute_batch(sql)?;
-        transaction.pragma_update(None, "user_version", format)?;
-        failpoint::at!("state.migrate.step")?;
         transaction.commit()?;
         failpoint::crash!("state.migrate.stepped");
     }
