@@ -129,6 +129,43 @@ async fn a_request_that_was_out_at_a_crash_is_unknown_until_its_deadline() {
 }
 
 #[tokio::test]
+async fn a_clock_that_was_set_forth_decides_no_request_that_is_still_out() {
+    let world = World::new().await;
+    world.commit(vec![product("A", 1, "1")], 1).await;
+    world.turn(vec![], NOW).await;
+    world.commit(vec![product("A", 2, "2")], 2).await;
+    world
+        .store
+        .recover(world.destination, at(600))
+        .await
+        .unwrap();
+    // By the new time its deadline passed long ago; it left a moment ago.
+    world
+        .store
+        .requests_out_until(world.destination, at(611))
+        .await
+        .unwrap();
+    assert!(world.turn(vec![], at(600)).await.is_empty());
+    assert_eq!(
+        world.full_turn(vec![], at(600), |_| {}).await.next_due,
+        Some(at(611))
+    );
+    assert_eq!(world.turn(vec![], at(611)).await.len(), 1);
+    // One that has longer keeps it.
+    world
+        .store
+        .requests_out_until(world.destination, at(612))
+        .await
+        .unwrap();
+    world
+        .store
+        .recover(world.destination, at(612))
+        .await
+        .unwrap();
+    assert!(world.turn(vec![], at(613)).await.is_empty());
+}
+
+#[tokio::test]
 async fn an_unknown_outcome_is_held_where_resending_could_double_it() {
     let world = World::new().await;
     world.commit(vec![fact("1", 1)], 1).await;
