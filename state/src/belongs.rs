@@ -58,6 +58,11 @@ impl Belongs {
 }
 
 #[cfg(not(unix))]
+#[expect(
+    clippy::unnecessary_wraps,
+    clippy::unused_self,
+    reason = "elsewhere it can fail"
+)]
 impl Belongs {
     /// The folder's rights count.
     pub(crate) fn of(_file: &Path, _folder: &Path) -> Result<Self, StoreError> {

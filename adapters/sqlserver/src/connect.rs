@@ -169,7 +169,8 @@ async fn open(
     keep(&socket).map_err(|error| broken(doing, error))?;
     let line = greet(settings, server, tls, socket, doing).await?;
     let config = config(settings, server, port, token.as_ref());
-    let login = quietly(Client::connect(config, line.compat_write())).await;
+    // It is large, and whoever holds a connection would be as large for as long as that lasts.
+    let login = Box::pin(quietly(Client::connect(config, line.compat_write()))).await;
     let client = login.map_err(|error| match error {
         tiberius::error::Error::Routing { host, port } => Refused::Sent {
             host: host_of(&host).to_owned(),

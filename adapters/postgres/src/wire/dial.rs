@@ -98,6 +98,7 @@ async fn unix(folder: &str, port: u16) -> Result<tokio::net::UnixStream, Failure
 }
 
 #[cfg(not(unix))]
+#[expect(clippy::unused_async, reason = "elsewhere it waits")]
 async fn unix(folder: &str, _: u16) -> Result<TcpStream, Failure> {
     Err(Failure::Io(io::Error::new(
         io::ErrorKind::Unsupported,

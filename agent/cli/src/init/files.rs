@@ -105,6 +105,7 @@ fn let_group_read(folder: &Path, file: &std::fs::File) -> std::io::Result<()> {
 }
 
 #[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
 fn let_group_read(_: &Path, _: &std::fs::File) -> std::io::Result<()> {
     Ok(())
 }

@@ -202,4 +202,5 @@ async fn hangups(wake: mpsc::Sender<()>) {
 }
 
 #[cfg(not(unix))]
+#[expect(clippy::unused_async, reason = "elsewhere it waits")]
 async fn hangups(_wake: mpsc::Sender<()>) {}

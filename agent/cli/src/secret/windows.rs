@@ -20,7 +20,6 @@ fn entry(name: &str) -> Result<Entry, String> {
 }
 
 /// An error without any part of the secret: one of them holds what could not be read.
-#[expect(clippy::needless_pass_by_value, reason = "map_err gives it")]
 fn said(error: Error) -> String {
     match error {
         Error::BadEncoding(_) | Error::BadDataFormat(..) => "it is no text".to_owned(),
