@@ -99,9 +99,10 @@ pub(crate) fn show_typing() {
     terminal::restore();
 }
 
-/// The settings' beginning: that of a service in its folder keeps its state and log where services do.
+/// The settings' beginning: that of a service in its folder keeps its state and log where services do, which on Windows is
+/// below that folder, as everywhere else.
 fn head(folder: &Path) -> String {
-    let Some(name) = service_of(folder) else {
+    let Some(name) = service_of(folder).filter(|_| !cfg!(windows)) else {
         return HEAD.to_owned();
     };
     let mut head = Block::of(HEAD);

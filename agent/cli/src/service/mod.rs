@@ -42,6 +42,7 @@ const NAME: &str = if cfg!(windows) {
     "lighterman"
 };
 /// Where a machine keeps settings of services.
+#[cfg(not(windows))]
 const ETC: &str = "/etc";
 
 #[derive(Debug, Clone, Args)]
@@ -168,11 +169,21 @@ fn name(text: &str) -> Result<String, String> {
     }
 }
 
-/// The service whose settings stand in a folder, where the folder says so: `/etc/NAME`.
+/// The service whose settings stand in a folder, where the folder says so: `/etc/NAME`, `C:\ProgramData\NAME`.
 pub(crate) fn of_folder(folder: &Path) -> Option<&str> {
     let known = folder.file_name()?.to_str()?;
-    let is_home = cfg!(target_os = "linux") && folder.parent() == Some(Path::new(ETC));
-    (is_home && name(known).is_ok()).then_some(known)
+    (is_home(folder, known) && name(known).is_ok()).then_some(known)
+}
+
+#[cfg(windows)]
+fn is_home(folder: &Path, name: &str) -> bool {
+    let usual = windows::usual(name);
+    folder.as_os_str().eq_ignore_ascii_case(usual.as_os_str())
+}
+
+#[cfg(not(windows))]
+fn is_home(folder: &Path, _: &str) -> bool {
+    cfg!(target_os = "linux") && folder.parent() == Some(Path::new(ETC))
 }
 
 /// Says to the system's service manager that the agent runs.

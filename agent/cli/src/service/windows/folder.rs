@@ -16,7 +16,7 @@ const SYSTEM: &str = "*S-1-5-18";
 const SAID_MAX: usize = 400;
 
 /// Where settings stand if nobody says otherwise.
-pub(super) fn usual(name: &str) -> PathBuf {
+pub(in super::super) fn usual(name: &str) -> PathBuf {
     let data = std::env::var_os("ProgramData").map(PathBuf::from);
     let data = data.filter(|data| data.is_absolute());
     data.unwrap_or_else(|| PathBuf::from(r"C:\ProgramData"))

@@ -18,6 +18,7 @@ use serde_json::Value;
 use super::ServiceCommand;
 use crate::{Exit, audit, config, out, say};
 
+pub(super) use folder::usual;
 pub(crate) use running::{asked_to_stop, lines_folder, run, running};
 
 pub(super) fn service(command: ServiceCommand) -> Exit {
