@@ -108,6 +108,12 @@ mod tests {
                 "int(10) unsigned zerofill",
                 Kind::Int { unsigned: true },
             ),
+            (
+                "bigint",
+                "bigint(20) unsigned",
+                Kind::Int { unsigned: true },
+            ),
+            ("int", "int unsigned", Kind::Int { unsigned: true }),
             ("mediumint", "mediumint(9)", Kind::Int { unsigned: false }),
             ("bit", "bit(5)", Kind::Bit(5)),
             ("binary", "binary(5)", Kind::Bytes { fixed: Some(5) }),

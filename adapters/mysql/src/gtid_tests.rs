@@ -70,6 +70,21 @@ fn a_newer_one_of_a_domain_stands_for_those_before() {
     assert!(set.covers(&other) && !other.covers(&set));
 }
 
+/// Each server counts its own, so another's number says nothing.
+#[test]
+fn a_number_of_one_server_is_not_that_of_another() {
+    const OTHER: &str = "4e11fa47-71ca-11e1-9e33-c80aa9429562";
+    let set = GtidSet::parse_mysql(&format!("{UUID}:1-40,{OTHER}:1-3")).unwrap();
+    for (text, known) in [
+        (format!("{UUID}:4"), true),
+        (format!("{OTHER}:3"), true),
+        (format!("{OTHER}:4"), false),
+        (format!("{UUID}:41"), false),
+    ] {
+        assert_eq!(set.contains(&Gtid::parse(&text).unwrap()), known, "{text}");
+    }
+}
+
 proptest! {
     #[test]
     fn a_set_holds_what_was_put_in(numbers in proptest::collection::vec(1_u64..40, 0..60)) {

@@ -82,3 +82,28 @@ pub trait Secrets {
     /// A sentence that says what is missing, without any part of the secret.
     fn read(&self, place: &SecretPlace) -> Result<Secret, String>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    #[expect(dead_code, reason = "it is only printed")]
+    struct Login {
+        user: String,
+        password: Secret,
+    }
+
+    #[test]
+    fn a_secret_is_not_printed_with_what_it_belongs_to() {
+        let login = Login {
+            user: "agent".to_owned(),
+            password: Secret::new("swordfish"),
+        };
+        for printed in [format!("{login:?}"), format!("{login:#?}")] {
+            assert!(printed.contains("agent"), "{printed}");
+            assert!(printed.contains("<redacted>"), "{printed}");
+            assert!(!printed.contains("swordfish"), "{printed}");
+        }
+    }
+}
