@@ -220,6 +220,33 @@ async fn answers_become_outcomes() {
     assert!(matches!(outcome, Outcome::Rejected { cause, .. } if cause.contains("redirects")));
 }
 
+/// Whoever answers would else choose who reads what we send, and with which login.
+#[tokio::test]
+async fn no_request_goes_where_an_answer_points() {
+    let (elsewhere, seen) = serve(|_| status(204)).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    // Of each kind: the first lets the body go, the others take it along.
+    let answer = move |body: String| {
+        let codes = [("evt_1", 302_u16), ("evt_2", 307), ("evt_3", 308)];
+        let (_, code) = codes.into_iter().find(|(id, _)| body.contains(id)).unwrap();
+        let points = [("location", elsewhere.clone())];
+        let code = StatusCode::from_u16(code).unwrap();
+        std::future::ready((code, points).into_response())
+    };
+    let app = Router::new().fallback(answer);
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let shop = destination(&url, vec![]);
+    for n in 1..=3 {
+        let outcome = one(&shop, event(n)).await;
+        assert!(
+            matches!(&outcome, Outcome::Rejected { cause, .. } if cause.contains("redirects")),
+            "{outcome:?}"
+        );
+    }
+    assert!(seen.lock().unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn a_lost_answer_is_unknown_and_a_refused_connection_is_retried() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
