@@ -327,6 +327,11 @@ impl Database {
         }
     }
 
+    /// The agent finds out that a part of its log is gone, and reads the tables anew, without a person.
+    pub fn heals(&self) -> bool {
+        matches!(self, Self::Sqlserver(scripted) if !scripted.is_captured())
+    }
+
     /// A copy of the whole database beside it. The agent must not run.
     pub fn back_up(&mut self) {
         if let Self::Sqlite { db, file } = self {

@@ -217,7 +217,15 @@ impl<'a> Game<'a> {
         }
         if over(&mut self.lose_log_in) {
             self.database.lose_log().await;
-            self.resync().await;
+            // Whoever has no position yet misses nothing of a log, and some sources read anew by themselves.
+            if self.checkpoint().is_some() && !self.database.heals() {
+                self.resync().await;
+            } else {
+                self.mend_network();
+                if self.agent.is_none() {
+                    self.start();
+                }
+            }
         }
         if let Some((model, commits, steps)) = &mut self.backup {
             if *steps > 0 {
@@ -275,16 +283,23 @@ impl<'a> Game<'a> {
         self.resyncs += 1;
     }
 
+    /// What is on the disk of what was read of the log.
+    fn checkpoint(&self) -> Option<String> {
+        let (_, shown) = command(BINARY, &self.folder, &["status", "--json"]);
+        let shown: Value = serde_json::from_str(&shown).unwrap_or_default();
+        shown["sources"][0]["checkpoint"]
+            .as_str()
+            .map(str::to_owned)
+    }
+
     /// After an end of the agent: what its source was told, beside what is on the disk.
     pub async fn look_at_positions(&mut self) {
         let Some(told) = self.database.told().await else {
             return;
         };
-        let (_, shown) = command(BINARY, &self.folder, &["status", "--json"]);
-        let shown: Value = serde_json::from_str(&shown).unwrap_or_default();
-        let position = shown["sources"][0]["checkpoint"].as_str();
         // Before the first checkpoint nothing was told.
-        let Some(durable) = position.and_then(|position| position.split('/').nth(1)) else {
+        let position = self.checkpoint();
+        let Some(durable) = position.as_deref().and_then(|at| at.split('/').nth(1)) else {
             return;
         };
         self.ledger.position(PositionSeen {

@@ -45,6 +45,10 @@ impl Scripted {
         self.server.address().port()
     }
 
+    pub fn is_captured(&self) -> bool {
+        self.captured
+    }
+
     /// How `check` must say that its tables are read.
     pub fn mode(&self) -> &'static str {
         if self.captured { "cdc" } else { "tracking" }
