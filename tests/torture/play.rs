@@ -218,13 +218,10 @@ impl<'a> Game<'a> {
         if over(&mut self.lose_log_in) {
             self.database.lose_log().await;
             // Whoever has no position yet misses nothing of a log, and some sources read anew by themselves.
-            if self.checkpoint().is_some() && !self.database.heals() {
+            if self.shown("checkpoint").is_some() && !self.database.heals() {
                 self.resync().await;
             } else {
-                self.mend_network();
-                if self.agent.is_none() {
-                    self.start();
-                }
+                self.goes_on();
             }
         }
         if let Some((model, commits, steps)) = &mut self.backup {
@@ -260,15 +257,10 @@ impl<'a> Game<'a> {
 
     /// As a person does whose agent says that its log is lost.
     async fn resync(&mut self) {
-        self.mend_network();
-        if self.agent.is_none() {
-            self.start();
-        }
+        self.goes_on();
         let deadline = Instant::now() + SAID_MAX;
         loop {
-            let (_, shown) = command(BINARY, &self.folder, &["status", "--json"]);
-            let shown: Value = serde_json::from_str(&shown).unwrap_or_default();
-            let problem = shown["sources"][0]["problem"].as_str().unwrap_or_default();
+            let problem = self.shown("problem").unwrap_or_default();
             if problem.contains("resync") {
                 break;
             }
@@ -283,13 +275,19 @@ impl<'a> Game<'a> {
         self.resyncs += 1;
     }
 
-    /// What is on the disk of what was read of the log.
-    fn checkpoint(&self) -> Option<String> {
+    /// The agent runs, and reaches its source.
+    fn goes_on(&mut self) {
+        self.mend_network();
+        if self.agent.is_none() {
+            self.start();
+        }
+    }
+
+    /// What `status` says of the source.
+    fn shown(&self, what: &str) -> Option<String> {
         let (_, shown) = command(BINARY, &self.folder, &["status", "--json"]);
         let shown: Value = serde_json::from_str(&shown).unwrap_or_default();
-        shown["sources"][0]["checkpoint"]
-            .as_str()
-            .map(str::to_owned)
+        shown["sources"][0][what].as_str().map(str::to_owned)
     }
 
     /// After an end of the agent: what its source was told, beside what is on the disk.
@@ -298,7 +296,7 @@ impl<'a> Game<'a> {
             return;
         };
         // Before the first checkpoint nothing was told.
-        let position = self.checkpoint();
+        let position = self.shown("checkpoint");
         let Some(durable) = position.as_deref().and_then(|at| at.split('/').nth(1)) else {
             return;
         };
