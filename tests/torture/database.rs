@@ -332,6 +332,11 @@ impl Database {
         matches!(self, Self::Sqlserver(scripted) if !scripted.is_captured())
     }
 
+    /// A log that is lost takes with it what a person prepared: the slot.
+    pub fn is_prepared_anew(&self) -> bool {
+        matches!(self, Self::Postgres { .. })
+    }
+
     /// A copy of the whole database beside it. The agent must not run.
     pub fn back_up(&mut self) {
         if let Self::Sqlite { db, file } = self {

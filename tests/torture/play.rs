@@ -223,6 +223,9 @@ impl<'a> Game<'a> {
             } else {
                 self.goes_on();
             }
+            if self.database.is_prepared_anew() {
+                self.done(&["source", "prepare", "--apply"]);
+            }
         }
         if let Some((model, commits, steps)) = &mut self.backup {
             if *steps > 0 {
