@@ -57,14 +57,15 @@ INSERT INTO item VALUES ('a', 'Anchor'), ('b', 'Bolt'), ('c', 'Clamp');
 INSERT INTO moved VALUES (1, 'a', 5), (2, 'b', 6);";
 
 /// The format that the version before writes, and what it is made of.
-pub(crate) const FORMAT_BEFORE: i64 = 6;
-const SCHEMAS_BEFORE: [&str; 6] = [
+pub(crate) const FORMAT_BEFORE: i64 = 7;
+const SCHEMAS_BEFORE: [&str; 7] = [
     include_str!("../state/src/schema.sql"),
     include_str!("../state/src/schema_2.sql"),
     include_str!("../state/src/schema_3.sql"),
     include_str!("../state/src/schema_4.sql"),
     include_str!("../state/src/schema_5.sql"),
     include_str!("../state/src/schema_6.sql"),
+    include_str!("../state/src/schema_7.sql"),
 ];
 
 /// Our binary without what debuggers need: small enough to be copied about.
@@ -226,6 +227,17 @@ impl Installed {
             .unwrap()
             .collect::<Result<_, _>>()
             .unwrap();
+        // They keep what is copied from being deleted first.
+        let triggers: Vec<(String, String)> = db
+            .prepare("SELECT name, sql FROM main.sqlite_schema WHERE type = 'trigger'")
+            .unwrap()
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        for (name, _) in &triggers {
+            db.execute_batch(&format!("DROP TRIGGER {name}")).unwrap();
+        }
         for table in tables {
             let columns: String = db
                 .query_row(
@@ -239,6 +251,9 @@ impl Installed {
                  INSERT INTO main.\"{table}\" ({columns}) SELECT {columns} FROM newer.\"{table}\""
             ))
             .unwrap();
+        }
+        for (_, sql) in &triggers {
+            db.execute_batch(sql).unwrap();
         }
         db.close().unwrap();
         for end in ["-wal", "-shm"] {
@@ -568,8 +583,8 @@ async fn a_plan_says_what_would_change_and_touches_nothing() {
     let (code, shown) = installed.upgrade(&["--plan", "--allow-older"]);
     assert_eq!(code, Some(0), "{shown}");
     for said in [
-        "of format 6 (",
-        "what people did, how the last days were, and what was compared",
+        "of format 7 (",
+        "indexes of deliveries that cost less for each event",
         "stock of erp (table ",
         " make their events in another way: their tables are read again",
     ] {
@@ -600,7 +615,7 @@ async fn only_the_newest_copies_of_upgrades_without_a_new_format_are_kept() {
     std::fs::create_dir(&backups).unwrap();
     for n in 0..7_u64 {
         for name in [
-            format!("before-0.0.{n}-of-format-7-2026010{n}.db"),
+            format!("before-0.0.{n}-of-format-8-2026010{n}.db"),
             format!("mine-{n}.db"),
         ] {
             let file = backups.join(name);
@@ -621,7 +636,7 @@ async fn only_the_newest_copies_of_upgrades_without_a_new_format_are_kept() {
         .collect();
     kept.sort();
     let mut wanted: Vec<String> = (3..7)
-        .map(|n| format!("before-0.0.{n}-of-format-7-2026010{n}.db"))
+        .map(|n| format!("before-0.0.{n}-of-format-8-2026010{n}.db"))
         .collect();
     wanted.push(text(Path::new(made.file_name().unwrap())).to_owned());
     assert_eq!(kept, wanted);

@@ -24,6 +24,16 @@ const REST: i64 = 2;
 /// Added for what only repeats how things are: snapshots and replays stay behind what changes now.
 const REPEATS: i64 = 10;
 
+/// All priorities.
+pub(crate) const PRIORITIES: [i64; 6] = [
+    FIRST,
+    MORE,
+    REST,
+    REPEATS + FIRST,
+    REPEATS + MORE,
+    REPEATS + REST,
+];
+
 /// Whether a delivery of this priority only repeats how things are.
 pub(crate) fn repeats(priority: i64) -> bool {
     priority >= REPEATS
@@ -234,8 +244,9 @@ pub(crate) fn unfinished(
         .prepare_cached(
             "SELECT p.id FROM published p WHERE p.source = ?2 AND p.event_type = ?3 AND p.key = ?4
                AND EXISTS (SELECT 1 FROM delivery d INDEXED BY delivery_lane
-                 WHERE d.destination = ?1 AND d.lane = p.id AND d.state IN
-                   ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held'))",
+                 WHERE d.destination = ?1 AND d.lane = p.id
+                   AND (d.state = 'queued' OR d.state = 'sending' OR d.state = 'unknown' OR d.state = 'accepted'
+                     OR d.state = 'backoff' OR d.state = 'held'))",
         )?
         .query_row(
             params![destination, source, event_type.name(), key],
@@ -248,8 +259,7 @@ pub(crate) fn unfinished(
 pub(crate) fn look_again(db: &Connection, destination: i64, lane: i64) -> Result<(), StoreError> {
     db.prepare_cached(
         "UPDATE delivery INDEXED BY delivery_lane SET due_at = 0
-         WHERE destination = ?1 AND lane = ?2 AND state = 'held'
-           AND state IN ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held')",
+         WHERE destination = ?1 AND lane = ?2 AND state = 'held'",
     )?
     .execute([destination, lane])?;
     Ok(())
@@ -313,8 +323,9 @@ fn supersede(
         "UPDATE delivery INDEXED BY delivery_lane
          SET state = 'superseded', updated_at = ?3
          WHERE destination = ?1 AND lane = ?2 AND tombstone = 0
-           AND state IN ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held')
-           AND state IN ('queued', 'backoff', 'held')
+           AND (state = 'queued' OR state = 'sending' OR state = 'unknown' OR state = 'accepted'
+             OR state = 'backoff' OR state = 'held')
+           AND (state = 'queued' OR state = 'backoff' OR state = 'held')
          RETURNING failing_since",
     )?;
     let mut rows = statement.query(params![destination, lane, millis(now)])?;
@@ -360,8 +371,9 @@ fn has(db: &Connection, destination: i64, delivery: &Delivery) -> Result<bool, S
                WHERE destination = ?1 AND kind = ?2 AND lane = ?3)
              OR EXISTS (SELECT 1 FROM delivery INDEXED BY delivery_lane
                WHERE destination = ?1 AND lane = ?3 AND tombstone = 0
-                 AND state IN ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held')
-                 AND state IN ('sending', 'unknown', 'accepted'))",
+                 AND (state = 'queued' OR state = 'sending' OR state = 'unknown' OR state = 'accepted'
+                   OR state = 'backoff' OR state = 'held')
+                 AND (state = 'sending' OR state = 'unknown' OR state = 'accepted'))",
         )?
         .query_row(params![destination, delivery.kind, delivery.lane], |row| {
             row.get(0)

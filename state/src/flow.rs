@@ -193,7 +193,8 @@ fn delivered(
     Ok(flow)
 }
 
-/// The ways to wait, each answered by an index, oldest first.
+/// The ways to wait, each answered by an index, oldest first. What is said with IN is what the indexes of files before
+/// format 8 ask for; an agent that is upgraded and not started yet has one.
 const READY: &str = "SELECT o.event_type, o.occurred_at
   FROM delivery d INDEXED BY delivery_queued CROSS JOIN outbox o ON o.offset = d.offset
   WHERE d.destination = ?1 AND d.state = 'queued' AND d.needs IS NULL AND d.priority = ?2
@@ -205,6 +206,7 @@ const NEEDS: &str = "SELECT o.event_type, o.occurred_at
 const OUT: &str = "SELECT o.event_type, o.occurred_at
   FROM delivery d INDEXED BY delivery_waiting CROSS JOIN outbox o ON o.offset = d.offset
   WHERE d.destination = ?1 AND d.state IN ('sending', 'unknown', 'accepted', 'backoff')
+    AND (d.state = 'sending' OR d.state = 'unknown' OR d.state = 'accepted' OR d.state = 'backoff')
     AND d.state IN ('sending', 'unknown', 'accepted', 'backoff', 'held') AND d.priority < ?2
   LIMIT ?3";
 

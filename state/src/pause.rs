@@ -139,12 +139,10 @@ fn left(db: &Connection, destination: i64, upto: i64) -> Result<bool, StoreError
                    AND d.offset <= ?2 AND NOT EXISTS (
                      SELECT 1 FROM delivery e INDEXED BY delivery_lane
                      WHERE e.destination = ?1 AND e.lane = d.lane AND e.offset < d.offset
-                       AND e.state = 'held' AND e.state IN
-                         ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held')))
+                       AND e.state = 'held'))
                OR EXISTS (SELECT 1 FROM delivery INDEXED BY delivery_waiting
                  WHERE destination = ?1 AND offset <= ?2
-                   AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')
-                   AND state IN ('sending', 'unknown', 'accepted', 'backoff'))",
+                   AND (state = 'sending' OR state = 'unknown' OR state = 'accepted' OR state = 'backoff'))",
         )?
         .query_row(params![destination, upto], |row| row.get(0))?)
 }

@@ -58,9 +58,9 @@ impl Store {
                 let looked: Vec<(i64, bool, bool)> = db
                     .prepare_cached(
                         "SELECT o.offset, o.created_at < ?1 OR o.offset <= ?2, EXISTS (
-                           SELECT 1 FROM delivery d INDEXED BY delivery_open
-                           WHERE d.offset = o.offset AND d.state IN
-                             ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held'))
+                           SELECT 1 FROM destination n CROSS JOIN delivery d
+                           WHERE d.destination = n.id AND d.offset = o.offset
+                             AND d.state NOT IN ('delivered', 'superseded', 'discarded'))
                          FROM outbox o WHERE o.offset > ?3 ORDER BY o.offset LIMIT ?4",
                     )?
                     .query_map(params![millis(before), over, after, STEP], |row| {

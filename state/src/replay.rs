@@ -158,12 +158,15 @@ pub(crate) fn ready(
     one: &Candidate,
     upto: i64,
 ) -> Result<Ready, StoreError> {
+    // With IN, too: so the index of files before format 8 wants it.
     let newest: Option<(i64, String, Option<i64>)> = db
         .prepare_cached(
             "SELECT d.offset, d.state, o.copy_of FROM delivery d INDEXED BY delivery_lane
                JOIN outbox o ON o.offset = d.offset
-             WHERE d.destination = ?1 AND d.lane = ?2 AND d.state IN
-               ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held')
+             WHERE d.destination = ?1 AND d.lane = ?2
+               AND (d.state = 'queued' OR d.state = 'sending' OR d.state = 'unknown' OR d.state = 'accepted'
+                 OR d.state = 'backoff' OR d.state = 'held')
+               AND d.state IN ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held')
                AND NOT (?3 AND d.offset > ?4 AND o.copy_of IS NOT NULL)
              ORDER BY d.offset DESC LIMIT 1",
         )?

@@ -77,11 +77,13 @@ fn oldest(db: &Connection, destination: i64) -> Result<Option<i64>, StoreError> 
             .optional()?;
         take(first);
     }
+    // With IN, too: so the index of files before format 8 wants it.
     for state in ["sending", "unknown", "accepted", "backoff"] {
         let first: Option<i64> = db
             .prepare_cached(
                 "SELECT min(created_at) FROM delivery INDEXED BY delivery_waiting
                  WHERE destination = ?1 AND state = ?2 AND priority < 10
+                   AND (state = 'sending' OR state = 'unknown' OR state = 'accepted' OR state = 'backoff')
                    AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')",
             )?
             .query_row(params![destination, state], |row| row.get(0))?;

@@ -279,8 +279,7 @@ impl StateReader {
                coalesce(d.cause, d.held_cause, 'held'), d.updated_at
              FROM delivery d JOIN outbox o ON o.offset = d.offset
                JOIN destination n ON n.id = d.destination
-             WHERE d.state = 'held' AND d.state IN
-               ('sending', 'unknown', 'accepted', 'backoff', 'held')
+             WHERE d.state = 'held'
              ORDER BY 5 LIMIT ?1",
         )?;
         let rows = query.query_map(params![limit], |row| {

@@ -1,7 +1,7 @@
 //! How destinations stand, for `status`.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, Row, params};
 use serde::Serialize;
 
 use crate::error::StoreError;
@@ -66,7 +66,10 @@ pub struct ShadowStatus {
     pub guarded: u64,
 }
 
-const OPEN: &str = "'sending', 'unknown', 'accepted', 'backoff', 'held'";
+/// What waits, as the index of it wants it said: that of this format, and that of the formats before.
+const WAITING: &str = "(state = 'sending' OR state = 'unknown' OR state = 'accepted'
+    OR state = 'backoff' OR state = 'held')
+  AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')";
 
 impl StateReader {
     /// Every destination.
@@ -104,48 +107,51 @@ impl StateReader {
     }
 }
 
+/// How many there are, and the first of them.
+type Counted = (u64, Option<i64>);
+
 fn one(db: &Connection, id: i64) -> Result<DestinationStatus, StoreError> {
-    let state = |name: &str| -> Result<u64, StoreError> {
-        let counted: i64 = db
+    let counted = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get(1)?));
+    let state = |name: &str| -> Result<Counted, StoreError> {
+        Ok(db
             .prepare_cached(&format!(
-                "SELECT count(*) FROM delivery INDEXED BY delivery_waiting
-                 WHERE destination = ?1 AND state = ?2 AND state IN ({OPEN})"
+                "SELECT count(*), min(offset) FROM delivery INDEXED BY delivery_waiting
+                 WHERE destination = ?1 AND state = ?2 AND {WAITING}"
             ))?
-            .query_row(rusqlite::params![id, name], |row| row.get(0))?;
-        Ok(counted.unsigned_abs())
+            .query_row(params![id, name], counted)?)
     };
-    let count = |sql: &str| -> Result<u64, StoreError> {
-        let counted: i64 = db.prepare_cached(sql)?.query_row([id], |row| row.get(0))?;
-        Ok(counted.unsigned_abs())
+    let count = |sql: &str| -> Result<Counted, StoreError> {
+        Ok(db.prepare_cached(sql)?.query_row([id], counted)?)
     };
     let ready = count(
-        "SELECT count(*) FROM delivery INDEXED BY delivery_queued
+        "SELECT count(*), min(offset) FROM delivery INDEXED BY delivery_queued
          WHERE destination = ?1 AND state = 'queued' AND needs IS NULL",
     )?;
     let waiting = count(
-        "SELECT count(*) FROM delivery INDEXED BY delivery_needs
+        "SELECT count(*), min(offset) FROM delivery INDEXED BY delivery_needs
          WHERE destination = ?1 AND state = 'queued' AND needs IS NOT NULL",
     )?;
+    let (sending, unknown) = (state("sending")?, state("unknown")?);
+    let (accepted, backoff) = (state("accepted")?, state("backoff")?);
+    let undelivered = [ready, waiting, sending, unknown, accepted, backoff];
+    let oldest = undelivered.iter().filter_map(|(_, first)| *first).min();
     let mut status = db
         .prepare_cached(&format!(
             "SELECT name, paused, paused_until, throttled_until, shadow,
-               (SELECT o.occurred_at FROM outbox o WHERE o.offset = (
-                  SELECT min(offset) FROM delivery INDEXED BY delivery_open
-                  WHERE destination = d.id AND state IN ('queued', {OPEN}) AND state <> 'held')),
+               (SELECT o.occurred_at FROM outbox o WHERE o.offset = ?2),
                (SELECT cause FROM delivery INDEXED BY delivery_waiting
-                 WHERE destination = d.id AND cause IS NOT NULL AND state IN ({OPEN})
+                 WHERE destination = d.id AND cause IS NOT NULL AND {WAITING}
                  ORDER BY updated_at DESC LIMIT 1)
              FROM destination d WHERE id = ?1"
         ))?
-        .query_row([id], standing)?;
-    status.sending = state("sending")?;
-    status.unknown = state("unknown")?;
-    status.accepted = state("accepted")?;
-    status.backoff = state("backoff")?;
-    status.held = state("held")?;
-    status.waiting = waiting;
-    status.backlog =
-        ready + waiting + status.sending + status.unknown + status.accepted + status.backoff;
+        .query_row(params![id, oldest], standing)?;
+    status.sending = sending.0;
+    status.unknown = unknown.0;
+    status.accepted = accepted.0;
+    status.backoff = backoff.0;
+    status.held = state("held")?.0;
+    status.waiting = waiting.0;
+    status.backlog = undelivered.iter().map(|(count, _)| count).sum();
     Ok(status)
 }
 

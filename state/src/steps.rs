@@ -62,6 +62,12 @@ impl Steps {
         })
     }
 
+    /// For tests that look at what SQLite does.
+    #[cfg(test)]
+    pub(crate) fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
     /// Takes steps until nobody holds the store any more, or it is in doubt.
     pub(crate) fn run(mut self) {
         while let Some(first) = self.jobs.blocking_recv() {

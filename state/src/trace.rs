@@ -1,14 +1,16 @@
 //! The story of a key: what the source told, the event it became, each attempt and each answer.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 
 use crate::attempt::{self, Attempt};
 use crate::error::StoreError;
-use crate::from_millis;
 use crate::held::{HeldEntry, HeldFilter};
 use crate::status::StateReader;
+use crate::{enqueue, from_millis};
 
 /// One event of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -175,6 +177,16 @@ fn is_at_rest(state: &str) -> bool {
     ["delivered", "superseded", "discarded", "held"].contains(&state)
 }
 
+/// The newest of a destination that wait for other deliveries.
+const WAIT_FOR_OTHERS: &str = "SELECT offset FROM delivery INDEXED BY delivery_needs
+  WHERE destination = ?1 AND state = 'queued' AND needs IS NOT NULL ORDER BY offset DESC LIMIT ?2";
+/// And that are out, or failed. With IN, too: so the index of files before format 8 wants it.
+const OUT: &str = "SELECT offset FROM delivery INDEXED BY delivery_waiting
+  WHERE destination = ?1
+    AND (state = 'sending' OR state = 'unknown' OR state = 'accepted' OR state = 'backoff')
+    AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')
+  ORDER BY offset DESC LIMIT ?2";
+
 impl StateReader {
     /// The offset of the newest event; 0 where there is none.
     ///
@@ -196,15 +208,27 @@ impl StateReader {
         let Some(db) = self.newest()? else {
             return Ok(Vec::new());
         };
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut query = db.prepare_cached(
-            "SELECT DISTINCT offset FROM delivery INDEXED BY delivery_open
-             WHERE state IN ('queued', 'sending', 'unknown', 'accepted', 'backoff')
-               AND state IN ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held')
-             ORDER BY offset DESC LIMIT ?1",
-        )?;
-        let rows = query.query_map([limit], |row| row.get(0))?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        let limit_rows = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut offsets = BTreeSet::new();
+        for destination in crate::held::destinations(db)? {
+            // Of the queued ones each priority has its order in the index.
+            for priority in enqueue::PRIORITIES {
+                let mut query = db.prepare_cached(
+                    "SELECT offset FROM delivery INDEXED BY delivery_queued
+                     WHERE destination = ?1 AND state = 'queued' AND needs IS NULL AND priority = ?3
+                     ORDER BY offset DESC LIMIT ?2",
+                )?;
+                let of = params![destination, limit_rows, priority];
+                let rows = query.query_map(of, |row| row.get(0))?;
+                offsets.extend(rows.collect::<Result<Vec<i64>, _>>()?);
+            }
+            for sql in [WAIT_FOR_OTHERS, OUT] {
+                let mut query = db.prepare_cached(sql)?;
+                let rows = query.query_map([destination, limit_rows], |row| row.get(0))?;
+                offsets.extend(rows.collect::<Result<Vec<i64>, _>>()?);
+            }
+        }
+        Ok(offsets.into_iter().rev().take(limit).collect())
     }
 
     /// Offsets behind one, the oldest `limit`.

@@ -8,7 +8,7 @@ use contract::event::digest;
 use contract::{EventKind, Resend};
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
-use state::{FILE_NAME, PickLimits, Store, Turn};
+use state::{FILE_NAME, PickLimits, Retention, StateReader, Store, Turn, newest_format};
 
 #[tokio::test]
 async fn what_an_older_version_left_to_deliver_is_delivered() {
@@ -71,4 +71,80 @@ async fn what_an_older_version_left_to_deliver_is_delivered() {
         .collect::<Result<_, _>>()
         .unwrap();
     assert_eq!(known, [(2, 5), (0, 5)]);
+}
+
+/// Who upgrades looks before the new version was started for the first time: the file is of the format before.
+#[test]
+fn a_file_of_the_format_before_can_be_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Connection::open(folder.path().join(FILE_NAME)).unwrap();
+    db.pragma_update(None, "application_id", 0x4c54_524d_i64)
+        .unwrap();
+    for schema in [
+        include_str!("../src/schema.sql"),
+        include_str!("../src/schema_2.sql"),
+        include_str!("../src/schema_3.sql"),
+        include_str!("../src/schema_4.sql"),
+        include_str!("../src/schema_5.sql"),
+        include_str!("../src/schema_6.sql"),
+        include_str!("../src/schema_7.sql"),
+    ] {
+        db.execute_batch(schema).unwrap();
+    }
+    db.pragma_update(None, "user_version", 7).unwrap();
+    db.execute_batch(
+        "INSERT INTO source (name) VALUES ('erp'); INSERT INTO destination (name) VALUES ('shop');",
+    )
+    .unwrap();
+    let states = [
+        "delivered",
+        "held",
+        "superseded",
+        "unknown",
+        "sending",
+        "accepted",
+        "backoff",
+        "queued",
+        "queued",
+    ];
+    for (offset, state) in (1_i64..).zip(states) {
+        db.execute(
+            "INSERT INTO outbox VALUES (?1, 1, 'evt_' || ?1, 'product.v1', 'A|' || ?1, 'upsert', 'k', 't', ?1 * 1000,
+               ?1 * 1000, ?2, '{}', NULL)",
+            params![offset, digest(&["{}"])],
+        )
+        .unwrap();
+        db.execute(
+            "INSERT INTO delivery (destination, offset, lane, state, tombstone, updated_at, created_at, kind, needs)
+             VALUES (1, ?1, ?1, ?2, 0, ?1 * 1000, ?1 * 1000, 2, iif(?1 = 9, 8, NULL))",
+            params![offset, state],
+        )
+        .unwrap();
+    }
+    drop(db);
+    let second = |second| Some(Timestamp::from_second(second).unwrap());
+    let look = || {
+        let reader = StateReader::open(folder.path()).unwrap();
+        let shop = reader.destinations().unwrap().remove(0);
+        assert_eq!((shop.backlog, shop.held, shop.waiting), (6, 1, 1));
+        assert_eq!(
+            (shop.sending, shop.unknown, shop.accepted, shop.backoff),
+            (1, 1, 1, 1)
+        );
+        assert_eq!(shop.oldest_undelivered_at, second(4));
+        assert_eq!(reader.standings().unwrap()[0].oldest_at, second(4));
+        assert_eq!(reader.unfinished_offsets(4).unwrap(), [9, 8, 7, 6]);
+        assert_eq!(reader.unfinished_offsets(9).unwrap(), [9, 8, 7, 6, 5, 4]);
+        assert_eq!(reader.held_offsets(9).unwrap(), [2]);
+        let retention = Retention {
+            keep: Duration::from_hours(1),
+            rows_max: 1_000,
+        };
+        let flow = reader.flow(Timestamp::UNIX_EPOCH, retention).unwrap();
+        assert_eq!(flow.waiting[0].count, 6);
+        reader.format().unwrap().unwrap()
+    };
+    assert_eq!(look(), (7, newest_format()));
+    drop(Store::open(folder.path()).unwrap());
+    assert_eq!(look(), (newest_format(), newest_format()));
 }

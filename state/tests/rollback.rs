@@ -14,7 +14,7 @@ use state::{
 
 use crate::common::{NOW, World, at, fact, number, product, refused};
 
-const SCHEMAS: [&str; 7] = [
+const SCHEMAS: [&str; 8] = [
     include_str!("../src/schema.sql"),
     include_str!("../src/schema_2.sql"),
     include_str!("../src/schema_3.sql"),
@@ -22,6 +22,7 @@ const SCHEMAS: [&str; 7] = [
     include_str!("../src/schema_5.sql"),
     include_str!("../src/schema_6.sql"),
     include_str!("../src/schema_7.sql"),
+    include_str!("../src/schema_8.sql"),
 ];
 
 /// An empty state file as the version that wrote this format left it.
@@ -52,6 +53,17 @@ fn older_copy(of: &Path, to: &Path, format: usize) {
         .unwrap()
         .collect::<Result<_, _>>()
         .unwrap();
+    // They keep what is copied from being deleted first.
+    let triggers: Vec<(String, String)> = db
+        .prepare("SELECT name, sql FROM main.sqlite_schema WHERE type = 'trigger'")
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    for (name, _) in &triggers {
+        db.execute_batch(&format!("DROP TRIGGER {name}")).unwrap();
+    }
     for table in tables {
         let columns: String = db
             .query_row(
@@ -65,6 +77,9 @@ fn older_copy(of: &Path, to: &Path, format: usize) {
              INSERT INTO main.\"{table}\" ({columns}) SELECT {columns} FROM newer.\"{table}\""
         ))
         .unwrap();
+    }
+    for (_, sql) in &triggers {
+        db.execute_batch(sql).unwrap();
     }
 }
 
@@ -208,6 +223,7 @@ async fn what_was_told_since_an_upgrade_is_known_after_going_back() {
 
 #[tokio::test]
 async fn so_it_is_where_the_older_version_has_an_older_format() {
+    goes_back(Some(7)).await;
     goes_back(Some(6)).await;
     goes_back(Some(5)).await;
 }
@@ -237,7 +253,7 @@ async fn who_cannot_go_back_is_told_why_and_stays() {
         refused(&error).contains("only formats from 5 on"),
         "{error}"
     );
-    assert_eq!(number(&file, "PRAGMA user_version"), 7, "it stays as it is");
+    assert_eq!(number(&file, "PRAGMA user_version"), 8, "it stays as it is");
     // There is nothing to go back from.
     roll_back(folder.path(), &backup, NOW).unwrap();
     let newer = folder.path().join("newer.db");
@@ -255,7 +271,7 @@ async fn an_older_version_names_the_backup_and_can_go_back() {
     let file = folder.path().join(FILE_NAME);
     let db = Connection::open(&file).unwrap();
     db.execute_batch(
-        "ALTER TABLE published ADD COLUMN newer TEXT; CREATE TABLE newer (id INTEGER); PRAGMA user_version = 8",
+        "ALTER TABLE published ADD COLUMN newer TEXT; CREATE TABLE newer (id INTEGER); PRAGMA user_version = 9",
     )
     .unwrap();
     drop(db);
@@ -267,7 +283,7 @@ async fn an_older_version_names_the_backup_and_can_go_back() {
         "{hint}"
     );
     let done = roll_back(folder.path(), &backup, at(1)).unwrap();
-    assert_eq!(done.formats, (8, 7));
+    assert_eq!(done.formats, (9, 8));
     right(&file);
     drop(Store::open(folder.path()).unwrap());
 }

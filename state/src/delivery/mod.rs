@@ -6,6 +6,8 @@
 //! The lane rule lives in one query: only the oldest unfinished delivery of a lane may leave. The
 //! states follow `contract::delivery::next`, so a step that machine does not allow is refused.
 
+#[cfg(test)]
+mod cost;
 pub(crate) mod needs;
 mod pick;
 #[cfg(test)]

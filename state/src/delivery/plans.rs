@@ -18,9 +18,14 @@ use super::{Happened, PickLimits, Rules, Said, Turn, Turned, take_turn};
 use crate::capture::{CaptureReport, Published, Route};
 use crate::enqueue::Enqueue;
 
-const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+pub(super) const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
-fn event(event_type: EventType, sku: &str, version: u64, fields: &[(&str, FieldValue)]) -> Event {
+pub(super) fn event(
+    event_type: EventType,
+    sku: &str,
+    version: u64,
+    fields: &[(&str, FieldValue)],
+) -> Event {
     let mut body = Body::new(event_type.schema());
     for (field, value) in fields {
         body.set(field, value.clone()).unwrap();
@@ -178,4 +183,28 @@ fn nothing_that_is_done_for_each_event_walks_all_of_them() {
         }
     }
     assert!(looked_at > 40, "{looked_at} steps");
+}
+
+/// What an index is of is decided at each row that is written, for each index: it must not need a table
+/// that is built for it, as a list of more than two words does.
+#[test]
+fn no_delivery_is_written_with_a_table_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut db = crate::folder::open_writer(folder.path()).unwrap();
+    let mut looked_at = 0;
+    for sql in statements(&mut db) {
+        let inserts = sql.starts_with("INSERT INTO delivery ");
+        if !inserts && !sql.starts_with("UPDATE delivery SET ") {
+            continue;
+        }
+        looked_at += 1;
+        let mut program = db.prepare(&format!("EXPLAIN {sql}")).unwrap();
+        let parameters = program.parameter_count();
+        let nothing = rusqlite::params_from_iter(vec![None::<i64>; parameters]);
+        let steps = program.query_map(nothing, |row| row.get::<_, String>(1));
+        for step in steps.unwrap().map(Result::unwrap) {
+            assert!(!step.contains("Ephemeral"), "{step}, of: {sql}");
+        }
+    }
+    assert!(looked_at >= 2, "{looked_at} statements");
 }

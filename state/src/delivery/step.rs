@@ -128,7 +128,8 @@ impl Desk<'_> {
                 "UPDATE delivery INDEXED BY delivery_lane
                  SET failing_since = min(coalesce(failing_since, ?4), ?4)
                  WHERE destination = ?1 AND lane = ?2 AND offset > ?3 AND tombstone = 0
-                   AND state IN ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held')",
+                   AND (state = 'queued' OR state = 'sending' OR state = 'unknown' OR state = 'accepted'
+                     OR state = 'backoff' OR state = 'held')",
             )?
             .execute([self.destination, lane, offset, since])?;
         Ok(())
@@ -202,7 +203,8 @@ impl Desk<'_> {
             .prepare_cached(
                 "SELECT EXISTS (SELECT 1 FROM delivery INDEXED BY delivery_lane
                    WHERE destination = ?1 AND lane = ?2 AND offset > ?3
-                     AND state IN ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held'))",
+                     AND (state = 'queued' OR state = 'sending' OR state = 'unknown' OR state = 'accepted'
+                       OR state = 'backoff' OR state = 'held'))",
             )?
             .query_row(params![self.destination, lane, offset], |row| row.get(0))?)
     }

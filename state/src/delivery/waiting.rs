@@ -24,7 +24,8 @@ pub(super) fn offsets_in(
     let mut query = desk.db.prepare_cached(
         "SELECT offset FROM delivery INDEXED BY delivery_waiting
          WHERE destination = ?1 AND state = ?2
-           AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')
+           AND (state = 'sending' OR state = 'unknown' OR state = 'accepted' OR state = 'backoff'
+             OR state = 'held')
            AND (?3 IS NULL OR due_at <= ?3) ORDER BY due_at LIMIT ?4",
     )?;
     let rows = query.query_map(
@@ -44,7 +45,8 @@ pub(super) fn set_back(desk: &Desk<'_>) -> Result<(), StoreError> {
                  SET due_at = due_at - (updated_at - ?3), until_at = until_at - (updated_at - ?3),
                    updated_at = ?3
                  WHERE destination = ?1 AND state = ?2 AND updated_at > ?3
-                   AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')",
+                   AND (state = 'sending' OR state = 'unknown' OR state = 'accepted' OR state = 'backoff'
+                     OR state = 'held')",
             )?
             .execute(params![desk.destination, state, millis(desk.now)])?;
     }
@@ -58,7 +60,8 @@ pub(super) fn out_until(desk: &Desk<'_>, until: Timestamp) -> Result<(), StoreEr
             .prepare_cached(
                 "UPDATE delivery INDEXED BY delivery_waiting SET due_at = ?3
                  WHERE destination = ?1 AND state = ?2 AND due_at < ?3
-                   AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')",
+                   AND (state = 'sending' OR state = 'unknown' OR state = 'accepted' OR state = 'backoff'
+                     OR state = 'held')",
             )?
             .execute(params![desk.destination, state, millis(until)])?;
     }
@@ -134,7 +137,8 @@ pub(super) fn end_waits(desk: &Desk<'_>) -> Result<(), StoreError> {
             "SELECT offset, lane, coalesce(failing_since, updated_at)
              FROM delivery INDEXED BY delivery_waiting
              WHERE destination = ?1 AND state = 'held' AND due_at <= ?2
-               AND state IN ('sending', 'unknown', 'accepted', 'backoff', 'held')
+               AND (state = 'sending' OR state = 'unknown' OR state = 'accepted' OR state = 'backoff'
+                 OR state = 'held')
              ORDER BY due_at LIMIT ?3",
         )?
         .query_map(
@@ -194,8 +198,9 @@ fn waits_for(desk: &Desk<'_>, lane: i64) -> Result<String, StoreError> {
         .prepare_cached(
             "SELECT p.event_type, p.key, d.state, d.cause
              FROM delivery d INDEXED BY delivery_lane JOIN published p ON p.id = d.lane
-             WHERE d.destination = ?1 AND d.lane = ?2 AND d.state IN
-               ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held')
+             WHERE d.destination = ?1 AND d.lane = ?2
+               AND (d.state = 'queued' OR d.state = 'sending' OR d.state = 'unknown' OR d.state = 'accepted'
+                 OR d.state = 'backoff' OR d.state = 'held')
              ORDER BY d.offset LIMIT 1",
         )?
         .query_row(params![desk.destination, lane], |row| {
@@ -227,20 +232,16 @@ pub(super) fn next_due(desk: &Desk<'_>) -> Result<Option<Timestamp>, StoreError>
         .prepare_cached(
             "SELECT min(due) FROM (
                SELECT min(due_at) AS due FROM delivery INDEXED BY delivery_waiting
-                 WHERE destination = ?1 AND state = 'backoff' AND state IN
-                   ('sending', 'unknown', 'accepted', 'backoff', 'held')
+                 WHERE destination = ?1 AND state = 'backoff'
                UNION ALL
                SELECT min(due_at) FROM delivery INDEXED BY delivery_waiting
-                 WHERE destination = ?1 AND state = 'unknown' AND state IN
-                   ('sending', 'unknown', 'accepted', 'backoff', 'held')
+                 WHERE destination = ?1 AND state = 'unknown'
                UNION ALL
                SELECT min(due_at) FROM delivery INDEXED BY delivery_waiting
-                 WHERE destination = ?1 AND state = 'accepted' AND state IN
-                   ('sending', 'unknown', 'accepted', 'backoff', 'held')
+                 WHERE destination = ?1 AND state = 'accepted'
                UNION ALL
                SELECT min(due_at) FROM delivery INDEXED BY delivery_waiting
-                 WHERE destination = ?1 AND state = 'held' AND state IN
-                   ('sending', 'unknown', 'accepted', 'backoff', 'held'))",
+                 WHERE destination = ?1 AND state = 'held')",
         )?
         .query_row([desk.destination], |row| row.get(0))?;
     Ok(due.map(from_millis))

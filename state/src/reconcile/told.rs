@@ -182,12 +182,15 @@ fn told(
     }))
 }
 
+// With IN, too: so the index of files before format 8 wants it.
 fn undelivered(db: &Connection, destination: i64, lane: i64) -> Result<Option<String>, StoreError> {
     Ok(db
         .prepare_cached(
             "SELECT state FROM delivery INDEXED BY delivery_lane
-             WHERE destination = ?1 AND lane = ?2 AND state IN
-               ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held')
+             WHERE destination = ?1 AND lane = ?2
+               AND (state = 'queued' OR state = 'sending' OR state = 'unknown' OR state = 'accepted'
+                 OR state = 'backoff' OR state = 'held')
+               AND state IN ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held')
              ORDER BY offset DESC LIMIT 1",
         )?
         .query_row([destination, lane], |row| row.get(0))

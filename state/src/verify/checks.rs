@@ -60,7 +60,8 @@ pub(super) const CHECKS: &[Check] = &[
                 FROM delivery d WHERE state IN ('sending', 'unknown', 'accepted') AND EXISTS (
                   SELECT 1 FROM delivery e INDEXED BY delivery_lane
                   WHERE e.destination = d.destination AND e.lane = d.lane AND e.offset < d.offset
-                    AND e.state IN ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held'))",
+                    AND (e.state = 'queued' OR e.state = 'sending' OR e.state = 'unknown' OR e.state = 'accepted'
+                      OR e.state = 'backoff' OR e.state = 'held'))",
     },
     Check {
         what: "offsets",
