@@ -237,6 +237,7 @@ fn write(
             }
         }
     }
+    desk.finish()?;
     for entry in &commit.guard {
         db.prepare_cached(
             "INSERT INTO guard (source, table_name, row_key, position, transaction_id)

@@ -1,43 +1,20 @@
-//! An event into the outbox, and a delivery of it for each destination that takes its type: how
-//! soon it is to leave, what it must wait for, and what of its lane gives way to it.
+//! An event into the outbox, and a delivery of it for each destination that takes its type: what it must
+//! wait for.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use contract::event::digest;
-use contract::{Decimal, Event, EventKind, EventOp, EventType, Origin};
+use contract::{Event, EventKind, EventOp, EventType, Origin};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::capture::Route;
 use crate::error::StoreError;
 use crate::location::{self, LocationStop, Stop};
+use crate::queue::{self, Delivery};
 use crate::{counter, kind, millis};
-
-/// Tombstones, and less to sell: the channel must not sell what is not there.
-const FIRST: i64 = 0;
-/// More to sell.
-const MORE: i64 = 1;
-/// Everything else.
-const REST: i64 = 2;
-/// Added for what only repeats how things are: snapshots and replays stay behind what changes now.
-const REPEATS: i64 = 10;
-
-/// All priorities.
-pub(crate) const PRIORITIES: [i64; 6] = [
-    FIRST,
-    MORE,
-    REST,
-    REPEATS + FIRST,
-    REPEATS + MORE,
-    REPEATS + REST,
-];
-
-/// Whether a delivery of this priority only repeats how things are.
-pub(crate) fn repeats(priority: i64) -> bool {
-    priority >= REPEATS
-}
 
 /// Puts events of one commit into the outbox.
 pub(crate) struct Enqueue<'a> {
@@ -49,21 +26,10 @@ pub(crate) struct Enqueue<'a> {
     told: RefCell<BTreeMap<EventType, bool>>,
     /// Locations that are stopped at each destination that was asked about.
     stops: RefCell<BTreeMap<i64, Vec<LocationStop>>>,
-}
-
-/// What an event is to a destination.
-#[derive(Debug, Clone)]
-pub(crate) struct Delivery {
-    pub(crate) offset: i64,
-    pub(crate) lane: i64,
-    pub(crate) kind: i64,
-    /// Newer events do not supersede it.
-    pub(crate) stays: bool,
-    pub(crate) tombstone: bool,
-    pub(crate) measure: Option<Decimal>,
-    /// It repeats what was told.
-    pub(crate) repeats: bool,
-    pub(crate) needs: Option<i64>,
+    /// Generations of the rules that tell: none of them changes while events go into the outbox.
+    generations: RefCell<BTreeMap<String, i64>>,
+    /// Deliveries that gave way, by destination.
+    superseded: RefCell<BTreeMap<i64, u64>>,
 }
 
 impl<'a> Enqueue<'a> {
@@ -80,7 +46,43 @@ impl<'a> Enqueue<'a> {
             now,
             told: RefCell::default(),
             stops: RefCell::default(),
+            generations: RefCell::default(),
+            superseded: RefCell::default(),
         }
+    }
+
+    /// Writes the totals.
+    pub(crate) fn finish(self) -> Result<(), StoreError> {
+        for (destination, count) in self.superseded.into_inner() {
+            if count > 0 {
+                let scope = crate::delivery::scope(self.db, destination)?;
+                counter::add(self.db, &scope, "superseded", count)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A rule's generation.
+    pub(crate) fn generation(&self, rule: &str) -> Result<i64, StoreError> {
+        if let Some(known) = self.generations.borrow().get(rule) {
+            return Ok(*known);
+        }
+        let found = self
+            .db
+            .prepare_cached("SELECT generation FROM rule WHERE source = ?1 AND name = ?2")?
+            .query_row(params![self.source, rule], |row| row.get(0))
+            .optional()?;
+        let generation = found.unwrap_or_default();
+        let mut known = self.generations.borrow_mut();
+        known.insert(rule.to_owned(), generation);
+        Ok(generation)
+    }
+
+    /// As [`queue::deliver`], and what gives way is counted.
+    fn deliver(&self, destination: i64, delivery: &Delivery) -> Result<(), StoreError> {
+        let gone = queue::deliver(self.db, destination, delivery, self.now)?;
+        *self.superseded.borrow_mut().entry(destination).or_default() += gone;
+        Ok(())
     }
 
     /// Stores the event. Its place in the outbox.
@@ -173,11 +175,11 @@ impl<'a> Enqueue<'a> {
                     measure: kind::measure(event_type, zero.body.as_ref()),
                     ..delivery.clone()
                 };
-                deliver(self.db, route.destination, &zeroed, self.now)?;
-                approve(self.db, route.destination, zeroed.offset)?;
+                self.deliver(route.destination, &zeroed)?;
+                queue::approve(self.db, route.destination, zeroed.offset)?;
                 continue;
             }
-            deliver(self.db, route.destination, &delivery, self.now)?;
+            self.deliver(route.destination, &delivery)?;
         }
         Ok(())
     }
@@ -263,131 +265,4 @@ pub(crate) fn look_again(db: &Connection, destination: i64, lane: i64) -> Result
     )?
     .execute([destination, lane])?;
     Ok(())
-}
-
-/// One delivery; what of its lane has not left gives way to it.
-pub(crate) fn deliver(
-    db: &Connection,
-    destination: i64,
-    delivery: &Delivery,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let state = kind::kind(delivery.kind) == EventKind::State;
-    let failing_since = if state {
-        supersede(db, destination, delivery.lane, now)?
-    } else {
-        None
-    };
-    let (priority, empties) = match &delivery.measure {
-        // The end of what is not there takes nothing away.
-        _ if delivery.tombstone => (FIRST, has(db, destination, delivery)?),
-        Some(measure) if delivery.kind == kind::code(EventType::InventoryAvailability) => rank(
-            *measure,
-            told(db, destination, delivery.kind, delivery.lane)?,
-        ),
-        _ => (REST, false),
-    };
-    let priority = priority + if delivery.repeats { REPEATS } else { 0 };
-    db.prepare_cached(
-        "INSERT INTO delivery (destination, offset, lane, state, tombstone, updated_at, created_at,
-           priority, kind, measure, dropping, needs, failing_since)
-         VALUES (?1, ?2, ?3, 'queued', ?4, ?5, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-    )?
-    .execute(params![
-        destination,
-        delivery.offset,
-        delivery.lane,
-        delivery.stays,
-        millis(now),
-        priority,
-        delivery.kind,
-        delivery.measure.map(|measure| measure.to_string()),
-        empties && state,
-        delivery.needs,
-        failing_since
-    ])?;
-    Ok(())
-}
-
-/// `delivery::next` on Newer: only what surely did not happen gives way, and a tombstone never
-/// does. Since when what gives way has been failing, or held.
-fn supersede(
-    db: &Connection,
-    destination: i64,
-    lane: i64,
-    now: Timestamp,
-) -> Result<Option<i64>, StoreError> {
-    let mut since: Option<i64> = None;
-    let mut superseded = 0;
-    let mut statement = db.prepare_cached(
-        "UPDATE delivery INDEXED BY delivery_lane
-         SET state = 'superseded', updated_at = ?3
-         WHERE destination = ?1 AND lane = ?2 AND tombstone = 0
-           AND (state = 'queued' OR state = 'sending' OR state = 'unknown' OR state = 'accepted'
-             OR state = 'backoff' OR state = 'held')
-           AND (state = 'queued' OR state = 'backoff' OR state = 'held')
-         RETURNING failing_since",
-    )?;
-    let mut rows = statement.query(params![destination, lane, millis(now)])?;
-    while let Some(row) = rows.next()? {
-        superseded += 1;
-        since = [since, row.get(0)?].into_iter().flatten().min();
-    }
-    if superseded > 0 {
-        let scope = crate::delivery::scope(db, destination)?;
-        counter::add(db, &scope, "superseded", superseded)?;
-    }
-    Ok(since)
-}
-
-/// No guard stops it: a person asked for it.
-pub(crate) fn approve(db: &Connection, destination: i64, offset: i64) -> Result<(), StoreError> {
-    db.prepare_cached("UPDATE delivery SET approved = 1 WHERE destination = ?1 AND offset = ?2")?
-        .execute([destination, offset])?;
-    Ok(())
-}
-
-/// What the destination was told last of a key's measure.
-pub(crate) fn told(
-    db: &Connection,
-    destination: i64,
-    kind: i64,
-    lane: i64,
-) -> Result<Option<Decimal>, StoreError> {
-    let found: Option<Option<String>> = db
-        .prepare_cached(
-            "SELECT measure FROM told_to WHERE destination = ?1 AND kind = ?2 AND lane = ?3",
-        )?
-        .query_row(params![destination, kind, lane], |row| row.get(0))
-        .optional()?;
-    Ok(found.flatten().and_then(|text| text.parse().ok()))
-}
-
-/// Whether the destination was told of a key, or may be about to be.
-fn has(db: &Connection, destination: i64, delivery: &Delivery) -> Result<bool, StoreError> {
-    Ok(db
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM told_to
-               WHERE destination = ?1 AND kind = ?2 AND lane = ?3)
-             OR EXISTS (SELECT 1 FROM delivery INDEXED BY delivery_lane
-               WHERE destination = ?1 AND lane = ?3 AND tombstone = 0
-                 AND (state = 'queued' OR state = 'sending' OR state = 'unknown' OR state = 'accepted'
-                   OR state = 'backoff' OR state = 'held')
-                 AND (state = 'sending' OR state = 'unknown' OR state = 'accepted'))",
-        )?
-        .query_row(params![destination, delivery.kind, delivery.lane], |row| {
-            row.get(0)
-        })?)
-}
-
-/// How soon a quantity is to leave, and whether it takes away the last of what was there. Where
-/// nothing was told, the channel may hold anything: nothing to sell goes first.
-fn rank(measure: Decimal, told: Option<Decimal>) -> (i64, bool) {
-    let nothing = measure <= Decimal::ZERO;
-    match told {
-        None => (if nothing { FIRST } else { MORE }, false),
-        Some(told) if measure < told => (FIRST, nothing && told > Decimal::ZERO),
-        Some(told) if measure > told => (MORE, false),
-        Some(_) => (REST, false),
-    }
 }

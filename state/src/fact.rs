@@ -5,6 +5,7 @@ use contract::event::digest;
 use contract::{Event, EventOp};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::enqueue::Enqueue;
 use crate::error::StoreError;
 
 /// What of a fact was told before.
@@ -18,16 +19,12 @@ pub(crate) enum Told {
 }
 
 /// Remembers that a fact is told, and says what of it was before.
-pub(crate) fn told(db: &Connection, source: i64, event: &Event) -> Result<Told, StoreError> {
+pub(crate) fn told(desk: &Enqueue<'_>, event: &Event) -> Result<Told, StoreError> {
     let Some(id) = event.fact_id().and_then(|id| id.bytes()) else {
         return Ok(Told::New);
     };
-    let rule = &event.envelope.mapping.rule;
-    let generation: i64 = db
-        .prepare_cached("SELECT generation FROM rule WHERE source = ?1 AND name = ?2")?
-        .query_row(params![source, rule], |row| row.get(0))
-        .optional()?
-        .unwrap_or_default();
+    let (db, source) = (desk.db, desk.source);
+    let generation = desk.generation(&event.envelope.mapping.rule)?;
     let says = digest_of(event);
     let known: Option<(Option<Vec<u8>>, i64)> = db
         .prepare_cached("SELECT digest, generation FROM fact WHERE source = ?1 AND id = ?2")?

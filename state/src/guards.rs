@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, params};
 
 use crate::error::StoreError;
-use crate::{enqueue, kind, millis};
+use crate::{kind, millis, queue};
 
 /// How much may go at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +83,7 @@ pub(crate) fn stops(
             return Ok(Some(why));
         }
         if let Some(percent) = guards.jump_percent
-            && let Some(told) = enqueue::told(db, destination, one.kind, one.lane)?
+            && let Some(told) = queue::told(db, destination, one.kind, one.lane)?
             && jumps(told, measure, percent)
         {
             let what = if price { "price" } else { "quantity" };

@@ -5,10 +5,10 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::command::Step;
 use crate::delivery::{Desk, needs};
-use crate::enqueue;
 use crate::error::StoreError;
 use crate::held::HeldFilter;
 use crate::held_pages;
+use crate::queue;
 
 /// Deliveries retried or given up in one step.
 const STEP: usize = 500;
@@ -116,7 +116,7 @@ pub(crate) fn again(desk: &Desk<'_>, offset: i64, cause: &str) -> Result<(), Sto
 /// one pass means both.
 fn approve(desk: &Desk<'_>, offset: i64) -> Result<(), StoreError> {
     let (db, destination) = (desk.db, desk.destination);
-    enqueue::approve(db, destination, offset)?;
+    queue::approve(db, destination, offset)?;
     let zero: Option<i64> = db
         .prepare_cached(
             "SELECT d.lane FROM delivery d JOIN outbox o ON o.offset = d.offset

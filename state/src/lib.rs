@@ -42,6 +42,7 @@ mod prune;
 mod publish;
 mod published;
 mod published_page;
+mod queue;
 mod reconcile;
 mod relations;
 mod replay;

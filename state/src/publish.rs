@@ -22,124 +22,84 @@ pub(crate) fn publish(
     let (db, source) = (desk.db, desk.source);
     let mut event = Cow::Borrowed(&published.event);
     let key = event.envelope.key.text();
-    let (lane, offset) = match event.kind() {
-        EventKind::Fact => {
-            match crate::fact::told(db, source, &event)? {
-                Told::New => {}
-                Told::Same => {
+    let (lane, offset) =
+        match event.kind() {
+            EventKind::Fact => {
+                match crate::fact::told(desk, &event)? {
+                    Told::New => {}
+                    Told::Same => {
+                        report.suppressed += 1;
+                        return Ok(());
+                    }
+                    Told::Other => event = Cow::Owned(event.corrected()),
+                }
+                let lane = fact_lane(event.envelope.event_type, &key);
+                (lane, desk.outbox(&event, &key)?)
+            }
+            EventKind::State => {
+                let with_zero = published.zero_first && event.envelope.op == EventOp::Delete;
+                let known = known(desk, &event, &key, with_zero)?;
+                // The end of a rule's row ends nothing that another rule tells: the row passed from
+                // one to the other, or both tell the key.
+                let rule = &event.envelope.mapping.rule;
+                if event.envelope.op == EventOp::Delete
+                    && let Some(known) = &known
+                    && known.rule != *rule
+                    && crate::rules::is_active(db, source, &known.rule)?
+                {
                     report.suppressed += 1;
                     return Ok(());
                 }
-                Told::Other => event = Cow::Owned(event.corrected()),
-            }
-            let lane = fact_lane(event.envelope.event_type, &key);
-            (lane, desk.outbox(&event, &key)?)
-        }
-        EventKind::State => {
-            let known: Option<Known> = db
-                .prepare_cached(
-                    "SELECT id, version, digest, body, rule FROM published
-                     WHERE source = ?1 AND event_type = ?2 AND key = ?3",
-                )?
-                .query_row(
-                    params![source, event.envelope.event_type.name(), key],
-                    |row| {
-                        Ok(Known {
-                            id: row.get(0)?,
-                            version: row.get(1)?,
-                            digest: row.get(2)?,
-                            body: row.get(3)?,
-                            rule: row.get(4)?,
-                        })
-                    },
-                )
-                .optional()?;
-            // The end of a rule's row ends nothing that another rule tells: the row passed from
-            // one to the other, or both tell the key.
-            let rule = &event.envelope.mapping.rule;
-            if event.envelope.op == EventOp::Delete
-                && let Some(known) = &known
-                && known.rule != *rule
-                && crate::rules::is_active(db, source, &known.rule)?
-            {
-                report.suppressed += 1;
-                return Ok(());
-            }
-            if let Some(known) = &known
-                && event.envelope.version.to_string() <= known.version
-            {
-                // A row that is told again by another mapping may be read at the very place where
-                // it was read before, and what the log tells of that place comes behind both.
-                if !published.related && !at_place(&event.envelope.version, &known.version)? {
-                    report.stale += 1;
+                if let Some(known) = &known
+                    && event.envelope.version.to_string() <= known.version
+                {
+                    // A row that is told again by another mapping may be read at the very place where
+                    // it was read before, and what the log tells of that place comes behind both.
+                    if !published.related && !at_place(&event.envelope.version, &known.version)? {
+                        report.stale += 1;
+                        return Ok(());
+                    }
+                    event = Cow::Owned(behind(&event, &known.version)?);
+                }
+                // Its row is there but says nothing, and nobody was ever told of it.
+                if known.is_none()
+                    && matches!(event.envelope.reason, Some(OUT_OF_SCOPE | SOFT_FLAG))
+                {
+                    report.suppressed += 1;
                     return Ok(());
                 }
-                event = Cow::Owned(behind(&event, &known.version)?);
-            }
-            // Its row is there but says nothing, and nobody was ever told of it.
-            if known.is_none() && matches!(event.envelope.reason, Some(OUT_OF_SCOPE | SOFT_FLAG)) {
-                report.suppressed += 1;
-                return Ok(());
-            }
-            if published.zero_first
-                && event.envelope.op == EventOp::Delete
-                && let Some(known) = &known
-                && let Some((zero, tombstone)) = zero_first(&event, known)?
-            {
-                // A zero that a newer event could supersede would never arrive.
-                let offset = desk.outbox(&zero, &key)?;
-                desk.deliveries(&zero, offset, known.id, true)?;
-                report.events += 1;
-                event = Cow::Owned(tombstone);
-            }
-            let envelope = &event.envelope;
-            let version = envelope.version.to_string();
-            if let Some(known) = &known
-                && known.digest == event.body_digest
-            {
-                let id = known.id;
-                // What is not sent needs no place of its own behind what was.
-                let version = published.event.envelope.version.to_string();
-                db.prepare_cached(
-                    "UPDATE published SET version = max(version, ?2), rule = ?3,
-                       generation = coalesce((SELECT generation FROM rule
-                         WHERE source = ?4 AND name = ?3), 0)
+                if with_zero
+                    && let Some(known) = &known
+                    && let Some((zero, tombstone)) = zero_first(&event, known)?
+                {
+                    // A zero that a newer event could supersede would never arrive.
+                    let offset = desk.outbox(&zero, &key)?;
+                    desk.deliveries(&zero, offset, known.id, true)?;
+                    report.events += 1;
+                    event = Cow::Owned(tombstone);
+                }
+                let rule = &event.envelope.mapping.rule;
+                if let Some(known) = &known
+                    && known.digest == event.body_digest
+                {
+                    // What is not sent needs no place of its own behind what was.
+                    let version = published.event.envelope.version.to_string();
+                    db.prepare_cached(
+                    "UPDATE published SET version = max(version, ?2), rule = ?3, generation = ?4
                      WHERE id = ?1",
                 )?
-                .execute(params![id, version, envelope.mapping.rule, source])?;
-                report.suppressed += 1;
-                return Ok(());
+                .execute(params![known.id, version, rule, desk.generation(rule)?])?;
+                    report.suppressed += 1;
+                    return Ok(());
+                }
+                let offset = desk.outbox(&event, &key)?;
+                let id = match &known {
+                    Some(known) => anew(desk, &event, known.id, offset)?,
+                    None => first(desk, &event, &key, offset)?,
+                };
+                (id, offset)
             }
-            let offset = desk.outbox(&event, &key)?;
-            let id = db
-                .prepare_cached(
-                    "INSERT INTO published (source, event_type, key, rule, version, digest, body,
-                       generation, offset, occurred_at)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, coalesce((SELECT generation FROM rule
-                       WHERE source = ?1 AND name = ?4), 0), ?8, ?9)
-                     ON CONFLICT (source, event_type, key) DO UPDATE SET rule = excluded.rule,
-                       version = excluded.version, digest = excluded.digest,
-                       body = excluded.body, generation = excluded.generation,
-                       offset = excluded.offset, occurred_at = excluded.occurred_at
-                     RETURNING id",
-                )?
-                .query_row(
-                    params![
-                        source,
-                        envelope.event_type.name(),
-                        key,
-                        envelope.mapping.rule,
-                        version,
-                        event.body_digest,
-                        event.body_json(),
-                        offset,
-                        millis(envelope.occurred_at)
-                    ],
-                    |row| row.get(0),
-                )?;
-            (id, offset)
-        }
-    };
+        };
     let stays = event.envelope.op == EventOp::Delete;
     desk.deliveries(&event, offset, lane, stays)?;
     report.events += 1;
@@ -151,10 +111,81 @@ struct Known {
     id: i64,
     version: String,
     digest: String,
-    /// `None` = a tombstone.
+    /// `None` = a tombstone, or nobody asked for it.
     body: Option<String>,
     /// The rule that told it.
     rule: String,
+}
+
+fn known(
+    desk: &Enqueue<'_>,
+    event: &Event,
+    key: &str,
+    with_body: bool,
+) -> Result<Option<Known>, StoreError> {
+    let event_type = event.envelope.event_type.name();
+    Ok(desk
+        .db
+        .prepare_cached(
+            "SELECT id, version, digest, CASE WHEN ?4 THEN body END, rule FROM published
+             WHERE source = ?1 AND event_type = ?2 AND key = ?3",
+        )?
+        .query_row(params![desk.source, event_type, key, with_body], |row| {
+            Ok(Known {
+                id: row.get(0)?,
+                version: row.get(1)?,
+                digest: row.get(2)?,
+                body: row.get(3)?,
+                rule: row.get(4)?,
+            })
+        })
+        .optional()?)
+}
+
+/// What is told of a key for the first time. Its id.
+fn first(desk: &Enqueue<'_>, event: &Event, key: &str, offset: i64) -> Result<i64, StoreError> {
+    let envelope = &event.envelope;
+    desk.db
+        .prepare_cached(
+            "INSERT INTO published (source, event_type, key, rule, version, digest, body,
+               generation, offset, occurred_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        )?
+        .execute(params![
+            desk.source,
+            envelope.event_type.name(),
+            key,
+            envelope.mapping.rule,
+            envelope.version.to_string(),
+            event.body_digest,
+            event.body_json(),
+            desk.generation(&envelope.mapping.rule)?,
+            offset,
+            millis(envelope.occurred_at)
+        ])?;
+    Ok(desk.db.last_insert_rowid())
+}
+
+/// What is told of a known key. Its id.
+fn anew(desk: &Enqueue<'_>, event: &Event, id: i64, offset: i64) -> Result<i64, StoreError> {
+    let envelope = &event.envelope;
+    desk.db
+        .prepare_cached(
+            "UPDATE published SET rule = ?2, version = ?3, digest = ?4, body = ?5, generation = ?6,
+               offset = ?7, occurred_at = ?8
+             WHERE id = ?1",
+        )?
+        .execute(params![
+            id,
+            envelope.mapping.rule,
+            envelope.version.to_string(),
+            event.body_digest,
+            event.body_json(),
+            desk.generation(&envelope.mapping.rule)?,
+            offset,
+            millis(envelope.occurred_at)
+        ])?;
+    Ok(id)
 }
 
 /// Whether a version is of the same place in the log as one that was told, or of a later one.

@@ -9,9 +9,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::command::Step;
 use crate::delivery::Desk;
-use crate::enqueue::{self, Delivery};
+use crate::enqueue;
 use crate::error::StoreError;
 use crate::location::{self, LocationStop, Stop};
+use crate::queue::{self, Delivery};
 use crate::replay::{Candidate, Ready, ReplayFilter, candidates, ready};
 use crate::{held_steps, kind, millis};
 
@@ -105,7 +106,7 @@ pub(crate) fn tell_state(desk: &Desk<'_>, one: &Candidate, tenant: &str) -> Resu
         repeats: true,
         needs,
     };
-    enqueue::deliver(desk.db, desk.destination, &delivery, desk.now)
+    desk.deliver(&delivery)
 }
 
 fn tell_fact(desk: &Desk<'_>, one: &Candidate) -> Result<(), StoreError> {
@@ -122,7 +123,7 @@ fn tell_fact(desk: &Desk<'_>, one: &Candidate) -> Result<(), StoreError> {
         repeats: true,
         needs: None,
     };
-    enqueue::deliver(desk.db, desk.destination, &delivery, desk.now)
+    desk.deliver(&delivery)
 }
 
 fn insert(desk: &Desk<'_>, one: &Candidate, again: &Again) -> Result<i64, StoreError> {
@@ -372,9 +373,9 @@ pub(crate) fn tell_next(
         repeats: false,
         needs: None,
     };
-    enqueue::deliver(desk.db, desk.destination, &delivery, desk.now)?;
+    desk.deliver(&delivery)?;
     if zero {
-        enqueue::approve(desk.db, desk.destination, offset)?;
+        queue::approve(desk.db, desk.destination, offset)?;
     }
     Ok(true)
 }

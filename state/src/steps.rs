@@ -132,7 +132,7 @@ impl Steps {
     fn group(&mut self, first: Work, replies: &mut Vec<Reply>) -> Result<(), StoreError> {
         self.work(first, replies)?;
         failpoint::at!("state.commit")?;
-        self.connection.execute_batch("COMMIT")?;
+        run(&self.connection, "COMMIT")?;
         failpoint::crash!("state.committed");
         Ok(())
     }
@@ -140,11 +140,11 @@ impl Steps {
     /// All of a group but its commit.
     fn work(&mut self, first: Work, replies: &mut Vec<Reply>) -> Result<(), StoreError> {
         let connection = &self.connection;
-        connection.execute_batch("BEGIN IMMEDIATE")?;
+        run(connection, "BEGIN IMMEDIATE")?;
         failpoint::at!("state.begin")?;
         let mut next = Some(first);
         while let Some(work) = next {
-            connection.execute_batch("SAVEPOINT job")?;
+            run(connection, "SAVEPOINT job")?;
             let (outcome, reply) = work(connection);
             replies.push(reply);
             if let Err(error) = outcome {
@@ -152,9 +152,9 @@ impl Steps {
                     // SQLite itself rolled the whole transaction back (disk full, I/O error).
                     return Err(error);
                 }
-                connection.execute_batch("ROLLBACK TO job")?;
+                run(connection, "ROLLBACK TO job")?;
             }
-            connection.execute_batch("RELEASE job")?;
+            run(connection, "RELEASE job")?;
             next = if replies.len() < GROUP_MAX {
                 self.jobs.try_recv().ok()
             } else {
@@ -212,6 +212,12 @@ impl Steps {
         self.connection.query_row(&set, [], |_| Ok(()))?;
         Ok(())
     }
+}
+
+/// Runs what begins or ends something: prepared once, for it is run with each group and job.
+fn run(connection: &Connection, sql: &str) -> Result<(), StoreError> {
+    connection.prepare_cached(sql)?.execute([])?;
+    Ok(())
 }
 
 /// SQLite's own limit of pages.

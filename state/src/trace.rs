@@ -10,7 +10,7 @@ use crate::attempt::{self, Attempt};
 use crate::error::StoreError;
 use crate::held::{HeldEntry, HeldFilter};
 use crate::status::StateReader;
-use crate::{enqueue, from_millis};
+use crate::{from_millis, queue};
 
 /// One event of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -212,7 +212,7 @@ impl StateReader {
         let mut offsets = BTreeSet::new();
         for destination in crate::held::destinations(db)? {
             // Of the queued ones each priority has its order in the index.
-            for priority in enqueue::PRIORITIES {
+            for priority in queue::PRIORITIES {
                 let mut query = db.prepare_cached(
                     "SELECT offset FROM delivery INDEXED BY delivery_queued
                      WHERE destination = ?1 AND state = 'queued' AND needs IS NULL AND priority = ?3

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::sync::{Arc, Mutex};
 
 use contract::delivery::DeliveryEvent;
@@ -116,7 +117,7 @@ fn stock(batch: u64) -> Vec<Item> {
         .map(|n| {
             let number = batch * BATCH as u64 + n;
             let key = format!("P{}", number % 700);
-            let available = FieldValue::Decimal((number as i64 % 13 * 7 + 1).into());
+            let available = FieldValue::Decimal(i64::try_from(number % 13 * 7 + 1).unwrap().into());
             let fields = [("available", available)];
             let event = event(EventType::InventoryAvailability, &key, number + 1, &fields);
             Item::Event(Published {
@@ -159,21 +160,16 @@ async fn an_event_costs_few_statements() {
     counted.turn(shop, applied(&turned)).await;
     assert_eq!(delivered, BATCHES * BATCH as u64);
     let cost = std::mem::take(&mut *counted.cost.lock().unwrap());
-    let (statements, steps) = (cost.sum(|one| one.0), cost.sum(|one| one.1));
+    let hundredths = |all: u64| all * 100 / delivered;
+    let statements = hundredths(cost.sum(|one| one.0));
+    let steps = hundredths(cost.sum(|one| one.1));
     let mut costly: Vec<_> = cost.0.iter().collect();
     costly.sort_by_key(|(_, (_, steps))| std::cmp::Reverse(*steps));
-    let hundredths = |all: u64| all * 100 / delivered;
-    let listed: String = costly
-        .iter()
-        .take(20)
-        .map(|(sql, (times, steps))| {
-            let (times, steps) = (hundredths(*times), hundredths(*steps));
-            format!("\n{times:>6} {steps:>8}  {sql}")
-        })
-        .collect();
-    println!(
-        "hundredths of statements and of steps for one delivered event: {} and {}{listed}",
-        hundredths(statements),
-        hundredths(steps)
-    );
+    let mut said =
+        format!("an event costs {statements} hundredths of a statement and {steps} of a step:\n");
+    for (sql, (times, steps)) in costly.into_iter().take(20) {
+        let (times, steps) = (hundredths(*times), hundredths(*steps));
+        writeln!(said, "{times:>6} {steps:>8}  {sql}").unwrap();
+    }
+    println!("{said}");
 }

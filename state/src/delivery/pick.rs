@@ -1,17 +1,18 @@
 //! Which deliveries leave next: heads of lanes that wait for nothing, the most urgent first. A turn
 //! takes only what can leave now, so the rest stays open to newer states of its keys.
 
-use contract::delivery::{DeliveryEvent, StateName};
+use contract::delivery::{DeliveryEvent, DeliveryState, StateName, next};
 use contract::{EventType, Outgoing, clock};
+use jiff::Timestamp;
 use rusqlite::params;
 
 use super::PickLimits;
 use super::record::Desk;
-use super::row::{OUTGOING, outgoing};
+use super::row::{OUTGOING, OUTGOING_COLUMNS, outgoing};
 use super::waiting::offsets_in;
 use crate::error::StoreError;
 use crate::guards::Guarded;
-use crate::{kind, location};
+use crate::{kind, location, millis};
 
 /// Guards may stop so many rounds of candidates in one turn; the next turn goes on.
 const ROUNDS_MAX: usize = 8;
@@ -88,13 +89,41 @@ pub(super) fn pick(
         }
     }
     if !shadow {
-        let deadline = clock::after(desk.now, limits.request_timeout);
-        for outgoing in &picked {
-            let event = DeliveryEvent::Picked { deadline };
-            desk.own(outgoing.offset, &event, None, None)?;
-        }
+        leave(
+            desk,
+            &picked,
+            clock::after(desk.now, limits.request_timeout),
+        )?;
     }
     Ok(picked)
+}
+
+/// Marks what was picked as sending: the round that found it read it as queued, in this transaction.
+fn leave(desk: &Desk<'_>, picked: &[Outgoing], deadline: Timestamp) -> Result<(), StoreError> {
+    let mut sends = desk.db.prepare_cached(
+        "UPDATE delivery SET state = ?3, due_at = ?4, held_cause = NULL, ticket = NULL,
+           until_at = NULL, updated_at = ?5, attempt = attempt + 1
+         WHERE destination = ?1 AND offset = ?2 AND state = 'queued'",
+    )?;
+    let event = DeliveryEvent::Picked { deadline };
+    for outgoing in picked {
+        let after = next(&DeliveryState::Queued, &event, outgoing.kind())
+            .map_err(|illegal| StoreError::Invariant(illegal.to_string()))?;
+        let left = sends.execute(params![
+            desk.destination,
+            outgoing.offset,
+            after.name().name(),
+            millis(deadline),
+            millis(desk.now)
+        ])?;
+        if left != 1 {
+            return Err(StoreError::Invariant(format!(
+                "I3: delivery {} was picked and is not queued",
+                outgoing.offset
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Candidates within the limits, and those that a guard stops, with the reason.
@@ -127,24 +156,24 @@ fn round(desk: &Desk<'_>, limits: PickLimits, upto: Option<i64>) -> Result<Round
     let stock = kind::code(EventType::InventoryAvailability);
     while let Some(row) = rows.next()? {
         // A person's retry lets it pass guards, and not what a person stopped.
-        if !stops.is_empty() && row.get::<_, i64>("kind")? == stock {
-            let key: String = row.get("key")?;
+        if !stops.is_empty() && row.get::<_, i64>(OUTGOING_COLUMNS)? == stock {
+            let key: String = row.get(4)?;
             if let Some(why) = location::frozen(&stops, &key) {
-                stopped.push((row.get("offset")?, why));
+                stopped.push((row.get(0)?, why));
                 continue;
             }
         }
-        let approved: bool = row.get("approved")?;
+        let approved: bool = row.get(OUTGOING_COLUMNS + 4)?;
         if !approved {
-            let measure: Option<String> = row.get("measure")?;
+            let measure: Option<String> = row.get(OUTGOING_COLUMNS + 2)?;
             let guarded = Guarded {
-                kind: row.get("kind")?,
-                lane: row.get("lane")?,
+                kind: row.get(OUTGOING_COLUMNS)?,
+                lane: row.get(OUTGOING_COLUMNS + 1)?,
                 measure: measure.and_then(|text| text.parse().ok()),
-                dropping: row.get("dropping")?,
+                dropping: row.get(OUTGOING_COLUMNS + 3)?,
             };
             if let Some(why) = desk.stops(&guarded)? {
-                stopped.push((row.get("offset")?, why));
+                stopped.push((row.get(0)?, why));
                 continue;
             }
         }

@@ -8,13 +8,14 @@ use contract::delivery::{DeliveryEvent, DeliveryState, StateName};
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::row::state_of;
+use super::row::{STANDING, Standing, standing_in};
 use super::said::{Happened, Said};
 use super::step::Step;
 use super::{DeliveredNow, HeldNow, Rules, needs};
 use crate::error::StoreError;
 use crate::guards::{self, Guarded};
 use crate::location::{self, LocationStop};
+use crate::queue::{self, Delivery};
 use crate::{attempt, counter, from_millis, millis};
 
 /// A conflict may be settled by the next try so often.
@@ -41,19 +42,6 @@ pub(crate) struct Desk<'a> {
     stops: RefCell<Option<Rc<[LocationStop]>>>,
     /// Lanes that others may need, and that have been failing for longer than those wait.
     pub(super) in_vain: RefCell<Vec<i64>>,
-}
-
-/// A delivery as it stands.
-pub(super) struct Standing {
-    pub(super) state: DeliveryState,
-    pub(super) kind: i64,
-    pub(super) lane: i64,
-    pub(super) tombstone: bool,
-    pub(super) attempt: i64,
-    pub(super) failing_since: Option<i64>,
-    pub(super) measure: Option<String>,
-    pub(super) updated_at: i64,
-    pub(super) priority: i64,
 }
 
 impl<'a> Desk<'a> {
@@ -108,7 +96,18 @@ impl<'a> Desk<'a> {
     }
 
     pub(crate) fn count(&self, name: &'static str) {
-        *self.counts.borrow_mut().entry(name).or_default() += 1;
+        self.count_some(name, 1);
+    }
+
+    fn count_some(&self, name: &'static str, some: u64) {
+        *self.counts.borrow_mut().entry(name).or_default() += some;
+    }
+
+    /// One more delivery; what of its lane has not left gives way to it.
+    pub(crate) fn deliver(&self, delivery: &Delivery) -> Result<(), StoreError> {
+        let gone = queue::deliver(self.db, self.destination, delivery, self.now)?;
+        self.count_some("superseded", gone);
+        Ok(())
     }
 
     /// What was delivered meanwhile.
@@ -131,29 +130,11 @@ impl<'a> Desk<'a> {
     fn standing(&self, offset: i64) -> Result<Standing, StoreError> {
         let found = self
             .db
-            .prepare_cached(
-                "SELECT state, due_at, until_at, ticket, held_cause, lane, tombstone, kind, attempt,
-                   failing_since, priority, measure, updated_at
-                 FROM delivery WHERE destination = ?1 AND offset = ?2",
-            )?
-            .query_row(params![self.destination, offset], |row| {
-                Ok(state_of(row)?.map(|state| {
-                    Ok::<_, rusqlite::Error>(Standing {
-                        state,
-                        kind: row.get("kind")?,
-                        lane: row.get("lane")?,
-                        tombstone: row.get("tombstone")?,
-                        attempt: row.get("attempt")?,
-                        failing_since: row.get("failing_since")?,
-                        priority: row.get("priority")?,
-                        measure: row.get("measure")?,
-                        updated_at: row.get("updated_at")?,
-                    })
-                }))
-            })
+            .prepare_cached(STANDING)?
+            .query_row(params![self.destination, offset], standing_in)
             .optional()?
             .flatten();
-        found.transpose()?.ok_or_else(|| {
+        found.ok_or_else(|| {
             StoreError::Invariant(format!(
                 "delivery {offset} of destination {} is not in the outbox",
                 self.destination

@@ -7,20 +7,66 @@ use contract::{EventOp, Outgoing, Taken};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::DeliveredNow;
 use crate::error::StoreError;
 use crate::from_millis;
 
-/// The columns that [`state_of`] reads.
-pub(super) fn state_of(row: &Row<'_>) -> rusqlite::Result<Option<DeliveryState>> {
-    let name: String = row.get("state")?;
-    let due: Option<i64> = row.get("due_at")?;
+/// A delivery as it stands.
+pub(super) struct Standing {
+    pub(super) state: DeliveryState,
+    pub(super) kind: i64,
+    pub(super) lane: i64,
+    pub(super) tombstone: bool,
+    pub(super) attempt: i64,
+    pub(super) failing_since: Option<i64>,
+    pub(super) measure: Option<String>,
+    pub(super) updated_at: i64,
+    pub(super) priority: i64,
+    /// What a destination is told by it; none where the event is gone.
+    pub(super) event: Option<DeliveredNow>,
+}
+
+/// A delivery as it stands, with what its event says: [`standing_in`] reads the columns by their places.
+pub(super) const STANDING: &str =
+    "SELECT d.state, d.due_at, d.until_at, d.ticket, d.held_cause, d.kind, d.lane,
+    d.tombstone, d.attempt, d.failing_since, d.measure, d.updated_at, d.priority,
+    o.event_type, o.occurred_at
+  FROM delivery d LEFT JOIN outbox o ON o.offset = d.offset
+  WHERE d.destination = ?1 AND d.offset = ?2";
+
+pub(super) fn standing_in(row: &Row<'_>) -> rusqlite::Result<Option<Standing>> {
+    let Some(state) = state_of(row)? else {
+        return Ok(None);
+    };
+    let event_type = row.get_ref(13)?.as_str_or_null()?;
+    let event = match event_type.and_then(|name| name.parse().ok()) {
+        Some(event_type) => Some(DeliveredNow {
+            event_type,
+            occurred_at: from_millis(row.get(14)?),
+        }),
+        None => None,
+    };
+    Ok(Some(Standing {
+        state,
+        kind: row.get(5)?,
+        lane: row.get(6)?,
+        tombstone: row.get(7)?,
+        attempt: row.get(8)?,
+        failing_since: row.get(9)?,
+        measure: row.get(10)?,
+        updated_at: row.get(11)?,
+        priority: row.get(12)?,
+        event,
+    }))
+}
+
+fn state_of(row: &Row<'_>) -> rusqlite::Result<Option<DeliveryState>> {
+    let state = row.get_ref(0)?.as_str()?;
+    let due: Option<i64> = row.get(1)?;
     let moment = due.map_or(Timestamp::MIN, from_millis);
-    let until: Option<i64> = row.get("until_at")?;
-    let ticket: Option<String> = row.get("ticket")?;
-    let cause: Option<String> = row.get("held_cause")?;
     let Some(name) = StateName::ALL
         .into_iter()
-        .find(|state| state.name() == name)
+        .find(|known| known.name() == state)
     else {
         return Ok(None);
     };
@@ -28,16 +74,19 @@ pub(super) fn state_of(row: &Row<'_>) -> rusqlite::Result<Option<DeliveryState>>
         StateName::Queued => DeliveryState::Queued,
         StateName::Sending => DeliveryState::Sending { deadline: moment },
         StateName::Unknown => DeliveryState::Unknown { deadline: moment },
-        StateName::Accepted => DeliveryState::Accepted {
-            ticket: ticket.unwrap_or_default(),
-            due: moment,
-            until: until.map_or(Timestamp::MAX, from_millis),
-        },
+        StateName::Accepted => {
+            let until: Option<i64> = row.get(2)?;
+            let ticket: Option<String> = row.get(3)?;
+            DeliveryState::Accepted {
+                ticket: ticket.unwrap_or_default(),
+                due: moment,
+                until: until.map_or(Timestamp::MAX, from_millis),
+            }
+        }
         StateName::Backoff => DeliveryState::Backoff { due: moment },
         StateName::Held => {
-            let known = HeldCause::ALL
-                .into_iter()
-                .find(|c| Some(c.name()) == cause.as_deref());
+            let cause = row.get_ref(4)?.as_str_or_null()?;
+            let known = HeldCause::ALL.into_iter().find(|c| Some(c.name()) == cause);
             DeliveryState::Held {
                 cause: known.unwrap_or(HeldCause::Ambiguous),
             }
@@ -48,41 +97,45 @@ pub(super) fn state_of(row: &Row<'_>) -> rusqlite::Result<Option<DeliveryState>>
     }))
 }
 
-/// The columns of an event on its way out: of `delivery d`, `outbox o` and `source s`.
+/// The columns of an event on its way out, in the places where [`outgoing`] looks for them: of `delivery d`,
+/// `outbox o` and `source s`.
 pub(super) const OUTGOING: &str = "d.offset, d.attempt, o.event_id, o.event_type, o.key, o.op,
-  o.idempotency_key, o.tenant, o.occurred_at, o.digest, o.json, s.name AS source";
+  o.idempotency_key, o.tenant, o.occurred_at, o.digest, o.json, s.name";
+/// So many columns those are.
+pub(super) const OUTGOING_COLUMNS: usize = 12;
 
 /// An event on its way out, checked against what was written.
 pub(super) fn outgoing(row: &Row<'_>) -> Result<Outgoing, StoreError> {
-    let json: String = row.get("json")?;
-    let written: String = row.get("digest")?;
-    if digest(&[&json]) != written {
+    let text = |column| -> Result<&str, StoreError> {
+        Ok(row
+            .get_ref(column)?
+            .as_str()
+            .map_err(rusqlite::Error::from)?)
+    };
+    let json = text(10)?;
+    if digest(&[json]) != text(9)? {
         return Err(StoreError::Invariant(
             "an outbox event changed on disk".to_owned(),
         ));
     }
-    let event_type: String = row.get("event_type")?;
-    let op: String = row.get("op")?;
     let unknown = || StoreError::Invariant("an outbox event has an unknown type".to_owned());
-    let tenant: String = row.get("tenant")?;
-    let source: String = row.get("source")?;
     Ok(Outgoing {
-        offset: row.get("offset")?,
-        id: row.get("event_id")?,
-        event_type: event_type.parse().map_err(|()| unknown())?,
-        key: row.get("key")?,
-        op: match op.as_str() {
+        offset: row.get(0)?,
+        attempt: row.get::<_, u32>(1)? + 1,
+        id: row.get(2)?,
+        event_type: text(3)?.parse().map_err(|()| unknown())?,
+        key: row.get(4)?,
+        op: match text(5)? {
             "upsert" => EventOp::Upsert,
             "delete" => EventOp::Delete,
             "fact" => EventOp::Fact,
             "correction" => EventOp::Correction,
             _ => return Err(unknown()),
         },
-        idempotency_key: row.get("idempotency_key")?,
-        origin: format!("{tenant}/{source}"),
-        occurred_at: from_millis(row.get("occurred_at")?),
-        attempt: row.get::<_, u32>("attempt")? + 1,
-        json: Bytes::from(json),
+        idempotency_key: row.get(6)?,
+        origin: format!("{}/{}", text(7)?, text(11)?),
+        occurred_at: from_millis(row.get(8)?),
+        json: Bytes::copy_from_slice(json.as_bytes()),
     })
 }
 
@@ -100,7 +153,7 @@ pub(super) fn taken(
         Ok(outgoing(row).and_then(|mut outgoing| {
             // It is asked about, not sent again.
             outgoing.attempt = outgoing.attempt.saturating_sub(1).max(1);
-            let ticket: Option<String> = row.get("ticket")?;
+            let ticket: Option<String> = row.get(OUTGOING_COLUMNS)?;
             Ok(Taken {
                 outgoing,
                 ticket: ticket.unwrap_or_default(),

@@ -2,12 +2,13 @@
 
 use contract::delivery::{DeliveryEvent, DeliveryState, next};
 use contract::{Answer, EventKind};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 
-use super::record::{Desk, Standing};
-use super::{DeliveredNow, HeldNow, needs};
+use super::record::Desk;
+use super::row::Standing;
+use super::{HeldNow, needs};
 use crate::error::StoreError;
-use crate::{attempt, enqueue, from_millis, kind, millis};
+use crate::{attempt, kind, millis, queue};
 
 /// What happens to it now.
 pub(super) struct Step<'a> {
@@ -45,8 +46,8 @@ impl Desk<'_> {
         match &after {
             DeliveryState::Delivered => {
                 self.count("delivered");
-                if !enqueue::repeats(standing.priority) {
-                    self.delivered.borrow_mut().extend(self.event(offset)?);
+                if !queue::repeats(standing.priority) {
+                    self.delivered.borrow_mut().extend(standing.event);
                 }
                 if kind == EventKind::State {
                     self.told(standing)?;
@@ -72,20 +73,6 @@ impl Desk<'_> {
             needs::release(self, standing.lane, there)?;
         }
         Ok(())
-    }
-
-    fn event(&self, offset: i64) -> Result<Option<DeliveredNow>, StoreError> {
-        let found: Option<(String, i64)> = self
-            .db
-            .prepare_cached("SELECT event_type, occurred_at FROM outbox WHERE offset = ?1")?
-            .query_row([offset], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        Ok(found.and_then(|(event_type, occurred_at)| {
-            Some(DeliveredNow {
-                event_type: event_type.parse().ok()?,
-                occurred_at: from_millis(occurred_at),
-            })
-        }))
     }
 
     /// Since when it has been failing or held, or what it took the place of.
@@ -221,9 +208,8 @@ impl Desk<'_> {
         }
         self.db
             .prepare_cached(
-                "INSERT INTO told_to (destination, kind, lane, measure, sent_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT DO UPDATE SET measure = excluded.measure, sent_at = excluded.sent_at",
+                "INSERT OR REPLACE INTO told_to (destination, kind, lane, measure, sent_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
             )?
             .execute(params![
                 self.destination,
