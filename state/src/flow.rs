@@ -210,7 +210,7 @@ const OUT: &str = "SELECT o.event_type, o.occurred_at
     AND d.state IN ('sending', 'unknown', 'accepted', 'backoff', 'held') AND d.priority < ?2
   LIMIT ?3";
 
-/// From here on a priority only repeats (`enqueue.rs`).
+/// From here on a priority only repeats (`queue.rs`).
 const REPEATS: i64 = 10;
 
 fn waiting(db: &Connection, destination: i64, name: &str) -> Result<Vec<WaitingFlow>, StoreError> {

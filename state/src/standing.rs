@@ -57,7 +57,7 @@ impl StateReader {
     }
 }
 
-/// What of a priority below 10 waits (`enqueue.rs`); each question is answered by an index.
+/// What of a priority below 10 waits (`queue.rs`); each question is answered by an index.
 fn oldest(db: &Connection, destination: i64) -> Result<Option<i64>, StoreError> {
     let mut found: Option<i64> = None;
     let mut take = |at: Option<i64>| {
