@@ -12,9 +12,15 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::capture::Route;
 use crate::error::StoreError;
+use crate::kept::Kept;
+use crate::keys::Keys;
 use crate::location::{self, LocationStop, Stop};
-use crate::queue::{self, Delivery};
+use crate::queue::{self, Delivery, Queue};
 use crate::{counter, kind, millis};
+
+const INSERT_EVENT: &str = "INSERT INTO outbox (source, event_id, event_type, key, op,
+    idempotency_key, tenant, occurred_at, created_at, digest, json, copy_of)
+  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
 
 /// Puts events of one commit into the outbox.
 pub(crate) struct Enqueue<'a> {
@@ -30,6 +36,10 @@ pub(crate) struct Enqueue<'a> {
     generations: RefCell<BTreeMap<String, i64>>,
     /// Deliveries that gave way, by destination.
     superseded: RefCell<BTreeMap<i64, u64>>,
+    insert_event: Kept<'a>,
+    queue: Queue<'a>,
+    /// What was told of a key.
+    pub(crate) keys: Keys<'a>,
 }
 
 impl<'a> Enqueue<'a> {
@@ -48,6 +58,9 @@ impl<'a> Enqueue<'a> {
             stops: RefCell::default(),
             generations: RefCell::default(),
             superseded: RefCell::default(),
+            insert_event: Kept::new(db, INSERT_EVENT),
+            queue: Queue::new(db),
+            keys: Keys::new(db),
         }
     }
 
@@ -78,9 +91,9 @@ impl<'a> Enqueue<'a> {
         Ok(generation)
     }
 
-    /// As [`queue::deliver`], and what gives way is counted.
+    /// As [`Queue::deliver`], and what gives way is counted.
     fn deliver(&self, destination: i64, delivery: &Delivery) -> Result<(), StoreError> {
-        let gone = queue::deliver(self.db, destination, delivery, self.now)?;
+        let gone = self.queue.deliver(destination, delivery, self.now)?;
         *self.superseded.borrow_mut().entry(destination).or_default() += gone;
         Ok(())
     }
@@ -100,26 +113,24 @@ impl<'a> Enqueue<'a> {
         let envelope = &event.envelope;
         let event_type = envelope.event_type;
         let json = event.json();
-        self.db
-            .prepare_cached(
-                "INSERT INTO outbox (source, event_id, event_type, key, op, idempotency_key, tenant,
-                   occurred_at, created_at, digest, json, copy_of)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-            )?
-            .execute(params![
+        let key_of_it = event.idempotency_key();
+        let written = digest(&[&json]);
+        self.insert_event.run(|insert| {
+            insert.execute(params![
                 self.source,
                 event.id.as_str(),
                 event_type.name(),
                 key,
                 envelope.op.name(),
-                event.idempotency_key(),
+                key_of_it,
                 &*envelope.tenant,
                 millis(envelope.occurred_at),
                 millis(self.now),
-                digest(&[&json]),
+                written,
                 json,
                 copy_of
-            ])?;
+            ])
+        })?;
         let offset = self.db.last_insert_rowid();
         tracing::debug!(
             code = "event.stored",

@@ -31,6 +31,8 @@ mod held;
 mod held_alike;
 mod held_pages;
 mod held_steps;
+mod kept;
+mod keys;
 mod kind;
 mod location;
 mod look;

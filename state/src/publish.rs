@@ -4,14 +4,14 @@ use std::borrow::Cow;
 
 use contract::event::{OUT_OF_SCOPE, SOFT_FLAG};
 use contract::{Envelope, Event, EventKey, EventKind, EventOp, Position};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 
 use crate::capture::{CaptureReport, Published, Truncated};
 use crate::enqueue::Enqueue;
 use crate::error::StoreError;
 use crate::fact::Told;
+use crate::keys::Known;
 use crate::kind::fact_lane;
-use crate::millis;
 
 /// Puts an event into the outbox, unless the same or something newer was told.
 pub(crate) fn publish(
@@ -38,7 +38,7 @@ pub(crate) fn publish(
             }
             EventKind::State => {
                 let with_zero = published.zero_first && event.envelope.op == EventOp::Delete;
-                let known = known(desk, &event, &key, with_zero)?;
+                let known = desk.keys.known(source, &event, &key, with_zero)?;
                 // The end of a rule's row ends nothing that another rule tells: the row passed from
                 // one to the other, or both tell the key.
                 let rule = &event.envelope.mapping.rule;
@@ -93,9 +93,10 @@ pub(crate) fn publish(
                     return Ok(());
                 }
                 let offset = desk.outbox(&event, &key)?;
+                let generation = desk.generation(rule)?;
                 let id = match &known {
-                    Some(known) => anew(desk, &event, known.id, offset)?,
-                    None => first(desk, &event, &key, offset)?,
+                    Some(known) => desk.keys.anew(&event, known.id, generation, offset)?,
+                    None => desk.keys.first(source, &event, &key, generation, offset)?,
                 };
                 (id, offset)
             }
@@ -104,88 +105,6 @@ pub(crate) fn publish(
     desk.deliveries(&event, offset, lane, stays)?;
     report.events += 1;
     Ok(())
-}
-
-/// What was last published of a key.
-struct Known {
-    id: i64,
-    version: String,
-    digest: String,
-    /// `None` = a tombstone, or nobody asked for it.
-    body: Option<String>,
-    /// The rule that told it.
-    rule: String,
-}
-
-fn known(
-    desk: &Enqueue<'_>,
-    event: &Event,
-    key: &str,
-    with_body: bool,
-) -> Result<Option<Known>, StoreError> {
-    let event_type = event.envelope.event_type.name();
-    Ok(desk
-        .db
-        .prepare_cached(
-            "SELECT id, version, digest, CASE WHEN ?4 THEN body END, rule FROM published
-             WHERE source = ?1 AND event_type = ?2 AND key = ?3",
-        )?
-        .query_row(params![desk.source, event_type, key, with_body], |row| {
-            Ok(Known {
-                id: row.get(0)?,
-                version: row.get(1)?,
-                digest: row.get(2)?,
-                body: row.get(3)?,
-                rule: row.get(4)?,
-            })
-        })
-        .optional()?)
-}
-
-/// What is told of a key for the first time. Its id.
-fn first(desk: &Enqueue<'_>, event: &Event, key: &str, offset: i64) -> Result<i64, StoreError> {
-    let envelope = &event.envelope;
-    desk.db
-        .prepare_cached(
-            "INSERT INTO published (source, event_type, key, rule, version, digest, body,
-               generation, offset, occurred_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-        )?
-        .execute(params![
-            desk.source,
-            envelope.event_type.name(),
-            key,
-            envelope.mapping.rule,
-            envelope.version.to_string(),
-            event.body_digest,
-            event.body_json(),
-            desk.generation(&envelope.mapping.rule)?,
-            offset,
-            millis(envelope.occurred_at)
-        ])?;
-    Ok(desk.db.last_insert_rowid())
-}
-
-/// What is told of a known key. Its id.
-fn anew(desk: &Enqueue<'_>, event: &Event, id: i64, offset: i64) -> Result<i64, StoreError> {
-    let envelope = &event.envelope;
-    desk.db
-        .prepare_cached(
-            "UPDATE published SET rule = ?2, version = ?3, digest = ?4, body = ?5, generation = ?6,
-               offset = ?7, occurred_at = ?8
-             WHERE id = ?1",
-        )?
-        .execute(params![
-            id,
-            envelope.mapping.rule,
-            envelope.version.to_string(),
-            event.body_digest,
-            event.body_json(),
-            desk.generation(&envelope.mapping.rule)?,
-            offset,
-            millis(envelope.occurred_at)
-        ])?;
-    Ok(id)
 }
 
 /// Whether a version is of the same place in the log as one that was told, or of a later one.

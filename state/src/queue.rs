@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::StoreError;
+use crate::kept::Kept;
 use crate::{kind, millis};
 
 /// Tombstones, and less to sell: the channel must not sell what is not there.
@@ -46,70 +47,94 @@ pub(crate) struct Delivery {
     pub(crate) needs: Option<i64>,
 }
 
-/// One delivery; what of its lane has not left gives way to it. How many those are.
-pub(crate) fn deliver(
-    db: &Connection,
-    destination: i64,
-    delivery: &Delivery,
-    now: Timestamp,
-) -> Result<u64, StoreError> {
-    let state = kind::kind(delivery.kind) == EventKind::State;
-    let (mut told, mut gone, mut failing_since) = (None, 0, None);
-    if state {
-        let busy;
-        (told, busy) = before(db, destination, delivery)?;
-        if busy {
-            (gone, failing_since) = supersede(db, destination, delivery.lane, now)?;
-        }
-    }
-    let (priority, empties) = match &delivery.measure {
-        // The end of what is not there takes nothing away.
-        _ if delivery.tombstone => (FIRST, has(db, destination, delivery)?),
-        Some(measure) if delivery.kind == kind::code(EventType::InventoryAvailability) => {
-            rank(*measure, told)
-        }
-        _ => (REST, false),
-    };
-    let priority = priority + if delivery.repeats { REPEATS } else { 0 };
-    db.prepare_cached(
-        "INSERT INTO delivery (destination, offset, lane, state, tombstone, updated_at, created_at,
-           priority, kind, measure, dropping, needs, failing_since)
-         VALUES (?1, ?2, ?3, 'queued', ?4, ?5, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-    )?
-    .execute(params![
-        destination,
-        delivery.offset,
-        delivery.lane,
-        delivery.stays,
-        millis(now),
-        priority,
-        delivery.kind,
-        delivery.measure.map(|measure| measure.to_string()),
-        empties && state,
-        delivery.needs,
-        failing_since
-    ])?;
-    Ok(gone)
+/// What puts deliveries into the queue, for as long as a desk works.
+#[derive(Debug)]
+pub(crate) struct Queue<'a> {
+    db: &'a Connection,
+    before: Kept<'a>,
+    insert: Kept<'a>,
 }
 
-/// What the destination was told last of the key's measure, and whether anything of its lane is unfinished.
-fn before(
-    db: &Connection,
-    destination: i64,
-    delivery: &Delivery,
-) -> Result<(Option<Decimal>, bool), StoreError> {
-    Ok(db
-        .prepare_cached(
-            "SELECT (SELECT measure FROM told_to WHERE destination = ?1 AND kind = ?3 AND lane = ?2),
-               EXISTS (SELECT 1 FROM delivery INDEXED BY delivery_lane
-                 WHERE destination = ?1 AND lane = ?2
-                   AND (state = 'queued' OR state = 'sending' OR state = 'unknown' OR state = 'accepted'
-                     OR state = 'backoff' OR state = 'held'))",
-        )?
-        .query_row(params![destination, delivery.lane, delivery.kind], |row| {
-            let told = row.get_ref(0)?.as_str_or_null()?;
-            Ok((told.and_then(|text| text.parse().ok()), row.get(1)?))
-        })?)
+const BEFORE: &str = "SELECT
+    (SELECT measure FROM told_to WHERE destination = ?1 AND kind = ?3 AND lane = ?2),
+    EXISTS (SELECT 1 FROM delivery INDEXED BY delivery_lane
+      WHERE destination = ?1 AND lane = ?2
+        AND (state = 'queued' OR state = 'sending' OR state = 'unknown' OR state = 'accepted'
+          OR state = 'backoff' OR state = 'held'))";
+
+const INSERT: &str =
+    "INSERT INTO delivery (destination, offset, lane, state, tombstone, updated_at,
+    created_at, priority, kind, measure, dropping, needs, failing_since)
+  VALUES (?1, ?2, ?3, 'queued', ?4, ?5, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+
+impl<'a> Queue<'a> {
+    pub(crate) fn new(db: &'a Connection) -> Self {
+        Self {
+            db,
+            before: Kept::new(db, BEFORE),
+            insert: Kept::new(db, INSERT),
+        }
+    }
+
+    /// One delivery; what of its lane has not left gives way to it. How many those are.
+    pub(crate) fn deliver(
+        &self,
+        destination: i64,
+        delivery: &Delivery,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let db = self.db;
+        let state = kind::kind(delivery.kind) == EventKind::State;
+        let (mut told, mut gone, mut failing_since) = (None, 0, None);
+        if state {
+            let busy;
+            (told, busy) = self.before(destination, delivery)?;
+            if busy {
+                (gone, failing_since) = supersede(db, destination, delivery.lane, now)?;
+            }
+        }
+        let (priority, empties) = match &delivery.measure {
+            // The end of what is not there takes nothing away.
+            _ if delivery.tombstone => (FIRST, has(db, destination, delivery)?),
+            Some(measure) if delivery.kind == kind::code(EventType::InventoryAvailability) => {
+                rank(*measure, told)
+            }
+            _ => (REST, false),
+        };
+        let priority = priority + if delivery.repeats { REPEATS } else { 0 };
+        let measure = delivery.measure.map(|measure| measure.to_string());
+        self.insert.run(|insert| {
+            insert.execute(params![
+                destination,
+                delivery.offset,
+                delivery.lane,
+                delivery.stays,
+                millis(now),
+                priority,
+                delivery.kind,
+                measure,
+                empties && state,
+                delivery.needs,
+                failing_since
+            ])
+        })?;
+        Ok(gone)
+    }
+
+    /// What the destination was told last of the key's measure, and whether anything of its lane is unfinished.
+    fn before(
+        &self,
+        destination: i64,
+        delivery: &Delivery,
+    ) -> Result<(Option<Decimal>, bool), StoreError> {
+        let of = params![destination, delivery.lane, delivery.kind];
+        self.before.run(|before| {
+            before.query_row(of, |row| {
+                let told = row.get_ref(0)?.as_str_or_null()?;
+                Ok((told.and_then(|text| text.parse().ok()), row.get(1)?))
+            })
+        })
+    }
 }
 
 /// `delivery::next` on Newer: only what surely did not happen gives way, and a tombstone never

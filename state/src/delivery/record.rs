@@ -6,16 +6,17 @@ use std::rc::Rc;
 
 use contract::delivery::{DeliveryEvent, DeliveryState, StateName};
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension};
 
 use super::row::{STANDING, Standing, standing_in};
 use super::said::{Happened, Said};
-use super::step::Step;
+use super::step::{Step, TELL, WRITE};
 use super::{DeliveredNow, HeldNow, Rules, needs};
 use crate::error::StoreError;
 use crate::guards::{self, Guarded};
+use crate::kept::Kept;
 use crate::location::{self, LocationStop};
-use crate::queue::{self, Delivery};
+use crate::queue::{Delivery, Queue};
 use crate::{attempt, counter, from_millis, millis};
 
 /// A conflict may be settled by the next try so often.
@@ -42,6 +43,10 @@ pub(crate) struct Desk<'a> {
     stops: RefCell<Option<Rc<[LocationStop]>>>,
     /// Lanes that others may need, and that have been failing for longer than those wait.
     pub(super) in_vain: RefCell<Vec<i64>>,
+    standing: Kept<'a>,
+    pub(super) write: Kept<'a>,
+    pub(super) tell: Kept<'a>,
+    queue: Queue<'a>,
 }
 
 impl<'a> Desk<'a> {
@@ -62,6 +67,10 @@ impl<'a> Desk<'a> {
             brakes: RefCell::default(),
             stops: RefCell::default(),
             in_vain: RefCell::default(),
+            standing: Kept::new(db, STANDING),
+            write: Kept::new(db, WRITE),
+            tell: Kept::new(db, TELL),
+            queue: Queue::new(db),
         }
     }
 
@@ -105,7 +114,7 @@ impl<'a> Desk<'a> {
 
     /// One more delivery; what of its lane has not left gives way to it.
     pub(crate) fn deliver(&self, delivery: &Delivery) -> Result<(), StoreError> {
-        let gone = queue::deliver(self.db, self.destination, delivery, self.now)?;
+        let gone = self.queue.deliver(self.destination, delivery, self.now)?;
         self.count_some("superseded", gone);
         Ok(())
     }
@@ -128,13 +137,11 @@ impl<'a> Desk<'a> {
     }
 
     fn standing(&self, offset: i64) -> Result<Standing, StoreError> {
-        let found = self
-            .db
-            .prepare_cached(STANDING)?
-            .query_row(params![self.destination, offset], standing_in)
-            .optional()?
-            .flatten();
-        found.ok_or_else(|| {
+        let found = self.standing.run(|standing| {
+            let found = standing.query_row([self.destination, offset], standing_in);
+            found.optional()
+        })?;
+        found.flatten().ok_or_else(|| {
             StoreError::Invariant(format!(
                 "delivery {offset} of destination {} is not in the outbox",
                 self.destination

@@ -19,6 +19,17 @@ pub(super) struct Step<'a> {
     pub(super) tried: bool,
 }
 
+pub(super) const WRITE: &str = "UPDATE delivery SET state = ?3, due_at = ?4, held_cause = ?5,
+    ticket = ?6, cause = CASE WHEN ?12 THEN cause ELSE coalesce(?7, cause) END,
+    answer_status = coalesce(?8, answer_status), answer_body = coalesce(?9, answer_body),
+    latency_ms = coalesce(?10, latency_ms), updated_at = ?11, attempt = attempt + ?12,
+    until_at = ?13, failing_since = ?14
+  WHERE destination = ?1 AND offset = ?2";
+
+pub(super) const TELL: &str = "INSERT OR REPLACE INTO told_to
+    (destination, kind, lane, measure, sent_at)
+  VALUES (?1, ?2, ?3, ?4, ?5)";
+
 impl Desk<'_> {
     pub(super) fn step(
         &self,
@@ -154,18 +165,8 @@ impl Desk<'_> {
             | DeliveryState::Discarded => (None, None, None, None),
         };
         let picked = matches!(step.event, DeliveryEvent::Picked { .. });
-        self.db
-            .prepare_cached(
-                "UPDATE delivery SET state = ?3, due_at = ?4, held_cause = ?5, ticket = ?6,
-                   cause = CASE WHEN ?12 THEN cause ELSE coalesce(?7, cause) END,
-                   answer_status = coalesce(?8, answer_status),
-                   answer_body = coalesce(?9, answer_body),
-                   latency_ms = coalesce(?10, latency_ms),
-                   updated_at = ?11, attempt = attempt + ?12, until_at = ?13,
-                   failing_since = ?14
-                 WHERE destination = ?1 AND offset = ?2",
-            )?
-            .execute(params![
+        self.write.run(|write| {
+            write.execute(params![
                 self.destination,
                 offset,
                 after.name().name(),
@@ -180,7 +181,8 @@ impl Desk<'_> {
                 picked,
                 until,
                 since
-            ])?;
+            ])
+        })?;
         Ok(())
     }
 
@@ -206,18 +208,15 @@ impl Desk<'_> {
                 .execute(params![self.destination, standing.kind, standing.lane])?;
             return Ok(());
         }
-        self.db
-            .prepare_cached(
-                "INSERT OR REPLACE INTO told_to (destination, kind, lane, measure, sent_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?
-            .execute(params![
+        self.tell.run(|tell| {
+            tell.execute(params![
                 self.destination,
                 standing.kind,
                 standing.lane,
                 standing.measure,
                 millis(self.now)
-            ])?;
+            ])
+        })?;
         Ok(())
     }
 }
