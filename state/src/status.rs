@@ -313,14 +313,14 @@ impl StateReader {
         }
     }
 
-    /// The file, if an agent of this version has opened it; `None` = there is none, or an older
-    /// one has.
+    /// The file, if an agent of this version has opened it, or one of the format before, which has the same indexes by
+    /// other conditions; `None` = there is none, or it is older.
     pub(crate) fn newest(&self) -> Result<Option<&Connection>, StoreError> {
         let Some(db) = &self.connection else {
             return Ok(None);
         };
         let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        Ok((version >= 5).then_some(db))
+        Ok((version >= 7).then_some(db))
     }
 
     pub(crate) fn counter(&self, scope: &str, name: &str) -> Result<u64, StoreError> {

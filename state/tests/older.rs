@@ -121,6 +121,19 @@ fn a_file_of_the_format_before_can_be_looked_at() {
         )
         .unwrap();
     }
+    // Without the indexes of format 7 nothing is counted, and nothing fails.
+    db.execute_batch("DROP INDEX delivery_held; DROP INDEX delivery_held_cause")
+        .unwrap();
+    db.pragma_update(None, "user_version", 6).unwrap();
+    let reader = StateReader::open(folder.path()).unwrap();
+    assert_eq!(reader.destinations().unwrap(), []);
+    drop(reader);
+    db.execute_batch(
+        "CREATE INDEX delivery_held ON delivery (destination, offset) WHERE state = 'held';
+         CREATE INDEX delivery_held_cause ON delivery (destination, held_cause, offset) WHERE state = 'held'",
+    )
+    .unwrap();
+    db.pragma_update(None, "user_version", 7).unwrap();
     drop(db);
     let second = |second| Some(Timestamp::from_second(second).unwrap());
     let look = || {
