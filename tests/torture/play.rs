@@ -22,6 +22,8 @@ use crate::step::{Ddl, Statement, Step, changes};
 pub const BINARY: &str = env!("CARGO_BIN_EXE_lighterman");
 /// How long a person waits for the agent to say what is wrong.
 const SAID_MAX: Duration = Duration::from_mins(2);
+/// An agent that has said nothing until then may have nothing to say.
+const NUDGE_AFTER: Duration = Duration::from_secs(5);
 /// A step that waits for arrivals waits no longer.
 const ARRIVALS_MAX: Duration = Duration::from_millis(1_500);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -216,11 +218,10 @@ impl<'a> Game<'a> {
             self.mend_network();
         }
         if over(&mut self.lose_log_in) {
-            let logged = self.log().len();
             self.database.lose_log().await;
             // Whoever has no position yet misses nothing of a log, and some sources read anew by themselves.
             if self.shown("checkpoint").is_some() && !self.database.heals() {
-                self.resync(logged).await;
+                self.resync().await;
             } else {
                 self.goes_on();
             }
@@ -256,29 +257,38 @@ impl<'a> Game<'a> {
             self.ledger.forgotten(event_type, &key);
         }
         self.model = earlier;
-        self.resync(self.log().len()).await;
+        self.resync().await;
     }
 
-    /// As a person does whose agent says that its log is lost. Where it says instead, behind what was `logged` by then,
-    /// that it reads the tables again by itself, there is nothing to do: SQL Server's, none of whose changes were told yet.
-    async fn resync(&mut self, logged: usize) {
+    /// As a person does whose agent says that its log is lost. Where it reads on instead, there is nothing to do: nothing
+    /// that it had not read was in what is gone, or it reads those tables again by itself. The judge sees whether that
+    /// was true.
+    async fn resync(&mut self) {
+        let before = self.shown("checkpoint");
         self.goes_on();
-        let deadline = Instant::now() + SAID_MAX;
+        let began = Instant::now();
+        let mut nudged = false;
         loop {
             let problem = self.shown("problem").unwrap_or_default();
             if problem.contains("resync") {
                 break;
             }
-            let log = self.log();
-            let new = log.get(logged..).unwrap_or_default();
-            if new.contains("code=\"capture.table_untold\"") {
+            if nudged && self.shown("checkpoint") != before {
                 return;
             }
             assert!(
-                Instant::now() <= deadline,
-                "it does not say what is lost: {problem}\n{}",
+                began.elapsed() <= SAID_MAX,
+                "it neither says what is lost nor reads on: {problem}\n{}",
                 self.log()
             );
+            // It is seen to read on by what is written now.
+            if !nudged && began.elapsed() >= NUDGE_AFTER {
+                nudged = true;
+                let sku = "NUDGE".to_owned();
+                let name = format!("nudge {}", self.ledger.commits());
+                self.commit(&[Statement::PutItem { sku, name }]).await;
+                self.database.catch_up();
+            }
             tokio::time::sleep(LOOK_EVERY).await;
         }
         self.done(&["source", "resync", SOURCE, "--new-epoch"]);
