@@ -7,8 +7,12 @@ use harness::backlog::postgres as backlog;
 
 use crate::options::Options;
 use crate::place::Place;
+use crate::postgres::Postgres;
 use crate::sink::Sink;
 use crate::table::{Round, Run, print};
+
+/// Events in one request.
+pub const BATCH: u64 = 1_000;
 
 pub const MAPPING: &str = r#"mapping: 1
 pack: bench
@@ -31,25 +35,9 @@ events:
       active: true
 "#;
 
-pub async fn fill(place: &Place, rows: u64) {
-    place.run(&backlog::rows(rows)).await;
-    place.run("VACUUM ANALYZE stock").await;
-}
-
-/// Runs the agent until every row of the table is with the destination.
-pub async fn load(place: &Place, rows: u64) -> f64 {
-    let mut agent = place.agent();
-    let began = Instant::now();
-    place
-        .until("the first load", |status| {
-            let done = &status["sources"][0]["snapshot_done"];
-            let delivered = status["destinations"][0]["delivered"].as_u64();
-            done == 1 && delivered == Some(rows)
-        })
-        .await;
-    let seconds = began.elapsed().as_secs_f64();
-    stop(&mut agent).await;
-    seconds
+pub async fn fill(erp: &Postgres, rows: u64) {
+    erp.run(&backlog::rows(rows)).await;
+    erp.run("VACUUM ANALYZE stock").await;
 }
 
 pub async fn stop(agent: &mut Agent) {
@@ -84,30 +72,29 @@ pub async fn received(place: &Place, sink: &Sink, rows: u64) -> Run {
 pub async fn run(options: &Options) {
     let rows = options.rows;
     let sink = Sink::start();
-    let place = Place::new(backlog::TABLES, &counted()).await;
-    place.deliver_to(&sink.url);
-    fill(&place, rows).await;
-    received(&place, &sink, rows).await;
-    place.run(&format!("CALL backlog({rows}, 100)")).await;
-    let end = place.end().await;
+    let erp = Postgres::new(backlog::TABLES, &counted(MAPPING)).await;
+    let place = &erp.place;
+    place.deliver_to(&sink.url, BATCH, "");
+    fill(&erp, rows).await;
+    received(place, &sink, rows).await;
+    erp.run(&format!("CALL backlog({rows}, 100)")).await;
+    let end = erp.end().await;
     // The limit tool ends when it is told of something behind `end`.
-    place.run("CREATE TABLE after_the_end ()").await;
-    let kept = place.path().join("kept");
-    copy(&place.state(), &kept);
-    place.copy_slot("lighterman_erp", "base").await;
+    erp.run("CREATE TABLE after_the_end ()").await;
+    place.keep();
+    erp.copy_slot("lighterman_erp", "base").await;
     let mut rounds = Vec::new();
     for round in 1..=options.rounds {
         println!("drain: round {round} of {}", options.rounds);
-        place.copy_slot("base", "limit").await;
-        let limit = backlog::limit(&place.server, "erp", "limit", "lighterman_erp", &end);
-        place.drop_slot("limit").await;
+        erp.copy_slot("base", "limit").await;
+        let limit = backlog::limit(&erp.server, "erp", "limit", "lighterman_erp", &end);
+        erp.drop_slot("limit").await;
         let mut runs = Vec::new();
         for _ in 0..2 {
-            std::fs::remove_dir_all(place.state()).unwrap();
-            copy(&kept, &place.state());
-            place.drop_slot("lighterman_erp").await;
-            place.copy_slot("base", "lighterman_erp").await;
-            runs.push(received(&place, &sink, rows).await);
+            place.back();
+            erp.drop_slot("lighterman_erp").await;
+            erp.copy_slot("base", "lighterman_erp").await;
+            runs.push(received(place, &sink, rows).await);
         }
         let [first, second] = runs.try_into().ok().unwrap();
         rounds.push(Round {
@@ -120,21 +107,11 @@ pub async fn run(options: &Options) {
 }
 
 /// The mapping with the number of the row in each key, by which the receiver counts (`sink::TOKEN`).
-pub fn counted() -> String {
-    MAPPING.replace(
+pub fn counted(mapping: &str) -> String {
+    mapping.replace(
         "sku: \"stock.item_id\"",
         "sku: \"'row-' || (stock.item_id * 10 + stock.warehouse_id)\"",
     )
-}
-
-fn copy(from: &std::path::Path, to: &std::path::Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_file() {
-            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-        }
-    }
 }
 
 /// User and system time of a process.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use harness::backlog::postgres as backlog;
 
-use crate::drain::{counted, cpu_seconds, fill, received};
-use crate::place::Place;
+use crate::drain::{BATCH, MAPPING, counted, cpu_seconds, fill, received};
+use crate::postgres::Postgres;
 use crate::sink::Sink;
 
 const SECONDS: u64 = 30;
@@ -13,10 +13,11 @@ const ROWS: u64 = 1_000;
 
 pub async fn run() {
     let sink = Sink::start();
-    let place = Place::new(backlog::TABLES, &counted()).await;
-    place.deliver_to(&sink.url);
-    fill(&place, ROWS).await;
-    received(&place, &sink, ROWS).await;
+    let erp = Postgres::new(backlog::TABLES, &counted(MAPPING)).await;
+    let place = &erp.place;
+    place.deliver_to(&sink.url, BATCH, "");
+    fill(&erp, ROWS).await;
+    received(place, &sink, ROWS).await;
     let mut agent = place.agent();
     place
         .until("the agent runs", |status| status["running"] == true)

@@ -2,7 +2,10 @@
 
 use std::process::{Command, Stdio};
 
-use crate::place::{Place, number};
+use crate::drain::{BATCH, stop};
+use crate::place::number;
+use crate::postgres::Postgres;
+use crate::sink::Sink;
 
 const MAPPING: &str = r#"mapping: 1
 pack: bench
@@ -32,13 +35,13 @@ struct Run {
 }
 
 /// pgbench for a while: at `rate` transactions a second, or (0) as fast as it can.
-async fn bench(place: &Place, seconds: u64, rate: u64) -> Run {
+async fn bench(erp: &Postgres, seconds: u64, rate: u64) -> Run {
     let mut paced = Vec::new();
     if rate > 0 {
         paced = vec!["-R".to_owned(), rate.to_string()];
     }
     let folder = tempfile::tempdir().unwrap();
-    let before = place.ask("SELECT pg_current_wal_insert_lsn()::text").await;
+    let before = erp.ask("SELECT pg_current_wal_insert_lsn()::text").await;
     let output = Command::new(harness::postgres::program("pgbench"))
         .current_dir(folder.path())
         .args([
@@ -53,7 +56,7 @@ async fn bench(place: &Place, seconds: u64, rate: u64) -> Run {
             "4",
             "-l",
         ])
-        .args(["-p", &place.server.port().to_string()])
+        .args(["-p", &erp.server.port().to_string()])
         .args(paced)
         .args(["-T", &seconds.to_string(), "erp"])
         .stdin(Stdio::null())
@@ -61,7 +64,7 @@ async fn bench(place: &Place, seconds: u64, rate: u64) -> Run {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}");
-    let bytes: f64 = place
+    let bytes: f64 = erp
         .ask(&format!(
             "SELECT (pg_current_wal_insert_lsn() - '{before}'::pg_lsn)::text"
         ))
@@ -87,7 +90,8 @@ pub async fn run() {
     let seconds = number("IMPACT_SECONDS", 15);
     let rounds = number("IMPACT_ROUNDS", 5);
     let rate = number("IMPACT_RATE", 0);
-    let place = {
+    let sink = Sink::start();
+    let erp = {
         // The tables must be there before the agent is prepared for them.
         let tables = "CREATE TABLE pgbench_accounts (aid int NOT NULL PRIMARY KEY, bid int,
                 abalance int, filler char(84)) WITH (fillfactor = 100);
@@ -97,42 +101,34 @@ pub async fn run() {
              INSERT INTO pgbench_branches SELECT b, 0, '' FROM generate_series(1, 10) b;
              INSERT INTO pgbench_tellers SELECT t, (t - 1) / 10 + 1, 0, '' FROM generate_series(1, 100) t;
              INSERT INTO pgbench_accounts SELECT a, (a - 1) / 100000 + 1, 0, '' FROM generate_series(1, 1000000) a";
-        Place::new(tables, MAPPING).await
+        Postgres::new(tables, MAPPING).await
     };
-    place.run("VACUUM ANALYZE").await;
+    let place = &erp.place;
+    place.deliver_to(&sink.url, BATCH, "");
+    erp.run("VACUUM ANALYZE").await;
     let mut agent = place.agent();
     place
         .until("the first load", |status| {
             status["sources"][0]["snapshot_done"] == 1 && status["destinations"][0]["backlog"] == 0
         })
         .await;
-    assert!(
-        agent
-            .terminate(std::time::Duration::from_mins(1))
-            .await
-            .is_some()
-    );
-    bench(&place, seconds, rate).await;
+    stop(&mut agent).await;
+    bench(&erp, seconds, rate).await;
     let (mut of_speed, mut of_p99, mut of_log) = (Vec::new(), Vec::new(), Vec::new());
     let mut same = Vec::new();
     for round in 1..=rounds {
-        let off = bench(&place, seconds, rate).await;
+        let off = bench(&erp, seconds, rate).await;
         let mut agent = place.agent();
         place
             .until("the agent runs", |status| status["running"] == true)
             .await;
-        let end = place.end().await;
-        place.acknowledged(&end).await;
-        let on = bench(&place, seconds, rate).await;
-        let end = place.end().await;
-        place.acknowledged(&end).await;
-        assert!(
-            agent
-                .terminate(std::time::Duration::from_mins(1))
-                .await
-                .is_some()
-        );
-        let again = bench(&place, seconds, rate).await;
+        let end = erp.end().await;
+        erp.acknowledged(&end).await;
+        let on = bench(&erp, seconds, rate).await;
+        let end = erp.end().await;
+        erp.acknowledged(&end).await;
+        stop(&mut agent).await;
+        let again = bench(&erp, seconds, rate).await;
         // Before and after, so that a drift of the machine is no effect of the agent.
         let without = f64::midpoint(off.per_second, again.per_second);
         of_speed.push(on.per_second / without);

@@ -2,20 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use harness::agent::{Agent, command};
-use harness::mariadb::{MariadbOptions, MariadbServer};
+use harness::mariadb::MariadbServer;
 use mysql_async::prelude::Queryable as _;
 
+use crate::drain::{BATCH, stop};
 use crate::impact::spread;
-use crate::place::{binary, number};
+use crate::mariadb::Mariadb;
+use crate::place::number;
+use crate::sink::Sink;
 
 const ACCOUNTS: u64 = 100_000;
 const CLIENTS: u64 = 4;
-/// No wait here takes longer.
-const DEADLINE: Duration = Duration::from_hours(1);
-
 const TABLES: &str = "
-    CREATE DATABASE erp; USE erp;
+
     CREATE TABLE accounts (aid INT PRIMARY KEY, bid INT, balance INT, filler CHAR(84));
     CREATE TABLE history (id BIGINT AUTO_INCREMENT PRIMARY KEY, aid INT, delta INT, made DATETIME(6));
     CREATE TABLE tellers (tid INT PRIMARY KEY, balance INT);
@@ -86,59 +85,26 @@ async fn bench(server: &MariadbServer, seconds: u64) -> Run {
     }
 }
 
-/// Waits until the agent has read and stored all that is in the log now.
-async fn caught_up(server: &MariadbServer, folder: &std::path::Path) {
-    let (file, offset, ..): (String, u64, String, String) = server.ask("SHOW MASTER STATUS").await;
-    let number = file.rsplit('.').next().unwrap_or_default();
-    let end = format!("{number:0>10}:{offset:016x}");
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        let (_, shown) = command(binary(), folder, &["status", "--json"]);
-        let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
-        let position = shown["sources"][0]["checkpoint"]
-            .as_str()
-            .unwrap_or_default();
-        // `epoch/life:file:offset,..`
-        let here = position.splitn(3, [':', '/']).nth(2).unwrap_or_default();
-        let loaded = shown["sources"][0]["snapshot_done"] == 1;
-        if loaded && here >= end.as_str() && shown["destinations"][0]["backlog"] == 0 {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{end}: {shown}");
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-}
-
 pub async fn run() {
     let seconds = number("IMPACT_SECONDS", 15);
     let rounds = number("IMPACT_ROUNDS", 5);
-    let options = MariadbOptions::default()
-        .setting("innodb_buffer_pool_size=512M")
-        .setting("innodb_log_file_size=1G");
-    let server = MariadbServer::start(options);
-    server.run(TABLES).await;
-    let folder = tempfile::tempdir().unwrap();
-    let settings = format!(
-        "[[source]]\nname = \"erp\"\ntype = \"mysql\"\nhost = \"127.0.0.1\"\nport = {}\n\
-         user = \"root\"\nmappings = [\"mapping.yaml\"]\n\
-         [[destination]]\nname = \"nowhere\"\ntype = \"null\"\n",
-        server.port()
-    );
-    std::fs::write(folder.path().join("lighterman.toml"), settings).unwrap();
-    std::fs::write(folder.path().join("mapping.yaml"), MAPPING).unwrap();
-    let mut agent = Agent::start(binary(), folder.path());
-    caught_up(&server, folder.path()).await;
-    assert!(agent.terminate(Duration::from_mins(1)).await.is_some());
-    bench(&server, seconds).await;
+    let sink = Sink::start();
+    let erp = Mariadb::new(TABLES, MAPPING).await;
+    let (server, place) = (&erp.server, &erp.place);
+    place.deliver_to(&sink.url, BATCH, "");
+    let mut agent = place.agent();
+    erp.caught_up().await;
+    stop(&mut agent).await;
+    bench(server, seconds).await;
     let (mut of_speed, mut of_p99, mut same) = (Vec::new(), Vec::new(), Vec::new());
     for round in 1..=rounds {
-        let off = bench(&server, seconds).await;
-        let mut agent = Agent::start(binary(), folder.path());
-        caught_up(&server, folder.path()).await;
-        let on = bench(&server, seconds).await;
-        caught_up(&server, folder.path()).await;
-        assert!(agent.terminate(Duration::from_mins(1)).await.is_some());
-        let again = bench(&server, seconds).await;
+        let off = bench(server, seconds).await;
+        let mut agent = place.agent();
+        erp.caught_up().await;
+        let on = bench(server, seconds).await;
+        erp.caught_up().await;
+        stop(&mut agent).await;
+        let again = bench(server, seconds).await;
         // Before and after, so that a drift of the machine is no effect of the agent.
         of_speed.push(on.per_second / f64::midpoint(off.per_second, again.per_second));
         of_p99.push(on.p99_ms / f64::midpoint(off.p99_ms, again.p99_ms));

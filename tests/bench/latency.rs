@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use harness::backlog::postgres as backlog;
 
-use crate::drain::{counted, cpu_seconds, fill, received, stop};
+use crate::drain::{BATCH, MAPPING, counted, cpu_seconds, fill, received, stop};
 use crate::impact::spread;
 use crate::options::Options;
-use crate::place::Place;
+use crate::postgres::Postgres;
 use crate::sink::Sink;
 
 const CLIENTS: u64 = 4;
@@ -19,21 +19,21 @@ const ROWS: u64 = PER_SECOND * SECONDS;
 
 pub async fn run(options: &Options) {
     let sink = Sink::start();
-    let place = Place::new(backlog::TABLES, &counted()).await;
-    place.deliver_to(&sink.url);
-    fill(&place, ROWS).await;
-    received(&place, &sink, ROWS).await;
+    let erp = Postgres::new(backlog::TABLES, &counted(MAPPING)).await;
+    erp.place.deliver_to(&sink.url, BATCH, "");
+    fill(&erp, ROWS).await;
+    received(&erp.place, &sink, ROWS).await;
     let (mut halves, mut slowest, mut rates) = (Vec::new(), Vec::new(), Vec::new());
     let (mut cpu, mut memory) = (Vec::new(), Vec::new());
     for _ in 0..options.rounds {
         sink.expect(ROWS);
-        let mut agent = place.agent();
+        let mut agent = erp.place.agent();
         // What is written now is with the agent only when it reads the log.
-        place.run("CREATE TABLE reads (); DROP TABLE reads").await;
-        let end = place.end().await;
-        place.acknowledged(&end).await;
+        erp.run("CREATE TABLE reads (); DROP TABLE reads").await;
+        let end = erp.end().await;
+        erp.acknowledged(&end).await;
         let (before, began) = (cpu_seconds(agent.pid()), Instant::now());
-        let committed = commit(&place).await;
+        let committed = commit(&erp).await;
         rates.push(ROWS as f64 / began.elapsed().as_secs_f64());
         let deadline = Instant::now() + Duration::from_mins(10);
         while sink.complete().is_none() {
@@ -72,10 +72,10 @@ pub async fn run(options: &Options) {
 }
 
 /// Changes each row once; says when each commit was answered.
-async fn commit(place: &Place) -> Vec<(u64, Instant)> {
+async fn commit(erp: &Postgres) -> Vec<(u64, Instant)> {
     let mut clients = Vec::new();
     for client in 0..CLIENTS {
-        let db = place.server.connect("erp").await;
+        let db = erp.server.connect("erp").await;
         clients.push(tokio::spawn(async move {
             let change =
                 "UPDATE stock SET on_hand = on_hand + 1 WHERE item_id = $1 AND warehouse_id = $2";

@@ -6,9 +6,11 @@
 //! - `drain`: a backlog of single-row updates on PostgreSQL, mapped to availability events, through the durable outbox
 //!   to an HTTP receiver that counts them, beside `pg_recvlogical` on the same log.
 //! - `snapshot`: the first reading of the same table, counted there too, beside `COPY`.
+//! - `drain_mariadb`, `snapshot_mariadb`: the same on MariaDB, beside `mariadb-binlog` as text and a `SELECT`.
+//! - `linear`: a backlog of ten times the length: time and memory.
 //! - `latency`: 500 transactions a second of one row each, from the commit's answer to the receiver's.
 //! - `idle`: memory and processor time of an agent with nothing to do.
-//! - `transaction`: one transaction of 10,000,000 rows (`TRANSACTION_ROWS`), and the most memory the
+//! - `transaction`: one transaction of 5,000,000 rows (`TRANSACTION_ROWS`), and the most memory the
 //!   agent ever held.
 //! - `impact`: pgbench's transactions per second, 99th percentile and log volume, agent off and on;
 //!   as fast as it can, or at `IMPACT_RATE` transactions a second.
@@ -31,8 +33,11 @@ mod idle;
 mod impact;
 mod impact_mariadb;
 mod latency;
+mod linear;
+mod mariadb;
 mod options;
 mod place;
+mod postgres;
 mod recount;
 mod sink;
 mod snapshot;
@@ -62,6 +67,9 @@ async fn main() -> ExitCode {
         match case.as_str() {
             "drain" => drain::run(&options).await,
             "snapshot" => snapshot::run(&options).await,
+            "drain_mariadb" => mariadb::drain(&options).await,
+            "snapshot_mariadb" => mariadb::snapshot(&options).await,
+            "linear" => linear::run(&options).await,
             "latency" => latency::run(&options).await,
             "idle" => idle::run().await,
             "transaction" => transaction::run().await,

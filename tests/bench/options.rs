@@ -10,6 +10,9 @@ cargo bench-agent [CASE ...] [--rows N] [--rounds N] [--agent PATH]
 Counted at an HTTP receiver, beside the server's own reader in the same run:
   drain           a backlog of single-row updates on PostgreSQL, beside pg_recvlogical
   snapshot        the first reading of a table on PostgreSQL, beside COPY to stdout
+  drain_mariadb, snapshot_mariadb
+                  the same on MariaDB, beside mariadb-binlog as text and a SELECT of all rows
+  linear          a drain on PostgreSQL, and one of ten times its rows: time and memory
   latency         500 transactions a second on PostgreSQL: from commit to received
   idle            memory and processor time of an agent with nothing to do
 
@@ -28,9 +31,12 @@ Without a case: all of them.
   --help          this
 ";
 
-pub const CASES: [&str; 8] = [
+pub const CASES: [&str; 11] = [
     "drain",
     "snapshot",
+    "drain_mariadb",
+    "snapshot_mariadb",
+    "linear",
     "latency",
     "idle",
     "transaction",

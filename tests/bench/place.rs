@@ -1,12 +1,10 @@
-//! A private PostgreSQL server, and the agent in a folder of its own beside it.
+//! The agent in a folder of its own, and what is measured where.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use harness::agent::{Agent, command};
-use harness::postgres::{PostgresOptions, PostgresServer};
-use tokio_postgres::Client;
 
 use crate::options::Options;
 
@@ -57,69 +55,59 @@ pub fn binary() -> &'static str {
     BINARY.get().unwrap()
 }
 
+/// An agent's folder.
 pub struct Place {
-    pub server: PostgresServer,
-    pub db: Client,
     folder: tempfile::TempDir,
 }
 
 impl Place {
-    /// A server with a database `erp` set up by `tables`, and an agent prepared for `mapping`.
-    pub async fn new(tables: &str, mapping: &str) -> Self {
-        let options = PostgresOptions::default()
-            .setting("max_wal_size=16GB")
-            .setting("checkpoint_timeout=1h")
-            .setting("shared_buffers=512MB");
-        let server = PostgresServer::start(options);
-        server.create_database("erp").await;
-        let db = server.connect("erp").await;
-        db.batch_execute(tables).await.unwrap();
+    /// An agent that reads `source` (the settings of one, without its name) by `mapping`, and is prepared for it.
+    pub fn new(source: &str, mapping: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let settings = format!(
-            "[[source]]\nname = \"erp\"\ntype = \"postgres\"\nhost = \"127.0.0.1\"\nport = {}\n\
-             database = \"erp\"\nuser = \"postgres\"\nmappings = [\"mapping.yaml\"]\n\
-             [[destination]]\nname = \"nowhere\"\ntype = \"null\"\n",
-            server.port()
+            "[[source]]\nname = \"erp\"\n{source}mappings = [\"mapping.yaml\"]\n\
+             [[destination]]\nname = \"shop\"\ntype = \"null\"\n"
         );
         std::fs::write(folder.path().join("lighterman.toml"), settings).unwrap();
         std::fs::write(folder.path().join("mapping.yaml"), mapping).unwrap();
-        let place = Self { server, db, folder };
-        let (code, shown) = place.command(&["source", "prepare", "--apply"]);
-        assert_eq!(code, Some(0), "{shown}");
+        let place = Self { folder };
+        place.prepare();
         place
     }
 
-    /// Has the agent send to an HTTP receiver, in batches.
-    pub fn deliver_to(&self, url: &str) {
-        let settings = self.path().join("lighterman.toml");
-        let text = std::fs::read_to_string(&settings).unwrap();
-        let receiver = format!(
-            "type = \"webhook\"\nurl = \"{url}\"\nmode = \"batch\"\nbatch_events_max = 1000\n\
-             guards = {{mass_drop = false}}\n"
-        );
-        let text = text.replace("type = \"null\"\n", &receiver);
-        std::fs::write(settings, text).unwrap();
-    }
-
-    /// The agent as it is before its first start.
-    pub async fn anew(&self) {
-        let _ = std::fs::remove_dir_all(self.state());
-        self.drop_slot("lighterman_erp").await;
+    fn prepare(&self) {
         let (code, shown) = self.command(&["source", "prepare", "--apply"]);
         assert_eq!(code, Some(0), "{shown}");
     }
 
-    pub async fn copy_slot(&self, from: &str, to: &str) {
-        let sql = format!("SELECT pg_copy_logical_replication_slot('{from}', '{to}')");
-        self.run(&sql).await;
+    /// Has the agent send to an HTTP receiver, in batches of so many events; `more` are settings of the destination.
+    pub fn deliver_to(&self, url: &str, events: u64, more: &str) {
+        let settings = self.path().join("lighterman.toml");
+        let text = std::fs::read_to_string(&settings).unwrap();
+        let kept = text.split("type = \"null\"").next().unwrap();
+        let kept = kept.split("type = \"webhook\"").next().unwrap();
+        let receiver = format!(
+            "type = \"webhook\"\nurl = \"{url}\"\nmode = \"batch\"\nbatch_events_max = {events}\n\
+             guards = {{mass_drop = false}}\n{more}"
+        );
+        std::fs::write(settings, format!("{kept}{receiver}")).unwrap();
     }
 
-    /// Where there is one: a slot is made by the agent's first start.
-    pub async fn drop_slot(&self, name: &str) {
-        let sql = format!(
-            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{name}'"
-        );
-        self.run(&sql).await;
+    /// The agent as it is before its first start.
+    pub fn anew(&self) {
+        let _ = std::fs::remove_dir_all(self.state());
+        self.prepare();
+    }
+
+    /// A copy of the state beside it.
+    pub fn keep(&self) {
+        copy(&self.state(), &self.path().join("kept"));
+    }
+
+    /// The state as it was kept.
+    pub fn back(&self) {
+        std::fs::remove_dir_all(self.state()).unwrap();
+        copy(&self.path().join("kept"), &self.state());
     }
 
     pub fn path(&self) -> &Path {
@@ -138,37 +126,6 @@ impl Place {
         command(binary(), self.path(), words)
     }
 
-    pub async fn run(&self, sql: &str) {
-        self.db.batch_execute(sql).await.unwrap();
-    }
-
-    pub async fn ask(&self, sql: &str) -> String {
-        let messages = self.db.simple_query(sql).await.unwrap();
-        let answer = messages.into_iter().find_map(|message| match message {
-            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
-            _ => None,
-        });
-        answer.unwrap()
-    }
-
-    /// Where the server's log ends.
-    pub async fn end(&self) -> String {
-        self.ask("SELECT pg_current_wal_flush_lsn()::text").await
-    }
-
-    /// Waits until the agent has everything up to `end` for good.
-    pub async fn acknowledged(&self, end: &str) {
-        let sql = format!(
-            "SELECT confirmed_flush_lsn >= '{end}' FROM pg_replication_slots
-              WHERE slot_name = 'lighterman_erp'"
-        );
-        let deadline = Instant::now() + DEADLINE;
-        while self.ask(&sql).await != "t" {
-            assert!(Instant::now() < deadline, "{end} is not reached");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
     /// What `status --json` says.
     pub fn status(&self) -> serde_json::Value {
         let (_, shown) = self.command(&["status", "--json"]);
@@ -185,6 +142,16 @@ impl Place {
             }
             assert!(Instant::now() < deadline, "{what}: {status}");
             tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
         }
     }
 }

@@ -12,8 +12,9 @@ use axum::routing::post;
 use harness::backlog::postgres as backlog;
 use serde_json::Value;
 
-use crate::drain::{MAPPING, fill, load};
+use crate::drain::{MAPPING, fill, stop};
 use crate::place::{Place, number};
+use crate::postgres::Postgres;
 
 const PER_SECOND: u64 = 4;
 const ITEMS: u64 = 100;
@@ -57,29 +58,20 @@ pub async fn run() {
     let url = format!("http://{}/", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, app).await });
 
-    let place = Place::new(backlog::TABLES, MAPPING).await;
-    let settings = place.path().join("lighterman.toml");
-    let text = std::fs::read_to_string(&settings).unwrap();
-    let api = format!(
-        "type = \"webhook\"\nurl = \"{url}\"\nmode = \"batch\"\nbatch_events_max = {ITEMS}\n\
-         requests_max = 4\nguards = {{mass_drop = false}}\n"
-    );
-    let text = text.replace("type = \"null\"\n", &api);
-    std::fs::write(&settings, &text).unwrap();
-    fill(&place, keys).await;
-    load(&place, keys).await;
-    std::fs::write(
-        &settings,
-        format!("{text}requests_per_second = {PER_SECOND}\n"),
-    )
-    .unwrap();
+    let erp = Postgres::new(backlog::TABLES, MAPPING).await;
+    let place = &erp.place;
+    place.deliver_to(&url, ITEMS, "requests_max = 4\n");
+    fill(&erp, keys).await;
+    load(place, keys).await;
+    let paced = format!("requests_max = 4\nrequests_per_second = {PER_SECOND}\n");
+    place.deliver_to(&url, ITEMS, &paced);
     let before = told.lock().unwrap().quantities.clone();
 
     let mut agent = place.agent();
     let touch = |change: &str| {
         let sql = format!("UPDATE stock SET on_hand = on_hand + {change}");
-        let place = &place;
-        async move { place.run(&sql).await }
+        let erp = &erp;
+        async move { erp.run(&sql).await }
     };
     // Even items have more and then less than ever, odd ones less and then more.
     touch("CASE WHEN item_id % 2 = 0 THEN 5 ELSE -5 END").await;
@@ -88,8 +80,8 @@ pub async fn run() {
     let began = Instant::now();
     let first = told.lock().unwrap().events;
     touch("CASE WHEN item_id % 2 = 0 THEN -20 ELSE 20 END").await;
-    let end = place.end().await;
-    place.acknowledged(&end).await;
+    let end = erp.end().await;
+    erp.acknowledged(&end).await;
     let captured = began.elapsed().as_secs_f64();
     place
         .until("all is delivered", |status| {
@@ -134,6 +126,19 @@ pub async fn run() {
     // Increases of the first touch may leave until the second one is captured; a batch may hold both.
     let at_most = (captured + 1.0) * (PER_SECOND * ITEMS) as f64 + ITEMS as f64;
     assert!((early as f64) <= at_most, "increases before decreases");
+}
+
+/// Runs the agent until every row of the table is with the API.
+async fn load(place: &Place, rows: u64) {
+    let mut agent = place.agent();
+    place
+        .until("the first load", |status| {
+            let done = &status["sources"][0]["snapshot_done"];
+            let delivered = status["destinations"][0]["delivered"].as_u64();
+            done == 1 && delivered == Some(rows)
+        })
+        .await;
+    stop(&mut agent).await;
 }
 
 /// Most requests in any second.

@@ -18,6 +18,8 @@ struct Seen {
     /// By number of the row, when it came first.
     rows: Vec<Option<Instant>>,
     distinct: u64,
+    /// So many of them are to come.
+    wanted: u64,
     requests: u64,
     /// When the last row came that had not come before.
     last: Option<Instant>,
@@ -56,8 +58,14 @@ impl Sink {
 
     /// Forgets everything; `rows` are to come.
     pub fn expect(&self, rows: u64) {
+        self.expect_some(rows, rows);
+    }
+
+    /// Forgets everything; so many of the `rows` are to come.
+    pub fn expect_some(&self, rows: u64, wanted: u64) {
         *self.seen.lock().unwrap() = Seen {
             rows: vec![None; usize::try_from(rows).unwrap()],
+            wanted,
             ..Seen::default()
         };
     }
@@ -65,8 +73,7 @@ impl Sink {
     /// When the last of the rows that are to come had come.
     pub fn complete(&self) -> Option<Instant> {
         let seen = self.seen.lock().unwrap();
-        seen.last
-            .filter(|_| seen.distinct == seen.rows.len() as u64)
+        seen.last.filter(|_| seen.distinct == seen.wanted)
     }
 
     /// When each row came first, by its number.

@@ -6,26 +6,26 @@ use std::time::Instant;
 use harness::backlog::postgres as backlog;
 use harness::postgres::program;
 
-use crate::drain::{counted, fill, received};
+use crate::drain::{BATCH, MAPPING, counted, fill, received};
 use crate::options::Options;
-use crate::place::Place;
+use crate::postgres::Postgres;
 use crate::sink::Sink;
 use crate::table::{Round, print};
 
 pub async fn run(options: &Options) {
     let rows = options.rows;
     let sink = Sink::start();
-    let place = Place::new(backlog::TABLES, &counted()).await;
-    place.deliver_to(&sink.url);
-    fill(&place, rows).await;
+    let erp = Postgres::new(backlog::TABLES, &counted(MAPPING)).await;
+    erp.place.deliver_to(&sink.url, BATCH, "");
+    fill(&erp, rows).await;
     let mut rounds = Vec::new();
     for round in 1..=options.rounds {
         println!("snapshot: round {round} of {}", options.rounds);
-        let limit_seconds = copy_out(&place);
-        place.anew().await;
-        let first = received(&place, &sink, rows).await;
-        place.anew().await;
-        let second = received(&place, &sink, rows).await;
+        let limit_seconds = copy_out(&erp);
+        erp.anew().await;
+        let first = received(&erp.place, &sink, rows).await;
+        erp.anew().await;
+        let second = received(&erp.place, &sink, rows).await;
         rounds.push(Round {
             limit_seconds,
             first,
@@ -35,11 +35,11 @@ pub async fn run(options: &Options) {
     print("snapshot", "COPY", rows, &rounds);
 }
 
-fn copy_out(place: &Place) -> f64 {
+fn copy_out(erp: &Postgres) -> f64 {
     let began = Instant::now();
     let status = Command::new(program("psql"))
         .args(["-X", "-q", "-h", "127.0.0.1", "-U", "postgres", "-d", "erp"])
-        .args(["-p", &place.server.port().to_string()])
+        .args(["-p", &erp.server.port().to_string()])
         .args(["-c", "COPY stock TO STDOUT", "-o", "/dev/null"])
         .stdin(Stdio::null())
         .status()

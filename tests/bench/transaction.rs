@@ -3,22 +3,27 @@
 //! The mapping tells of one row in 97: what is measured is the transaction, not the outbox. With
 //! `TRANSACTION_ALL=1` it tells of every row.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use harness::backlog::postgres::TABLES;
 
-use crate::drain::{MAPPING, cpu_seconds};
-use crate::place::{Place, number};
+use crate::drain::{BATCH, MAPPING, counted, cpu_seconds, stop};
+use crate::place::{DEADLINE, number};
+use crate::postgres::Postgres;
+use crate::sink::Sink;
 
 pub async fn run() {
-    let rows = number("TRANSACTION_ROWS", 10_000_000);
+    let rows = number("TRANSACTION_ROWS", 5_000_000);
     let filter = match number("TRANSACTION_ALL", 0) {
         0 => "stock.bin = 'A-000'",
         _ => "true",
     };
     let where_line = format!("    from: stock\n    where: \"{filter}\"\n");
-    let mapping = MAPPING.replace("    from: stock\n", &where_line);
-    let place = Place::new(TABLES, &mapping).await;
+    let mapping = counted(MAPPING).replace("    from: stock\n", &where_line);
+    let sink = Sink::start();
+    let erp = Postgres::new(TABLES, &mapping).await;
+    let place = &erp.place;
+    place.deliver_to(&sink.url, BATCH, "");
     let mut agent = place.agent();
     place
         .until("the first load", |status| {
@@ -26,42 +31,35 @@ pub async fn run() {
         })
         .await;
     let idle = agent.memory_peak_kib() as f64 / 1024.0;
+    let insert = format!(
+        "INSERT INTO stock SELECT g / 10, g % 10, 'A-' || lpad((g % 97)::text, 3, '0'),
+            (g % 10000) + 0.1234, (g % 100) + 0.5, now(), 'x' || g
+           FROM generate_series(0, {rows} - 1) g"
+    );
+    let events = match filter {
+        "true" => rows,
+        _ => rows.div_ceil(97),
+    };
+    sink.expect_some(rows, events);
     let began = Instant::now();
-    place
-        .run(&format!(
-            "INSERT INTO stock SELECT g / 10, g % 10, 'A-' || lpad((g % 97)::text, 3, '0'),
-                (g % 10000) + 0.1234, (g % 100) + 0.5, now(), 'x' || g
-               FROM generate_series(0, {rows} - 1) g"
-        ))
-        .await;
+    erp.run(&insert).await;
     let written = began.elapsed().as_secs_f64();
-    let end = place.end().await;
     let began = Instant::now();
-    place.acknowledged(&end).await;
-    let captured = began.elapsed().as_secs_f64();
-    let events: u64 = place
-        .ask(&format!(
-            "SELECT count(*) FROM stock AS stock WHERE {filter}"
-        ))
-        .await
-        .parse()
-        .unwrap();
-    place
-        .until("all is delivered", |status| {
-            status["destinations"][0]["delivered"].as_u64() == Some(events)
-        })
-        .await;
+    let last = loop {
+        if let Some(last) = sink.complete() {
+            break last;
+        }
+        assert!(agent.ended().is_none(), "it ended: {}", agent.log());
+        assert!(began.elapsed() < DEADLINE, "{:?}", sink.counts());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let took = last.duration_since(began).as_secs_f64();
     println!(
-        "one transaction of {rows} rows, {events} events: written in {written:.0} s, in the outbox {captured:.0} s \
-         later ({:.0} rows/s); {:.1} µs of processor per row; peak memory {:.1} MiB (idle {idle:.1})",
-        rows as f64 / captured,
+        "one transaction of {rows} rows, {events} events: written in {written:.0} s, received {took:.0} s later \
+         ({:.0} rows/s); {:.1} µs of processor per row; peak memory {:.1} MiB (idle {idle:.1})",
+        rows as f64 / took,
         cpu_seconds(agent.pid()) * 1e6 / rows as f64,
         agent.memory_peak_kib() as f64 / 1024.0,
     );
-    assert!(
-        agent
-            .terminate(std::time::Duration::from_mins(1))
-            .await
-            .is_some()
-    );
+    stop(&mut agent).await;
 }
