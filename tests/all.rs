@@ -18,6 +18,7 @@ mod erp_upgrade;
 mod erpnext;
 mod failpoints;
 mod hostile;
+mod hostile_databases;
 mod init;
 mod killed;
 mod local;

@@ -13,11 +13,11 @@ use serde_json::Value;
 use crate::metrics::SOON;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lighterman");
-const PRODUCT: &str = "product.v1";
+pub(crate) const PRODUCT: &str = "product.v1";
 
 const TABLES: &str = "CREATE TABLE item (sku TEXT PRIMARY KEY, name TEXT, more JSON);";
 
-const MAPPING: &str = r#"mapping: 1
+pub(crate) const MAPPING: &str = r#"mapping: 1
 pack: site
 pack_version: "1"
 source: sqlite
@@ -33,7 +33,7 @@ events:
 "#;
 
 /// Each is an item's number and its name.
-const HOSTILE: [&str; 34] = [
+pub(crate) const HOSTILE: [&str; 34] = [
     // SQL
     "'; DROP TABLE item; --",
     "\" OR 1=1; DELETE FROM event --",
@@ -80,7 +80,7 @@ const HOSTILE: [&str; 34] = [
 ];
 
 /// A key as events have it.
-fn key(sku: &str) -> String {
+pub(crate) fn key(sku: &str) -> String {
     format!("ACME|{}", sku.replace('\\', "\\\\").replace('|', "\\|"))
 }
 
