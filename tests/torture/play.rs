@@ -58,6 +58,8 @@ pub struct Game<'a> {
     pub lose_log_in: Option<u32>,
     /// What the copy holds, after how many commits it was made, and in how many steps it is put back.
     pub backup: Option<(Model, usize, u32)>,
+    /// Where the source began to keep its log when that was prepared anew: nobody told it so.
+    made_at: Option<String>,
 }
 
 /// Counts down; true when it is over.
@@ -111,6 +113,7 @@ impl<'a> Game<'a> {
             mend_in: None,
             lose_log_in: None,
             backup: None,
+            made_at: None,
         };
         if game.database.reads_ahead() {
             game.ledger.reads_ahead();
@@ -226,7 +229,9 @@ impl<'a> Game<'a> {
                 self.goes_on();
             }
             if self.database.is_prepared_anew() {
+                self.mend_network();
                 self.done(&["source", "prepare", "--apply"]);
+                self.made_at = self.database.told().await;
             }
         }
         if let Some((model, commits, steps)) = &mut self.backup {
@@ -315,6 +320,9 @@ impl<'a> Game<'a> {
         let Some(told) = self.database.told().await else {
             return;
         };
+        if self.made_at.as_ref() == Some(&told) {
+            return;
+        }
         // Before the first checkpoint nothing was told.
         let position = self.shown("checkpoint");
         let Some(durable) = position.as_deref().and_then(|at| at.split('/').nth(1)) else {

@@ -19,6 +19,7 @@ use contract::{
     Report, Resend, Secret, Secrets, Section,
 };
 use http_client::{Request, root};
+use outcome::Listed;
 use reqwest::{Client, Url};
 
 /// The `type` in the settings.
@@ -53,8 +54,8 @@ pub const QUESTIONS: &[contract::Question] = &[
     .made(),
 ];
 
-/// Most of an answer that is read.
-const ANSWER_READ_MAX: usize = 64 * 1024;
+/// Most of an answer that is read: a batch of a thousand events, each with some words of what is wrong with it.
+const ANSWER_READ_MAX: usize = 2 << 20;
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Events of a batch at most, unless the settings say otherwise.
@@ -389,22 +390,32 @@ impl Destination for Webhook {
             }
             let ids: Vec<&str> = events.iter().map(|event| event.id.as_str()).collect();
             let success = (200..300).contains(&status);
+            // Of one event the status says all there is to say.
             let listed = if self.settings.batch && success {
-                outcome::results(body, &ids, &answer)
+                outcome::listed(body, answered.broken, &ids, &answer)
             } else {
-                None
+                Listed::All
             };
             match listed {
-                Some(outcomes) => {
+                Listed::Each(outcomes) => {
                     for (index, outcome) in range.zip(outcomes) {
                         if let Some(outcome) = outcome {
                             report.set(index, outcome);
                         }
                     }
                 }
-                None => {
+                Listed::All => {
                     for index in range {
                         report.set(index, outcome::of(status, answer.clone(), wait));
+                    }
+                }
+                Listed::Untold(why) => {
+                    for index in range {
+                        let unknown = Outcome::Unknown {
+                            cause: format!("HTTP {status}: {why}"),
+                            answer: Some(answer.clone()),
+                        };
+                        report.set(index, unknown);
                     }
                 }
             }

@@ -1,5 +1,6 @@
 //! An HTTP answer to an outcome: pure.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use contract::{Answer, Outcome};
@@ -61,35 +62,65 @@ fn describe(status: u16, answer: &Answer) -> String {
     }
 }
 
-/// The outcomes of a batch whose 2xx answer lists results per event:
-/// `{"results": [{"id": "evt_..", "status": 422, "error": ".."}]}`. `None` when it lists none.
-pub(crate) fn results(body: &[u8], ids: &[&str], answer: &Answer) -> Option<Vec<Option<Outcome>>> {
-    let json: Value = serde_json::from_slice(body).ok()?;
-    let listed = json.get("results")?.as_array()?;
-    Some(
-        ids.iter()
-            .map(|id| {
-                let result = listed
-                    .iter()
-                    .find(|r| r.get("id").and_then(Value::as_str) == Some(id))?;
-                let status = u16::try_from(result.get("status")?.as_u64()?).ok()?;
-                let error = result
-                    .get("error")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default();
-                let body = error.chars().take(TITLE_CHARS_MAX).collect();
-                let own = Answer {
-                    status: Some(status),
-                    body,
-                    latency_ms: answer.latency_ms,
-                };
-                Some(of(status, own, None))
-            })
-            .collect(),
-    )
+/// What a 2xx answer to a batch says of its events.
+#[derive(Debug)]
+pub(crate) enum Listed {
+    /// Of each of them; `None` = nothing.
+    Each(Vec<Option<Outcome>>),
+    /// It lists nothing: all of them were applied.
+    All,
+    /// It would have listed something, and nobody can tell what. Why.
+    Untold(&'static str),
+}
+
+/// Reads `{"results": [{"id": "evt_..", "status": 422, "error": ".."}]}`. `broken` = the answer did not come whole:
+/// what is missing may be the very list.
+pub(crate) fn listed(body: &[u8], broken: bool, ids: &[&str], answer: &Answer) -> Listed {
+    if broken {
+        return Listed::Untold(
+            "the answer broke off, or is too long: what it says of each event is not known",
+        );
+    }
+    let Ok(json) = serde_json::from_slice::<Value>(body) else {
+        return if body.trim_ascii_start().starts_with(b"{") {
+            Listed::Untold("the answer begins as JSON and cannot be read")
+        } else {
+            Listed::All
+        };
+    };
+    let Some(results) = json.get("results") else {
+        return Listed::All;
+    };
+    let Some(results) = results.as_array() else {
+        return Listed::Untold("the answer's results are no list");
+    };
+    // By id: a batch may have a thousand events. Of one that is listed twice, and not alike, nothing is known.
+    let mut by_id: HashMap<&str, Option<&Value>> = HashMap::new();
+    for result in results {
+        if let Some(id) = result.get("id").and_then(Value::as_str) {
+            let known = by_id.entry(id).or_insert(Some(result));
+            *known = known.filter(|known| known.get("status") == result.get("status"));
+        }
+    }
+    let each = ids.iter().map(|id| {
+        let result = by_id.get(id).copied().flatten()?;
+        let status = u16::try_from(result.get("status")?.as_u64()?).ok()?;
+        let error = result
+            .get("error")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let own = Answer {
+            status: Some(status),
+            body: error.chars().take(TITLE_CHARS_MAX).collect(),
+            latency_ms: answer.latency_ms,
+        };
+        Some(of(status, own, None))
+    });
+    Listed::Each(each.collect())
 }
 
 #[cfg(test)]
+#[allow(clippy::panic, reason = "tests")]
 mod tests {
     use super::*;
 
@@ -135,12 +166,20 @@ mod tests {
     }
 
     #[test]
-    fn an_event_missing_in_the_results_has_no_outcome() {
-        let body = br#"{"results":[{"id":"a","status":200},{"id":"b","status":422,"error":"no"}]}"#;
-        let found = results(body, &["a", "b", "c"], &Answer::default()).unwrap();
+    fn an_event_missing_in_the_results_or_twice_in_them_has_no_outcome() {
+        let body = br#"{"results":[{"id":"a","status":200},{"id":"b","status":422,"error":"no"},
+            {"id":"d","status":200},{"id":"d","status":503},{"id":"e","status":200},{"id":"e","status":200}]}"#;
+        let found = listed(body, false, &["a", "b", "c", "d", "e"], &Answer::default());
+        let Listed::Each(found) = found else {
+            panic!("{found:?}");
+        };
         assert!(matches!(found[0], Some(Outcome::Applied(_))));
         assert!(matches!(found[1], Some(Outcome::Rejected { .. })));
-        assert!(found[2].is_none());
-        assert!(results(b"ok", &["a"], &Answer::default()).is_none());
+        assert!(found[2].is_none() && found[3].is_none());
+        assert!(matches!(found[4], Some(Outcome::Applied(_))));
+        for nothing in [&b"ok"[..], b"", b"{\"done\":1}", b"[]", b"null"] {
+            let found = listed(nothing, false, &["a"], &Answer::default());
+            assert!(matches!(found, Listed::All), "{found:?}");
+        }
     }
 }

@@ -20,6 +20,7 @@ use contract::{
 use harness::certificates::Certificates;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -366,6 +367,83 @@ async fn results_per_event_are_read_and_a_missing_one_is_unknown() {
     assert!(matches!(outcomes[0], Outcome::Applied(_)));
     assert!(matches!(outcomes[1], Outcome::Retry { .. }));
     assert!(matches!(outcomes[2], Outcome::Unknown { .. }));
+}
+
+/// A receiver that answers each request with these bytes and hangs up.
+async fn answering(bytes: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (mut all, mut part) = (Vec::new(), [0; 4096]);
+            // The body is one JSON array.
+            while !all.ends_with(b"]") {
+                let read = stream.read(&mut part).await.unwrap();
+                all.extend_from_slice(&part[..read]);
+            }
+            let _ = stream.write_all(bytes.as_bytes()).await;
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_whole_says_of_no_event_that_it_was_applied() {
+    let list: Vec<String> = (0..3)
+        .map(|n| format!(r#"{{"id":"evt_{n}","status":503}}"#))
+        .collect();
+    let whole = format!(r#"{{"results":[{}]}}"#, list.join(","));
+    let length = whole.len();
+    let cut = &whole[..length - 30];
+    let answers = [
+        // It breaks off.
+        format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{cut}"),
+        format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n"),
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{\"res\r\n".to_owned(),
+        // It is none that can be read.
+        format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{cut}",
+            cut.len()
+        ),
+        "HTTP/1.1 200 OK\r\ncontent-length: 16\r\n\r\n{\"results\":true}".to_owned(),
+    ];
+    for bytes in answers {
+        let shop = destination(
+            &answering(bytes.clone()).await,
+            vec![("mode", text("batch"))],
+        );
+        let events: Vec<_> = (0..3).map(event).collect();
+        for outcome in shop.deliver(&events, &Open).await.outcomes() {
+            let unknown =
+                matches!(&outcome, Outcome::Unknown { cause, .. } if cause.contains("answer"));
+            assert!(unknown, "{bytes}: {outcome:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_long_list_of_results_is_read_to_its_end() {
+    let (url, _) = serve(|_| {
+        let error = "x".repeat(300);
+        let each = |n| format!(r#"{{"id":"evt_{n}","status":503,"error":"{error}"}}"#);
+        let all: Vec<String> = (0..1_000).map(each).collect();
+        format!(r#"{{"results":[{}]}}"#, all.join(",")).into_response()
+    })
+    .await;
+    let more = vec![
+        ("mode", text("batch")),
+        (
+            "batch_events_max",
+            node(NodeKind::Number("1000".to_owned())),
+        ),
+    ];
+    let shop = destination(&url, more);
+    let events: Vec<_> = (0..1_000).map(event).collect();
+    let outcomes = shop.deliver(&events, &Open).await.outcomes();
+    let again = outcomes
+        .iter()
+        .filter(|one| matches!(one, Outcome::Retry { .. }));
+    assert_eq!(again.count(), 1_000);
 }
 
 /// Connections that are encrypted with a certificate nobody knows but its authority.

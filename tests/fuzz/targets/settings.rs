@@ -10,6 +10,8 @@ use libfuzzer_sys::fuzz_target;
 mod flat;
 #[path = "../../../agent/cli/src/config/overrides.rs"]
 mod overrides;
+#[path = "../../../agent/cli/src/toml_advice.rs"]
+mod toml_advice;
 #[path = "../../../agent/cli/src/toml_node.rs"]
 mod toml_node;
 

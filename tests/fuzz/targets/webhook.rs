@@ -15,6 +15,8 @@ mod limits;
 #[path = "../../../adapters/webhook/src/outcome.rs"]
 mod outcome;
 
+use outcome::Listed;
+
 /// No server makes us wait longer.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 3_600);
 
@@ -52,7 +54,9 @@ fuzz_target!(|data: &[u8]| {
     let whole = outcome::of(status, answer.clone(), said.wait);
     judge(status, &whole);
     let ids = ["evt_1", "evt_2", "evt_1"];
-    if let Some(each) = outcome::results(body.as_bytes(), &ids, &answer) {
+    let broken = outcome::listed(body.as_bytes(), true, &ids, &answer);
+    assert!(matches!(broken, Listed::Untold(_)), "{broken:?}");
+    if let Listed::Each(each) = outcome::listed(body.as_bytes(), false, &ids, &answer) {
         assert_eq!(each.len(), ids.len());
         for one in each.iter().flatten() {
             let status = one.answer().and_then(|answer| answer.status);

@@ -147,6 +147,11 @@ impl Proxy {
         *lock(&self.shared.rest) = Some(bytes);
     }
 
+    /// What was to be reset by [`Self::reset_after`] is not.
+    pub fn reset_no_more(&self) {
+        *lock(&self.shared.rest) = None;
+    }
+
     /// Whether new connections are reset at once.
     pub fn refuse(&self, refuse: bool) {
         self.shared.refuse.store(refuse, Ordering::Relaxed);

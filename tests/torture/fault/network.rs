@@ -92,6 +92,7 @@ impl Network {
 /// As if nothing had been.
 pub fn mend(proxy: &Proxy) {
     proxy.refuse(false);
+    proxy.reset_no_more();
     proxy.latency(Duration::ZERO);
     proxy.stall(Stall::default());
 }
