@@ -71,7 +71,8 @@ async fn what_somebody_typed_into_postgresql_is_data() {
     }
     all_came(&receiver, &agent, &HOSTILE).await;
     let count = db.query_one("SELECT count(*) FROM item", &[]).await;
-    assert_eq!(count.unwrap().get::<_, i64>(0), HOSTILE.len() as i64);
+    let count = count.unwrap().get::<_, i64>(0);
+    assert_eq!(usize::try_from(count).unwrap(), HOSTILE.len());
     agent.terminate(SOON).await.unwrap();
 }
 
@@ -102,6 +103,6 @@ async fn what_somebody_typed_into_mariadb_is_data() {
     }
     all_came(&receiver, &agent, &HOSTILE).await;
     let count: Option<i64> = db.query_first("SELECT count(*) FROM item").await.unwrap();
-    assert_eq!(count, Some(HOSTILE.len() as i64));
+    assert_eq!(usize::try_from(count.unwrap()).unwrap(), HOSTILE.len());
     agent.terminate(SOON).await.unwrap();
 }

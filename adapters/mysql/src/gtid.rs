@@ -247,18 +247,28 @@ impl GtidSet {
         for part in parts(text) {
             let (uuid, rest) = part.split_once(':')?;
             let mut source = MysqlSource::parse(uuid)?;
+            // A server, or a tag, without an interval is no set: a set of nothing is written as nothing.
+            let mut waits = true;
             for word in rest.split(':') {
                 let word = word.trim();
                 let (from, to) = word.split_once('-').unwrap_or((word, word));
                 let (Some(from), Some(to)) = (positive(from), positive(to)) else {
                     // A tag; the intervals after it are its own.
-                    source = MysqlSource::parse(&format!("{uuid}:{word}"))?;
+                    let tag = MysqlSource::parse(&format!("{uuid}:{word}"))?;
+                    if tag.tag.is_empty() || (waits && !source.tag.is_empty()) {
+                        return None;
+                    }
+                    (source, waits) = (tag, true);
                     continue;
                 };
                 if from > to {
                     return None;
                 }
                 include(set.entry(source.clone()).or_default(), from, to);
+                waits = false;
+            }
+            if waits {
+                return None;
             }
         }
         Some(Self::Mysql(set))

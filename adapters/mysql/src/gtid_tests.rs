@@ -44,6 +44,11 @@ fn what_is_none_is_refused() {
         "x:1",
         &format!("{UUID}:5-3"),
         &format!("{UUID}:a b:1"),
+        // What names nothing would be read as a set of nothing.
+        &format!("{UUID}:tag"),
+        &format!("{UUID}:1-5:tag"),
+        &format!("{UUID}:one:two:3"),
+        &format!("{UUID}::3"),
         UUID,
     ] {
         assert_eq!(GtidSet::parse_mysql(text), None, "{text}");

@@ -54,7 +54,7 @@ impl Decimal {
     /// [`DecimalError::TooManyDigits`] when it needs more than 38 digits.
     pub fn try_new(coefficient: i128, scale: u32) -> Result<Self, DecimalError> {
         let (coefficient, scale) = lowest_terms(coefficient, scale);
-        if coefficient.abs() > COEFFICIENT_MAX || coefficient == i128::MIN || scale > DIGITS_MAX {
+        if coefficient.unsigned_abs() > COEFFICIENT_MAX.unsigned_abs() || scale > DIGITS_MAX {
             return Err(DecimalError::TooManyDigits);
         }
         let scale = u8::try_from(scale).map_err(|_| DecimalError::TooManyDigits)?;
@@ -497,6 +497,14 @@ mod tests {
 
     fn decimal(text: &str) -> Decimal {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_least_number_of_the_machine_is_refused() {
+        for scale in [0, 1, 38] {
+            let refused = Decimal::try_new(i128::MIN, scale);
+            assert_eq!(refused, Err(DecimalError::TooManyDigits));
+        }
     }
 
     #[test]
