@@ -249,3 +249,36 @@ fn every_threat_has_a_test() {
     }
     assert!(threats > 30, "{threats}");
 }
+
+/// So that whoever changes code that a planted bug stands in hears of it at once, and not when it is that bug's turn.
+#[test]
+fn every_planted_bug_fits_the_code() {
+    let folder = root().join("tests/planted");
+    let mut looked_at = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|ending| ending != "patch") {
+            continue;
+        }
+        let patch = std::fs::read_to_string(&path).unwrap();
+        let (mut code, mut before) = (String::new(), String::new());
+        // What a hunk leaves and what it takes away stands in the file, line by line.
+        for line in patch.lines().chain(["@@"]) {
+            let ends = line.starts_with("@@") || line.starts_with("diff ");
+            if ends && !before.is_empty() {
+                let found = code.contains(&before);
+                assert!(found, "{}: nowhere is\n{before}", path.display());
+                looked_at += 1;
+                before.clear();
+            }
+            if let Some(file) = line.strip_prefix("+++ b/") {
+                code = std::fs::read_to_string(root().join(file)).unwrap();
+            } else if !code.is_empty() && !line.starts_with("--- ") {
+                let kept = line.strip_prefix(' ').or(line.strip_prefix('-'));
+                let empty = line.is_empty().then_some("");
+                before.extend(kept.or(empty).map(|kept| format!("{kept}\n")));
+            }
+        }
+    }
+    assert!(looked_at >= 30, "only {looked_at} places");
+}
