@@ -45,21 +45,26 @@ pub async fn stop(agent: &mut Agent) {
     assert!(agent.terminate(limit).await.is_some(), "it does not stop");
 }
 
-/// Runs the agent until the receiver has every row.
-pub async fn received(place: &Place, sink: &Sink, rows: u64) -> Run {
-    sink.expect(rows);
-    let began = Instant::now();
-    let mut agent = place.agent();
-    let deadline = began + crate::place::DEADLINE;
-    let last = loop {
+/// Waits until the receiver has all that is to come; when the last of it came.
+pub async fn last_came(sink: &Sink, agent: &mut Agent) -> Instant {
+    let deadline = Instant::now() + crate::place::DEADLINE;
+    loop {
         if let Some(last) = sink.complete() {
-            break last;
+            return last;
         }
         assert!(agent.ended().is_none(), "it ended: {}", agent.log());
         let came = sink.counts();
         assert!(Instant::now() < deadline, "rows and requests: {came:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
-    };
+    }
+}
+
+/// Runs the agent until the receiver has every row.
+pub async fn received(place: &Place, sink: &Sink, rows: u64) -> Run {
+    sink.expect(rows);
+    let began = Instant::now();
+    let mut agent = place.agent();
+    let last = last_came(sink, &mut agent).await;
     let run = Run {
         seconds: last.duration_since(began).as_secs_f64(),
         cpu_seconds: cpu_seconds(agent.pid()),
@@ -72,7 +77,7 @@ pub async fn received(place: &Place, sink: &Sink, rows: u64) -> Run {
 pub async fn run(options: &Options) {
     let rows = options.rows;
     let sink = Sink::start();
-    let erp = Postgres::new(backlog::TABLES, &counted(MAPPING)).await;
+    let erp = Postgres::new(backlog::TABLES, &counted()).await;
     let place = &erp.place;
     place.deliver_to(&sink.url, BATCH, "");
     fill(&erp, rows).await;
@@ -107,8 +112,8 @@ pub async fn run(options: &Options) {
 }
 
 /// The mapping with the number of the row in each key, by which the receiver counts (`sink::TOKEN`).
-pub fn counted(mapping: &str) -> String {
-    mapping.replace(
+pub fn counted() -> String {
+    MAPPING.replace(
         "sku: \"stock.item_id\"",
         "sku: \"'row-' || (stock.item_id * 10 + stock.warehouse_id)\"",
     )

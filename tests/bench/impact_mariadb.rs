@@ -13,8 +13,8 @@ use crate::sink::Sink;
 
 const ACCOUNTS: u64 = 100_000;
 const CLIENTS: u64 = 4;
-const TABLES: &str = "
 
+const TABLES: &str = "
     CREATE TABLE accounts (aid INT PRIMARY KEY, bid INT, balance INT, filler CHAR(84));
     CREATE TABLE history (id BIGINT AUTO_INCREMENT PRIMARY KEY, aid INT, delta INT, made DATETIME(6));
     CREATE TABLE tellers (tid INT PRIMARY KEY, balance INT);

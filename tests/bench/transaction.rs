@@ -3,12 +3,12 @@
 //! The mapping tells of one row in 97: what is measured is the transaction, not the outbox. With
 //! `TRANSACTION_ALL=1` it tells of every row.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use harness::backlog::postgres::TABLES;
 
-use crate::drain::{BATCH, MAPPING, counted, cpu_seconds, stop};
-use crate::place::{DEADLINE, number};
+use crate::drain::{BATCH, counted, cpu_seconds, last_came, stop};
+use crate::place::number;
 use crate::postgres::Postgres;
 use crate::sink::Sink;
 
@@ -19,7 +19,7 @@ pub async fn run() {
         _ => "true",
     };
     let where_line = format!("    from: stock\n    where: \"{filter}\"\n");
-    let mapping = counted(MAPPING).replace("    from: stock\n", &where_line);
+    let mapping = counted().replace("    from: stock\n", &where_line);
     let sink = Sink::start();
     let erp = Postgres::new(TABLES, &mapping).await;
     let place = &erp.place;
@@ -45,14 +45,7 @@ pub async fn run() {
     erp.run(&insert).await;
     let written = began.elapsed().as_secs_f64();
     let began = Instant::now();
-    let last = loop {
-        if let Some(last) = sink.complete() {
-            break last;
-        }
-        assert!(agent.ended().is_none(), "it ended: {}", agent.log());
-        assert!(began.elapsed() < DEADLINE, "{:?}", sink.counts());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
+    let last = last_came(&sink, &mut agent).await;
     let took = last.duration_since(began).as_secs_f64();
     println!(
         "one transaction of {rows} rows, {events} events: written in {written:.0} s, received {took:.0} s later \

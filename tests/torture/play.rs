@@ -229,7 +229,6 @@ impl<'a> Game<'a> {
                 self.goes_on();
             }
             if self.database.is_prepared_anew() {
-                self.mend_network();
                 self.done(&["source", "prepare", "--apply"]);
                 self.made_at = self.database.told().await;
             }
