@@ -14,6 +14,7 @@ use crate::table::{Round, Run, print};
 /// Events in one request.
 pub const BATCH: u64 = 1_000;
 
+/// An availability event of each row, by a key that the row has of its own; the receiver counts by it (`sink::KEY`).
 pub const MAPPING: &str = r#"mapping: 1
 pack: bench
 pack_version: "1.0.0"
@@ -77,7 +78,7 @@ pub async fn received(place: &Place, sink: &Sink, rows: u64) -> Run {
 pub async fn run(options: &Options) {
     let rows = options.rows;
     let sink = Sink::start();
-    let erp = Postgres::new(backlog::TABLES, &counted()).await;
+    let erp = Postgres::new(backlog::TABLES, MAPPING).await;
     let place = &erp.place;
     place.deliver_to(&sink.url, BATCH, "");
     fill(&erp, rows).await;
@@ -109,14 +110,6 @@ pub async fn run(options: &Options) {
         });
     }
     print("drain", "pg_recvlogical", rows, &rounds);
-}
-
-/// The mapping with the number of the row in each key, by which the receiver counts (`sink::TOKEN`).
-pub fn counted() -> String {
-    MAPPING.replace(
-        "sku: \"stock.item_id\"",
-        "sku: \"'row-' || (stock.item_id * 10 + stock.warehouse_id)\"",
-    )
 }
 
 /// User and system time of a process.

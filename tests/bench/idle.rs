@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use harness::backlog::postgres as backlog;
 
-use crate::drain::{BATCH, counted, cpu_seconds, fill, received};
+use crate::drain::{BATCH, MAPPING, cpu_seconds, fill, received};
 use crate::postgres::Postgres;
 use crate::sink::Sink;
 
@@ -13,7 +13,7 @@ const ROWS: u64 = 1_000;
 
 pub async fn run() {
     let sink = Sink::start();
-    let erp = Postgres::new(backlog::TABLES, &counted()).await;
+    let erp = Postgres::new(backlog::TABLES, MAPPING).await;
     let place = &erp.place;
     place.deliver_to(&sink.url, BATCH, "");
     fill(&erp, ROWS).await;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use harness::backlog::postgres as backlog;
 
-use crate::drain::{BATCH, counted, cpu_seconds, fill, received, stop};
+use crate::drain::{BATCH, MAPPING, cpu_seconds, fill, received, stop};
 use crate::impact::spread;
 use crate::options::Options;
 use crate::postgres::Postgres;
@@ -19,7 +19,7 @@ const ROWS: u64 = PER_SECOND * SECONDS;
 
 pub async fn run(options: &Options) {
     let sink = Sink::start();
-    let erp = Postgres::new(backlog::TABLES, &counted()).await;
+    let erp = Postgres::new(backlog::TABLES, MAPPING).await;
     erp.place.deliver_to(&sink.url, BATCH, "");
     fill(&erp, ROWS).await;
     received(&erp.place, &sink, ROWS).await;

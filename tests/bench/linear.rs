@@ -2,7 +2,7 @@
 
 use harness::backlog::postgres as backlog;
 
-use crate::drain::{BATCH, counted, fill, received};
+use crate::drain::{BATCH, MAPPING, fill, received};
 use crate::impact::spread;
 use crate::options::Options;
 use crate::postgres::Postgres;
@@ -13,7 +13,7 @@ const TIMES: u64 = 10;
 pub async fn run(options: &Options) {
     let (short, long) = (options.rows, options.rows * TIMES);
     let sink = Sink::start();
-    let erp = Postgres::new(backlog::TABLES, &counted()).await;
+    let erp = Postgres::new(backlog::TABLES, MAPPING).await;
     let place = &erp.place;
     place.deliver_to(&sink.url, BATCH, "");
     fill(&erp, long).await;

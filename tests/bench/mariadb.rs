@@ -7,7 +7,7 @@ use harness::backlog::mariadb as backlog;
 use harness::mariadb::{MariadbOptions, MariadbServer, program};
 use mysql_async::prelude::Queryable as _;
 
-use crate::drain::{BATCH, counted, received};
+use crate::drain::{BATCH, MAPPING, received};
 use crate::options::Options;
 use crate::place::Place;
 use crate::sink::Sink;
@@ -58,7 +58,7 @@ impl Mariadb {
 
 /// The mapping of PostgreSQL's backlog, for MariaDB's.
 fn mapping() -> String {
-    let here = counted().replace("source: postgres", "source: mysql\nschema: erp");
+    let here = MAPPING.replace("source: postgres", "source: mysql\nschema: erp");
     here.replace("public.stock", "stock")
 }
 

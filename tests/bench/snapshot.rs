@@ -6,7 +6,7 @@ use std::time::Instant;
 use harness::backlog::postgres as backlog;
 use harness::postgres::program;
 
-use crate::drain::{BATCH, counted, fill, received};
+use crate::drain::{BATCH, MAPPING, fill, received};
 use crate::options::Options;
 use crate::postgres::Postgres;
 use crate::sink::Sink;
@@ -15,7 +15,7 @@ use crate::table::{Round, print};
 pub async fn run(options: &Options) {
     let rows = options.rows;
     let sink = Sink::start();
-    let erp = Postgres::new(backlog::TABLES, &counted()).await;
+    let erp = Postgres::new(backlog::TABLES, MAPPING).await;
     erp.place.deliver_to(&sink.url, BATCH, "");
     fill(&erp, rows).await;
     let mut rounds = Vec::new();

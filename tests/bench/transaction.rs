@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use harness::backlog::postgres::TABLES;
 
-use crate::drain::{BATCH, counted, cpu_seconds, last_came, stop};
+use crate::drain::{BATCH, MAPPING, cpu_seconds, last_came, stop};
 use crate::place::number;
 use crate::postgres::Postgres;
 use crate::sink::Sink;
@@ -19,7 +19,7 @@ pub async fn run() {
         _ => "true",
     };
     let where_line = format!("    from: stock\n    where: \"{filter}\"\n");
-    let mapping = counted().replace("    from: stock\n", &where_line);
+    let mapping = MAPPING.replace("    from: stock\n", &where_line);
     let sink = Sink::start();
     let erp = Postgres::new(TABLES, &mapping).await;
     let place = &erp.place;
