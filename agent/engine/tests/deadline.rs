@@ -1,10 +1,10 @@
 //! A request is over by the deadline that stands in the store, however slow the store is.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use contract::{
@@ -14,21 +14,30 @@ use contract::{
 };
 use engine::{DeliverySettings, DestinationPlan, Plan, RetryPolicy};
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 use state::{CaptureCommit, Item, Published, Retention, Route, Store};
 use tokio::sync::{mpsc, watch};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Ten seconds go by while the store marks the first request as sending: the loop asks for the time
-/// once before it recovers, once for what may leave, and once before it picks.
-struct SlowStore(AtomicUsize);
+/// A clock that jumps while the store marks the request for an event as out.
+struct Jumping {
+    began: Instant,
+    file: PathBuf,
+    offset: i64,
+    seconds: i64,
+    marked: AtomicBool,
+}
 
 #[async_trait]
-impl Clock for SlowStore {
+impl Clock for Jumping {
     fn now(&self) -> Timestamp {
-        let asked = self.0.fetch_add(1, Ordering::SeqCst);
-        Timestamp::from_second(if asked < 3 { 1_000 } else { 1_010 }).unwrap()
+        let marked =
+            self.marked.load(Ordering::SeqCst) || deadline(&self.file, self.offset).is_some();
+        self.marked.store(marked, Ordering::SeqCst);
+        let gone = if marked { self.seconds } else { 0 };
+        let began = Timestamp::from_second(1_000 + gone).unwrap();
+        contract::clock::after(began, self.began.elapsed())
     }
 
     async fn sleep(&self, time: Duration) {
@@ -36,19 +45,42 @@ impl Clock for SlowStore {
     }
 }
 
-/// Says of each request when it may last until, and the deadline that the store has for it.
+/// The deadline of the request that is out for an event.
+fn deadline(file: &Path, offset: i64) -> Option<i64> {
+    let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    let sql = "SELECT due_at FROM delivery WHERE offset = ?1 AND state = 'sending'";
+    db.query_row(sql, [offset], |row| row.get(0))
+        .optional()
+        .unwrap()
+}
+
+/// What a shop is asked.
+#[derive(Debug, PartialEq, Eq)]
+enum Asked {
+    /// To take an event, by a request that may last until then; and the deadline that the store has for it.
+    Deliver {
+        offset: i64,
+        until: i64,
+        deadline: i64,
+    },
+    /// What it has of an event.
+    Verify { offset: i64 },
+}
+
+/// Tells what it is asked. Of the first event it never says what became of it, whose request is out for long.
 struct Shop {
-    clock: Arc<SlowStore>,
-    file: PathBuf,
-    requests: mpsc::Sender<(i64, i64)>,
+    clock: Arc<Jumping>,
+    resend: Resend,
+    asked: mpsc::Sender<Asked>,
 }
 
 #[async_trait]
 impl Destination for Shop {
     fn traits(&self) -> DestinationTraits {
         DestinationTraits {
-            resend: Resend::Safe,
+            resend: self.resend,
             request_timeout: TIMEOUT,
+            batch_events_max: 1,
             ..DestinationTraits::modest()
         }
     }
@@ -58,24 +90,29 @@ impl Destination for Shop {
     }
 
     async fn deliver(&self, batch: &[Outgoing], _: &dyn Gate) -> Report {
-        let db = Connection::open_with_flags(&self.file, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-        let deadline = db
-            .query_row(
-                "SELECT due_at FROM delivery WHERE offset = ?1 AND state = 'sending'",
-                [batch[0].offset],
-                |row| row.get(0),
-            )
-            .unwrap();
-        let until = contract::clock::after(self.clock.now(), TIMEOUT);
-        self.requests
-            .send((until.as_millisecond(), deadline))
-            .await
-            .unwrap();
-        Report::all(batch.len(), &Outcome::Applied(Answer::default()))
+        let offset = batch[0].offset;
+        let until = contract::clock::after(self.clock.now(), TIMEOUT).as_millisecond();
+        let deadline = deadline(&self.clock.file, offset).unwrap();
+        let asked = Asked::Deliver {
+            offset,
+            until,
+            deadline,
+        };
+        self.asked.send(asked).await.unwrap();
+        if self.resend == Resend::Verify && offset == 1 {
+            return Report::all(1, &Outcome::unknown("it does not answer"));
+        }
+        Report::all(1, &Outcome::Applied(Answer::default()))
+    }
+
+    async fn verify(&self, batch: &[Outgoing], _: &dyn Gate) -> Report {
+        let offset = batch[0].offset;
+        self.asked.send(Asked::Verify { offset }).await.unwrap();
+        Report::all(1, &Outcome::unknown("nobody answers"))
     }
 }
 
-fn product() -> Item {
+fn product(number: u64) -> Item {
     let mut body = Body::new(EventType::Product.schema());
     for (field, value) in [
         ("name", "Bolt"),
@@ -92,9 +129,9 @@ fn product() -> Item {
         event_type: EventType::Product,
         key: EventKey::new(vec![
             (names[0], "ACME".to_owned()),
-            (names[1], "B-1".to_owned()),
+            (names[1], format!("B-{number}")),
         ]),
-        version: Position::border(1, LogPos::from_number(1)),
+        version: Position::border(1, LogPos::from_number(number)),
         op: EventOp::Upsert,
         origin: Origin::Live,
         occurred_at: Timestamp::UNIX_EPOCH,
@@ -114,61 +151,136 @@ fn product() -> Item {
     };
     Item::Event(Published {
         event: Event::new(envelope, Some(body)),
-        row_key: "B-1".to_owned(),
+        row_key: format!("B-{number}"),
         related: false,
         zero_first: false,
     })
 }
 
+/// A shop beside a running engine.
+struct Place {
+    _folder: tempfile::TempDir,
+    store: Arc<Store>,
+    source: i64,
+    destination: i64,
+    asked: mpsc::Receiver<Asked>,
+    _stop: watch::Sender<bool>,
+    engine: tokio::task::JoinHandle<Result<(), engine::EngineError>>,
+}
+
+impl Place {
+    /// While the store marks the request for the event with that number as out, so many seconds go by.
+    async fn new(resend: Resend, offset: i64, seconds: i64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(folder.path()).unwrap());
+        let clock = Arc::new(Jumping {
+            began: Instant::now(),
+            file: state::file_path(folder.path()),
+            offset,
+            seconds,
+            marked: AtomicBool::new(false),
+        });
+        let (sender, asked) = mpsc::channel(8);
+        let plan = Plan {
+            tenant: "acme".to_owned(),
+            sources: Vec::new(),
+            destinations: vec![DestinationPlan {
+                name: "shop".to_owned(),
+                destination: Arc::new(Shop {
+                    clock: Arc::clone(&clock),
+                    resend,
+                    asked: sender,
+                }),
+                event_types: Vec::new(),
+                retry: RetryPolicy {
+                    first: Duration::from_millis(100),
+                    max: Duration::from_secs(2),
+                },
+                settings: DeliverySettings::default(),
+            }],
+            retention: Retention::default(),
+            disk: None,
+            meters: Arc::default(),
+            chance: engine::Chance::default(),
+        };
+        let (stop, stopped) = watch::channel(false);
+        let (source, destination) = (
+            store.source("erp").await.unwrap().id,
+            store.destination("shop").await.unwrap(),
+        );
+        let engine = tokio::spawn(engine::run(
+            plan,
+            Arc::clone(&store),
+            clock,
+            stopped,
+            TIMEOUT,
+        ));
+        Self {
+            _folder: folder,
+            store,
+            source,
+            destination,
+            asked,
+            _stop: stop,
+            engine,
+        }
+    }
+
+    async fn product(&self, number: u64) {
+        let commit = CaptureCommit {
+            items: vec![product(number)],
+            routes: Arc::from(vec![Route {
+                destination: self.destination,
+                event_types: Vec::new(),
+            }]),
+            ..CaptureCommit::default()
+        };
+        let stored = self
+            .store
+            .commit_capture(self.source, commit, Timestamp::UNIX_EPOCH);
+        stored.await.unwrap();
+    }
+
+    async fn asked(&mut self) -> Asked {
+        let asked = tokio::time::timeout(Duration::from_secs(30), self.asked.recv());
+        asked.await.unwrap().unwrap()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.engine.abort();
+    }
+}
+
 #[tokio::test]
 async fn a_request_is_over_by_its_deadline_though_the_store_is_slow() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Arc::new(Store::open(folder.path()).unwrap());
-    let source = store.source("erp").await.unwrap().id;
-    let destination = store.destination("shop").await.unwrap();
-    let commit = CaptureCommit {
-        items: vec![product()],
-        routes: Arc::from(vec![Route {
-            destination,
-            event_types: Vec::new(),
-        }]),
-        ..CaptureCommit::default()
+    let mut place = Place::new(Resend::Safe, 1, 10).await;
+    place.product(1).await;
+    let asked = place.asked().await;
+    let Asked::Deliver {
+        until, deadline, ..
+    } = asked
+    else {
+        panic!("{asked:?}");
     };
-    store
-        .commit_capture(source, commit, Timestamp::UNIX_EPOCH)
-        .await
-        .unwrap();
-    let clock = Arc::new(SlowStore(AtomicUsize::new(0)));
-    let (requests, mut requested) = mpsc::channel(8);
-    let plan = Plan {
-        tenant: "acme".to_owned(),
-        sources: Vec::new(),
-        destinations: vec![DestinationPlan {
-            name: "shop".to_owned(),
-            destination: Arc::new(Shop {
-                clock: Arc::clone(&clock),
-                file: state::file_path(folder.path()),
-                requests,
-            }),
-            event_types: Vec::new(),
-            retry: RetryPolicy {
-                first: Duration::from_millis(100),
-                max: Duration::from_secs(2),
-            },
-            settings: DeliverySettings::default(),
-        }],
-        retention: Retention::default(),
-        disk: None,
-        meters: Arc::default(),
-        chance: engine::Chance::default(),
-    };
-    let (_stop, stopped) = watch::channel(false);
-    let engine = tokio::spawn(engine::run(plan, store, clock, stopped, TIMEOUT));
-    let request = tokio::time::timeout(Duration::from_secs(30), requested.recv());
-    let (until, deadline) = request.await.unwrap().unwrap();
-    engine.abort();
+    assert!(until <= deadline, "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_clock_set_forth_while_the_store_writes_decides_nothing_that_is_out() {
+    let mut place = Place::new(Resend::Verify, 2, 300).await;
+    place.product(1).await;
+    let first = place.asked().await;
     assert!(
-        until <= deadline,
-        "the request may be out until {until}, its deadline is {deadline}"
+        matches!(first, Asked::Deliver { offset: 1, .. }),
+        "{first:?}"
+    );
+    place.product(2).await;
+    // By the new time the first one's deadline has passed long ago; its request left a moment ago.
+    let second = place.asked().await;
+    assert!(
+        matches!(second, Asked::Deliver { offset: 2, .. }),
+        "{second:?}"
     );
 }

@@ -198,8 +198,9 @@ pub(crate) async fn run(
 impl Deliver {
     /// Where somebody set the clock back, what waits is due as long after it was put off as it was to be, and not when
     /// the clock is there again. Where somebody set it forth, also between two lives of the agent, deadlines have
-    /// passed of requests that are still on their way: what became of them is decided when they surely are over.
-    async fn look_at_clock(&mut self) -> Result<(), StoreError> {
+    /// passed of requests that are still on their way: what became of them is decided when they surely are over. The
+    /// moment that was looked at, by which the turn goes: by a later one the clock may have been set again.
+    async fn look_at_clock(&mut self) -> Result<Timestamp, StoreError> {
         loop {
             let (now, at) = (self.common.clock.now(), Instant::now());
             let passed = at.saturating_duration_since(self.turned);
@@ -209,7 +210,7 @@ impl Deliver {
                 match store.clock_set_back(self.id, now).await {
                     Ok(()) => {}
                     // The next turn comes to it.
-                    Err(StoreError::Full) => return Ok(()),
+                    Err(StoreError::Full) => return Ok(now),
                     Err(error) => return Err(error),
                 }
                 self.circuit.set_back(back);
@@ -225,7 +226,8 @@ impl Deliver {
                     Ok(()) => {}
                     Err(error @ StoreError::Full) => {
                         if self.sleeps_while_full(&error).await {
-                            return Ok(());
+                            // As if it had not been set: nothing is decided by it.
+                            return Ok(clock::after(self.turned_at, passed));
                         }
                         continue;
                     }
@@ -233,7 +235,7 @@ impl Deliver {
                 }
             } else {
                 (self.turned_at, self.turned) = (now, at);
-                return Ok(());
+                return Ok(now);
             }
             // It may have been set again meanwhile.
             (self.turned_at, self.turned) = (now, at);
@@ -318,7 +320,7 @@ impl Deliver {
         let looks = self.looked_at.is_none_or(|at| at.elapsed() >= LOOK_EVERY);
         loop {
             self.meter.turned();
-            let now = self.common.clock.now();
+            let now = self.look_at_clock().await?;
             let timeout = self.traits.request_timeout + self.margin;
             let events = |calls: usize| calls * self.traits.batch_events_max;
             let asks = room.calls > 0
@@ -532,7 +534,7 @@ impl Deliver {
         let turn = Turn {
             outcomes,
             resend: self.traits.resend,
-            ..Turn::at(self.common.clock.now())
+            ..Turn::at(self.look_at_clock().await?)
         };
         let rules = Arc::clone(&self.rules);
         self.common.store.turn(self.id, turn, rules).await?;
