@@ -11,7 +11,7 @@ const MAPPING: &str = r#"mapping: 1
 pack: bench
 pack_version: "1.0.0"
 source: postgres
-company: BENCH
+company: ACME
 tables:
   accounts: {name: "public.pgbench_accounts", key: [aid]}
 events:

@@ -26,7 +26,7 @@ pack: bench
 pack_version: "1.0.0"
 source: mysql
 schema: erp
-company: BENCH
+company: ACME
 tables:
   accounts: {name: "accounts", key: [aid]}
 events:

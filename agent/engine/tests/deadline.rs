@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use contract::{
-    Answer, Body, Clock, Destination, DestinationTraits, Envelope, Event, EventKey, EventOp,
-    EventType, FieldValue, Finding, Gate, LogPos, MappingRef, Origin, Outcome, Outgoing, Position,
-    Report, Resend,
+    Answer, Clock, Destination, DestinationTraits, Finding, Gate, Outcome, Outgoing, Report, Resend,
 };
-use engine::{DeliverySettings, DestinationPlan, Plan, RetryPolicy};
+use engine::{DeliverySettings, RetryPolicy};
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
-use state::{CaptureCommit, Item, Published, Retention, Route, Store};
+use state::{CaptureCommit, Route, Store};
 use tokio::sync::{mpsc, watch};
+
+use crate::common::{delivers_to, stock};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -112,51 +112,6 @@ impl Destination for Shop {
     }
 }
 
-fn product(number: u64) -> Item {
-    let mut body = Body::new(EventType::Product.schema());
-    for (field, value) in [
-        ("name", "Bolt"),
-        ("stock_uom", "EA"),
-        ("kind", "stocked"),
-        ("status", "active"),
-    ] {
-        body.set(field, FieldValue::Text(value.to_owned())).unwrap();
-    }
-    let names = EventType::Product.schema().key;
-    let envelope = Envelope {
-        tenant: Arc::from("acme"),
-        source: Arc::from("erp"),
-        event_type: EventType::Product,
-        key: EventKey::new(vec![
-            (names[0], "ACME".to_owned()),
-            (names[1], format!("B-{number}")),
-        ]),
-        version: Position::border(1, LogPos::from_number(number)),
-        op: EventOp::Upsert,
-        origin: Origin::Live,
-        occurred_at: Timestamp::UNIX_EPOCH,
-        occurred_at_exact: true,
-        read_at: Timestamp::UNIX_EPOCH,
-        transaction: 0,
-        mapping: Arc::new(MappingRef {
-            pack: "p".to_owned(),
-            version: "1".to_owned(),
-            digest: "d".to_owned(),
-            rule: "products".to_owned(),
-        }),
-        fact_key: None,
-        reason: None,
-        renamed_from: None,
-        warnings: Vec::new(),
-    };
-    Item::Event(Published {
-        event: Event::new(envelope, Some(body)),
-        row_key: format!("B-{number}"),
-        related: false,
-        zero_first: false,
-    })
-}
-
 /// A shop beside a running engine.
 struct Place {
     _folder: tempfile::TempDir,
@@ -181,28 +136,16 @@ impl Place {
             marked: AtomicBool::new(false),
         });
         let (sender, asked) = mpsc::channel(8);
-        let plan = Plan {
-            tenant: "acme".to_owned(),
-            sources: Vec::new(),
-            destinations: vec![DestinationPlan {
-                name: "shop".to_owned(),
-                destination: Arc::new(Shop {
-                    clock: Arc::clone(&clock),
-                    resend,
-                    asked: sender,
-                }),
-                event_types: Vec::new(),
-                retry: RetryPolicy {
-                    first: Duration::from_millis(100),
-                    max: Duration::from_secs(2),
-                },
-                settings: DeliverySettings::default(),
-            }],
-            retention: Retention::default(),
-            disk: None,
-            meters: Arc::default(),
-            chance: engine::Chance::default(),
+        let shop = Shop {
+            clock: Arc::clone(&clock),
+            resend,
+            asked: sender,
         };
+        let retry = RetryPolicy {
+            first: Duration::from_millis(100),
+            max: Duration::from_secs(2),
+        };
+        let plan = delivers_to(Arc::new(shop), retry, DeliverySettings::default());
         let (stop, stopped) = watch::channel(false);
         let (source, destination) = (
             store.source("erp").await.unwrap().id,
@@ -226,9 +169,9 @@ impl Place {
         }
     }
 
-    async fn product(&self, number: u64) {
+    async fn stock(&self, number: u64) {
         let commit = CaptureCommit {
-            items: vec![product(number)],
+            items: vec![stock(number, number, 1)],
             routes: Arc::from(vec![Route {
                 destination: self.destination,
                 event_types: Vec::new(),
@@ -256,7 +199,7 @@ impl Drop for Place {
 #[tokio::test]
 async fn a_request_is_over_by_its_deadline_though_the_store_is_slow() {
     let mut place = Place::new(Resend::Safe, 1, 10).await;
-    place.product(1).await;
+    place.stock(1).await;
     let asked = place.asked().await;
     let Asked::Deliver {
         until, deadline, ..
@@ -270,13 +213,13 @@ async fn a_request_is_over_by_its_deadline_though_the_store_is_slow() {
 #[tokio::test]
 async fn a_clock_set_forth_while_the_store_writes_decides_nothing_that_is_out() {
     let mut place = Place::new(Resend::Verify, 2, 300).await;
-    place.product(1).await;
+    place.stock(1).await;
     let first = place.asked().await;
     assert!(
         matches!(first, Asked::Deliver { offset: 1, .. }),
         "{first:?}"
     );
-    place.product(2).await;
+    place.stock(2).await;
     // By the new time the first one's deadline has passed long ago; its request left a moment ago.
     let second = place.asked().await;
     assert!(

@@ -1,4 +1,4 @@
-//! Events for the tests of delivery.
+//! Events, and an engine's plan, for the tests of delivery.
 #![allow(clippy::unwrap_used, unreachable_pub, missing_docs, reason = "tests")]
 
 pub mod shop;
@@ -6,11 +6,35 @@ pub mod shop;
 use std::sync::Arc;
 
 use contract::{
-    Body, Decimal, Envelope, Event, EventKey, EventOp, EventType, FieldValue, LogPos, MappingRef,
-    Origin, Position,
+    Body, Decimal, Destination, Envelope, Event, EventKey, EventOp, EventType, FieldValue, LogPos,
+    MappingRef, Origin, Position,
 };
+use engine::{DeliverySettings, DestinationPlan, Plan, RetryPolicy};
 use jiff::Timestamp;
-use state::{Item, Published};
+use state::{Item, Published, Retention};
+
+/// No source, and one destination.
+pub fn delivers_to(
+    destination: Arc<dyn Destination>,
+    retry: RetryPolicy,
+    settings: DeliverySettings,
+) -> Plan {
+    Plan {
+        tenant: "acme".to_owned(),
+        sources: Vec::new(),
+        destinations: vec![DestinationPlan {
+            name: "shop".to_owned(),
+            destination,
+            event_types: Vec::new(),
+            retry,
+            settings,
+        }],
+        retention: Retention::default(),
+        disk: None,
+        meters: Arc::default(),
+        chance: engine::Chance::default(),
+    }
+}
 
 /// Stock of a SKU at the main place.
 pub fn stock(n: u64, version: u64, available: i64) -> Item {

@@ -8,13 +8,13 @@ use contract::{
     Answer, Clock, Destination, DestinationTraits, Finding, Gate, Outcome, Outgoing, Rate, Report,
     Resend,
 };
-use engine::{DeliverySettings, DestinationPlan, Plan, RetryPolicy};
+use engine::{DeliverySettings, RetryPolicy};
 use jiff::Timestamp;
-use state::{CaptureCommit, Notes, Retention, Route, Store, Turn};
+use state::{CaptureCommit, Notes, Route, Store, Turn};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::stock;
+use super::{delivers_to, stock};
 
 /// Events in one request, at most.
 pub const ITEMS: usize = 100;
@@ -137,24 +137,11 @@ impl Run {
         }
         let came = Arc::new(Mutex::new(Came::default()));
         let began = Instant::now();
-        let plan = Plan {
-            tenant: "acme".to_owned(),
-            sources: Vec::new(),
-            destinations: vec![DestinationPlan {
-                name: "shop".to_owned(),
-                destination: Arc::new(Shop {
-                    came: Arc::clone(&came),
-                    began,
-                }),
-                event_types: Vec::new(),
-                retry: RetryPolicy::default(),
-                settings,
-            }],
-            retention: Retention::default(),
-            disk: None,
-            meters: Arc::default(),
-            chance: engine::Chance::default(),
+        let shop = Shop {
+            came: Arc::clone(&came),
+            began,
         };
+        let plan = delivers_to(Arc::new(shop), RetryPolicy::default(), settings);
         let (stop, stopped) = watch::channel(false);
         let clock = Arc::new(VirtualClock(began));
         let running = engine::run(plan, Arc::clone(&store), clock, stopped, Duration::ZERO);
