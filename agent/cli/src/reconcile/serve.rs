@@ -1,7 +1,7 @@
 //! Comparisons by the running agent: those that a person asks for, and those of the settings.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use contract::{Clock, Destination, EventType, clock};
@@ -10,14 +10,15 @@ use engine::clock::SystemClock;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use state::{
-    ReconcileAnswer, ReconcileAsked, ReconcileOrder, ReconcileRun, ReconcileWith, Store, StoreError,
+    ReconcileAnswer, ReconcileAsked, ReconcileOrder, ReconcileRun, ReconcileWith, StateReader,
+    Store, StoreError,
 };
 use tokio::task::JoinSet;
 
 use super::compare::{Ground, Made, compare};
 use super::serve_source::{ServedSource, captured};
 use super::settings::Schedule;
-use super::{WAIT_SECONDS, reading, seed, types, words};
+use super::{WAIT_SECONDS, seed, types, words};
 use crate::beside::unwound;
 
 /// Between two looks for what is asked or due.
@@ -71,6 +72,7 @@ pub(crate) async fn serve(serving: Serving, store: Arc<Store>) {
     for (with, side, schedule, zone) in sides {
         let one = One {
             folder: serving.folder.clone(),
+            reader: Arc::default(),
             with,
             side,
             schedule,
@@ -94,6 +96,8 @@ enum Side {
 
 struct One {
     folder: PathBuf,
+    /// Stays open: opening one reads the whole schema, and here is looked each second.
+    reader: Arc<Mutex<Option<StateReader>>>,
     with: ReconcileWith,
     side: Side,
     schedule: Option<Schedule>,
@@ -106,6 +110,26 @@ struct One {
 }
 
 impl One {
+    async fn reading<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&StateReader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (folder, kept) = (self.folder.clone(), Arc::clone(&self.reader));
+        let read = tokio::task::spawn_blocking(move || {
+            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            let reader = match kept.take().filter(StateReader::exists) {
+                Some(reader) => reader,
+                None => StateReader::open(&folder)?,
+            };
+            let found = what(&reader)?;
+            // One that failed is not used again.
+            *kept = Some(reader);
+            Ok(found)
+        });
+        read.await
+            .map_err(|error| StoreError::Invariant(error.to_string()))?
+    }
+
     async fn serve(mut self) {
         loop {
             SystemClock.sleep(LOOK_EVERY).await;
@@ -132,7 +156,7 @@ impl One {
 
     async fn turn(&mut self) -> Result<(), StoreError> {
         let with = self.with.clone();
-        let asked = reading(&self.folder, move |reader| reader.reconcile_asked(&with));
+        let asked = self.reading(move |reader| reader.reconcile_asked(&with));
         if let Some(asked) = asked.await? {
             return self.answer(asked).await;
         }
@@ -212,9 +236,7 @@ impl One {
             return Ok(false);
         }
         let with = self.with.clone();
-        let last = reading(&self.folder, move |reader| {
-            reader.reconciled_by_schedule(&with)
-        });
+        let last = self.reading(move |reader| reader.reconciled_by_schedule(&with));
         Ok(schedule.is_due(&self.zone, last.await?, self.since, now))
     }
 
@@ -222,10 +244,10 @@ impl One {
     async fn is_paused(&self) -> Result<bool, StoreError> {
         let name = self.with.name().to_owned();
         if let Side::Source(_) = self.side {
-            let captured = reading(&self.folder, move |reader| captured(reader, &name));
+            let captured = self.reading(move |reader| captured(reader, &name));
             return Ok(captured.await?.is_err());
         }
-        let paused = reading(&self.folder, move |reader| {
+        let paused = self.reading(move |reader| {
             let all = reader.destinations()?;
             Ok(all
                 .iter()
