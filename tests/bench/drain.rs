@@ -75,6 +75,19 @@ pub async fn received(place: &Place, sink: &Sink, rows: u64) -> Run {
     run
 }
 
+/// Reads the table to its end, and delivers all of it: of a table that is still being read, every change is remembered.
+pub async fn first_load(place: &Place, sink: &Sink, rows: u64) {
+    sink.expect(rows);
+    let mut agent = place.agent();
+    last_came(sink, &mut agent).await;
+    place
+        .until("the first load", |status| {
+            status["sources"][0]["snapshot_done"] == 1 && status["destinations"][0]["backlog"] == 0
+        })
+        .await;
+    stop(&mut agent).await;
+}
+
 pub async fn run(options: &Options) {
     let rows = options.rows;
     let sink = Sink::start();
@@ -82,7 +95,7 @@ pub async fn run(options: &Options) {
     let place = &erp.place;
     place.deliver_to(&sink.url, BATCH, "");
     fill(&erp, rows).await;
-    received(place, &sink, rows).await;
+    first_load(place, &sink, rows).await;
     erp.run(&format!("CALL backlog({rows}, 100)")).await;
     let end = erp.end().await;
     // The limit tool ends when it is told of something behind `end`.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use harness::backlog::postgres as backlog;
 
-use crate::drain::{BATCH, MAPPING, cpu_seconds, fill, received};
+use crate::drain::{BATCH, MAPPING, cpu_seconds, fill, first_load};
 use crate::postgres::Postgres;
 use crate::sink::Sink;
 
@@ -17,7 +17,7 @@ pub async fn run() {
     let place = &erp.place;
     place.deliver_to(&sink.url, BATCH, "");
     fill(&erp, ROWS).await;
-    received(place, &sink, ROWS).await;
+    first_load(place, &sink, ROWS).await;
     let mut agent = place.agent();
     place
         .until("the agent runs", |status| status["running"] == true)

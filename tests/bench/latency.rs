@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use harness::backlog::postgres as backlog;
 
-use crate::drain::{BATCH, MAPPING, cpu_seconds, fill, received, stop};
+use crate::drain::{BATCH, MAPPING, cpu_seconds, fill, first_load, stop};
 use crate::impact::spread;
 use crate::options::Options;
 use crate::postgres::Postgres;
@@ -22,7 +22,7 @@ pub async fn run(options: &Options) {
     let erp = Postgres::new(backlog::TABLES, MAPPING).await;
     erp.place.deliver_to(&sink.url, BATCH, "");
     fill(&erp, ROWS).await;
-    received(&erp.place, &sink, ROWS).await;
+    first_load(&erp.place, &sink, ROWS).await;
     let (mut halves, mut slowest, mut rates) = (Vec::new(), Vec::new(), Vec::new());
     let (mut cpu, mut memory) = (Vec::new(), Vec::new());
     for _ in 0..options.rounds {

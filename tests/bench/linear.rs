@@ -2,7 +2,7 @@
 
 use harness::backlog::postgres as backlog;
 
-use crate::drain::{BATCH, MAPPING, fill, received};
+use crate::drain::{BATCH, MAPPING, fill, first_load, received};
 use crate::impact::spread;
 use crate::options::Options;
 use crate::postgres::Postgres;
@@ -17,7 +17,7 @@ pub async fn run(options: &Options) {
     let place = &erp.place;
     place.deliver_to(&sink.url, BATCH, "");
     fill(&erp, long).await;
-    received(place, &sink, long).await;
+    first_load(place, &sink, long).await;
     let (mut times, mut memory, mut more) = (Vec::new(), Vec::new(), Vec::new());
     for round in 1..=options.rounds {
         println!("linear: round {round} of {}", options.rounds);

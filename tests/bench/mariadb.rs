@@ -7,7 +7,7 @@ use harness::backlog::mariadb as backlog;
 use harness::mariadb::{MariadbOptions, MariadbServer, program};
 use mysql_async::prelude::Queryable as _;
 
-use crate::drain::{BATCH, MAPPING, received};
+use crate::drain::{BATCH, MAPPING, first_load, received};
 use crate::options::Options;
 use crate::place::Place;
 use crate::sink::Sink;
@@ -78,7 +78,7 @@ pub async fn drain(options: &Options) {
     let sink = Sink::start();
     let erp = filled(rows, &sink).await;
     let place = &erp.place;
-    received(place, &sink, rows).await;
+    first_load(place, &sink, rows).await;
     let mut db = erp.server.connect(Some("erp")).await;
     db.query_drop(backlog::PROCEDURE).await.unwrap();
     db.query_drop("FLUSH BINARY LOGS").await.unwrap();
