@@ -57,8 +57,8 @@ INSERT INTO item VALUES ('a', 'Anchor'), ('b', 'Bolt'), ('c', 'Clamp');
 INSERT INTO moved VALUES (1, 'a', 5), (2, 'b', 6);";
 
 /// The format that the version before writes, and what it is made of.
-pub(crate) const FORMAT_BEFORE: i64 = 7;
-const SCHEMAS_BEFORE: [&str; 7] = [
+pub(crate) const FORMAT_BEFORE: i64 = 8;
+const SCHEMAS_BEFORE: [&str; 8] = [
     include_str!("../state/src/schema.sql"),
     include_str!("../state/src/schema_2.sql"),
     include_str!("../state/src/schema_3.sql"),
@@ -66,6 +66,7 @@ const SCHEMAS_BEFORE: [&str; 7] = [
     include_str!("../state/src/schema_5.sql"),
     include_str!("../state/src/schema_6.sql"),
     include_str!("../state/src/schema_7.sql"),
+    include_str!("../state/src/schema_8.sql"),
 ];
 
 /// Our binary without what debuggers need: small enough to be copied about.
@@ -583,7 +584,7 @@ async fn a_plan_says_what_would_change_and_touches_nothing() {
     let (code, shown) = installed.upgrade(&["--plan", "--allow-older"]);
     assert_eq!(code, Some(0), "{shown}");
     for said in [
-        "of format 7 (",
+        "of format 8 (",
         "indexes of deliveries that cost less for each event",
         "stock of erp (table ",
         " make their events in another way: their tables are read again",

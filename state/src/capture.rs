@@ -167,26 +167,28 @@ impl crate::Store {
         commit: CaptureCommit,
         now: Timestamp,
     ) -> Result<CaptureReport, StoreError> {
-        let stored = self.commit_related(source, now, |_| Ok((Arc::new(commit), ())));
+        let rows = commit.items.len();
+        let stored = self.commit_related(source, rows, now, |_| Ok((Arc::new(commit), ())));
         Ok(stored.await?.0)
     }
 
     /// Lets `work` read and change what relations remember and say what to store; all of it is
     /// one commit of `source`, durable when this returns. The commit is shared, so that whoever
-    /// must be able to ask again keeps it without a copy.
+    /// must be able to ask again keeps it without a copy. `rows` says of how many rows it is, about.
     ///
     /// # Errors
     /// See [`StoreError`]; nothing is stored then.
     pub async fn commit_related<T: Send + 'static>(
         &self,
         source: i64,
+        rows: usize,
         now: Timestamp,
         work: impl FnOnce(&mut RelationStore<'_>) -> Result<(Arc<CaptureCommit>, T), StoreError>
         + Send
         + 'static,
     ) -> Result<(CaptureReport, T), StoreError> {
         self.writer
-            .run(move |db| {
+            .run_for(rows, move |db| {
                 let (commit, answer) = work(&mut RelationStore::new(db, source))?;
                 Ok((write(db, source, &commit, now)?, answer))
             })

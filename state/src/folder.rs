@@ -19,6 +19,16 @@ const PID_NAME: &str = "lighterman.pid";
 /// `LTRM`: tells our files from other SQLite databases.
 pub(crate) const APPLICATION_ID: i64 = 0x4c54_524d;
 
+/// Pages of the file in memory.
+const CACHE_KIB: i64 = 8 * 1024;
+/// A transaction that changes more pages than these writes some down before its end. Those that change once more behind
+/// that are written twice, and what stands behind them is read and written again.
+const SPILL_PAGES: i64 = 4_000;
+/// The log is folded into the file when it has so many pages (64 MiB). A page that changed several times meanwhile goes
+/// there once, and those that lie side by side go together.
+const LOG_PAGES: i64 = 16_384;
+const PAGE_BYTES: i64 = 4_096;
+
 /// How long a statement waits for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -187,8 +197,10 @@ pub(crate) fn open_migrated(folder: &Path) -> Result<(Connection, Migrated), Sto
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", "OFF")?;
-    connection.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
-    connection.pragma_update(None, "cache_size", -8_192)?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    connection.pragma_update(None, "cache_spill", SPILL_PAGES)?;
+    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_PAGES * PAGE_BYTES)?;
     connection.set_prepared_statement_cache_capacity(256);
     // Our statements name their indexes. Without this, SQLite looks at each new value of a parameter
     // for a better plan, and prepares the statement again and again.

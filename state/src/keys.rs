@@ -25,6 +25,8 @@ pub(crate) struct Keys<'a> {
     known: Kept<'a>,
     first: Kept<'a>,
     anew: Kept<'a>,
+    same: Kept<'a>,
+    by_another_rule: Kept<'a>,
 }
 
 const KNOWN: &str = "SELECT id, version, digest, CASE WHEN ?4 THEN body END, rule FROM published
@@ -34,9 +36,14 @@ const FIRST: &str = "INSERT INTO published (source, event_type, key, rule, versi
     generation, offset, occurred_at)
   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 
-const ANEW: &str = "UPDATE published SET rule = ?2, version = ?3, digest = ?4, body = ?5,
-    generation = ?6, offset = ?7, occurred_at = ?8
+const ANEW: &str = "UPDATE published SET version = ?2, digest = ?3, body = ?4, generation = ?5,
+    offset = ?6, occurred_at = ?7
   WHERE id = ?1";
+
+const SAME: &str = "UPDATE published SET version = max(version, ?2), generation = ?3 WHERE id = ?1";
+
+/// By itself, and rare: whatever names a column of an index in a statement has SQLite write its entry anew.
+const BY_ANOTHER_RULE: &str = "UPDATE published SET rule = ?2 WHERE id = ?1";
 
 impl<'a> Keys<'a> {
     pub(crate) fn new(db: &'a Connection) -> Self {
@@ -45,6 +52,8 @@ impl<'a> Keys<'a> {
             known: Kept::new(db, KNOWN),
             first: Kept::new(db, FIRST),
             anew: Kept::new(db, ANEW),
+            same: Kept::new(db, SAME),
+            by_another_rule: Kept::new(db, BY_ANOTHER_RULE),
         }
     }
 
@@ -103,15 +112,14 @@ impl<'a> Keys<'a> {
     pub(crate) fn anew(
         &self,
         event: &Event,
-        id: i64,
+        known: &Known,
         generation: i64,
         offset: i64,
     ) -> Result<i64, StoreError> {
         let envelope = &event.envelope;
         self.anew.run(|anew| {
             anew.execute(params![
-                id,
-                envelope.mapping.rule,
+                known.id,
                 envelope.version.to_string(),
                 event.body_digest,
                 event.body_json(),
@@ -120,6 +128,28 @@ impl<'a> Keys<'a> {
                 millis(envelope.occurred_at)
             ])
         })?;
-        Ok(id)
+        self.told_by(known, &envelope.mapping.rule)?;
+        Ok(known.id)
+    }
+
+    /// What is told of a known key is what was told of it before.
+    pub(crate) fn same(
+        &self,
+        known: &Known,
+        version: &str,
+        rule: &str,
+        generation: i64,
+    ) -> Result<(), StoreError> {
+        let to = params![known.id, version, generation];
+        self.same.run(|same| same.execute(to))?;
+        self.told_by(known, rule)
+    }
+
+    fn told_by(&self, known: &Known, rule: &str) -> Result<(), StoreError> {
+        if known.rule != rule {
+            let to = params![known.id, rule];
+            self.by_another_rule.run(|told| told.execute(to))?;
+        }
+        Ok(())
     }
 }

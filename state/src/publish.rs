@@ -22,85 +22,79 @@ pub(crate) fn publish(
     let (db, source) = (desk.db, desk.source);
     let mut event = Cow::Borrowed(&published.event);
     let key = event.envelope.key.text();
-    let (lane, offset) =
-        match event.kind() {
-            EventKind::Fact => {
-                match crate::fact::told(desk, &event)? {
-                    Told::New => {}
-                    Told::Same => {
-                        report.suppressed += 1;
-                        return Ok(());
-                    }
-                    Told::Other => event = Cow::Owned(event.corrected()),
+    let (lane, offset) = match event.kind() {
+        EventKind::Fact => {
+            match crate::fact::told(desk, &event)? {
+                Told::New => {}
+                Told::Same => {
+                    report.suppressed += 1;
+                    return Ok(());
                 }
-                let lane = fact_lane(event.envelope.event_type, &key);
-                (lane, desk.outbox(&event, &key)?)
+                Told::Other => event = Cow::Owned(event.corrected()),
             }
-            EventKind::State => {
-                let with_zero = published.zero_first && event.envelope.op == EventOp::Delete;
-                let known = desk.keys.known(source, &event, &key, with_zero)?;
-                // The end of a rule's row ends nothing that another rule tells: the row passed from
-                // one to the other, or both tell the key.
-                let rule = &event.envelope.mapping.rule;
-                if event.envelope.op == EventOp::Delete
-                    && let Some(known) = &known
-                    && known.rule != *rule
-                    && crate::rules::is_active(db, source, &known.rule)?
-                {
-                    report.suppressed += 1;
-                    return Ok(());
-                }
-                if let Some(known) = &known
-                    && event.envelope.version.to_string() <= known.version
-                {
-                    // A row that is told again by another mapping may be read at the very place where
-                    // it was read before, and what the log tells of that place comes behind both.
-                    if !published.related && !at_place(&event.envelope.version, &known.version)? {
-                        report.stale += 1;
-                        return Ok(());
-                    }
-                    event = Cow::Owned(behind(&event, &known.version)?);
-                }
-                // Its row is there but says nothing, and nobody was ever told of it.
-                if known.is_none()
-                    && matches!(event.envelope.reason, Some(OUT_OF_SCOPE | SOFT_FLAG))
-                {
-                    report.suppressed += 1;
-                    return Ok(());
-                }
-                if with_zero
-                    && let Some(known) = &known
-                    && let Some((zero, tombstone)) = zero_first(&event, known)?
-                {
-                    // A zero that a newer event could supersede would never arrive.
-                    let offset = desk.outbox(&zero, &key)?;
-                    desk.deliveries(&zero, offset, known.id, true)?;
-                    report.events += 1;
-                    event = Cow::Owned(tombstone);
-                }
-                let rule = &event.envelope.mapping.rule;
-                if let Some(known) = &known
-                    && known.digest == event.body_digest
-                {
-                    // What is not sent needs no place of its own behind what was.
-                    let version = published.event.envelope.version.to_string();
-                    db.prepare_cached(
-                    "UPDATE published SET version = max(version, ?2), rule = ?3, generation = ?4
-                     WHERE id = ?1",
-                )?
-                .execute(params![known.id, version, rule, desk.generation(rule)?])?;
-                    report.suppressed += 1;
-                    return Ok(());
-                }
-                let offset = desk.outbox(&event, &key)?;
-                let generation = desk.generation(rule)?;
-                let id = match &known {
-                    Some(known) => desk.keys.anew(&event, known.id, generation, offset)?,
-                    None => desk.keys.first(source, &event, &key, generation, offset)?,
-                };
-                (id, offset)
+            let lane = fact_lane(event.envelope.event_type, &key);
+            (lane, desk.outbox(&event, &key)?)
+        }
+        EventKind::State => {
+            let with_zero = published.zero_first && event.envelope.op == EventOp::Delete;
+            let known = desk.keys.known(source, &event, &key, with_zero)?;
+            // The end of a rule's row ends nothing that another rule tells: the row passed from
+            // one to the other, or both tell the key.
+            let rule = &event.envelope.mapping.rule;
+            if event.envelope.op == EventOp::Delete
+                && let Some(known) = &known
+                && known.rule != *rule
+                && crate::rules::is_active(db, source, &known.rule)?
+            {
+                report.suppressed += 1;
+                return Ok(());
             }
-        };
+            if let Some(known) = &known
+                && event.envelope.version.to_string() <= known.version
+            {
+                // A row that is told again by another mapping may be read at the very place where
+                // it was read before, and what the log tells of that place comes behind both.
+                if !published.related && !at_place(&event.envelope.version, &known.version)? {
+                    report.stale += 1;
+                    return Ok(());
+                }
+                event = Cow::Owned(behind(&event, &known.version)?);
+            }
+            // Its row is there but says nothing, and nobody was ever told of it.
+            if known.is_none() && matches!(event.envelope.reason, Some(OUT_OF_SCOPE | SOFT_FLAG)) {
+                report.suppressed += 1;
+                return Ok(());
+            }
+            if with_zero
+                && let Some(known) = &known
+                && let Some((zero, tombstone)) = zero_first(&event, known)?
+            {
+                // A zero that a newer event could supersede would never arrive.
+                let offset = desk.outbox(&zero, &key)?;
+                desk.deliveries(&zero, offset, known.id, true)?;
+                report.events += 1;
+                event = Cow::Owned(tombstone);
+            }
+            let rule = &event.envelope.mapping.rule;
+            if let Some(known) = &known
+                && known.digest == event.body_digest
+            {
+                // What is not sent needs no place of its own behind what was.
+                let version = published.event.envelope.version.to_string();
+                desk.keys
+                    .same(known, &version, rule, desk.generation(rule)?)?;
+                report.suppressed += 1;
+                return Ok(());
+            }
+            let offset = desk.outbox(&event, &key)?;
+            let generation = desk.generation(rule)?;
+            let id = match &known {
+                Some(known) => desk.keys.anew(&event, known, generation, offset)?,
+                None => desk.keys.first(source, &event, &key, generation, offset)?,
+            };
+            (id, offset)
+        }
+    };
     let stays = event.envelope.op == EventOp::Delete;
     desk.deliveries(&event, offset, lane, stays)?;
     report.events += 1;

@@ -70,7 +70,11 @@ impl Steps {
 
     /// Takes steps until nobody holds the store any more, or it is in doubt.
     pub(crate) fn run(mut self) {
-        while let Some(first) = self.jobs.blocking_recv() {
+        loop {
+            let waiting = self.next.take().map(|Held(work)| work);
+            let Some(first) = waiting.or_else(|| self.jobs.blocking_recv()) else {
+                return;
+            };
             failpoint::crash!("task.store");
             if !self.take(first, None) {
                 return;
@@ -125,43 +129,58 @@ impl Steps {
             return true;
         }
         self.jobs.close();
+        self.next = None;
         while self.jobs.try_recv().is_ok() {}
         false
     }
 
     fn group(&mut self, first: Work, replies: &mut Vec<Reply>) -> Result<(), StoreError> {
-        self.work(first, replies)?;
+        if !self.work(first, replies)? {
+            return Ok(());
+        }
         failpoint::at!("state.commit")?;
         run(&self.connection, "COMMIT")?;
         failpoint::crash!("state.committed");
         Ok(())
     }
 
-    /// All of a group but its commit.
-    fn work(&mut self, first: Work, replies: &mut Vec<Reply>) -> Result<(), StoreError> {
+    /// All of a group but its commit; false = there is nothing to commit.
+    fn work(&mut self, first: Work, replies: &mut Vec<Reply>) -> Result<bool, StoreError> {
         let connection = &self.connection;
         run(connection, "BEGIN IMMEDIATE")?;
         failpoint::at!("state.begin")?;
-        let mut next = Some(first);
-        while let Some(work) = next {
+        // What fails first takes the transaction with it. A savepoint for it would cost the most: SQLite would write
+        // each page down as it was, in a file of its own.
+        let (outcome, reply) = (first.run)(connection);
+        replies.push(reply);
+        if let Err(error) = outcome {
+            if connection.is_autocommit() {
+                // SQLite itself rolled the whole transaction back (disk full, I/O error).
+                return Err(error);
+            }
+            run(connection, "ROLLBACK")?;
+            return Ok(false);
+        }
+        while replies.len() < GROUP_MAX {
+            let Ok(work) = self.jobs.try_recv() else {
+                break;
+            };
+            if work.large {
+                self.next = Some(Held(work));
+                break;
+            }
             run(connection, "SAVEPOINT job")?;
-            let (outcome, reply) = work(connection);
+            let (outcome, reply) = (work.run)(connection);
             replies.push(reply);
             if let Err(error) = outcome {
                 if connection.is_autocommit() {
-                    // SQLite itself rolled the whole transaction back (disk full, I/O error).
                     return Err(error);
                 }
                 run(connection, "ROLLBACK TO job")?;
             }
             run(connection, "RELEASE job")?;
-            next = if replies.len() < GROUP_MAX {
-                self.jobs.try_recv().ok()
-            } else {
-                None
-            };
         }
-        Ok(())
+        Ok(true)
     }
 
     /// As [`Self::group`], and the fault comes.

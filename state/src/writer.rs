@@ -1,8 +1,8 @@
 //! The one writer: it owns the connection and commits jobs in groups, on a thread of its own.
 //!
 //! Jobs that wait while a commit runs go into the next transaction together, so many small
-//! writers share one fsync. A job that fails rolls back alone; a commit that fails stops the
-//! writer for good, because nobody can tell what the disk holds.
+//! writers share one fsync; a large one begins a transaction of its own, which small ones may share. A job that fails
+//! rolls back alone; a commit that fails stops the writer for good, because nobody can tell what the disk holds.
 
 use std::path::Path;
 use std::thread::JoinHandle;
@@ -17,7 +17,19 @@ use crate::steps::Steps;
 const JOBS_MAX: usize = 64;
 
 pub(crate) type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-pub(crate) type Work = Box<dyn FnOnce(&Connection) -> (Result<(), StoreError>, Reply) + Send>;
+
+type Run = Box<dyn FnOnce(&Connection) -> (Result<(), StoreError>, Reply) + Send>;
+
+/// What is to be done in a transaction.
+pub(crate) struct Work {
+    pub(crate) run: Run,
+    /// It writes so much that it begins a transaction: to share one that has begun, SQLite would have to keep each page
+    /// as it was before it.
+    pub(crate) large: bool,
+}
+
+/// What writes for more rows than this is large.
+const SMALL_ROWS: usize = 64;
 
 #[derive(Debug)]
 pub(crate) struct Writer {
@@ -55,8 +67,17 @@ impl Writer {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.run_for(0, work).await
+    }
+
+    /// As [`Self::run`], of what writes for so many rows, about.
+    pub(crate) async fn run_for<T: Send + 'static>(
+        &self,
+        rows: usize,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let (answer, wait) = oneshot::channel();
-        let work: Work = Box::new(move |connection| match work(connection) {
+        let run = Box::new(move |connection: &Connection| match work(connection) {
             Ok(value) => {
                 let reply: Reply = Box::new(move |committed| {
                     let _ = answer.send(committed.map(|()| value));
@@ -75,6 +96,8 @@ impl Writer {
             }
         });
         let jobs = self.jobs.as_ref().ok_or(StoreError::Stopped)?;
+        let large = rows > SMALL_ROWS;
+        let work = Work { run, large };
         jobs.send(work).await.map_err(|_| StoreError::Stopped)?;
         wait.await.map_err(|_| StoreError::Stopped)?
     }

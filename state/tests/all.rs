@@ -21,5 +21,6 @@ mod rollback;
 mod rules;
 mod sample;
 mod standing;
+mod together;
 mod verify;
 mod zero;

@@ -86,7 +86,7 @@ async fn chunk_of(
 }
 
 async fn untold(world: &World) -> Vec<(String, bool)> {
-    let found = world.store.commit_related(world.source, NOW, |store| {
+    let found = world.store.commit_related(world.source, 1, NOW, |store| {
         let found = store.untold("products", "products", 0, 10)?;
         Ok((std::sync::Arc::default(), found))
     });

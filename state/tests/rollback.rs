@@ -14,7 +14,7 @@ use state::{
 
 use crate::common::{NOW, World, at, fact, number, product, refused};
 
-const SCHEMAS: [&str; 8] = [
+const SCHEMAS: [&str; 9] = [
     include_str!("../src/schema.sql"),
     include_str!("../src/schema_2.sql"),
     include_str!("../src/schema_3.sql"),
@@ -23,6 +23,7 @@ const SCHEMAS: [&str; 8] = [
     include_str!("../src/schema_6.sql"),
     include_str!("../src/schema_7.sql"),
     include_str!("../src/schema_8.sql"),
+    include_str!("../src/schema_9.sql"),
 ];
 
 /// An empty state file as the version that wrote this format left it.
@@ -253,7 +254,7 @@ async fn who_cannot_go_back_is_told_why_and_stays() {
         refused(&error).contains("only formats from 5 on"),
         "{error}"
     );
-    assert_eq!(number(&file, "PRAGMA user_version"), 8, "it stays as it is");
+    assert_eq!(number(&file, "PRAGMA user_version"), 9, "it stays as it is");
     // There is nothing to go back from.
     roll_back(folder.path(), &backup, NOW).unwrap();
     let newer = folder.path().join("newer.db");
@@ -271,7 +272,7 @@ async fn an_older_version_names_the_backup_and_can_go_back() {
     let file = folder.path().join(FILE_NAME);
     let db = Connection::open(&file).unwrap();
     db.execute_batch(
-        "ALTER TABLE published ADD COLUMN newer TEXT; CREATE TABLE newer (id INTEGER); PRAGMA user_version = 9",
+        "ALTER TABLE published ADD COLUMN newer TEXT; CREATE TABLE newer (id INTEGER); PRAGMA user_version = 10",
     )
     .unwrap();
     drop(db);
@@ -283,7 +284,7 @@ async fn an_older_version_names_the_backup_and_can_go_back() {
         "{hint}"
     );
     let done = roll_back(folder.path(), &backup, at(1)).unwrap();
-    assert_eq!(done.formats, (9, 8));
+    assert_eq!(done.formats, (10, 9));
     right(&file);
     drop(Store::open(folder.path()).unwrap());
 }

@@ -117,7 +117,7 @@ async fn only_keys_of_an_older_generation_that_are_not_held_are_untold() {
     // B is told as it was, which is not sent.
     assert_eq!(world.commit(vec![product("B", 2, "a")], 2).await.events, 0);
     let untold = || {
-        world.store.commit_related(world.source, NOW, |store| {
+        world.store.commit_related(world.source, 1, NOW, |store| {
             let found = store.untold("products", "products", 0, 10)?;
             let may_end = store.may_end("products", &["products".to_owned()])?;
             let keys: Vec<String> = found.into_iter().map(|untold| untold.key).collect();
@@ -160,16 +160,20 @@ fn held(rule: &str, event_type: EventType, row: &str, key: Option<&str>) -> stat
 
 async fn may_end(world: &World, rule: &'static str, ready: &[&str]) -> bool {
     let ready: Vec<String> = ready.iter().map(|&name| name.to_owned()).collect();
-    let asked = world.store.commit_related(world.source, NOW, move |store| {
-        Ok((std::sync::Arc::default(), store.may_end(rule, &ready)?))
-    });
+    let asked = world
+        .store
+        .commit_related(world.source, 1, NOW, move |store| {
+            Ok((std::sync::Arc::default(), store.may_end(rule, &ready)?))
+        });
     asked.await.unwrap().1
 }
 
 async fn tellers(world: &World, rule: &'static str) -> Vec<String> {
-    let asked = world.store.commit_related(world.source, NOW, move |store| {
-        Ok((std::sync::Arc::default(), store.predecessors(rule)?))
-    });
+    let asked = world
+        .store
+        .commit_related(world.source, 1, NOW, move |store| {
+            Ok((std::sync::Arc::default(), store.predecessors(rule)?))
+        });
     asked.await.unwrap().1
 }
 

@@ -244,7 +244,9 @@ impl Store {
         rules: std::sync::Arc<Rules>,
     ) -> Result<Turned, StoreError> {
         self.writer
-            .run(move |db| take_turn(db, destination, &turn, &rules))
+            .run_for(turn.outcomes.len(), move |db| {
+                take_turn(db, destination, &turn, &rules)
+            })
             .await
     }
 }

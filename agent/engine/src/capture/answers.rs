@@ -5,6 +5,7 @@ use std::sync::Arc;
 use contract::Clock;
 use state::{CaptureCommit, Part};
 
+use super::work::MANY;
 use super::{Failed, Session};
 use crate::ask::{Answered, Asker};
 use crate::related;
@@ -43,7 +44,7 @@ impl Session<'_> {
         let (relations, limit) = (Arc::clone(&standing.relations), asker.together());
         let (turn, unread) = (asker.turn.clone(), self.unread());
         let (questions, stored) = self
-            .commit_work(now, move |store| {
+            .commit_work(limit, now, move |store| {
                 let found = related::questions(store, &relations, &turn, &unread, limit)?;
                 Ok((Arc::default(), (found, store.has_marks()?)))
             })
@@ -72,7 +73,7 @@ impl Session<'_> {
         let now = self.common.clock.now();
         let (routes, taken) = (Arc::clone(&self.common.routes), answered.clone());
         let standing = self
-            .commit_work(now, move |store| {
+            .commit_work(MANY, now, move |store| {
                 let (items, standing) = related::answered(store, standing.clone(), &taken)?;
                 let commit = CaptureCommit {
                     items,

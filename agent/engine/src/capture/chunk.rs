@@ -131,7 +131,7 @@ impl Session<'_> {
                 let (rows, mark) = (Arc::new(replicated), chunk.mark.clone());
                 let read = table.clone();
                 let (standing, done) = self
-                    .commit_work(now, move |store| {
+                    .commit_work(rows.len(), now, move |store| {
                         let done = whole_read(store, &of)?;
                         let whole = done.then_some((&read, &mark));
                         let standing = standing.clone();
@@ -148,7 +148,7 @@ impl Session<'_> {
                 done
             }
             None => {
-                self.commit_work(now, move |store| {
+                self.commit_work(items.len(), now, move |store| {
                     let done = whole_read(store, &of)?;
                     let items = to_tell(store, &items)?;
                     let commit = commit.clone();

@@ -16,6 +16,8 @@ use crate::{Common, SourceSetup};
 
 /// Rows of a replica looked at in one commit, for those that are gone.
 const LOOKS: usize = 2_000;
+/// Rows of what may be many.
+pub(super) const MANY: usize = LOOKS;
 
 impl Session<'_> {
     /// Works out what is marked, where nothing of an open transaction is.
@@ -55,7 +57,7 @@ impl Session<'_> {
             let (searching, standing) = (searching.clone(), standing.clone());
             let (unread, at, context) = (Arc::clone(&unread), at.clone(), context.clone());
             search = self
-                .commit_work(now, move |store| {
+                .commit_work(MANY, now, move |store| {
                     let from = from.clone();
                     let (commit, next) =
                         searching.step(store, standing.as_ref(), &unread, &at, &context, from)?;
@@ -93,7 +95,7 @@ impl Session<'_> {
                 self.unless_stopped()?;
                 let (standing, table, at) = (standing.clone(), table.clone(), at.clone());
                 next = self
-                    .commit_work(now, move |store| {
+                    .commit_work(LOOKS, now, move |store| {
                         let after: Option<String> = after.clone();
                         let next = standing.relations.sweep(
                             &table,
@@ -167,8 +169,13 @@ impl Session<'_> {
         while let Some(standing) = self.related.clone() {
             self.unless_stopped()?;
             let (work_now, commit_now) = (work.clone(), commit.clone());
+            let rows = if work.end.is_some() {
+                work.changes.len()
+            } else {
+                MANY
+            };
             let done: Done = self
-                .commit_work(now, move |store| {
+                .commit_work(rows, now, move |store| {
                     let standing = standing.clone();
                     related::step(store, standing, &work_now, from, commit_now.clone())
                 })
@@ -201,14 +208,16 @@ impl Session<'_> {
     /// Stores a commit.
     pub(super) async fn commit(&self, commit: CaptureCommit, now: Timestamp) -> Result<(), Failed> {
         let commit = Arc::new(commit);
-        self.commit_work(now, move |_| Ok((Arc::clone(&commit), ())))
+        let rows = commit.items.len();
+        self.commit_work(rows, now, move |_| Ok((Arc::clone(&commit), ())))
             .await
     }
 
     /// Stores what `work` says, waiting out a full disk: the batch stays here and
-    /// unacknowledged, and `work` is asked again.
+    /// unacknowledged, and `work` is asked again. It is of so many rows, about.
     pub(super) async fn commit_work<T: Send + 'static>(
         &self,
+        rows: usize,
         now: Timestamp,
         work: impl Fn(&mut RelationStore<'_>) -> Result<(Arc<CaptureCommit>, T), StoreError>
         + Clone
@@ -219,7 +228,7 @@ impl Session<'_> {
             let stored = self
                 .common
                 .store
-                .commit_related(self.source_id, now, work.clone());
+                .commit_related(self.source_id, rows, now, work.clone());
             let (report, answer) = match stored.await {
                 Ok(stored) => stored,
                 Err(error @ StoreError::Full) => {
@@ -271,7 +280,7 @@ pub(super) async fn open_relations(
     let of_rows = Arc::clone(&quiet);
     let (_, (relations, stored, unswept)) = common
         .store
-        .commit_related(state.id, now, move |store| {
+        .commit_related(state.id, MANY, now, move |store| {
             let mut new = Vec::new();
             for (rule, _) in of_rows.iter() {
                 if !store.remembers(rule)? {
