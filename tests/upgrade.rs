@@ -585,7 +585,7 @@ async fn a_plan_says_what_would_change_and_touches_nothing() {
     assert_eq!(code, Some(0), "{shown}");
     for said in [
         "of format 8 (",
-        "indexes of deliveries that cost less for each event",
+        "a key that is told anew costs one page of the file less",
         "stock of erp (table ",
         " make their events in another way: their tables are read again",
     ] {

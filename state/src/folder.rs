@@ -7,6 +7,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use crate::Store;
 use crate::error::StoreError;
 use crate::migrate::{self, Migrated};
 use crate::restore;
@@ -19,14 +20,18 @@ const PID_NAME: &str = "lighterman.pid";
 /// `LTRM`: tells our files from other SQLite databases.
 pub(crate) const APPLICATION_ID: i64 = 0x4c54_524d;
 
-/// Pages of the file in memory.
-const CACHE_KIB: i64 = 8 * 1024;
+/// Pages of the file in memory: of who writes, which looks keys up all over it, and of who reads beside that, of whom there
+/// are several.
+const CACHE_KIB: i64 = 12 * 1024;
+const READER_CACHE_KIB: i64 = 1024;
 /// A transaction that changes more pages than these writes some down before its end. Those that change once more behind
 /// that are written twice, and what stands behind them is read and written again.
 const SPILL_PAGES: i64 = 4_000;
 /// The log is folded into the file when it has so many pages (64 MiB). A page that changed several times meanwhile goes
 /// there once, and those that lie side by side go together.
 const LOG_PAGES: i64 = 16_384;
+/// As long as the disk is low: 4 MiB.
+const SHORT_LOG_PAGES: i64 = 1_024;
 const PAGE_BYTES: i64 = 4_096;
 
 /// How long a statement waits for another process's lock.
@@ -199,14 +204,37 @@ pub(crate) fn open_migrated(folder: &Path) -> Result<(Connection, Migrated), Sto
     connection.pragma_update(None, "foreign_keys", "OFF")?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.pragma_update(None, "cache_spill", SPILL_PAGES)?;
-    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
-    connection.pragma_update(None, "journal_size_limit", LOG_PAGES * PAGE_BYTES)?;
+    log_pages(&connection, LOG_PAGES)?;
     connection.set_prepared_statement_cache_capacity(256);
     // Our statements name their indexes. Without this, SQLite looks at each new value of a parameter
     // for a better plan, and prepares the statement again and again.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     let migrated = migrate::with_backup(&mut connection, folder)?;
     Ok((connection, migrated))
+}
+
+fn log_pages(connection: &Connection, pages: i64) -> Result<(), StoreError> {
+    connection.pragma_update(None, "wal_autocheckpoint", pages)?;
+    connection.pragma_update(None, "journal_size_limit", pages * PAGE_BYTES)?;
+    Ok(())
+}
+
+impl Store {
+    /// Keeps the file's log short, or lets it grow as is best: where the disk is low, the log would take the room that
+    /// what has been read needs to be delivered. The next commit but one gives back what is too much of it.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn keep_log_short(&self, short: bool) -> Result<(), StoreError> {
+        self.writer
+            .run(move |db| {
+                log_pages(db, if short { SHORT_LOG_PAGES } else { LOG_PAGES })?;
+                // A commit looks how long the log is, where it writes.
+                db.execute("UPDATE source SET problem = problem", [])?;
+                Ok(())
+            })
+            .await
+    }
 }
 
 /// Opens any state file for writing, as it is; it must exist.
@@ -262,6 +290,7 @@ pub(crate) fn open_reader(folder: &Path) -> Result<Option<Connection>, StoreErro
         return Ok(None);
     }
     let connection = read_only(&file)?;
+    connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if found > migrate::known() {
         return Err(StoreError::TooNew {

@@ -9,6 +9,7 @@ mod common;
 mod delivery;
 mod folder;
 mod location;
+mod log;
 mod look;
 mod migrate;
 mod needs;

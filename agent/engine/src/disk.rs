@@ -123,11 +123,23 @@ impl Watch {
 
     /// Looks until told to stop.
     pub(crate) async fn run(self, common: &Common) -> Result<(), StoreError> {
-        while !common.sleep(LOOK_EVERY).await {
+        let mut short = false;
+        loop {
+            let low = self.low.borrow().is_some();
+            if low != short {
+                match common.store.keep_log_short(low).await {
+                    Ok(()) => short = low,
+                    // There may be room for that at the next look.
+                    Err(StoreError::Full) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            if common.sleep(LOOK_EVERY).await {
+                return Ok(());
+            }
             failpoint::crash!("task.disk");
             self.look();
         }
-        Ok(())
     }
 }
 
