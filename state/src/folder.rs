@@ -192,6 +192,8 @@ pub(crate) fn open_migrated(folder: &Path) -> Result<(Connection, Migrated), Sto
         if id != APPLICATION_ID {
             return Err(corrupt("it is not a Lighterman state file".to_owned()));
         }
+        // It looks at each page once: what would be kept of them stays with the process for as long as it runs.
+        connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
         let verdict: String = connection
             .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
             .map_err(|error| corrupt(error.to_string()))?;
