@@ -46,11 +46,6 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use contract::{Finding, Level};
 
-/// In the place of musl's.
-#[cfg(target_env = "musl")]
-#[global_allocator]
-static MEMORY: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
-
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
