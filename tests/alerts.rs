@@ -379,7 +379,7 @@ async fn no_changes_and_a_dead_capture_are_told_apart() {
         &site,
         &format!(
             "{QUICK}{}[alerts.deadman]\nurl = \"{}\"\nfail_url = \"{}\"\nevery_seconds = 1\n\
-             [[alert]]\nname = \"source-stopped\"\nfor_seconds = 1\n\
+             [[alert]]\nname = \"source-stopped\"\nfor_seconds = 3\n\
              [[alert]]\nname = \"canary-late\"\nabove = 4\nclear = 2\n",
             json_hook(&hook),
             hook.url("/ping"),
