@@ -69,10 +69,11 @@ pub(crate) async fn serve(serving: Serving, store: Arc<Store>) {
         let schedule = served.schedule.clone();
         sides.push((with, Side::Source(served), schedule, zone));
     }
+    let reader = Arc::default();
     for (with, side, schedule, zone) in sides {
         let one = One {
             folder: serving.folder.clone(),
-            reader: Arc::default(),
+            reader: Arc::clone(&reader),
             with,
             side,
             schedule,
@@ -96,7 +97,7 @@ enum Side {
 
 struct One {
     folder: PathBuf,
-    /// Stays open: opening one reads the whole schema, and here is looked each second.
+    /// Stays open, one for all of them: opening it reads the whole schema, and each looks every second.
     reader: Arc<Mutex<Option<StateReader>>>,
     with: ReconcileWith,
     side: Side,
