@@ -1,16 +1,11 @@
 //! How long the state file's log gets.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
-use state::{FILE_NAME, Item, StateSize};
+use state::{FILE_NAME, StateSize};
 
-use crate::common::{World, number, product};
+use crate::common::{World, number, products};
 
 const SHORT: u64 = 4 * 1024 * 1024;
-
-fn products(from: u64, count: u64) -> Vec<Item> {
-    let one = |n| product(&format!("P{n}"), n, "p");
-    (from..from + count).map(one).collect()
-}
 
 #[tokio::test]
 async fn a_disk_that_is_low_gets_the_logs_room_back() {

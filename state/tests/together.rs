@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use state::{CaptureCommit, CaptureReport, Item, Steps, Store, StoreError};
 
-use crate::common::{NOW, number, position, product};
+use crate::common::{NOW, number, position, products};
 
 type Committing<'a> = Pin<Box<dyn Future<Output = Result<CaptureReport, StoreError>> + 'a>>;
 
@@ -84,12 +84,6 @@ async fn asked<const N: usize>(
         }
     }
     answers
-}
-
-/// Each of a key of its own.
-fn products(from: u64, count: u64) -> Vec<Item> {
-    let one = |n| product(&format!("P{n}"), n, "p");
-    (from..from + count).map(one).collect()
 }
 
 #[tokio::test]

@@ -83,6 +83,12 @@ pub fn product(sku: &str, version: u64, name: &str) -> Item {
     })
 }
 
+/// So many products, each of a key of its own.
+pub fn products(from: u64, count: u64) -> Vec<Item> {
+    let one = |n| product(&format!("P{n}"), n, "p");
+    (from..from + count).map(one).collect()
+}
+
 pub fn tombstone(sku: &str, version: u64) -> Item {
     let envelope = envelope(EventType::Product, sku, version, EventOp::Delete);
     Item::Event(Published {
