@@ -111,6 +111,17 @@ pub(crate) fn count(
         })?)
 }
 
+/// Whether a request of it may still arrive: its outcome was never known, or a gateway gave up on the server behind it
+/// (RFC 9110, sections 15.6.3 and 15.6.5). Neither a deadline nor a later answer ends that.
+pub(crate) fn in_doubt(db: &Connection, destination: i64, offset: i64) -> Result<bool, StoreError> {
+    Ok(db
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM attempt WHERE destination = ?1 AND offset = ?2
+               AND (outcome = 'unknown' OR status IN (502, 504)))",
+        )?
+        .query_row(params![destination, offset], |row| row.get(0))?)
+}
+
 /// Since when an API has been saying of a delivery that it does not have what that is about; what it
 /// said before a person, or its arrival, let it leave anew does not count.
 pub(crate) fn missing_since(

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::StoreError;
 use crate::kept::Kept;
-use crate::{kind, millis};
+use crate::{attempt, kind, millis};
 
 /// Tombstones, and less to sell: the channel must not sell what is not there.
 const FIRST: i64 = 0;
@@ -138,25 +138,30 @@ impl<'a> Queue<'a> {
 }
 
 /// `delivery::next` on Newer: only what surely did not happen gives way, and a tombstone never
-/// does. How many those are, and since when one of them has been failing, or held.
+/// does. What may still arrive is sent again first: it came late, behind the newer one, and whoever knows events by
+/// their ids would take it for news. How many gave way, and since when one of them has been failing, or held.
 fn supersede(
     db: &Connection,
     destination: i64,
     lane: i64,
     now: Timestamp,
 ) -> Result<(u64, Option<i64>), StoreError> {
-    let found: Vec<(i64, Option<i64>)> = db
-        .prepare_cached(
-            "SELECT offset, failing_since FROM delivery INDEXED BY delivery_lane
-             WHERE destination = ?1 AND lane = ?2 AND tombstone = 0
-               AND (state = 'queued' OR state = 'sending' OR state = 'unknown' OR state = 'accepted'
-                 OR state = 'backoff' OR state = 'held')
-               AND (state = 'queued' OR state = 'backoff' OR state = 'held')",
-        )?
-        .query_map(params![destination, lane], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?
-        .collect::<Result<_, _>>()?;
+    let mut of_lane = db.prepare_cached(
+        "SELECT offset, failing_since, attempt > 0 AND state <> 'held'
+         FROM delivery INDEXED BY delivery_lane
+         WHERE destination = ?1 AND lane = ?2 AND tombstone = 0
+           AND (state = 'queued' OR state = 'sending' OR state = 'unknown' OR state = 'accepted'
+             OR state = 'backoff' OR state = 'held')
+           AND (state = 'queued' OR state = 'backoff' OR state = 'held')",
+    )?;
+    let mut rows = of_lane.query(params![destination, lane])?;
+    let mut found: Vec<(i64, Option<i64>)> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (offset, tried) = (row.get(0)?, row.get(2)?);
+        if !(tried && attempt::in_doubt(db, destination, offset)?) {
+            found.push((offset, row.get(1)?));
+        }
+    }
     // One at a time: SQLite builds no table for what it has changed.
     let mut gives_way = db.prepare_cached(
         "UPDATE delivery SET state = 'superseded', updated_at = ?3

@@ -91,7 +91,10 @@ async fn a_failed_older_state_gives_way_to_the_newer_one_behind_it() {
     world.commit(vec![product("A", 1, "1")], 1).await;
     let first = world.turn(vec![], NOW).await;
     world.commit(vec![product("A", 2, "2")], 2).await;
-    let retry = happened(&first[0], DeliveryEvent::Transient { due: at(60) });
+    let retry = Happened {
+        said: Said::Retry,
+        ..happened(&first[0], DeliveryEvent::Transient { due: at(60) })
+    };
     let next = world.turn(vec![retry], NOW).await;
     assert_eq!(next.len(), 1, "no waiting for the older state's back-off");
     assert!(
@@ -120,12 +123,53 @@ async fn a_request_that_was_out_at_a_crash_is_unknown_until_its_deadline() {
         world.full_turn(vec![], at(1), |_| {}).await.next_due,
         Some(at(10))
     );
+    // And later, too: it goes again before the newer one, so that whoever knows its id knows what comes late.
     let again = world.turn(vec![], at(10)).await;
     assert_eq!(again.len(), 1);
-    assert_ne!(
-        again[0].id, first[0].id,
-        "the newer state took its place once nothing was out"
-    );
+    assert_eq!((&again[0].id, again[0].attempt), (&first[0].id, 2));
+    let applied = happened(&again[0], DeliveryEvent::Applied);
+    let newer = world.turn(vec![applied], at(10)).await;
+    assert_eq!(newer.len(), 1);
+    assert_ne!(newer[0].id, first[0].id);
+}
+
+#[tokio::test]
+async fn what_may_still_arrive_is_sent_before_anything_newer() {
+    let lost = |one: &Outgoing| happened(one, DeliveryEvent::Lost);
+    let gave_up = |one: &Outgoing| Happened {
+        said: Said::Retry,
+        answer: Some(Answer {
+            status: Some(504),
+            ..Answer::default()
+        }),
+        ..happened(one, DeliveryEvent::Transient { due: at(10) })
+    };
+    for doubt in [lost, gave_up] {
+        let world = World::new().await;
+        world.commit(vec![product("A", 1, "1")], 1).await;
+        let first = world.turn(vec![], NOW).await;
+        world.turn(vec![doubt(&first[0])], NOW).await;
+        // Neither those that come while it waits nor one behind another that says clearly no.
+        world.commit(vec![product("A", 2, "2")], 2).await;
+        let second = world.turn(vec![], at(10)).await;
+        assert_eq!((second.len(), &second[0].id), (1, &first[0].id));
+        let refused = Happened {
+            said: Said::Retry,
+            ..happened(&second[0], DeliveryEvent::Transient { due: at(20) })
+        };
+        assert!(world.turn(vec![refused], at(11)).await.is_empty());
+        world.commit(vec![product("A", 3, "3")], 3).await;
+        let third = world.turn(vec![], at(20)).await;
+        assert_eq!((third.len(), &third[0].id), (1, &first[0].id));
+        // Refused for good, it is the newest one's turn: nobody has to act.
+        let rejected = Happened {
+            said: Said::Rejected,
+            ..happened(&third[0], DeliveryEvent::Rejected)
+        };
+        let newest = world.turn(vec![rejected], at(20)).await;
+        let json = String::from_utf8(newest[0].json.to_vec()).unwrap();
+        assert!(json.contains("\"name\":\"3\""), "{json}");
+    }
 }
 
 #[tokio::test]

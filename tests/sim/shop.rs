@@ -23,6 +23,9 @@ pub const RATE: Rate = Rate {
 };
 /// No request takes longer.
 const TIMEOUT: Duration = Duration::from_secs(2);
+/// Faults by which a request is lost to the agent and comes long after its deadline.
+const LATE: std::ops::RangeInclusive<u32> = 10..=12;
+const LATE_TIMES: u32 = 20;
 /// What it takes for later is done within this.
 const LATER_MAX: u64 = 5_000;
 
@@ -41,6 +44,8 @@ pub struct Shop {
     tickets: BTreeMap<String, Later>,
     /// Sent and not answered yet, however the agent fares.
     out: BTreeSet<String>,
+    /// What it did not apply, and said so: it does not when the same comes late either.
+    refused: BTreeSet<String>,
 }
 
 /// How an API is for a while.
@@ -111,7 +116,7 @@ impl Destination for SimDestination {
         if let Some(report) = self.refuses(mood, batch, gate).await {
             return report;
         }
-        let (before, after, fault, fates) = {
+        let (before, after, late, fault, fates) = {
             let mut world = lock(&self.world);
             let slow = if mood == Some(Mood::Slow) {
                 1_900
@@ -121,12 +126,17 @@ impl Destination for SimDestination {
                 100
             };
             let mut wait = || Duration::from_millis(world.rng.random_range(0..slow));
-            let (before, after) = (wait(), wait());
+            let (mut before, after) = (wait(), wait());
             let fault = if world.faults {
                 world.rng.random_range(0..100)
             } else {
                 100
             };
+            // Where nothing is read before it is sent again, something on the way may keep it for long.
+            let late = LATE.contains(&fault) && self.resend == Resend::Safe;
+            if late {
+                before *= LATE_TIMES;
+            }
             let mut fates = vec![Fate::Applied; batch.len()];
             let one = world.rng.random_range(0..batch.len());
             fates[one] = match fault {
@@ -135,7 +145,7 @@ impl Destination for SimDestination {
                 33..=35 => Fate::Rejected,
                 _ => Fate::Applied,
             };
-            (before, after, fault, fates)
+            (before, after, late, fault, fates)
         };
         let answer = Answer::default;
         let cause = || "simulated".to_owned();
@@ -166,7 +176,8 @@ impl Destination for SimDestination {
             let mut world = lock(&world);
             for (outgoing, fate) in events.iter().zip(arriving) {
                 world.shop.out.remove(&outgoing.id);
-                if fate == Fate::Applied {
+                let refused = late && world.shop.refused.contains(&outgoing.id);
+                if fate == Fate::Applied && !refused {
                     world.takes(outgoing);
                 }
             }
@@ -182,6 +193,10 @@ impl Destination for SimDestination {
         let mut report = Report::new(batch.len());
         for (index, fate) in fates.into_iter().enumerate() {
             let (cause, answer) = (cause(), answer());
+            if fate != Fate::Applied {
+                let id = batch[index].id.clone();
+                lock(&self.world).shop.refused.insert(id);
+            }
             let outcome = match fate {
                 Fate::Applied => Outcome::Applied(answer),
                 Fate::Conflict => Outcome::Conflict { cause, answer },

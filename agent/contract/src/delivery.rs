@@ -72,7 +72,7 @@ pub enum DeliveryState {
         /// The API should have applied it by then.
         until: Timestamp,
     },
-    /// Surely not applied; due again at `due`.
+    /// Not applied by the last request; due again at `due`.
     Backoff {
         /// When.
         due: Timestamp,
@@ -147,7 +147,8 @@ impl StateName {
         matches!(self, Self::Delivered | Self::Superseded | Self::Discarded)
     }
 
-    /// A newer state event of the key may take its place: it surely did not happen.
+    /// A newer state event of the key may take its place: it surely did not happen. Whoever keeps what was sent of it
+    /// knows whether an earlier request may still arrive.
     pub fn supersedable(self) -> bool {
         matches!(self, Self::Queued | Self::Backoff | Self::Held)
     }

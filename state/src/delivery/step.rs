@@ -49,6 +49,7 @@ impl Desk<'_> {
             && !standing.tombstone
             && kind == EventKind::State
             && self.newer_waits(standing.lane, offset)?
+            && !self.may_arrive(&after, offset)?
         {
             after = next(&after, &DeliveryEvent::Newer, kind).map_err(illegal)?;
             self.hand_on(standing.lane, offset, since)?;
@@ -184,6 +185,13 @@ impl Desk<'_> {
             ])
         })?;
         Ok(())
+    }
+
+    /// It is to be sent again, and what was sent of it before may still arrive. What is held is not: a newer state ends
+    /// the wait for a person.
+    fn may_arrive(&self, after: &DeliveryState, offset: i64) -> Result<bool, StoreError> {
+        let held = matches!(after, DeliveryState::Held { .. });
+        Ok(!held && attempt::in_doubt(self.db, self.destination, offset)?)
     }
 
     fn newer_waits(&self, lane: i64, offset: i64) -> Result<bool, StoreError> {
