@@ -10,6 +10,7 @@
 //! - `linear`: a backlog of ten times the length: time and memory.
 //! - `latency`: 500 transactions a second of one row each, from the commit's answer to the receiver's.
 //! - `idle`: memory and processor time of an agent with nothing to do.
+//! - `floor`: what SQLite alone takes for the least that a change must leave on the disk.
 //! - `transaction`: one transaction of 5,000,000 rows (`TRANSACTION_ROWS`), and the most memory the
 //!   agent ever held.
 //! - `impact`: pgbench's transactions per second, 99th percentile and log volume, agent off and on;
@@ -29,6 +30,7 @@
 )]
 
 mod drain;
+mod floor;
 mod idle;
 mod impact;
 mod impact_mariadb;
@@ -72,6 +74,7 @@ async fn main() -> ExitCode {
             "linear" => linear::run(&options).await,
             "latency" => latency::run(&options).await,
             "idle" => idle::run().await,
+            "floor" => floor::run(&options),
             "transaction" => transaction::run().await,
             "impact" => impact::run().await,
             "impact_mariadb" => impact_mariadb::run().await,

@@ -15,6 +15,7 @@ Counted at an HTTP receiver, beside the server's own reader in the same run:
   linear          a drain on PostgreSQL, and one of ten times its rows: time and memory
   latency         500 transactions a second on PostgreSQL: from commit to received
   idle            memory and processor time of an agent with nothing to do
+  floor           what SQLite alone takes to write down the least of each change of a drain
 
 Others (docs/performance.md says what they count):
   transaction     one transaction of many rows: memory
@@ -31,7 +32,7 @@ Without a case: all of them.
   --help          this
 ";
 
-pub const CASES: [&str; 11] = [
+pub const CASES: [&str; 12] = [
     "drain",
     "snapshot",
     "drain_mariadb",
@@ -39,6 +40,7 @@ pub const CASES: [&str; 11] = [
     "linear",
     "latency",
     "idle",
+    "floor",
     "transaction",
     "impact",
     "impact_mariadb",
