@@ -257,9 +257,7 @@ pub(crate) fn unfinished(
         .prepare_cached(
             "SELECT p.id FROM published p WHERE p.source = ?2 AND p.event_type = ?3 AND p.key = ?4
                AND EXISTS (SELECT 1 FROM delivery d INDEXED BY delivery_lane
-                 WHERE d.destination = ?1 AND d.lane = p.id
-                   AND (d.state = 'queued' OR d.state = 'sending' OR d.state = 'unknown' OR d.state = 'accepted'
-                     OR d.state = 'backoff' OR d.state = 'held'))",
+                 WHERE d.destination = ?1 AND d.lane = p.id AND d.open = 1)",
         )?
         .query_row(
             params![destination, source, event_type.name(), key],
@@ -272,7 +270,7 @@ pub(crate) fn unfinished(
 pub(crate) fn look_again(db: &Connection, destination: i64, lane: i64) -> Result<(), StoreError> {
     db.prepare_cached(
         "UPDATE delivery INDEXED BY delivery_lane SET due_at = 0
-         WHERE destination = ?1 AND lane = ?2 AND state = 'held'",
+         WHERE destination = ?1 AND lane = ?2 AND open = 1 AND state = 'held'",
     )?
     .execute([destination, lane])?;
     Ok(())

@@ -130,9 +130,7 @@ fn approve(desk: &Desk<'_>, offset: i64) -> Result<(), StoreError> {
     db.prepare_cached(
         "UPDATE delivery SET approved = 1 WHERE destination = ?1 AND tombstone = 1 AND offset =
            (SELECT min(offset) FROM delivery INDEXED BY delivery_lane
-            WHERE destination = ?1 AND lane = ?3 AND offset > ?2
-              AND (state = 'queued' OR state = 'sending' OR state = 'unknown' OR state = 'accepted'
-                OR state = 'backoff' OR state = 'held'))",
+            WHERE destination = ?1 AND lane = ?3 AND offset > ?2 AND open = 1)",
     )?
     .execute([destination, offset, lane])?;
     Ok(())

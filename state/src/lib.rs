@@ -38,6 +38,7 @@ mod location;
 mod look;
 mod marked;
 mod migrate;
+mod older;
 mod partial;
 mod pause;
 mod prune;

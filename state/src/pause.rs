@@ -139,7 +139,7 @@ fn left(db: &Connection, destination: i64, upto: i64) -> Result<bool, StoreError
                    AND d.offset <= ?2 AND NOT EXISTS (
                      SELECT 1 FROM delivery e INDEXED BY delivery_lane
                      WHERE e.destination = ?1 AND e.lane = d.lane AND e.offset < d.offset
-                       AND e.state = 'held'))
+                       AND e.open = 1 AND e.state = 'held'))
                OR EXISTS (SELECT 1 FROM delivery INDEXED BY delivery_waiting
                  WHERE destination = ?1 AND offset <= ?2
                    AND (state = 'sending' OR state = 'unknown' OR state = 'accepted' OR state = 'backoff'))",

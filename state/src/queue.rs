@@ -58,14 +58,12 @@ pub(crate) struct Queue<'a> {
 const BEFORE: &str = "SELECT
     (SELECT measure FROM told_to WHERE destination = ?1 AND kind = ?3 AND lane = ?2),
     EXISTS (SELECT 1 FROM delivery INDEXED BY delivery_lane
-      WHERE destination = ?1 AND lane = ?2
-        AND (state = 'queued' OR state = 'sending' OR state = 'unknown' OR state = 'accepted'
-          OR state = 'backoff' OR state = 'held'))";
+      WHERE destination = ?1 AND lane = ?2 AND open = 1)";
 
 const INSERT: &str =
-    "INSERT INTO delivery (destination, offset, lane, state, tombstone, updated_at,
+    "INSERT INTO delivery (destination, offset, lane, state, open, tombstone, updated_at,
     created_at, priority, kind, measure, dropping, needs, failing_since)
-  VALUES (?1, ?2, ?3, 'queued', ?4, ?5, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+  VALUES (?1, ?2, ?3, 'queued', 1, ?4, ?5, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
 
 impl<'a> Queue<'a> {
     pub(crate) fn new(db: &'a Connection) -> Self {
@@ -149,9 +147,7 @@ fn supersede(
     let mut of_lane = db.prepare_cached(
         "SELECT offset, failing_since, attempt > 0 AND state <> 'held'
          FROM delivery INDEXED BY delivery_lane
-         WHERE destination = ?1 AND lane = ?2 AND tombstone = 0
-           AND (state = 'queued' OR state = 'sending' OR state = 'unknown' OR state = 'accepted'
-             OR state = 'backoff' OR state = 'held')
+         WHERE destination = ?1 AND lane = ?2 AND tombstone = 0 AND open = 1
            AND (state = 'queued' OR state = 'backoff' OR state = 'held')",
     )?;
     let mut rows = of_lane.query(params![destination, lane])?;
@@ -164,7 +160,7 @@ fn supersede(
     }
     // One at a time: SQLite builds no table for what it has changed.
     let mut gives_way = db.prepare_cached(
-        "UPDATE delivery SET state = 'superseded', updated_at = ?3
+        "UPDATE delivery SET state = 'superseded', open = NULL, updated_at = ?3
          WHERE destination = ?1 AND offset = ?2",
     )?;
     for (offset, _) in &found {
@@ -204,9 +200,7 @@ fn has(db: &Connection, destination: i64, delivery: &Delivery) -> Result<bool, S
             "SELECT EXISTS (SELECT 1 FROM told_to
                WHERE destination = ?1 AND kind = ?2 AND lane = ?3)
              OR EXISTS (SELECT 1 FROM delivery INDEXED BY delivery_lane
-               WHERE destination = ?1 AND lane = ?3 AND tombstone = 0
-                 AND (state = 'queued' OR state = 'sending' OR state = 'unknown' OR state = 'accepted'
-                   OR state = 'backoff' OR state = 'held')
+               WHERE destination = ?1 AND lane = ?3 AND tombstone = 0 AND open = 1
                  AND (state = 'sending' OR state = 'unknown' OR state = 'accepted'))",
         )?
         .query_row(params![destination, delivery.kind, delivery.lane], |row| {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
 use crate::status::StateReader;
-use crate::{from_millis, kind};
+use crate::{from_millis, kind, older};
 
 /// What is told again: all that fits everything given.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,18 +158,15 @@ pub(crate) fn ready(
     one: &Candidate,
     upto: i64,
 ) -> Result<Ready, StoreError> {
-    // With IN, too: so the index of files before format 8 wants it.
+    let unfinished = older::unfinished(db)?;
     let newest: Option<(i64, String, Option<i64>)> = db
-        .prepare_cached(
+        .prepare_cached(&format!(
             "SELECT d.offset, d.state, o.copy_of FROM delivery d INDEXED BY delivery_lane
                JOIN outbox o ON o.offset = d.offset
-             WHERE d.destination = ?1 AND d.lane = ?2
-               AND (d.state = 'queued' OR d.state = 'sending' OR d.state = 'unknown' OR d.state = 'accepted'
-                 OR d.state = 'backoff' OR d.state = 'held')
-               AND d.state IN ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held')
+             WHERE d.destination = ?1 AND d.lane = ?2 AND {unfinished}
                AND NOT (?3 AND d.offset > ?4 AND o.copy_of IS NOT NULL)
-             ORDER BY d.offset DESC LIMIT 1",
-        )?
+             ORDER BY d.offset DESC LIMIT 1"
+        ))?
         .query_row(params![destination, one.lane, facts, upto], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
         })

@@ -84,6 +84,10 @@ const FAULTS: &[(&str, &str)] = &[
         "delivery 1 is gone, which is no state",
     ),
     (
+        "UPDATE delivery SET open = NULL WHERE state = 'sending'",
+        "is sending and counts as finished",
+    ),
+    (
         "UPDATE delivery SET due_at = NULL WHERE state = 'sending'",
         "is sending and has no time",
     ),
@@ -96,7 +100,7 @@ const FAULTS: &[(&str, &str)] = &[
         "is sending and was never sent",
     ),
     (
-        "UPDATE delivery SET state = 'superseded' WHERE kind = 0",
+        "UPDATE delivery SET state = 'superseded', open = NULL WHERE kind = 0",
         "is a fact and was superseded",
     ),
     (

@@ -15,9 +15,7 @@ pub(super) fn release(desk: &Desk<'_>, lane: i64, there: bool) -> Result<(), Sto
     let goes_on: bool = db
         .prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM delivery INDEXED BY delivery_lane
-               WHERE destination = ?1 AND lane = ?2
-                 AND (state = 'queued' OR state = 'sending' OR state = 'unknown' OR state = 'accepted'
-                   OR state = 'backoff' OR state = 'held')
+               WHERE destination = ?1 AND lane = ?2 AND open = 1
                  AND (tombstone = 1 OR NOT ?3))",
         )?
         .query_row(params![destination, lane, there], |row| row.get(0))?;
@@ -90,9 +88,7 @@ pub(crate) fn still_needed(desk: &Desk<'_>, offset: i64) -> Result<Option<i64>, 
                 "SELECT EXISTS (SELECT 1 FROM told_to
                    WHERE destination = ?1 AND kind = ?2 AND lane = ?3)
                  AND NOT EXISTS (SELECT 1 FROM delivery INDEXED BY delivery_lane
-                   WHERE destination = ?1 AND lane = ?3 AND tombstone = 1
-                     AND (state = 'queued' OR state = 'sending' OR state = 'unknown' OR state = 'accepted'
-                       OR state = 'backoff' OR state = 'held'))",
+                   WHERE destination = ?1 AND lane = ?3 AND tombstone = 1 AND open = 1)",
             )?
             .query_row(params![destination, kind::code(event_type), lane], |row| {
                 row.get(0)

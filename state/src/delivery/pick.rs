@@ -138,9 +138,7 @@ fn round(desk: &Desk<'_>, limits: PickLimits, upto: Option<i64>) -> Result<Round
          WHERE d.destination = ?1 AND d.state = 'queued' AND d.needs IS NULL
            AND d.offset <= ?3 AND NOT EXISTS (
              SELECT 1 FROM delivery e INDEXED BY delivery_lane
-             WHERE e.destination = d.destination AND e.lane = d.lane AND e.offset < d.offset
-               AND (e.state = 'queued' OR e.state = 'sending' OR e.state = 'unknown' OR e.state = 'accepted'
-                 OR e.state = 'backoff' OR e.state = 'held'))
+             WHERE e.destination = d.destination AND e.lane = d.lane AND e.offset < d.offset AND e.open = 1)
          ORDER BY d.priority, d.offset LIMIT ?2"
     ))?;
     let upto = upto.unwrap_or(i64::MAX);

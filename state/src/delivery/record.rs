@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::row::{STANDING, Standing, standing_in};
 use super::said::{Happened, Said};
-use super::step::{Step, TELL, WRITE};
+use super::step::{FINISH, Step, TELL, WRITE};
 use super::{DeliveredNow, HeldNow, Rules, needs};
 use crate::error::StoreError;
 use crate::guards::{self, Guarded};
@@ -45,6 +45,7 @@ pub(crate) struct Desk<'a> {
     pub(super) in_vain: RefCell<Vec<i64>>,
     standing: Kept<'a>,
     pub(super) write: Kept<'a>,
+    pub(super) finish: Kept<'a>,
     pub(super) tell: Kept<'a>,
     queue: Queue<'a>,
 }
@@ -69,6 +70,7 @@ impl<'a> Desk<'a> {
             in_vain: RefCell::default(),
             standing: Kept::new(db, STANDING),
             write: Kept::new(db, WRITE),
+            finish: Kept::new(db, FINISH),
             tell: Kept::new(db, TELL),
             queue: Queue::new(db),
         }

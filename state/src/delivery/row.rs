@@ -22,29 +22,16 @@ pub(super) struct Standing {
     pub(super) measure: Option<String>,
     pub(super) updated_at: i64,
     pub(super) priority: i64,
-    /// What a destination is told by it; none where the event is gone.
-    pub(super) event: Option<DeliveredNow>,
 }
 
-/// A delivery as it stands, with what its event says: [`standing_in`] reads the columns by their places.
-pub(super) const STANDING: &str =
-    "SELECT d.state, d.due_at, d.until_at, d.ticket, d.held_cause, d.kind, d.lane,
-    d.tombstone, d.attempt, d.failing_since, d.measure, d.updated_at, d.priority,
-    o.event_type, o.occurred_at
-  FROM delivery d LEFT JOIN outbox o ON o.offset = d.offset
-  WHERE d.destination = ?1 AND d.offset = ?2";
+/// A delivery as it stands: [`standing_in`] reads the columns by their places.
+pub(super) const STANDING: &str = "SELECT state, due_at, until_at, ticket, held_cause, kind, lane,
+    tombstone, attempt, failing_since, measure, updated_at, priority
+  FROM delivery WHERE destination = ?1 AND offset = ?2";
 
 pub(super) fn standing_in(row: &Row<'_>) -> rusqlite::Result<Option<Standing>> {
     let Some(state) = state_of(row)? else {
         return Ok(None);
-    };
-    let event_type = row.get_ref(13)?.as_str_or_null()?;
-    let event = match event_type.and_then(|name| name.parse().ok()) {
-        Some(event_type) => Some(DeliveredNow {
-            event_type,
-            occurred_at: from_millis(row.get(14)?),
-        }),
-        None => None,
     };
     Ok(Some(Standing {
         state,
@@ -56,7 +43,24 @@ pub(super) fn standing_in(row: &Row<'_>) -> rusqlite::Result<Option<Standing>> {
         measure: row.get(10)?,
         updated_at: row.get(11)?,
         priority: row.get(12)?,
-        event,
+    }))
+}
+
+/// What a destination is told by a delivery; none where the event is gone.
+pub(super) fn delivered(db: &Connection, offset: i64) -> Result<Option<DeliveredNow>, StoreError> {
+    let found = db
+        .prepare_cached("SELECT event_type, occurred_at FROM outbox WHERE offset = ?1")?
+        .query_row([offset], |row| {
+            let event_type = row.get_ref(0)?.as_str()?.parse();
+            Ok(event_type.ok().map(|event_type| (event_type, row.get(1))))
+        })
+        .optional()?;
+    let Some((event_type, occurred_at)) = found.flatten() else {
+        return Ok(None);
+    };
+    Ok(Some(DeliveredNow {
+        event_type,
+        occurred_at: from_millis(occurred_at?),
     }))
 }
 

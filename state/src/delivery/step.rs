@@ -5,7 +5,7 @@ use contract::{Answer, EventKind};
 use rusqlite::params;
 
 use super::record::Desk;
-use super::row::Standing;
+use super::row::{Standing, delivered};
 use super::{HeldNow, needs};
 use crate::error::StoreError;
 use crate::{attempt, kind, millis, queue};
@@ -24,6 +24,13 @@ pub(super) const WRITE: &str = "UPDATE delivery SET state = ?3, due_at = ?4, hel
     answer_status = coalesce(?8, answer_status), answer_body = coalesce(?9, answer_body),
     latency_ms = coalesce(?10, latency_ms), updated_at = ?11, attempt = attempt + ?12,
     until_at = ?13, failing_since = ?14
+  WHERE destination = ?1 AND offset = ?2";
+
+/// As [`WRITE`], of what is finished by it.
+pub(super) const FINISH: &str = "UPDATE delivery SET state = ?3, open = NULL, due_at = NULL,
+    held_cause = NULL, ticket = NULL, until_at = NULL, failing_since = NULL,
+    cause = coalesce(?4, cause), answer_status = coalesce(?5, answer_status),
+    answer_body = coalesce(?6, answer_body), latency_ms = coalesce(?7, latency_ms), updated_at = ?8
   WHERE destination = ?1 AND offset = ?2";
 
 pub(super) const TELL: &str = "INSERT OR REPLACE INTO told_to
@@ -59,7 +66,8 @@ impl Desk<'_> {
             DeliveryState::Delivered => {
                 self.count("delivered");
                 if !queue::repeats(standing.priority) {
-                    self.delivered.borrow_mut().extend(standing.event);
+                    let told = delivered(self.db, offset)?;
+                    self.delivered.borrow_mut().extend(told);
                 }
                 if kind == EventKind::State {
                     self.told(standing)?;
@@ -126,9 +134,7 @@ impl Desk<'_> {
             .prepare_cached(
                 "UPDATE delivery INDEXED BY delivery_lane
                  SET failing_since = min(coalesce(failing_since, ?4), ?4)
-                 WHERE destination = ?1 AND lane = ?2 AND offset > ?3 AND tombstone = 0
-                   AND (state = 'queued' OR state = 'sending' OR state = 'unknown' OR state = 'accepted'
-                     OR state = 'backoff' OR state = 'held')",
+                 WHERE destination = ?1 AND lane = ?2 AND offset > ?3 AND tombstone = 0 AND open = 1",
             )?
             .execute([self.destination, lane, offset, since])?;
         Ok(())
@@ -143,6 +149,24 @@ impl Desk<'_> {
         since: Option<i64>,
     ) -> Result<(), StoreError> {
         let (cause, answer) = (step.cause, step.answer);
+        let status = answer.and_then(|a| a.status);
+        let body = answer.map(|a| attempt::bounded(&a.body));
+        let latency = answer.map(|a| i64::try_from(a.latency_ms).unwrap_or(i64::MAX));
+        if after.name().is_final() {
+            self.finish.run(|finish| {
+                finish.execute(params![
+                    self.destination,
+                    offset,
+                    after.name().name(),
+                    cause,
+                    status,
+                    body,
+                    latency,
+                    millis(self.now)
+                ])
+            })?;
+            return Ok(());
+        }
         let (due, until, held_cause, ticket) = match after {
             DeliveryState::Sending { deadline } | DeliveryState::Unknown { deadline } => {
                 (Some(millis(*deadline)), None, None, None)
@@ -175,9 +199,9 @@ impl Desk<'_> {
                 held_cause,
                 ticket,
                 cause,
-                answer.and_then(|a| a.status),
-                answer.map(|a| attempt::bounded(&a.body)),
-                answer.map(|a| i64::try_from(a.latency_ms).unwrap_or(i64::MAX)),
+                status,
+                body,
+                latency,
                 millis(self.now),
                 picked,
                 until,
@@ -199,9 +223,7 @@ impl Desk<'_> {
             .db
             .prepare_cached(
                 "SELECT EXISTS (SELECT 1 FROM delivery INDEXED BY delivery_lane
-                   WHERE destination = ?1 AND lane = ?2 AND offset > ?3
-                     AND (state = 'queued' OR state = 'sending' OR state = 'unknown' OR state = 'accepted'
-                       OR state = 'backoff' OR state = 'held'))",
+                   WHERE destination = ?1 AND lane = ?2 AND offset > ?3 AND open = 1)",
             )?
             .query_row(params![self.destination, lane, offset], |row| row.get(0))?)
     }

@@ -198,9 +198,7 @@ fn waits_for(desk: &Desk<'_>, lane: i64) -> Result<String, StoreError> {
         .prepare_cached(
             "SELECT p.event_type, p.key, d.state, d.cause
              FROM delivery d INDEXED BY delivery_lane JOIN published p ON p.id = d.lane
-             WHERE d.destination = ?1 AND d.lane = ?2
-               AND (d.state = 'queued' OR d.state = 'sending' OR d.state = 'unknown' OR d.state = 'accepted'
-                 OR d.state = 'backoff' OR d.state = 'held')
+             WHERE d.destination = ?1 AND d.lane = ?2 AND d.open = 1
              ORDER BY d.offset LIMIT 1",
         )?
         .query_row(params![desk.destination, lane], |row| {

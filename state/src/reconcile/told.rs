@@ -10,7 +10,7 @@ use super::reading;
 use crate::error::StoreError;
 use crate::replay::Candidate;
 use crate::status::StateReader;
-use crate::{from_millis, kind, replay_steps};
+use crate::{from_millis, kind, older, replay_steps};
 
 /// What was told last of a state's key.
 #[derive(Debug, Clone, PartialEq)]
@@ -182,17 +182,14 @@ fn told(
     }))
 }
 
-// With IN, too: so the index of files before format 8 wants it.
 fn undelivered(db: &Connection, destination: i64, lane: i64) -> Result<Option<String>, StoreError> {
+    let unfinished = older::unfinished(db)?;
     Ok(db
-        .prepare_cached(
-            "SELECT state FROM delivery INDEXED BY delivery_lane
-             WHERE destination = ?1 AND lane = ?2
-               AND (state = 'queued' OR state = 'sending' OR state = 'unknown' OR state = 'accepted'
-                 OR state = 'backoff' OR state = 'held')
-               AND state IN ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held')
-             ORDER BY offset DESC LIMIT 1",
-        )?
+        .prepare_cached(&format!(
+            "SELECT d.state FROM delivery d INDEXED BY delivery_lane
+             WHERE d.destination = ?1 AND d.lane = ?2 AND {unfinished}
+             ORDER BY d.offset DESC LIMIT 1"
+        ))?
         .query_row([destination, lane], |row| row.get(0))
         .optional()?)
 }

@@ -43,6 +43,11 @@ pub(super) const CHECKS: &[Check] = &[
               SELECT 'delivery ' || offset || ' is ' || state || ' and has no time' FROM delivery
                 WHERE state IN ('sending', 'unknown', 'accepted', 'backoff') AND due_at IS NULL
               UNION ALL
+              SELECT 'delivery ' || offset || ' is ' || state || ' and counts as '
+                  || iif(open = 1, 'unfinished', 'finished') FROM delivery
+                WHERE (open IS 1) <> (state IN
+                  ('queued', 'sending', 'unknown', 'accepted', 'backoff', 'held'))
+              UNION ALL
               SELECT 'delivery ' || offset || ' is held without a cause' FROM delivery
                 WHERE state = 'held' AND held_cause IS NULL
               UNION ALL
@@ -59,9 +64,7 @@ pub(super) const CHECKS: &[Check] = &[
                   || ', and an older one of its lane is not finished'
                 FROM delivery d WHERE state IN ('sending', 'unknown', 'accepted') AND EXISTS (
                   SELECT 1 FROM delivery e INDEXED BY delivery_lane
-                  WHERE e.destination = d.destination AND e.lane = d.lane AND e.offset < d.offset
-                    AND (e.state = 'queued' OR e.state = 'sending' OR e.state = 'unknown' OR e.state = 'accepted'
-                      OR e.state = 'backoff' OR e.state = 'held'))",
+                  WHERE e.destination = d.destination AND e.lane = d.lane AND e.offset < d.offset AND e.open = 1)",
     },
     Check {
         what: "offsets",

@@ -100,7 +100,7 @@ impl Session<'_> {
         let (mut items, ends): (Vec<_>, Vec<_>) =
             items.zip(only_held).partition(|(item, _)| !is_end(item));
         items.extend(ends);
-        let items = Arc::new(items);
+        let count = items.len();
         let ends = chunk.next.is_none();
         // Of ranges, the last one ends the table.
         let (of, whole_read) = (
@@ -126,6 +126,7 @@ impl Session<'_> {
         if commit.checkpoint.is_some() {
             self.server = None;
         }
+        let telling = Telling::of(items, commit);
         let done = match self.related.clone() {
             Some(standing) => {
                 let (rows, mark) = (Arc::new(replicated), chunk.mark.clone());
@@ -135,24 +136,18 @@ impl Session<'_> {
                         let done = whole_read(store, &of)?;
                         let whole = done.then_some((&read, &mark));
                         let standing = standing.clone();
-                        let items = to_tell(store, &items)?;
+                        let commit = telling.commit(store)?;
                         let standing = related::chunk(store, standing, &rows, whole, now)?;
-                        let commit = commit.clone();
-                        Ok((
-                            Arc::new(CaptureCommit { items, ..commit }),
-                            (standing, done),
-                        ))
+                        Ok((commit, (standing, done)))
                     })
                     .await?;
                 self.related = Some(standing);
                 done
             }
             None => {
-                self.commit_work(items.len(), now, move |store| {
+                self.commit_work(count, now, move |store| {
                     let done = whole_read(store, &of)?;
-                    let items = to_tell(store, &items)?;
-                    let commit = commit.clone();
-                    Ok((Arc::new(CaptureCommit { items, ..commit }), done))
+                    Ok((telling.commit(store)?, done))
                 })
                 .await?
             }
@@ -218,6 +213,37 @@ fn is_told(rules: &Rules, item: &Item, change: Option<&Position>) -> bool {
         let came_by = change.is_some_and(saw) && !matches!(item, Item::Settled { .. });
         came_by || rules.is_read_for_held(rule)
     })
+}
+
+/// What a chunk tells.
+#[derive(Clone)]
+enum Telling {
+    All(Arc<CaptureCommit>),
+    /// All but those of which the store says that they were told; true = it is to be asked.
+    Some(Arc<Vec<(Item, bool)>>, Box<CaptureCommit>),
+}
+
+impl Telling {
+    fn of(items: Vec<(Item, bool)>, commit: CaptureCommit) -> Self {
+        if items.iter().any(|(_, only_held)| *only_held) {
+            return Self::Some(Arc::new(items), Box::new(commit));
+        }
+        let items = items.into_iter().map(|(item, _)| item).collect();
+        Self::All(Arc::new(CaptureCommit { items, ..commit }))
+    }
+
+    fn commit(&self, store: &RelationStore<'_>) -> Result<Arc<CaptureCommit>, StoreError> {
+        Ok(match self {
+            Self::All(commit) => Arc::clone(commit),
+            Self::Some(items, commit) => {
+                let items = to_tell(store, items)?;
+                Arc::new(CaptureCommit {
+                    items,
+                    ..CaptureCommit::clone(commit)
+                })
+            }
+        })
+    }
 }
 
 /// Of items that may have been told, those that are held. Asked within the commit that stores them,
