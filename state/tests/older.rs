@@ -73,9 +73,9 @@ async fn what_an_older_version_left_to_deliver_is_delivered() {
     assert_eq!(known, [(2, 5), (0, 5)]);
 }
 
-/// Who upgrades looks before the new version was started for the first time: the file is of the format before.
+/// Who upgrades looks before the new version was started for the first time: the file is of a format before.
 #[test]
-fn a_file_of_the_format_before_can_be_looked_at() {
+fn a_file_of_a_format_before_can_be_looked_at() {
     let folder = tempfile::tempdir().unwrap();
     let db = Connection::open(folder.path().join(FILE_NAME)).unwrap();
     db.pragma_update(None, "application_id", 0x4c54_524d_i64)
@@ -121,6 +121,18 @@ fn a_file_of_the_format_before_can_be_looked_at() {
         )
         .unwrap();
     }
+    let json = r#"{"body":{"name":"a"}}"#;
+    db.execute(
+        "UPDATE outbox SET json = ?1, digest = ?2",
+        params![json, digest(&[json])],
+    )
+    .unwrap();
+    db.execute_batch(
+        "INSERT INTO published (id, source, event_type, key, rule, version, digest, body, offset)
+           SELECT offset, source, event_type, key, 'r', '0000000001/0000000000000001/0000000000', 'd', '{}', offset
+           FROM outbox",
+    )
+    .unwrap();
     // Without the indexes of format 7 nothing is counted, and nothing fails.
     db.execute_batch("DROP INDEX delivery_held; DROP INDEX delivery_held_cause")
         .unwrap();
@@ -153,11 +165,33 @@ fn a_file_of_the_format_before_can_be_looked_at() {
             keep: Duration::from_hours(1),
             rows_max: 1_000,
         };
+        let lanes: Vec<i64> = (1..=9).collect();
+        let told = reader.told_keys("shop", "t", &lanes, Timestamp::UNIX_EPOCH);
+        let left: Vec<_> = told
+            .unwrap()
+            .into_iter()
+            .map(|key| key.undelivered)
+            .collect();
+        let expected = states.map(|state| Some(state.to_owned()));
+        let done = |state: &Option<String>| {
+            let state = state.as_deref().unwrap_or_default();
+            !["delivered", "superseded"].contains(&state)
+        };
+        assert_eq!(
+            left,
+            expected.map(|state| Some(state).filter(done).flatten())
+        );
         let flow = reader.flow(Timestamp::UNIX_EPOCH, retention).unwrap();
         assert_eq!(flow.waiting[0].count, 6);
         reader.format().unwrap().unwrap()
     };
     assert_eq!(look(), (7, newest_format()));
+    let db = Connection::open(folder.path().join(FILE_NAME)).unwrap();
+    db.execute_batch(include_str!("../src/schema_8.sql"))
+        .unwrap();
+    db.pragma_update(None, "user_version", 8).unwrap();
+    drop(db);
+    assert_eq!(look(), (8, newest_format()));
     drop(Store::open(folder.path()).unwrap());
     assert_eq!(look(), (newest_format(), newest_format()));
 }
