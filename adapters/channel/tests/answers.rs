@@ -58,7 +58,8 @@ fn bytes(case: &Path) -> Vec<u8> {
     }
     let first = file.iter().position(|byte| *byte == b'\n');
     if let Some(first) = first.filter(|_| file.starts_with(b"HTTP/1.1 2")) {
-        file.splice(first + 1..first + 1, CLOSE.iter().copied());
+        let at = first + 1;
+        file.splice(at..at, CLOSE.iter().copied());
     }
     let end = file.windows(2).position(|two| two == b"\n\n");
     let (head, body) = file.split_at(end.map_or(file.len(), |end| end + 2));
