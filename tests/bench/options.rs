@@ -15,13 +15,13 @@ Counted at an HTTP receiver, beside the server's own reader in the same run:
   linear          a drain on PostgreSQL, and one of ten times its rows: time and memory
   latency         500 transactions a second on PostgreSQL: from commit to received
   idle            memory and processor time of an agent with nothing to do
-  floor           what SQLite alone takes to write down the least of each change of a drain
 
 Others (docs/performance.md says what they count):
   transaction     one transaction of many rows: memory
   impact          what the agent takes from pgbench
   impact_mariadb  the same on MariaDB
   recount         a recount while the API takes few requests
+  floor           what SQLite alone takes to write down the least of each change of a drain
 
 Without a case: all of them.
 
